@@ -1,0 +1,97 @@
+/**
+ * The fstab(5) line of an app, both directions. It is an ordinary line that mount(8) and findmnt(8)
+ * read; what they do not need, the app's name and its tree, stands in `x-` options, which fstab(5)
+ * reserves for such use and mount(8) never hands to the kernel.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { join } from "./deps.ts";
+import { escapeField, unescapeField } from "./escape.ts";
+import { isBind, parseMountOptions, splitOptions } from "./mount_config.ts";
+import type { MountConfig } from "./mount_config.ts";
+
+/** What `overlay.fstab` holds of an app. */
+export interface AppLine {
+  /** The app's name; empty for the pod's own image. */
+  readonly app: string;
+  /** The id of its tree. */
+  readonly tree: string;
+  /** The mount point. */
+  readonly rootfs: string;
+  /** The lower of a bind mount, or `overlay`. */
+  readonly source: string;
+  /** The options as mount(8) takes them, without the two that only we read and without `noauto`. */
+  readonly options: string;
+  /** Whether `mount --all` mounts it. An app that is only prepared, or was unmounted, is not. */
+  readonly auto: boolean;
+}
+
+const APP = "x-overlay-render.app=";
+const TREE = "x-overlay-render.tree=";
+
+/** Makes the line of an app from its mount configuration and option string. */
+export function appLine(
+  names: { readonly app: string; readonly tree: string; readonly rootfs: string },
+  mount: { readonly config: MountConfig; readonly options: string; readonly auto: boolean },
+): AppLine {
+  const source = isBind(mount.config) ? mount.config.lower[0] ?? "" : "overlay";
+  return { ...names, source, options: mount.options, auto: mount.auto };
+}
+
+/** Writes the line, without a line end. */
+export function formatAppLine(line: AppLine): string {
+  const options = [
+    line.options,
+    ...(line.auto ? [] : ["noauto"]),
+    APP + encodeURIComponent(line.app),
+    TREE + encodeURIComponent(line.tree),
+  ].join(",");
+  const type = line.source === "overlay" ? "overlay" : "none";
+  return [...[line.source, line.rootfs, type, options].map(escapeField), "0", "0"].join(" ");
+}
+
+/** Decodes a value; `null` when there is none, or it is not as we write it. */
+function decode(value: string | undefined): string | null {
+  try {
+    return value === undefined ? null : decodeURIComponent(value);
+  } catch (error) {
+    if (error instanceof URIError) return null;
+    throw error;
+  }
+}
+
+/** Reads a line; `null` when it is not the line of an app. */
+export function parseAppLine(text: string): AppLine | null {
+  const [source = "", rootfs = "", , options = ""] = text.trim().split(/[ \t]+/).map(unescapeField);
+  const parts = splitOptions(options);
+  const value = (prefix: string) => {
+    return decode(parts.find((part) => part.startsWith(prefix))?.slice(prefix.length));
+  };
+  const app = value(APP);
+  const tree = value(TREE);
+  if (text.startsWith("#") || app === null || tree === null) return null;
+  const own = (part: string) => part === "noauto" || part.startsWith(APP) || part.startsWith(TREE);
+  return {
+    app,
+    tree,
+    rootfs,
+    source,
+    options: parts.filter((part) => !own(part)).join(","),
+    auto: !parts.includes("noauto"),
+  };
+}
+
+/** The mount configuration of a line; relative paths are taken to be relative to the pod. */
+export function configOfLine(line: AppLine, pod: string): MountConfig {
+  const config = parseMountOptions(line.options);
+  if (line.source !== "overlay") return { ...config, lower: [line.source] };
+  const absolute = (path: string) => path.startsWith("/") ? path : join(pod, path);
+  return {
+    ...config,
+    lower: config.lower.map(absolute),
+    upper: config.upper === null ? null : absolute(config.upper),
+    work: config.work === null ? null : absolute(config.work),
+  };
+}

@@ -1,0 +1,101 @@
+/**
+ * What one run of a plan knows and has done so far.
+ *
+ * @module
+ */
+import { parseAppLine } from "./app_line.ts";
+import type { AppLine } from "./app_line.ts";
+import { OverlayError } from "./errors.ts";
+import type { FstabEntry } from "./fstab.ts";
+import { Journal } from "./journal.ts";
+import { podLayout } from "./layout.ts";
+import type { PodLayout } from "./layout.ts";
+import type { PodLock } from "./lock.ts";
+import type { Operation } from "./operation.ts";
+import type { Plan } from "./plan.ts";
+import { shellQuote } from "./quote.ts";
+
+/** Who is told what a run does, beside its result. */
+export interface Reporter {
+  /** Something that was skipped or is odd, in one sentence. */
+  readonly warn?: (text: string) => void;
+  /** Each operation and each command line, before it is run. */
+  readonly trace?: (text: string) => void;
+}
+
+/** How a pod is changed, beside what is asked for. */
+export interface ChangeOptions extends Reporter {
+  /** Ends the run; what it did is undone. Checked between operations. */
+  readonly signal?: AbortSignal;
+  /** How long to wait for another process that changes the pod, in milliseconds. @default {10000} */
+  readonly waitMs?: number;
+}
+
+/** How a plan is applied. */
+export interface ApplyOptions extends ChangeOptions {
+  /** Asks whether SELinux is enabled. @default {asks findmnt} */
+  readonly selinux?: () => Promise<boolean>;
+}
+
+/** The state of one run. */
+export class Application {
+  /** The plan. */
+  readonly plan: Plan;
+  /** Where everything of the pod lies. */
+  readonly pod: PodLayout;
+  /** How it is applied. */
+  readonly options: ApplyOptions;
+  /** What was done, and how it is undone. */
+  readonly journal: Journal = new Journal();
+  /** The line that is recorded: the plan's, without the label where SELinux is not enabled. */
+  line: AppLine;
+  /** The lines that `overlay.fstab` had before. */
+  entries: readonly FstabEntry[] = [];
+  /** The pod's owner: root, or the user we are. */
+  owner: number | null = null;
+  /** Whether the app is mounted already, just as asked for. */
+  live = false;
+  /** Whether labels are set; `null` until it matters. */
+  labels: boolean | null = null;
+  /** Whether this run changed anything that stays. */
+  changed = false;
+  /** The pod's lock, once it is held. */
+  lock: PodLock | null = null;
+
+  /** Starts a run of a plan. */
+  constructor(plan: Plan, options: ApplyOptions) {
+    this.plan = plan;
+    this.pod = podLayout(plan.mount.pod);
+    this.options = options;
+    this.line = recordedLine(plan);
+  }
+
+  /** Notes a change that stays, and how to undo it. */
+  changedBy(what: string, undo: () => void | Promise<void>): void {
+    this.changed = true;
+    this.journal.add(what, undo);
+  }
+
+  /** What programs are run with. */
+  get programs(): { readonly trace: (argv: readonly string[]) => void } {
+    return { trace: (argv) => this.options.trace?.(`run ${argv.map(shellQuote).join(" ")}`) };
+  }
+}
+
+/** The operation of a kind, which every plan has. */
+export function operationOf<K extends Operation["kind"]>(
+  plan: Plan,
+  kind: K,
+): Extract<Operation, { kind: K }> {
+  for (const operation of plan.operations) {
+    if (operation.kind === kind) return operation as Extract<Operation, { kind: K }>;
+  }
+  throw new OverlayError("failed", `Cannot apply plan: it has no operation ${kind}`);
+}
+
+function recordedLine(plan: Plan): AppLine {
+  const { line } = operationOf(plan, "record");
+  const parsed = parseAppLine(line);
+  if (parsed === null) throw new OverlayError("failed", `Cannot apply plan: its line is "${line}"`);
+  return parsed;
+}

@@ -1,0 +1,172 @@
+/**
+ * The operations that read and change the disk.
+ *
+ * @module
+ */
+import type { Application } from "./application.ts";
+import { dropSetgid, makeDirectory, setGroup } from "./directory.ts";
+import {
+  attempt,
+  look,
+  lookForDirectory,
+  modeOf,
+  readOwnFile,
+  replaceFile,
+  typeOf,
+} from "./disk.ts";
+import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { formatFstab, withLine } from "./fstab.ts";
+import { groupId } from "./group.ts";
+import { checkAbove, checkPod, checkUnshared } from "./guard.ts";
+import type {
+  DirectoryOperation,
+  GroupOperation,
+  LikeMode,
+  ManifestOperation,
+  RealOperation,
+  RecordOperation,
+  RequireOperation,
+} from "./operation.ts";
+import { quote } from "./quote.ts";
+
+/** Mode of `overlay.fstab`: no secret, and every administrator may read it. */
+const FSTAB_MODE = 0o644;
+
+function statOf(path: string): Deno.FileInfo {
+  return attempt("read", path, () => Deno.statSync(path));
+}
+
+/** Something must be there; a lower may be named through a symlink. */
+export function applyRequire(operation: RequireOperation): void {
+  const { path, type } = operation;
+  const word = type === "directory" ? "lower" : "manifest";
+  let info: Deno.FileInfo;
+  try {
+    info = Deno.statSync(path);
+  } catch (error) {
+    if (errno(error) !== "ENOENT" && errno(error) !== "ENOTDIR") return void statOf(path);
+    throw new OverlayError("missing", `Cannot use ${word} ${quote(path)}: it does not exist`, {
+      path,
+      cause: error,
+      hint: `check the path that was given as ${word}`,
+    });
+  }
+  if (type === "directory" ? info.isDirectory : info.isFile) return;
+  const code = type === "directory" ? "not-a-directory" : "missing";
+  throw new OverlayError(code, `Cannot use ${word} ${quote(path)}: it is ${typeOf(info)}`, {
+    path,
+    hint: `a ${word} must be a ${type}`,
+  });
+}
+
+/** No part of the path may be a symlink. */
+export function applyReal(operation: RealOperation): void {
+  const { path } = operation;
+  const real = attempt("find", path, () => Deno.realPathSync(path));
+  if (real === path) return;
+  const reason = "it leads through a symlink, which an option string with this name cannot";
+  throw new RefusedError("symlink", `Cannot use ${quote(path)}: ${reason}`, {
+    path,
+    hint: `give the real path: ${quote(real)}`,
+  });
+}
+
+function modeFor(mode: number | LikeMode): number {
+  return typeof mode === "number" ? mode : modeOf(statOf(mode.like)) & mode.mask;
+}
+
+/** A pod that another run has begun to use meanwhile is left to it. */
+function removeMade(path: string, isPod: boolean): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(isPod && errno(error) === "ENOTEMPTY")) throw error;
+  }
+}
+
+/** Makes a directory, or checks the one that is there. */
+export function applyDirectory(operation: DirectoryOperation, run: Application): void {
+  const { path, force, guarded } = operation;
+  if (lookForDirectory(path) === null) return make(operation, run);
+  if (path === run.pod.pod) {
+    run.owner = checkPod(path);
+    return;
+  }
+  if (force) forceMode(operation, run);
+  const now = look(path);
+  if (guarded && now !== null) checkUnshared(path, now, run.owner);
+}
+
+function make(operation: DirectoryOperation, run: Application): void {
+  const { path, ownerLike } = operation;
+  const isPod = path === run.pod.pod;
+  const like = ownerLike === null ? undefined : statOf(ownerLike);
+  const { made, owned } = makeDirectory(path, modeFor(operation.mode), like);
+  if (!made) return applyDirectory(operation, run);
+  // The kernel leaves an empty directory in the work, which is nobody's data.
+  const isWork = path === run.plan.mount.work;
+  run.changedBy(`remove ${quote(path)}`, () => {
+    if (isWork) Deno.removeSync(path, { recursive: true });
+    else removeMade(path, isPod);
+  });
+  if (isPod) {
+    run.owner = look(path)?.uid ?? null;
+    checkAbove(path, run.owner);
+  }
+  if (!owned) {
+    run.options.warn?.(
+      `${
+        quote(path)
+      } keeps its owner: only root may give it to user ${like?.uid}, group ${like?.gid}`,
+    );
+  }
+}
+
+function forceMode(operation: DirectoryOperation, run: Application): void {
+  const { path } = operation;
+  const mode = modeFor(operation.mode);
+  const had = dropSetgid(path, mode);
+  if (had !== mode) {
+    run.changedBy(`set the mode of ${quote(path)} back`, () => Deno.chmodSync(path, had));
+  }
+}
+
+/** Gives a directory its group. */
+export function applyGroup(operation: GroupOperation, run: Application): void {
+  const { path, group } = operation;
+  const gid = typeof group === "number" ? group : groupId(group);
+  const had = setGroup(path, gid);
+  if (had !== gid) {
+    run.changedBy(`set the group of ${quote(path)} back`, () => Deno.chownSync(path, null, had));
+  }
+}
+
+function restore(path: string, content: Uint8Array | null, mode: number): void {
+  if (content === null) Deno.removeSync(path);
+  else replaceFile(path, content, mode);
+}
+
+/** Replaces a file unless it is like that already. */
+function put(path: string, content: Uint8Array, mode: number, run: Application): void {
+  const had = readOwnFile(path);
+  const info = look(path);
+  const hadMode = info === null ? mode : modeOf(info);
+  const same = had !== null && hadMode === mode && had.length === content.length &&
+    had.every((byte, i) => byte === content[i]);
+  if (same) return;
+  replaceFile(path, content, mode);
+  run.changedBy(`put ${quote(path)} back`, () => restore(path, had, hadMode));
+}
+
+/** Copies the manifest. */
+export function applyManifest(operation: ManifestOperation, run: Application): void {
+  const { from, path, mode } = operation;
+  const content = attempt("read manifest", from, () => Deno.readFileSync(from));
+  put(path, content, mode, run);
+}
+
+/** Writes the line of the app. */
+export function applyRecord(operation: RecordOperation, run: Application): void {
+  const text = formatFstab(withLine(run.entries, run.line));
+  put(operation.path, new TextEncoder().encode(text), FSTAB_MODE, run);
+}

@@ -1,0 +1,118 @@
+/**
+ * A strict reader of command lines over `parseArgs`, which by itself accepts everything: unknown flags,
+ * `--json=0`, a flag given twice, and a flag that eats the next one as its value.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { parseArgs } from "./deps.ts";
+import { InvalidValueError } from "./errors.ts";
+import { quote } from "./quote.ts";
+
+/** Which flags a command takes; all by their long names, without dashes. */
+export interface FlagSpec {
+  /** The command's name, for messages. */
+  readonly command: string;
+  /** Flags with a value, given at most once. */
+  readonly single: readonly string[];
+  /** Flags with a value that may be given several times. */
+  readonly repeated: readonly string[];
+  /** Flags without a value. */
+  readonly boolean: readonly string[];
+  /** Flags whose value may be empty. */
+  readonly emptyAllowed: readonly string[];
+  /** One-letter names. */
+  readonly alias: Readonly<Record<string, string>>;
+}
+
+/** The flags that were given. */
+export interface Flags {
+  /** Values of the flags that take one, in the order given. */
+  readonly values: Readonly<Record<string, readonly string[]>>;
+  /** The flags without a value that were given. */
+  readonly set: ReadonlySet<string>;
+}
+
+function usage(spec: FlagSpec, message: string, hint?: string): InvalidValueError {
+  return new InvalidValueError("usage", message, {
+    hint: hint ?? `overlay-render ${spec.command} --help lists what it takes`,
+  });
+}
+
+function dashes(name: string): string {
+  return name.length === 1 ? `-${name}` : `--${name}`;
+}
+
+function unknownFlag(spec: FlagSpec, given: string): InvalidValueError {
+  const names = [...spec.single, ...spec.repeated, ...spec.boolean].map(dashes).sort();
+  const message = `Cannot use flag ${quote(given)}: ${spec.command} has no such flag`;
+  return usage(spec, message, `it has ${names.join(", ")}`);
+}
+
+function unexpected(spec: FlagSpec, argument: string): InvalidValueError {
+  return usage(spec, `Cannot use argument ${quote(argument)}: ${spec.command} takes flags only`);
+}
+
+/** Checks one flag, and says how many of the arguments it takes up. */
+function checkFlag(spec: FlagSpec, argument: string, next: string | undefined): number {
+  const [given = "", ...rest] = argument.split("=");
+  const bare = given.replace(/^--?/, "");
+  const name = Object.hasOwn(spec.alias, bare) ? spec.alias[bare] ?? bare : bare;
+  const short = bare.length === 1;
+  if (given.startsWith("--") === short) throw unknownFlag(spec, given);
+  if (spec.boolean.includes(name)) {
+    if (rest.length > 0) {
+      throw usage(spec, `Cannot use ${quote(argument)}: ${given} takes no value`);
+    }
+    return 1;
+  }
+  if (!spec.single.includes(name) && !spec.repeated.includes(name)) throw unknownFlag(spec, given);
+  const inline = rest.length > 0;
+  if (!inline && (next === undefined || (next.startsWith("-") && next !== "-"))) {
+    const reason = next === undefined ? "nothing follows" : `${quote(next)} is a flag`;
+    throw usage(spec, `Cannot use ${given} without a value: ${reason}`, `write ${given}=VALUE`);
+  }
+  if ((inline ? rest.join("=") : next) === "" && !spec.emptyAllowed.includes(name)) {
+    throw usage(spec, `Cannot use ${given} with an empty value: leave it out, or give one`);
+  }
+  return inline ? 1 : 2;
+}
+
+function check(spec: FlagSpec, args: readonly string[]): void {
+  for (let at = 0; at < args.length;) {
+    const argument = args[at] ?? "";
+    if (!argument.startsWith("-") || argument === "-" || argument === "--") {
+      throw unexpected(spec, argument);
+    }
+    at += checkFlag(spec, argument, args[at + 1]);
+  }
+}
+
+/**
+ * Reads a command line.
+ *
+ * @param args What follows the command's name.
+ * @throws {InvalidValueError} If a flag is unknown, lacks its value, has one it does not take, has an
+ * empty one or is given twice; or if there is an argument that is no flag.
+ */
+export function parseFlags(args: readonly string[], spec: FlagSpec): Flags {
+  check(spec, args);
+  const valued = [...spec.single, ...spec.repeated];
+  const parsed = parseArgs([...args], {
+    string: valued,
+    collect: valued,
+    boolean: [...spec.boolean],
+    alias: { ...spec.alias },
+  });
+  const values: Record<string, readonly string[]> = {};
+  for (const name of valued) {
+    const given = parsed[name] as string[];
+    const last = given.at(-1);
+    if (spec.single.includes(name) && given.length > 1 && last !== undefined) {
+      throw usage(spec, `Cannot use --${name} ${quote(last)}: it was given before`);
+    }
+    values[name] = given;
+  }
+  return { values, set: new Set(spec.boolean.filter((name) => parsed[name] === true)) };
+}

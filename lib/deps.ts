@@ -1,0 +1,16 @@
+/**
+ * The one file that names a version: what the library takes from the Deno standard library.
+ *
+ * The specifiers are inline because a module that is imported by URL does not see this repository's
+ * `deno.json`, and they name single functions because each module costs start-up time.
+ *
+ * @module
+ */
+
+export { parseArgs } from "jsr:@std/cli@^1/parse-args";
+export { basename } from "jsr:@std/path@^1/posix/basename";
+export { dirname } from "jsr:@std/path@^1/posix/dirname";
+export { isAbsolute } from "jsr:@std/path@^1/posix/is-absolute";
+export { join } from "jsr:@std/path@^1/posix/join";
+export { normalize } from "jsr:@std/path@^1/posix/normalize";
+export { relative } from "jsr:@std/path@^1/posix/relative";

@@ -1,0 +1,44 @@
+/**
+ * An operation in one line of text, for `plan` and `--verbose`.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { formatMode } from "./names.ts";
+import type { LikeMode, Operation } from "./operation.ts";
+import { showName } from "./quote.ts";
+
+function describeMode(mode: number | LikeMode): string {
+  if (typeof mode === "number") return formatMode(mode);
+  const masked = mode.mask === 0o7777 ? "" : ` within ${formatMode(mode.mask)}`;
+  return `mode of ${showName(mode.like)}${masked}`;
+}
+
+function detail(operation: Operation): string {
+  switch (operation.kind) {
+    case "require":
+      return `must be a ${operation.type}`;
+    case "real":
+      return "must not lead through a symlink";
+    case "lock":
+      return "";
+    case "directory":
+      return describeMode(operation.mode) + (operation.force ? ", even if it is there" : "");
+    case "group":
+      return `group ${operation.group}`;
+    case "label":
+      return `label ${operation.context}`;
+    case "manifest":
+      return `${formatMode(operation.mode)}, copy of ${showName(operation.from)}`;
+    case "record":
+      return showName(operation.line);
+    case "mount":
+      return `as in ${showName(operation.fstab)}`;
+  }
+}
+
+/** Describes an operation in one line. */
+export function describeOperation(operation: Operation): string {
+  return `${operation.kind.padEnd(9)} ${showName(operation.path)}  ${detail(operation)}`.trimEnd();
+}

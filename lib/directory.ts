@@ -1,0 +1,137 @@
+/**
+ * The permission functions: directories that get exactly the mode, owner and group they must have,
+ * whatever the caller's umask and the directory above.
+ *
+ * They are synchronous, see `disk.ts`, and never follow a symlink at the path itself. Who can write to
+ * a directory above it can still swap it; the checks of a pod exist for that.
+ *
+ * @module
+ */
+import { errno } from "./errors.ts";
+import { attempt, look, lookForDirectory, modeOf } from "./disk.ts";
+
+/**
+ * Makes a directory with exactly this mode, unless it is there.
+ *
+ * mkdir(2) applies the umask, drops setuid and setgid from the mode and takes setgid from the directory
+ * above; so the mode is set afterwards, by chmod(2). The directory above must exist.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the path.
+ *
+ * @param path The directory.
+ * @param mode All twelve bits, such as `0o1777`.
+ * @param like What the owner and group are taken from. @default {left as they are}
+ * @returns Whether it was made, and whether it got the owner: a caller who may not chown makes it all
+ * the same.
+ * @throws {RefusedError} If the path is a symlink.
+ * @throws {OverlayError} If the path is no directory, or the operating system refuses.
+ *
+ * @example
+ * ```ts
+ * import { makeDirectory } from "@overlay/render";
+ *
+ * const parent = await Deno.makeTempDir();
+ * makeDirectory(`${parent}/shared`, 0o1777);
+ * console.assert((Deno.statSync(`${parent}/shared`).mode! & 0o7777) === 0o1777);
+ * await Deno.remove(parent, { recursive: true });
+ * ```
+ *
+ * @tags allow-read, allow-write
+ */
+export function makeDirectory(
+  path: string,
+  mode: number,
+  like?: { readonly uid: number | null; readonly gid: number | null },
+): { readonly made: boolean; readonly owned: boolean } {
+  if (lookForDirectory(path) !== null) return { made: false, owned: true };
+  // Closed to everybody else until it has its owner and mode.
+  attempt("make directory", path, () => Deno.mkdirSync(path, { mode: 0o700 }));
+  try {
+    const owned = like === undefined || takeOwner(path, like);
+    attempt("set the mode of", path, () => Deno.chmodSync(path, mode));
+    return { made: true, owned };
+  } catch (error) {
+    Deno.removeSync(path);
+    throw error;
+  }
+}
+
+/** Whether the caller could give the directory this owner; EPERM and EINVAL (not mapped) mean no. */
+function takeOwner(
+  path: string,
+  like: { readonly uid: number | null; readonly gid: number | null },
+): boolean {
+  const now = look(path);
+  if (now?.uid === like.uid && now?.gid === like.gid) return true;
+  try {
+    Deno.chownSync(path, like.uid, like.gid);
+    return true;
+  } catch (error) {
+    if (errno(error) === "EPERM" || errno(error) === "EINVAL") return false;
+    throw error;
+  }
+}
+
+/**
+ * Sets the mode of a directory, which drops the setgid bit it took from the directory above.
+ *
+ * Without this, what users create in a pod whose own directory is setgid would be setgid too (rkt
+ * `prepareOverlay`).
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the path.
+ *
+ * @param path The directory.
+ * @param mode The mode it gets; all twelve bits.
+ * @returns The mode it had; the same as `mode` when there was nothing to do.
+ * @throws {RefusedError} If the path is a symlink.
+ * @throws {OverlayError} If there is no directory, or the operating system refuses.
+ *
+ * @example
+ * ```ts
+ * import { dropSetgid } from "@overlay/render";
+ *
+ * const path = await Deno.makeTempDir();
+ * Deno.chmodSync(path, 0o2750);
+ * console.assert(dropSetgid(path, 0o750) === 0o2750);
+ * await Deno.remove(path);
+ * ```
+ *
+ * @tags allow-read, allow-write
+ */
+export function dropSetgid(path: string, mode: number): number {
+  const info = lookForDirectory(path);
+  const had = info === null ? null : modeOf(info);
+  if (had !== mode) attempt("set the mode of", path, () => Deno.chmodSync(path, mode));
+  return had ?? mode;
+}
+
+/**
+ * Sets the group of a directory; its owner and mode stay.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the path.
+ *
+ * @param path The directory.
+ * @param gid The group id, from 0 to 4294967294.
+ * @returns The group it had; the same as `gid` when there was nothing to do.
+ * @throws {RefusedError} If the path is a symlink.
+ * @throws {OverlayError} If there is no directory, or the operating system refuses.
+ *
+ * @example
+ * ```ts
+ * import { setGroup } from "@overlay/render";
+ *
+ * const path = await Deno.makeTempDir();
+ * const { gid } = Deno.statSync(path);
+ * console.assert(setGroup(path, gid!) === gid);
+ * await Deno.remove(path);
+ * ```
+ *
+ * @tags allow-read, allow-write
+ */
+export function setGroup(path: string, gid: number): number {
+  const info = lookForDirectory(path);
+  if (info?.gid !== gid) {
+    attempt("set the group of", path, () => Deno.chownSync(path, null, gid));
+  }
+  return info?.gid ?? gid;
+}

@@ -1,0 +1,137 @@
+/**
+ * Looking at the disk, and saying what went wrong there.
+ *
+ * Everything here is synchronous: each call is one system call of a few microseconds, and the
+ * asynchronous twin would spend ten times that on the way through the event loop.
+ *
+ * @module
+ */
+import { dirname } from "./deps.ts";
+import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { quote, shellQuote } from "./quote.ts";
+
+/** Says why the operating system refused, without the path and the number that Deno adds. */
+export function reasonOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replace(/ \(os error \d+\).*$/s, "");
+}
+
+function hintFor(error: unknown, path: string): string | undefined {
+  const parent = shellQuote(dirname(path));
+  switch (errno(error)) {
+    case "ENOENT":
+      return `make the directory above it first: mkdir -p ${parent}`;
+    case "EACCES":
+    case "EPERM":
+      return `run as a user who may write to ${parent}, such as root`;
+    case "EROFS":
+      return "choose a place that can be written to";
+    default:
+      return undefined;
+  }
+}
+
+/**
+ * Does something to a path, and turns the operating system's refusal into an error that names both.
+ *
+ * @param verb What is done, such as `make directory`.
+ * @throws {OverlayError} If the operating system refuses; its error is the cause.
+ */
+export function attempt<T>(verb: string, path: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable || error instanceof OverlayError) throw error;
+    const message = `Cannot ${verb} ${quote(path)}: ${reasonOf(error)}`;
+    throw new OverlayError("failed", message, { path, cause: error, hint: hintFor(error, path) });
+  }
+}
+
+/** Looks at a path without following a link; `null` when nothing is there. */
+export function look(path: string): Deno.FileInfo | null {
+  try {
+    return Deno.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    throw new OverlayError("failed", `Cannot look at ${quote(path)}: ${reasonOf(error)}`, {
+      path,
+      cause: error,
+    });
+  }
+}
+
+/** What a path is, in a word. */
+export function typeOf(info: Deno.FileInfo): string {
+  if (info.isSymlink) return "a symlink";
+  if (info.isDirectory) return "a directory";
+  return info.isFile ? "a file" : "neither a file nor a directory";
+}
+
+/**
+ * Checks that what is at a path, if anything, is a directory.
+ *
+ * @throws {RefusedError} If it is a symlink: following it could lead anywhere.
+ * @throws {OverlayError} If it is something else.
+ */
+export function lookForDirectory(path: string): Deno.FileInfo | null {
+  const info = look(path);
+  if (info?.isSymlink) {
+    throw new RefusedError("symlink", `Cannot use ${quote(path)}: it is a symlink`, {
+      path,
+      hint: "name the directory that it leads to, or remove it",
+    });
+  }
+  if (info !== null && !info.isDirectory) {
+    throw new OverlayError("not-a-directory", `Cannot use ${quote(path)}: it is ${typeOf(info)}`, {
+      path,
+      hint: "a directory must be there, or nothing",
+    });
+  }
+  return info;
+}
+
+/** The twelve mode bits of what was looked at. */
+export function modeOf(info: Deno.FileInfo): number {
+  return (info.mode ?? 0) & 0o7777;
+}
+
+/**
+ * Replaces a file as a whole: written beside, synced, given its mode whatever the umask, renamed.
+ *
+ * @throws {OverlayError} If any of that fails; the file is then as it was.
+ */
+export function replaceFile(path: string, content: Uint8Array, mode: number): void {
+  const beside = `${path}.new`;
+  attempt("write", path, () => {
+    // What a killed run left there; never followed, since it is made anew.
+    if (look(beside) !== null) Deno.removeSync(beside);
+    try {
+      writeSynced(beside, content);
+      Deno.chmodSync(beside, mode);
+      Deno.renameSync(beside, path);
+    } catch (error) {
+      if (look(beside) !== null) Deno.removeSync(beside);
+      throw error;
+    }
+  });
+}
+
+function writeSynced(path: string, content: Uint8Array): void {
+  using file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+  for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
+  file.syncSync();
+}
+
+/** Reads a file that must not be a symlink; `null` when nothing is there. */
+export function readOwnFile(path: string): Uint8Array | null {
+  const info = look(path);
+  if (info === null) return null;
+  if (!info.isFile) {
+    throw new RefusedError("symlink", `Cannot read ${quote(path)}: it is ${typeOf(info)}`, {
+      path,
+      hint: "a file must be there, or nothing",
+    });
+  }
+  return attempt("read", path, () => Deno.readFileSync(path));
+}

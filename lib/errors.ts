@@ -1,0 +1,195 @@
+/**
+ * The errors that this project throws on purpose. Each has a stable `code`, the exit status that the
+ * command ends with, the path it is about and, where there is one, a hint that says what to do.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+
+/** What kind of failure an {@linkcode OverlayError} is; stable, for programs. */
+export type ErrorCode =
+  | "usage"
+  | "invalid-value"
+  | "missing"
+  | "not-a-directory"
+  | "failed"
+  | "mount-failed"
+  | "unmount-failed"
+  | "busy"
+  | "refused"
+  | "symlink"
+  | "different"
+  | "foreign-mount"
+  | "shared-pod"
+  | "in-use"
+  | "locked"
+  | "too-long"
+  | "permission"
+  | "interrupted";
+
+/** The form of an error in `--json` output. */
+export interface ErrorJson {
+  /** Stable name of the kind of failure. */
+  readonly code: ErrorCode;
+  /** One sentence: `Cannot <verb> <thing> "<value>": <what is so>`. */
+  readonly message: string;
+  /** The path the error is about, or `null`. */
+  readonly path: string | null;
+  /** What to do about it, or `null`. */
+  readonly hint: string | null;
+}
+
+/** What an error may carry beside its message. */
+export interface OverlayErrorOptions {
+  /** The path the error is about. */
+  readonly path?: string;
+  /** What to do about it, in one line. */
+  readonly hint?: string | undefined;
+  /** The error that caused this one. */
+  readonly cause?: unknown;
+}
+
+/**
+ * An operation failed; the base of all errors that this project throws on purpose. The command exits
+ * with {@linkcode OverlayError.exitStatus}, here 1.
+ *
+ * @example
+ * ```ts
+ * import { OverlayError } from "@overlay/render";
+ *
+ * const error = new OverlayError("missing", 'Cannot render lower "/x": it does not exist', {
+ *   path: "/x",
+ * });
+ * console.assert(error.toJSON().code === "missing");
+ * ```
+ */
+export class OverlayError extends Error {
+  static {
+    this.prototype.name = "OverlayError";
+  }
+  /** Stable name of the kind of failure. */
+  readonly code: ErrorCode;
+  /** The path the error is about, or `null`. */
+  readonly path: string | null;
+  /** What to do about it, or `null`. */
+  readonly hint: string | null;
+
+  /** Makes an error of the kind `code`. */
+  constructor(code: ErrorCode, message: string, options: OverlayErrorOptions = {}) {
+    super(message, options.cause === undefined ? {} : { cause: options.cause });
+    this.code = code;
+    this.path = options.path ?? null;
+    this.hint = options.hint ?? null;
+  }
+
+  /** The exit status that the command ends with. */
+  get exitStatus(): number {
+    return 1;
+  }
+
+  /** The form used by `--json`; `JSON.stringify` of a plain error loses the message. */
+  toJSON(): ErrorJson {
+    return { code: this.code, message: this.message, path: this.path, hint: this.hint };
+  }
+}
+
+/** A flag or a value is not one that is allowed; nothing was touched. Exit status 2. */
+export class InvalidValueError extends OverlayError {
+  static {
+    this.prototype.name = "InvalidValueError";
+  }
+
+  /** The exit status that the command ends with: 2. */
+  override get exitStatus(): number {
+    return 2;
+  }
+}
+
+/** A safety check refused the operation; nothing was touched. Exit status 3. */
+export class RefusedError extends OverlayError {
+  static {
+    this.prototype.name = "RefusedError";
+  }
+
+  /** The exit status that the command ends with: 3. */
+  override get exitStatus(): number {
+    return 3;
+  }
+}
+
+/** Deno permissions are missing; nothing was touched. Exit status 4. */
+export class MissingPermissionError extends OverlayError {
+  static {
+    this.prototype.name = "MissingPermissionError";
+  }
+  /** The flags to add, for example `--allow-run=/usr/bin/mount`. */
+  readonly flags: readonly string[];
+
+  /** Makes an error that names the `flags` to add. */
+  constructor(message: string, flags: readonly string[], options: OverlayErrorOptions = {}) {
+    super("permission", message, options);
+    this.flags = flags;
+  }
+
+  /** The exit status that the command ends with: 4. */
+  override get exitStatus(): number {
+    return 4;
+  }
+}
+
+/** What a program answered that could not do what it was asked to. */
+export interface ProgramFailure {
+  /** The command line, the program's absolute path first. */
+  readonly argv: readonly string[];
+  /** Its exit status; mount(8) has a bit mask. */
+  readonly status: number;
+  /** What it wrote on stderr, trimmed. */
+  readonly stderr: string;
+}
+
+/** `mount` or `umount` failed. Exit status 1. */
+export class MountError extends OverlayError {
+  static {
+    this.prototype.name = "MountError";
+  }
+  /** The program that was run, and what it answered. */
+  readonly failure: ProgramFailure;
+
+  /** Makes an error that carries what the program answered. */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: OverlayErrorOptions & { readonly failure: ProgramFailure },
+  ) {
+    super(code, message, options);
+    this.failure = options.failure;
+  }
+}
+
+/** A signal ended the command, and what it had done was taken back. Exit status 128 + the signal. */
+export class InterruptedError extends OverlayError {
+  static {
+    this.prototype.name = "InterruptedError";
+  }
+  /** The signal's number: 2 for SIGINT, 15 for SIGTERM. */
+  readonly signal: number;
+
+  /** Makes an error for the signal with this number. */
+  constructor(signal: number) {
+    super("interrupted", `Cannot finish: interrupted by signal ${signal}, and undone`);
+    this.signal = signal;
+  }
+
+  /** The exit status that the command ends with: 130 or 143. */
+  override get exitStatus(): number {
+    return 128 + this.signal;
+  }
+}
+
+/** The code of an error of the operating system, such as `"ENOENT"`; `null` when it has none. */
+export function errno(error: unknown): string | null {
+  if (!(error instanceof Error)) return null;
+  const code = (error as Error & { code?: unknown }).code;
+  return typeof code === "string" ? code : null;
+}

@@ -1,0 +1,34 @@
+/**
+ * Asking Deno whether permissions are granted, before anything is touched.
+ *
+ * @module
+ */
+import { MissingPermissionError } from "./errors.ts";
+import { permissionFlags } from "./permissions.ts";
+import type { RequiredPermissions } from "./permissions.ts";
+import { printable, shellQuote } from "./quote.ts";
+
+function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(descriptor).state === "granted";
+}
+
+/**
+ * Checks that permissions are granted. Never prompts.
+ *
+ * @param action What needs them, such as `render`.
+ * @throws {MissingPermissionError} If one is missing; it names the flags to add.
+ */
+export function checkPermissions(action: string, required: RequiredPermissions): void {
+  const missing: RequiredPermissions = {
+    read: required.read.filter((path) => !isGranted({ name: "read", path })),
+    write: required.write.filter((path) => !isGranted({ name: "write", path })),
+    run: required.run.filter((command) => !isGranted({ name: "run", command })),
+  };
+  const flags = permissionFlags(missing);
+  if (flags.length === 0) return;
+  throw new MissingPermissionError(
+    `Cannot ${action} without Deno permissions: missing ${printable(flags.join(" "))}`,
+    flags,
+    { hint: `add to the flags of deno run: ${flags.map(shellQuote).join(" ")}` },
+  );
+}

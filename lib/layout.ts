@@ -1,0 +1,183 @@
+/**
+ * Where everything of a pod, an app and a tree lies. Paths only; nothing is read or made.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { join } from "./deps.ts";
+import { parseAppName, parsePath, parseTreeId } from "./names.ts";
+
+/** Where everything of a pod lies. */
+export interface PodLayout {
+  /** The pod itself. */
+  readonly pod: string;
+  /** Holds upper and work of every app, by tree. */
+  readonly overlay: string;
+  /** The fstab(5) file with one line per app. */
+  readonly fstab: string;
+  /** The file that is locked while a command changes the pod. */
+  readonly lock: string;
+  /** The directory of the pod's own image (rkt `Stage1ImagePath`). */
+  readonly stage1: string;
+  /** The rootfs of the pod's own image (rkt `Stage1RootfsPath`). */
+  readonly stage1Rootfs: string;
+  /** The manifest of the pod's own image (rkt `Stage1ManifestPath`). */
+  readonly stage1Manifest: string;
+  /** The file that names the tree of the pod's own image (rkt `Stage1TreeStoreIDFilename`). */
+  readonly stage1TreeStoreId: string;
+  /** Holds the default destination of every app (rkt `AppsPath`). */
+  readonly apps: string;
+  /** Holds what is known of every app (rkt `AppsInfoPath`). */
+  readonly appsInfo: string;
+}
+
+/** Where everything of an app lies. */
+export interface AppLayout {
+  /** The image directory, `<pod>/overlay/<tree id>`. */
+  readonly image: string;
+  /** The directory that holds the uppers of this tree; the upper itself for the empty app. */
+  readonly uppers: string;
+  /** The upper. */
+  readonly upper: string;
+  /** The directory that holds the works of this tree; the work itself for the empty app. */
+  readonly works: string;
+  /** The work. */
+  readonly work: string;
+  /** The destination: as given, or the default (rkt `AppPath`, and `Stage1ImagePath` for the empty app). */
+  readonly dest: string;
+  /** The mount point, `<destination>/rootfs` (rkt `AppRootfsPath`). */
+  readonly rootfs: string;
+  /** The manifest in the destination (rkt `ImageManifestPath`). */
+  readonly manifest: string;
+  /** What is known of the app (rkt `AppInfoPath`). */
+  readonly info: string;
+  /** The app's manifest among what is known of it (rkt `AppImageManifestPath`). */
+  readonly infoManifest: string;
+  /** The file that names the app's tree (rkt `AppTreeStoreIDPath`). */
+  readonly treeStoreId: string;
+}
+
+/** Which app {@linkcode appLayout} lays out. */
+export interface AppLayoutOptions {
+  /** The app's name; empty for the pod's own image. */
+  readonly app: string;
+  /** The id of the tree that the app is rendered from. */
+  readonly tree: string;
+  /** The destination, an absolute path. @default {"<pod>/stage1/rootfs/opt/stage2/<app>, or <pod>/stage1"} */
+  readonly dest?: string;
+}
+
+/** Where everything of a tree of the tree store lies. */
+export interface TreeLayout {
+  /** The tree, `<store>/tree/<tree id>`. */
+  readonly tree: string;
+  /** The tree's one directory (rkt `GetTreeStoreRootFS`). */
+  readonly rootfs: string;
+}
+
+/**
+ * Says where everything of a pod lies.
+ *
+ * Requires no permissions.
+ *
+ * @param pod The pod, an absolute path.
+ * @returns Absolute paths below the pod.
+ * @throws {InvalidValueError} If `pod` is not an absolute path that the kernel accepts.
+ *
+ * @example
+ * ```ts
+ * import { podLayout } from "@overlay/render";
+ *
+ * console.assert(podLayout("/pods/one").fstab === "/pods/one/overlay.fstab");
+ * ```
+ */
+export function podLayout(pod: string): PodLayout {
+  const root = parsePath("pod", pod);
+  const stage1 = join(root, "stage1");
+  const stage1Rootfs = join(stage1, "rootfs");
+  return {
+    pod: root,
+    overlay: join(root, "overlay"),
+    fstab: join(root, "overlay.fstab"),
+    lock: join(root, "overlay.lock"),
+    stage1,
+    stage1Rootfs,
+    stage1Manifest: join(stage1, "manifest"),
+    stage1TreeStoreId: join(root, "stage1TreeStoreID"),
+    apps: join(stage1Rootfs, "opt", "stage2"),
+    appsInfo: join(root, "appsinfo"),
+  };
+}
+
+/**
+ * Says where everything of an app of a pod lies.
+ *
+ * Requires no permissions.
+ *
+ * @param pod The pod, an absolute path.
+ * @param options Which app, from which tree, and where it goes.
+ * @returns Absolute paths.
+ * @throws {InvalidValueError} If the pod or destination is no absolute path, or a name could leave its
+ * directory.
+ *
+ * @example
+ * ```ts
+ * import { appLayout } from "@overlay/render";
+ *
+ * const { upper, rootfs } = appLayout("/pods/one", { app: "web", tree: "debian" });
+ * console.assert(upper === "/pods/one/overlay/debian/upper/web");
+ * console.assert(rootfs === "/pods/one/stage1/rootfs/opt/stage2/web/rootfs");
+ * ```
+ */
+export function appLayout(pod: string, options: AppLayoutOptions): AppLayout {
+  const layout = podLayout(pod);
+  const app = parseAppName(options.app);
+  const image = join(layout.overlay, parseTreeId(options.tree));
+  const uppers = join(image, "upper");
+  const works = join(image, "work");
+  const ownDest = app === "" ? layout.stage1 : join(layout.apps, app);
+  const dest = options.dest === undefined ? ownDest : parsePath("destination", options.dest);
+  const info = app === "" ? layout.appsInfo : join(layout.appsInfo, app);
+  return {
+    image,
+    uppers,
+    upper: join(uppers, app),
+    works,
+    work: join(works, app),
+    dest,
+    rootfs: join(dest, "rootfs"),
+    manifest: join(dest, "manifest"),
+    info,
+    infoManifest: join(info, "manifest"),
+    treeStoreId: app === "" ? layout.stage1TreeStoreId : join(info, "treeStoreID"),
+  };
+}
+
+/**
+ * Says where a tree of the tree store lies.
+ *
+ * Requires no permissions.
+ *
+ * @param store The tree store, an absolute path.
+ * @param tree The tree id.
+ * @returns Absolute paths below the store.
+ * @throws {InvalidValueError} If the store is no absolute path, or the tree id could leave its directory.
+ *
+ * @example
+ * ```ts
+ * import { treeLayout } from "@overlay/render";
+ *
+ * const { rootfs } = treeLayout("/var/lib/overlay-render", "debian");
+ * console.assert(rootfs === "/var/lib/overlay-render/tree/debian/rootfs");
+ * ```
+ */
+export function treeLayout(store: string, tree: string): TreeLayout {
+  const root = join(parsePath("store", store), "tree", parseTreeId(tree));
+  return { tree: root, rootfs: join(root, "rootfs") };
+}
+
+/** Whether `path` is `directory` itself or lies below it; both normalised. */
+export function isWithin(path: string, directory: string): boolean {
+  return path === directory || directory === "/" || path.startsWith(`${directory}/`);
+}

@@ -1,0 +1,119 @@
+/**
+ * The lock of a pod: flock(2) on `overlay.lock`, held while a command changes the pod. The kernel frees
+ * it when its holder ends, however it ends.
+ *
+ * @module
+ */
+import { attempt, look, typeOf } from "./disk.ts";
+import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { quote } from "./quote.ts";
+
+/** How long a command waits for another one to finish with the pod, in milliseconds. */
+export const LOCK_WAIT_MS = 10_000;
+
+const POLL_MS = 20;
+
+/** A lock that is held. While it is held the file holds its holder's process id. */
+export class PodLock implements Disposable {
+  /** The lock file. */
+  readonly path: string;
+  /** Whether this run made the lock file. */
+  readonly made: boolean;
+  readonly #file: Deno.FsFile;
+
+  /** Takes over an open file that is locked already. */
+  constructor(path: string, file: Deno.FsFile, made: boolean) {
+    this.path = path;
+    this.made = made;
+    this.#file = file;
+    file.truncateSync();
+    file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
+  }
+
+  /** Frees the lock, and leaves the file as it was found: empty. */
+  [Symbol.dispose](): void {
+    this.#file.truncateSync();
+    this.#file.close();
+  }
+}
+
+/** What {@linkcode lockPod} may be told. */
+export interface LockOptions {
+  /** How long to wait for another holder, in milliseconds. @default {10000} */
+  readonly waitMs?: number | undefined;
+  /** Ends the waiting; checked between attempts. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Opens the lock file, and makes it if missing; `null` when another process was faster. */
+function open(path: string): { file: Deno.FsFile; made: boolean } | null {
+  const info = look(path);
+  if (info !== null && !info.isFile) {
+    throw new RefusedError("symlink", `Cannot lock ${quote(path)}: it is ${typeOf(info)}`, {
+      path,
+      hint: "a file must be there, or nothing",
+    });
+  }
+  const made = info === null;
+  const how = made ? { createNew: true, mode: 0o600 } : {};
+  return attempt("lock", path, () => {
+    try {
+      return { file: Deno.openSync(path, { read: true, write: true, ...how }), made };
+    } catch (error) {
+      // Made, or removed, by another process since we looked.
+      if (errno(error) === (made ? "EEXIST" : "ENOENT")) return null;
+      throw error;
+    }
+  });
+}
+
+/** Whether the file that is open is still the one at the path: a holder may have removed it. */
+function isCurrent(path: string, file: Deno.FsFile): boolean {
+  const at = look(path);
+  const opened = file.statSync();
+  return at?.ino === opened.ino && at?.dev === opened.dev;
+}
+
+async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): Promise<void> {
+  const end = performance.now() + (options.waitMs ?? LOCK_WAIT_MS);
+  while (!file.tryLockSync(true)) {
+    options.signal?.throwIfAborted();
+    if (performance.now() >= end) throw lockedError(path);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function lockedError(path: string): RefusedError {
+  const pid = new TextDecoder().decode(Deno.readFileSync(path)).trim();
+  const holder = /^\d+$/.test(pid) ? `process ${pid} holds it` : "another process holds it";
+  return new RefusedError("locked", `Cannot lock ${quote(path)}: ${holder}`, {
+    path,
+    hint: "wait until it has finished, and run this again",
+  });
+}
+
+/**
+ * Locks a pod. Waits while another process holds the lock.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the path.
+ *
+ * @param path The lock file; it is made if missing.
+ * @throws {RefusedError} If the lock is still held after the wait, or the path is a symlink.
+ * @throws {OverlayError} If the file cannot be opened.
+ */
+export async function lockPod(path: string, options: LockOptions = {}): Promise<PodLock> {
+  for (let attempts = 0; attempts < 100; attempts++) {
+    const opened = open(path);
+    if (opened === null) continue;
+    const { file, made } = opened;
+    try {
+      await waitFor(path, file, options);
+      if (isCurrent(path, file)) return new PodLock(path, file, made);
+      file.close();
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+  throw new OverlayError("locked", `Cannot lock ${quote(path)}: it keeps being replaced`, { path });
+}

@@ -1,0 +1,173 @@
+/**
+ * A mount configuration and its option string, both directions.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { relative } from "./deps.ts";
+import { OverlayError } from "./errors.ts";
+import { escapeOption, needsRealPath, splitEscaped, unescapeOption } from "./escape.ts";
+import { formatMountLabel } from "./mount_label.ts";
+import { quote } from "./quote.ts";
+
+/** What an overlay mount is made of. */
+export interface MountConfig {
+  /** The lowers, top first, absolute paths. */
+  readonly lower: readonly string[];
+  /** The upper, or `null` for a read-only view. */
+  readonly upper: string | null;
+  /** The work, or `null` for a read-only view. */
+  readonly work: string | null;
+  /** The mount label, or `null`. */
+  readonly label: string | null;
+  /** Further mount options, such as `volatile`. */
+  readonly options: readonly string[];
+}
+
+/** An option string, and what it needs to be understood. */
+export interface OptionString {
+  /** The options as mount(8) takes them after `-o`. */
+  readonly text: string;
+  /** Whether paths in it are relative to the pod, so that mount(8) must run there. */
+  readonly relative: boolean;
+  /** Whether it is right only where no path leads through a symlink. */
+  readonly needsRealPaths: boolean;
+}
+
+/**
+ * The longest option string the kernel reads: one page, less its closing NUL. A longer one is cut
+ * without a word, and then names another directory (mount(2), measured on Linux 6.18).
+ */
+export const OPTIONS_MAX = 4095;
+
+/**
+ * Writes a mount configuration as an option string for `mount -t overlay -o`.
+ *
+ * Of plain paths it is `lowerdir=<lower>,upperdir=<upper>,workdir=<work>`, then further options, then
+ * `context="<label>"`. Paths are escaped for mount(8), whatever they hold. A read-only view of one
+ * lower is no overlay but a bind mount: `bind,ro`.
+ *
+ * Requires no permissions.
+ *
+ * @param config What to mount; paths absolute, or relative to where mount(8) will run.
+ * @returns The options.
+ *
+ * @example
+ * ```ts
+ * import { mountOptions } from "@overlay/render";
+ *
+ * const options = mountOptions({
+ *   lower: ["/images/a:b"],
+ *   upper: "/pod/upper",
+ *   work: "/pod/work",
+ *   label: null,
+ *   options: ["volatile"],
+ * });
+ * console.assert(
+ *   options === "lowerdir=/images/a\\:b,upperdir=/pod/upper,workdir=/pod/work,volatile",
+ * );
+ * ```
+ */
+export function mountOptions(config: MountConfig): string {
+  return formatMountLabel([...ownOptions(config), ...config.options].join(","), config.label);
+}
+
+function ownOptions(config: MountConfig): string[] {
+  if (isBind(config)) return ["bind", "ro"];
+  const lowerdir = `lowerdir=${config.lower.map(escapeOption).join(":")}`;
+  if (config.upper === null || config.work === null) return ["ro", lowerdir];
+  return [
+    lowerdir,
+    `upperdir=${escapeOption(config.upper)}`,
+    `workdir=${escapeOption(config.work)}`,
+  ];
+}
+
+/** Whether a configuration is a read-only view of one lower, which overlayfs refuses: a bind mount. */
+export function isBind(config: MountConfig): boolean {
+  return config.upper === null && config.lower.length === 1;
+}
+
+/** Splits an option string at its commas, but not within the quotes of a label, which goes last. */
+export function splitOptions(options: string): string[] {
+  const label = /(?:^|,)(context="[^"]*")/.exec(options);
+  if (label === null) return splitEscaped(options, ",");
+  const rest = options.slice(0, label.index) + options.slice(label.index + label[0].length);
+  return [...splitEscaped(rest, ","), label[1] ?? ""];
+}
+
+/**
+ * Reads an option string, as {@linkcode mountOptions} writes it or the kernel shows it.
+ *
+ * The path of a bind mount is no option: of `bind,ro` the lowers are empty.
+ *
+ * Requires no permissions.
+ *
+ * @param options The options, as after `mount -o`.
+ * @returns The mount configuration. Options that are not paths and not a label stand in `options`.
+ *
+ * @example
+ * ```ts
+ * import { parseMountOptions } from "@overlay/render";
+ *
+ * const config = parseMountOptions("lowerdir=/a\\:b:/c,upperdir=/u,workdir=/w,volatile");
+ * console.assert(config.lower.length === 2 && config.lower[0] === "/a:b");
+ * console.assert(config.upper === "/u" && config.options[0] === "volatile");
+ * ```
+ */
+export function parseMountOptions(options: string): MountConfig {
+  let lower: string[] = [];
+  let upper: string | null = null;
+  let work: string | null = null;
+  let label: string | null = null;
+  const rest: string[] = [];
+  for (const option of splitOptions(options)) {
+    const [, name = "", value = ""] = /^(\w+)=(.*)$/s.exec(option) ?? [];
+    if (name === "lowerdir") lower = splitEscaped(value, ":").map(unescapeOption);
+    else if (name === "upperdir") upper = unescapeOption(value);
+    else if (name === "workdir") work = unescapeOption(value);
+    else if (name === "context") label = value.replaceAll('"', "");
+    else if (!["", "bind", "ro"].includes(option)) rest.push(option);
+  }
+  return { lower, upper, work, label, options: rest };
+}
+
+/** The same configuration with paths relative to `directory`. */
+function relativeTo(directory: string, config: MountConfig): MountConfig {
+  const from = (path: string) => relative(directory, path) || ".";
+  return {
+    ...config,
+    lower: config.lower.map(from),
+    upper: config.upper === null ? null : from(config.upper),
+    work: config.work === null ? null : from(config.work),
+  };
+}
+
+function bytes(text: string): number {
+  return new TextEncoder().encode(text).length;
+}
+
+/**
+ * Writes a mount configuration so that it fits the kernel's page: with absolute paths where they fit,
+ * otherwise with paths relative to the pod.
+ *
+ * @param pod The pod, where mount(8) runs.
+ * @throws {OverlayError} If it is too long either way.
+ */
+export function fittingOptions(config: MountConfig, pod: string): OptionString {
+  const absolute = mountOptions(config);
+  const paths = [...config.lower, config.upper ?? "", config.work ?? ""];
+  if (bytes(absolute) <= OPTIONS_MAX) {
+    return { text: absolute, relative: false, needsRealPaths: paths.some(needsRealPath) };
+  }
+  const text = mountOptions(relativeTo(pod, config));
+  const length = Math.min(bytes(absolute), bytes(text));
+  if (bytes(text) <= OPTIONS_MAX) return { text, relative: true, needsRealPaths: true };
+  throw new OverlayError(
+    "too-long",
+    `Cannot mount ${config.lower.length} lowers for pod ${quote(pod)}: ` +
+      `the kernel reads at most ${OPTIONS_MAX} bytes of options, and these are ${length}`,
+    { path: pod, hint: "use fewer lowers, or move them nearer to the pod or to shorter paths" },
+  );
+}

@@ -1,0 +1,30 @@
+/**
+ * A mount label in an option string.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+
+/**
+ * Adds `context="<label>"` to an option string, as the SELinux label library of rkt does.
+ *
+ * Requires no permissions.
+ *
+ * @param options The options so far; may be empty.
+ * @param label The SELinux context; nothing is added when it is `null` or empty.
+ * @returns The options with the label. It is quoted, since a label may hold commas.
+ *
+ * @example
+ * ```ts
+ * import { formatMountLabel } from "@overlay/render";
+ *
+ * console.assert(formatMountLabel("ro", "u:r:t:s0:c1,c2") === 'ro,context="u:r:t:s0:c1,c2"');
+ * console.assert(formatMountLabel("ro", null) === "ro");
+ * ```
+ */
+export function formatMountLabel(options: string, label: string | null): string {
+  if (label === null || label === "") return options;
+  const context = `context="${label}"`;
+  return options === "" ? context : `${options},${context}`;
+}

@@ -1,0 +1,226 @@
+/**
+ * The values a request is made of. Each parser turns text from outside into a value that nothing after
+ * it needs to check again, or throws an {@linkcode InvalidValueError} that quotes the text.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { isAbsolute, normalize } from "./deps.ts";
+import { InvalidValueError } from "./errors.ts";
+import { PROFILES } from "./profile.ts";
+import type { Profile } from "./profile.ts";
+import { quote } from "./quote.ts";
+
+/** The name of an app: one path segment, or empty for the pod's own image. */
+export type AppName = string & { readonly __brand: "AppName" };
+
+/** The name of a tree: one path segment. */
+export type TreeId = string & { readonly __brand: "TreeId" };
+
+/** An absolute path without `.`, `..`, double or trailing slashes. */
+export type AbsolutePath = string & { readonly __brand: "AbsolutePath" };
+
+/** The longest name of a directory entry, in bytes (Linux NAME_MAX). */
+const NAME_MAX = 255;
+
+/** The longest path, in bytes and without the closing NUL (Linux PATH_MAX). */
+const PATH_MAX = 4095;
+
+function invalid(what: string, value: string, reason: string, hint?: string): InvalidValueError {
+  return new InvalidValueError("invalid-value", `Cannot use ${what} ${quote(value)}: ${reason}`, {
+    hint,
+  });
+}
+
+function byteLength(text: string): number {
+  return new TextEncoder().encode(text).length;
+}
+
+function parseSegment(what: string, value: string): string {
+  if (value === "." || value === "..") throw invalid(what, value, "it would leave its directory");
+  if (value.includes("/")) throw invalid(what, value, 'a name must not hold "/"');
+  // deno-lint-ignore no-control-regex
+  if (/[\u0000-\u001f\u007f]/.test(value)) {
+    throw invalid(what, value, "a name must not hold control characters");
+  }
+  if (!value.isWellFormed()) throw invalid(what, value, "a name must be valid Unicode");
+  const length = byteLength(value);
+  if (length > NAME_MAX) {
+    throw invalid(what, value, `a name has at most ${NAME_MAX} bytes and this one has ${length}`);
+  }
+  return value;
+}
+
+/**
+ * Parses the name of an app. The empty name is the pod's own image.
+ *
+ * @throws {InvalidValueError} If the name is `.` or `..`, holds a slash, NUL or another control
+ * character, or is longer than 255 bytes.
+ */
+export function parseAppName(value: string): AppName {
+  return parseSegment("app", value) as AppName;
+}
+
+/**
+ * Parses a tree id.
+ *
+ * @throws {InvalidValueError} If it is empty, or could not be the name of a directory.
+ */
+export function parseTreeId(value: string): TreeId {
+  if (value === "") throw invalid("tree", value, "a tree id must not be empty");
+  return parseSegment("tree", value) as TreeId;
+}
+
+/**
+ * Names the tree of a lower after its path: the last part, or the one before a last part `rootfs`.
+ * Control characters, which a tree id must not hold, become `%XX`.
+ */
+export function treeIdOfLower(lower: AbsolutePath): TreeId {
+  const names = lower.split("/").filter((name) => name !== "");
+  const last = names.at(-1) === "rootfs" ? names.at(-2) ?? "rootfs" : names.at(-1) ?? "root";
+  // deno-lint-ignore no-control-regex
+  const name = last.replace(/[\u0000-\u001f\u007f]/g, (char) => {
+    return `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
+  });
+  return parseTreeId(name);
+}
+
+/**
+ * Parses a path. Double and trailing slashes and `.` are dropped; `..` is refused, because what it
+ * means depends on symlinks.
+ *
+ * @param what The word for the path in an error, such as `lower`.
+ * @throws {InvalidValueError} If it is empty, relative, holds `..` or NUL, or is too long for the kernel.
+ */
+export function parsePath(what: string, value: string): AbsolutePath {
+  if (value === "") throw invalid(what, value, "a path must not be empty");
+  if (value.includes("\0")) throw invalid(what, value, "a path must not hold NUL");
+  if (!isAbsolute(value)) throw invalid(what, value, 'it is relative, and must start with "/"');
+  if (value.split("/").includes("..")) {
+    throw invalid(what, value, 'it holds "..", which means another place where a link is followed');
+  }
+  if (!value.isWellFormed()) throw invalid(what, value, "a path must be valid Unicode");
+  const length = byteLength(value);
+  if (length > PATH_MAX) {
+    throw invalid(what, value, `a path has at most ${PATH_MAX} bytes and this one has ${length}`);
+  }
+  const path = normalize(value);
+  return (path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path) as AbsolutePath;
+}
+
+/**
+ * Parses a dir mode: three or four octal digits, or a number.
+ *
+ * @throws {InvalidValueError} If it is not octal, or sets more than the nine permission bits: setuid,
+ * setgid and sticky on the pod's directories would leak into every rootfs.
+ */
+export function parseDirMode(value: string | number): number {
+  const text = typeof value === "number" ? `0${value.toString(8)}` : value;
+  if (!/^0?[0-7]{3,4}$/.test(text)) {
+    throw invalid("dir mode", text, "it must be three or four octal digits, such as 0750");
+  }
+  const mode = Number.parseInt(text, 8);
+  if (mode > 0o777) {
+    throw invalid("dir mode", text, "it may set permission bits only, at most 0777");
+  }
+  return mode;
+}
+
+/** Writes a mode the way every tool does: four octal digits. */
+export function formatMode(mode: number): string {
+  return mode.toString(8).padStart(4, "0");
+}
+
+/**
+ * Parses a group: a number from 0 to 4294967294, or a name.
+ *
+ * @throws {InvalidValueError} If it is neither.
+ */
+export function parseGroup(value: string | number): number | string {
+  const text = String(value);
+  if (/^[0-9]+$/.test(text)) {
+    const gid = Number(text);
+    // 2^32 - 1 is chown(2)'s "leave it", and larger ones wrap around: 2^32 would be root.
+    if (gid > 4294967294) throw invalid("group", text, "a group id is at most 4294967294");
+    return gid;
+  }
+  if (!/^[A-Za-z_][\w.-]*\$?$/.test(text)) {
+    throw invalid("group", text, "it must be a group id or a group's name");
+  }
+  return text;
+}
+
+/**
+ * Parses a mount label, an SELinux context `user:role:type` or `user:role:type:level`.
+ *
+ * @throws {InvalidValueError} If it is not one.
+ */
+export function parseLabel(value: string): string {
+  if (!/^[\w.-]+:[\w.-]+:[\w.-]+(:[\w.,:-]+)?$/.test(value)) {
+    throw invalid(
+      "label",
+      value,
+      "it must be an SELinux context",
+      'write user:role:type or user:role:type:level, such as "system_u:object_r:container_file_t:s0:c1,c2"',
+    );
+  }
+  return value;
+}
+
+/**
+ * Finds a profile by its name.
+ *
+ * @throws {InvalidValueError} If there is none of that name.
+ */
+export function parseProfile(value: string): Profile {
+  for (const profile of Object.values(PROFILES)) if (profile.name === value) return profile;
+  const names = Object.keys(PROFILES).join(", ");
+  throw invalid("profile", value, `it must be one of ${names}`);
+}
+
+/** The further mount options that are allowed, each with its values; `null` for a bare word. */
+const OPTION_VALUES: Readonly<Record<string, readonly string[] | null>> = {
+  volatile: null,
+  userxattr: null,
+  nodev: null,
+  nosuid: null,
+  noexec: null,
+  index: ["on", "off"],
+  metacopy: ["on", "off"],
+  nfs_export: ["on", "off"],
+  redirect_dir: ["on", "off", "follow", "nofollow"],
+  xino: ["on", "off", "auto"],
+};
+
+/** The options that mount(8) applies to any mount, a bind mount included. */
+export const GENERIC_OPTIONS: readonly string[] = ["nodev", "nosuid", "noexec"];
+
+function parseOption(option: string): string {
+  const [name = "", ...rest] = option.split("=");
+  const value = rest.length === 0 ? null : rest.join("=");
+  const allowed = Object.hasOwn(OPTION_VALUES, name) ? OPTION_VALUES[name] : undefined;
+  if (allowed === undefined) {
+    const names = Object.keys(OPTION_VALUES).join(", ");
+    throw invalid("option", option, `it must be one of ${names}`);
+  }
+  if (allowed === null && value !== null) throw invalid("option", option, `it takes no value`);
+  if (allowed !== null && (value === null || !allowed.includes(value))) {
+    throw invalid("option", option, `write ${allowed.map((v) => `${name}=${v}`).join(" or ")}`);
+  }
+  return option;
+}
+
+/**
+ * Parses further mount options; each element may hold several, with commas between them.
+ *
+ * @throws {InvalidValueError} If one is not in the list of allowed options, lacks its value, or is
+ * given twice.
+ */
+export function parseOptions(values: readonly string[]): readonly string[] {
+  const options = values.flatMap((value) => value.split(",")).map(parseOption);
+  const names = options.map((option) => option.split("=")[0]);
+  const twice = options.find((_, i) => names.indexOf(names[i]) !== i);
+  if (twice !== undefined) throw invalid("option", twice, "it is given twice");
+  return options;
+}

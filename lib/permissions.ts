@@ -1,0 +1,132 @@
+/**
+ * The Deno permissions that a plan needs: computed, never guessed.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { dirname } from "./deps.ts";
+import { isWithin } from "./layout.ts";
+import type { Operation } from "./operation.ts";
+import type { Plan } from "./plan.ts";
+
+/** Deno permissions, each with its least values. */
+export interface RequiredPermissions {
+  /** Paths for `--allow-read`. */
+  readonly read: readonly string[];
+  /** Paths for `--allow-write`. */
+  readonly write: readonly string[];
+  /** Programs for `--allow-run`, by absolute path. */
+  readonly run: readonly string[];
+}
+
+/**
+ * The programs that are run, by absolute path: `--allow-run=mount` would trust whatever `PATH` finds.
+ */
+export const PROGRAMS = {
+  mount: "/usr/bin/mount",
+  umount: "/usr/bin/umount",
+  findmnt: "/usr/bin/findmnt",
+  chcon: "/usr/bin/chcon",
+} as const;
+
+/** The file in which groups have their names. */
+export const GROUP_FILE = "/etc/group";
+
+function needs(operation: Operation): RequiredPermissions {
+  const own = [operation.path];
+  const { mount, umount, findmnt, chcon } = PROGRAMS;
+  switch (operation.kind) {
+    case "require":
+    case "real":
+      return { read: own, write: [], run: [] };
+    case "lock":
+    case "directory":
+      return { read: own, write: own, run: [] };
+    case "group":
+      return {
+        read: typeof operation.group === "string" ? [...own, GROUP_FILE] : own,
+        write: own,
+        run: [],
+      };
+    case "label":
+      return { read: own, write: own, run: [findmnt, chcon] };
+    case "manifest":
+      return { read: [...own, operation.from], write: own, run: [] };
+    case "record":
+      return { read: own, write: own, run: [findmnt] };
+    case "mount":
+      return { read: own, write: [], run: [mount, umount, findmnt] };
+  }
+}
+
+/** Drops each path that another one covers, and repeats. */
+function least(paths: readonly string[]): string[] {
+  const unique = [...new Set(paths)];
+  return unique.filter((path) => {
+    return !unique.some((other) => other !== path && isWithin(path, other));
+  });
+}
+
+/**
+ * Computes the Deno permissions under which a plan can be applied.
+ *
+ * Requires no permissions.
+ *
+ * @param plan A plan.
+ * @returns The least values: with any one of them taken away, applying the plan is refused.
+ *
+ * @example
+ * ```ts
+ * import { planRender, requiredPermissions } from "@overlay/render";
+ *
+ * const plan = planRender({ lower: "/images/debian", pod: "/pods/one" });
+ * console.assert(requiredPermissions(plan).write.join() === "/pods/one");
+ * ```
+ */
+export function requiredPermissions(plan: Plan): RequiredPermissions {
+  const all = plan.operations.map(needs);
+  return {
+    read: least(all.flatMap((need) => need.read)),
+    write: least(all.flatMap((need) => need.write)),
+    run: Object.values(PROGRAMS).filter((program) => {
+      return all.some((need) => need.run.includes(program));
+    }),
+  };
+}
+
+/** A flag's value is a list with commas, and has no escape: such a path needs the grant of a parent. */
+function expressible(path: string): string {
+  let at = path;
+  while (at.includes(",")) at = dirname(at);
+  return at;
+}
+
+/**
+ * Writes permissions as the flags of `deno run`.
+ *
+ * Deno's flags cannot express a path with a comma; its nearest parent without one is granted instead.
+ *
+ * Requires no permissions.
+ *
+ * @param permissions The permissions.
+ * @returns One argument a kind; not quoted for a shell.
+ *
+ * @example
+ * ```ts
+ * import { permissionFlags } from "@overlay/render";
+ *
+ * const flags = permissionFlags({ read: ["/a", "/b"], write: [], run: ["/usr/bin/mount"] });
+ * console.assert(flags.join(" ") === "--allow-read=/a,/b --allow-run=/usr/bin/mount");
+ * ```
+ */
+export function permissionFlags(permissions: RequiredPermissions): string[] {
+  const flag = (kind: string, values: readonly string[]) => {
+    return values.length === 0 ? [] : [`--allow-${kind}=${values.join(",")}`];
+  };
+  return [
+    ...flag("read", least(permissions.read.map(expressible))),
+    ...flag("write", least(permissions.write.map(expressible))),
+    ...flag("run", permissions.run),
+  ];
+}

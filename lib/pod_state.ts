@@ -1,0 +1,90 @@
+/**
+ * What a pod holds already: the lines of its `overlay.fstab`, and which of them are mounted.
+ *
+ * @module
+ */
+import { configOfLine } from "./app_line.ts";
+import type { AppLine } from "./app_line.ts";
+import { dirname, join } from "./deps.ts";
+import { attempt, look, readOwnFile } from "./disk.ts";
+import { appLines, parseFstab } from "./fstab.ts";
+import type { FstabEntry } from "./fstab.ts";
+import { isWithin } from "./layout.ts";
+import type { PodLayout } from "./layout.ts";
+import { parseMountOptions } from "./mount_config.ts";
+import type { MountConfig } from "./mount_config.ts";
+import type { Mount } from "./mount_table.ts";
+
+/** How a line and the kernel agree: nothing is mounted there, the line is, or something else is. */
+export type MountState = "unmounted" | "mounted" | "foreign";
+
+/** What `overlay.fstab` says. */
+export interface PodRecord {
+  /** Every line, in the order of mounting. */
+  readonly entries: readonly FstabEntry[];
+  /** The lines of apps among them. */
+  readonly lines: readonly AppLine[];
+}
+
+/**
+ * Reads `overlay.fstab`; a pod without one has no lines.
+ *
+ * Requires `--allow-read` permission for the file.
+ */
+export function readRecord(fstab: string): PodRecord {
+  const content = readOwnFile(fstab);
+  const entries = content === null ? [] : parseFstab(new TextDecoder().decode(content));
+  return { entries, lines: appLines(entries) };
+}
+
+/**
+ * The mount point without symlinks, as the kernel names it; `null` when its destination is not there.
+ *
+ * Requires `--allow-read` permission for the pod, and for a destination outside it.
+ */
+export function realRootfs(rootfs: string, pod: PodLayout): string | null {
+  // Below a pod nothing is a symlink, so one look at the pod serves all its apps.
+  const top = isWithin(rootfs, pod.pod) ? pod.pod : dirname(rootfs);
+  if (look(top) === null) return null;
+  const real = attempt("find", top, () => Deno.realPathSync(top));
+  return join(real, rootfs.slice(top === "/" ? 0 : top.length));
+}
+
+function samePaths(a: MountConfig, b: MountConfig): boolean {
+  return a.upper === b.upper && a.work === b.work && a.lower.join("\0") === b.lower.join("\0");
+}
+
+/** Whether a path shows the very same directory as another; bind mounts do. */
+function sameDirectory(a: string, b: string): boolean {
+  const [one, other] = [look(a), look(b)];
+  return one !== null && one.dev === other?.dev && one.ino === other.ino;
+}
+
+/**
+ * Compares a line with the mount table. Only the topmost mount at the rootfs counts, since it is the
+ * one that anybody sees.
+ *
+ * @param table The mount table, in the order of mounting.
+ */
+export function mountState(line: AppLine, pod: PodLayout, table: readonly Mount[]): MountState {
+  const target = realRootfs(line.rootfs, pod);
+  const mount = table.findLast((mount) => mount.target === target);
+  if (mount === undefined) return "unmounted";
+  if (line.source !== "overlay") {
+    return sameDirectory(line.rootfs, line.source) ? "mounted" : "foreign";
+  }
+  // Both are compared as they were written: relative paths of the one are relative in the other.
+  const same = samePaths(parseMountOptions(line.options), parseMountOptions(mount.options));
+  return mount.fstype === "overlay" && same ? "mounted" : "foreign";
+}
+
+/** Whether two lines of a pod would write into the same directories. */
+export function sharesWritable(a: AppLine, b: AppLine, pod: PodLayout): boolean {
+  const writable = (line: AppLine) => {
+    const { upper, work } = configOfLine(line, pod.pod);
+    return [upper, work].filter((path) => path !== null);
+  };
+  return writable(a).some((one) => {
+    return writable(b).some((other) => isWithin(one, other) || isWithin(other, one));
+  });
+}

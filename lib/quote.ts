@@ -1,0 +1,38 @@
+/**
+ * Foreign text made safe to print: a path or a tool's words may hold control characters that would
+ * move a terminal's cursor, or direction marks that would show a name as another one.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+
+/** Everything a terminal would act on instead of showing: C0, DEL, C1, line separators, bidi marks. */
+// deno-lint-ignore no-control-regex
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+function escaped(char: string): string {
+  return `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
+}
+
+/** Quotes a value for a message: double quotes, and escapes as in JSON. */
+export function quote(value: string): string {
+  return JSON.stringify(value).replace(UNPRINTABLE, escaped);
+}
+
+/** Makes a tool's words printable: control characters become escapes, lines are joined by spaces. */
+export function printable(text: string): string {
+  return text.trim().replace(/\s*\n\s*/g, " ").replace(UNPRINTABLE, escaped);
+}
+
+/** Makes a name printable in a table; what needs no quotes gets none. */
+export function showName(name: string): string {
+  const quoted = quote(name);
+  return quoted === `"${name}"` && name !== "" && !/^\s|\s$/.test(name) ? name : quoted;
+}
+
+/** Quotes an argument for a POSIX shell; what needs no quotes gets none. */
+export function shellQuote(argument: string): string {
+  if (/^[\w@%+=:,./-]+$/.test(argument)) return argument;
+  return `'${argument.replaceAll("'", `'\\''`)}'`;
+}

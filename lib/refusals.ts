@@ -1,0 +1,149 @@
+/**
+ * What a pod holds already that a render must not touch.
+ *
+ * @module
+ */
+import { configOfLine } from "./app_line.ts";
+import type { AppLine } from "./app_line.ts";
+import { RefusedError } from "./errors.ts";
+import { isWithin } from "./layout.ts";
+import type { PodLayout } from "./layout.ts";
+import { parseMountOptions } from "./mount_config.ts";
+import type { Mount } from "./mount_table.ts";
+import { sharesWritable } from "./pod_state.ts";
+import type { MountState } from "./pod_state.ts";
+import { quote, shellQuote } from "./quote.ts";
+
+/** The words for an app in a message. */
+export function appWords(app: string): string {
+  return app === "" ? "the pod's own image" : `app ${quote(app)}`;
+}
+
+/**
+ * Refuses a render that would give an app another lower, upper or work than it has: what its upper
+ * holds belongs to the lower it was written over.
+ *
+ * @param old The line of the same app.
+ * @throws {RefusedError} If they differ.
+ */
+export function refuseOtherPaths(old: AppLine, line: AppLine, pod: PodLayout): void {
+  const [was, is] = [configOfLine(old, pod.pod), configOfLine(line, pod.pod)];
+  const pairs = [
+    ["lower", was.lower.join(":"), is.lower.join(":")],
+    ["upper", was.upper ?? "none", is.upper ?? "none"],
+  ] as const;
+  const other = pairs.find(([, a, b]) => a !== b);
+  if (other === undefined) return;
+  const [word, a, b] = other;
+  throw new RefusedError(
+    "different",
+    `Cannot render ${appWords(line.app)} with ${word} ${quote(b)}: it has ${word} ${quote(a)}`,
+    { path: line.rootfs, hint: "use another --app or another --pod; what this app wrote is kept" },
+  );
+}
+
+/**
+ * Refuses a render that would change a mount which is in place.
+ *
+ * @throws {RefusedError} If the mounted line is not the same.
+ */
+export function refuseOtherMount(old: AppLine, line: AppLine, pod: PodLayout): void {
+  if (old.options === line.options && old.rootfs === line.rootfs) return;
+  const [what, was, is] = old.rootfs === line.rootfs
+    ? ["options", old.options, line.options]
+    : ["rootfs", old.rootfs, line.rootfs];
+  throw new RefusedError(
+    "different",
+    `Cannot render ${appWords(line.app)} with ${what} ${quote(is)}: it is mounted with ${
+      quote(was)
+    }`,
+    {
+      path: old.rootfs,
+      hint: `unmount it first: overlay-render unmount --pod ${shellQuote(pod.pod)} ` +
+        `--app ${shellQuote(line.app)}`,
+    },
+  );
+}
+
+/**
+ * Refuses a rootfs on which something else is mounted.
+ *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseForeign(line: AppLine, state: MountState): void {
+  if (state !== "foreign") return;
+  throw new RefusedError(
+    "foreign-mount",
+    `Cannot mount ${quote(line.rootfs)}: something else is mounted there`,
+    {
+      path: line.rootfs,
+      hint: `see what it is: findmnt --mountpoint ${shellQuote(line.rootfs)}`,
+    },
+  );
+}
+
+/**
+ * Refuses an app whose upper or work another app of the pod has, or that would lie one in the other;
+ * the kernel allows it, and what then happens is undefined.
+ *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseSharedUpper(
+  lines: readonly AppLine[],
+  line: AppLine,
+  pod: PodLayout,
+): void {
+  const other = lines.find((other) => other.app !== line.app && sharesWritable(other, line, pod));
+  if (other === undefined) return;
+  throw new RefusedError(
+    "in-use",
+    `Cannot render ${appWords(line.app)} from tree ${quote(line.tree)}: ` +
+      `its upper would share a directory with that of ${appWords(other.app)}`,
+    { path: line.rootfs, hint: "give the tree another name with --tree" },
+  );
+}
+
+/**
+ * Refuses an upper or work that is part of a live mount elsewhere, as after a mount by hand.
+ *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseLiveUpper(
+  table: readonly Mount[],
+  line: AppLine,
+  target: string | null,
+): void {
+  const { upper, work } = parseMountOptions(line.options);
+  if (upper === null) return;
+  const user = table.find((mount) => {
+    if (mount.fstype !== "overlay" || mount.target === target) return false;
+    const used = parseMountOptions(mount.options);
+    return used.upper === upper || used.work === work;
+  });
+  if (user === undefined) return;
+  throw new RefusedError(
+    "in-use",
+    `Cannot mount upper ${quote(upper)}: the mount on ${quote(user.target)} writes into it`,
+    { path: upper, hint: `unmount that one first: umount ${shellQuote(user.target)}` },
+  );
+}
+
+/**
+ * Refuses a mount that would hide the rootfs of other apps: the pod's own image is rendered first.
+ *
+ * @throws {RefusedError} If there are apps below the rootfs.
+ */
+export function refuseHiding(lines: readonly AppLine[], line: AppLine): void {
+  const hidden = lines.find((other) => {
+    return other.rootfs !== line.rootfs && isWithin(other.rootfs, line.rootfs);
+  });
+  if (hidden === undefined) return;
+  throw new RefusedError(
+    "in-use",
+    `Cannot mount ${quote(line.rootfs)}: it would hide the rootfs of ${appWords(hidden.app)}`,
+    {
+      path: line.rootfs,
+      hint: "render the pod's own image before its apps, or give it another --dest",
+    },
+  );
+}

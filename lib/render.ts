@@ -1,0 +1,153 @@
+/**
+ * Preparing and rendering an app: what the project is for.
+ *
+ * @module
+ */
+import { configOfLine } from "./app_line.ts";
+import type { ChangeOptions } from "./application.ts";
+import { applyPlan } from "./apply.ts";
+import { checkPermissions } from "./grants.ts";
+import { requiredPermissions } from "./permissions.ts";
+import { planRender } from "./plan.ts";
+import type { RenderRequest } from "./request.ts";
+
+/** An app as it was prepared or rendered. */
+export interface Render {
+  /** The pod. */
+  readonly pod: string;
+  /** The app's name; empty for the pod's own image. */
+  readonly app: string;
+  /** The tree id. */
+  readonly tree: string;
+  /** The mount point. */
+  readonly rootfs: string;
+  /** The lowers, top first. */
+  readonly lower: readonly string[];
+  /** The upper, or `null` for a read-only view. */
+  readonly upper: string | null;
+  /** The work, or `null` for a read-only view. */
+  readonly work: string | null;
+  /** The option string, as mount(8) takes it. */
+  readonly options: string;
+  /** Whether the rootfs is mounted. */
+  readonly mounted: boolean;
+  /** Whether anything was changed; `false` when all was as asked for already. */
+  readonly changed: boolean;
+}
+
+/** A rendered app. Disposing it unmounts it: `await using rootfs = await renderOverlay(…)`. */
+export interface RenderedOverlay extends Render, AsyncDisposable {}
+
+async function applyRequest(
+  action: "prepare" | "render",
+  request: RenderRequest,
+  options: ChangeOptions,
+): Promise<Render> {
+  const plan = planRender(request, { mount: action === "render" });
+  checkPermissions(action, requiredPermissions(plan));
+  const { line, mounted, changed } = await applyPlan(plan, options);
+  const { pod, app, tree, rootfs } = plan.mount;
+  const { lower, upper, work } = configOfLine(line, pod);
+  return { pod, app, tree, rootfs, lower, upper, work, options: line.options, mounted, changed };
+}
+
+/**
+ * Makes everything an app's mount needs, and does not mount it.
+ *
+ * The disk is then as {@linkcode renderOverlay} leaves it but for the mount; the app's line in
+ * `overlay.fstab` says `noauto`. Who mounts it does so with `mount -t overlay overlay -o <options>
+ * <rootfs>`, or with `mount --fstab <pod>/overlay.fstab <rootfs>`. Source: rkt `prepareOverlay`.
+ *
+ * Requires `--allow-read`, `--allow-write` and `--allow-run` permissions, with the values that
+ * {@linkcode requiredPermissions} computes.
+ *
+ * @param request What to prepare.
+ * @param options Who is told what happens, and what can end it.
+ * @returns The mount configuration.
+ * @throws {InvalidValueError} If a part of the request is not usable.
+ * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
+ * @throws {RefusedError} If a safety check refuses; nothing was touched.
+ * @throws {OverlayError} If it fails; what was made is taken back.
+ *
+ * @example
+ * ```ts
+ * import { prepareOverlay } from "@overlay/render";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.mkdir(`${dir}/image`);
+ *
+ * const { options, rootfs } = await prepareOverlay({
+ *   lower: `${dir}/image`,
+ *   pod: `${dir}/pod`,
+ *   app: "web",
+ * });
+ * console.assert(options.startsWith(`lowerdir=${dir}/image,upperdir=${dir}/pod/overlay/image/`));
+ * console.assert(Deno.statSync(rootfs).isDirectory);
+ *
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @tags allow-read, allow-write, allow-run
+ */
+export function prepareOverlay(
+  request: RenderRequest,
+  options: ChangeOptions = {},
+): Promise<Render> {
+  return applyRequest("prepare", request, options);
+}
+
+/**
+ * Turns a read-only tree into a writable root filesystem: prepares it and mounts it.
+ *
+ * Rendering twice is the same as once. What the app wrote before is there again.
+ *
+ * Requires `--allow-read`, `--allow-write` and `--allow-run` permissions, with the values that
+ * {@linkcode requiredPermissions} computes; and the right to mount: root, or a user namespace.
+ * Source: rkt `overlayRender`.
+ *
+ * @param request What to render.
+ * @param options Who is told what happens, and what can end it.
+ * @returns The render. Disposing it unmounts the app, and keeps what it wrote.
+ * @throws {InvalidValueError} If a part of the request is not usable.
+ * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
+ * @throws {RefusedError} If a safety check refuses; nothing was touched.
+ * @throws {MountError} If the kernel does not mount it; what was made is taken back.
+ * @throws {OverlayError} If something else fails; what was made is taken back.
+ *
+ * @example
+ * ```ts
+ * import { renderOverlay } from "@overlay/render";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.mkdir(`${dir}/image`);
+ * await Deno.writeTextFile(`${dir}/image/motd`, "from the tree");
+ * {
+ *   await using app = await renderOverlay({
+ *     lower: `${dir}/image`,
+ *     pod: `${dir}/pod`,
+ *     options: ["userxattr"], // works without root too, in a user namespace
+ *   });
+ *   await Deno.writeTextFile(`${app.rootfs}/motd`, "from the app");
+ * } // unmounted here
+ * console.assert(Deno.readTextFileSync(`${dir}/image/motd`) === "from the tree");
+ * console.assert(Deno.readTextFileSync(`${dir}/pod/overlay/image/upper/motd`) === "from the app");
+ *
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @tags allow-read, allow-write, allow-run
+ */
+export async function renderOverlay(
+  request: RenderRequest,
+  options: ChangeOptions = {},
+): Promise<RenderedOverlay> {
+  const render = await applyRequest("render", request, options);
+  return {
+    ...render,
+    async [Symbol.asyncDispose](): Promise<void> {
+      // Loaded when it is needed: most processes that render do not unmount.
+      const { unmountOverlay } = await import("./unmount.ts");
+      await unmountOverlay({ pod: render.pod, app: render.app }, options);
+    },
+  };
+}

@@ -1,0 +1,170 @@
+/**
+ * What a render is asked for, and the same parsed: names, paths and modes that nothing after this file
+ * checks again.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { InvalidValueError } from "./errors.ts";
+import { appLayout, isWithin, podLayout, treeLayout } from "./layout.ts";
+import type { AppLayout, PodLayout } from "./layout.ts";
+import {
+  GENERIC_OPTIONS,
+  parseAppName,
+  parseDirMode,
+  parseGroup,
+  parseLabel,
+  parseOptions,
+  parsePath,
+  parseProfile,
+  parseTreeId,
+  treeIdOfLower,
+} from "./names.ts";
+import type { AbsolutePath } from "./names.ts";
+import type { Profile, ProfileName } from "./profile.ts";
+import { quote } from "./quote.ts";
+
+/** What a render is asked for. Every path is absolute. */
+export interface RenderRequest {
+  /** The pod. It is made if missing; its parent must be there. */
+  readonly pod: string;
+  /** The lowers, top first. @default {the tree's rootfs in the store} */
+  readonly lower?: string | readonly string[];
+  /** The tree id. @default {the last part of the first lower's path, or the one before `rootfs`} */
+  readonly tree?: string;
+  /** The tree store. @default {"/var/lib/overlay-render"} */
+  readonly store?: string;
+  /** The app; empty for the pod's own image. @default {""} */
+  readonly app?: string;
+  /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
+  readonly dest?: string;
+  /** The profile. @default {"rootfs-mode"} */
+  readonly profile?: ProfileName;
+  /** Mode of the directories, a number or octal digits. @default {the profile's} */
+  readonly dirMode?: number | string;
+  /** Group that may read the image directory, an id or a name of /etc/group. @default {none} */
+  readonly group?: number | string;
+  /** Mount label, an SELinux context. @default {none} */
+  readonly label?: string;
+  /** A file that is copied to `<destination>/manifest`. @default {none} */
+  readonly manifest?: string;
+  /** Further mount options, such as `volatile`. @default {none} */
+  readonly options?: readonly string[];
+  /** Whether the render is a view that cannot be written. @default {false} */
+  readonly readOnly?: boolean;
+}
+
+/** A request whose every part is known to be usable. */
+export interface ParsedRequest {
+  /** Where everything of the pod lies. */
+  readonly pod: PodLayout;
+  /** Where everything of the app lies. */
+  readonly layout: AppLayout;
+  /** The app's name. */
+  readonly app: string;
+  /** The tree id. */
+  readonly tree: string;
+  /** The lowers, top first; at least one. */
+  readonly lower: readonly [string, ...string[]];
+  /** The profile. */
+  readonly profile: Profile;
+  /** The dir mode. */
+  readonly dirMode: number;
+  /** The group, or `null`. */
+  readonly group: number | string | null;
+  /** The mount label, or `null`. */
+  readonly label: string | null;
+  /** The file to copy as manifest, or `null`. */
+  readonly manifest: string | null;
+  /** Further mount options. */
+  readonly options: readonly string[];
+  /** Whether there is neither upper nor work. */
+  readonly readOnly: boolean;
+}
+
+/** The tree store of a request that names none. */
+export const DEFAULT_STORE = "/var/lib/overlay-render";
+
+function parseLowers(request: RenderRequest): [AbsolutePath, ...AbsolutePath[]] {
+  const given = typeof request.lower === "string" ? [request.lower] : request.lower ?? [];
+  const [first, ...rest] = given.map((lower) => parsePath("lower", lower));
+  if (first !== undefined) return [first, ...rest];
+  if (request.tree === undefined) {
+    throw new InvalidValueError(
+      "usage",
+      "Cannot render without a tree: neither a lower nor a tree",
+      {
+        hint: "give a lower (--lower DIR) or the id of a tree in the store (--tree ID)",
+      },
+    );
+  }
+  const { rootfs } = treeLayout(request.store ?? DEFAULT_STORE, request.tree);
+  return [parsePath("lower", rootfs)];
+}
+
+function refuse(what: string, value: string, reason: string, hint?: string): never {
+  throw new InvalidValueError("invalid-value", `Cannot use ${what} ${quote(value)}: ${reason}`, {
+    path: value,
+    hint,
+  });
+}
+
+/** A rootfs over the pod would hide it, and one in an upper or a work would change what is mounted. */
+function checkDestination(pod: PodLayout, layout: AppLayout): void {
+  if (isWithin(pod.pod, layout.rootfs)) {
+    refuse("destination", layout.dest, `its rootfs would hide the pod ${quote(pod.pod)}`);
+  }
+  if (isWithin(layout.rootfs, pod.overlay)) {
+    refuse("destination", layout.dest, `it lies inside ${quote(pod.overlay)}`);
+  }
+}
+
+/** A view has no upper to be volatile, and a view of one lower is a bind mount, not an overlay. */
+function checkView(request: ParsedRequest): void {
+  if (!request.readOnly) return;
+  const hint = "leave it out, or render without --read-only";
+  if (request.options.includes("volatile")) {
+    refuse("option", "volatile", "a read-only view writes nothing", hint);
+  }
+  if (request.lower.length > 1) return;
+  const reason = "a read-only view of one lower is a bind mount, not an overlay";
+  const option = request.options.find((option) => !GENERIC_OPTIONS.includes(option));
+  if (option !== undefined) refuse("option", option, reason, hint);
+  if (request.label !== null) refuse("label", request.label, reason, hint);
+}
+
+/**
+ * Parses a request.
+ *
+ * @throws {InvalidValueError} If a part of it is not usable; the message quotes the part.
+ */
+export function parseRequest(request: RenderRequest): ParsedRequest {
+  const pod = podLayout(request.pod);
+  const lower = parseLowers(request);
+  const app = parseAppName(request.app ?? "");
+  const tree = request.tree === undefined ? treeIdOfLower(lower[0]) : parseTreeId(request.tree);
+  const dest = request.dest === undefined ? {} : { dest: request.dest };
+  const profile = parseProfile(request.profile ?? "rootfs-mode");
+  const { dirMode, group, label, manifest } = request;
+  const parsed: ParsedRequest = {
+    pod,
+    layout: appLayout(pod.pod, { app, tree, ...dest }),
+    app,
+    tree,
+    lower,
+    profile,
+    dirMode: dirMode === undefined ? profile.dirMode : parseDirMode(dirMode),
+    group: group === undefined ? null : parseGroup(group),
+    label: label === undefined ? null : parseLabel(label),
+    manifest: manifest === undefined ? null : parsePath("manifest", manifest),
+    options: parseOptions(request.options ?? []),
+    readOnly: request.readOnly ?? false,
+  };
+  checkDestination(pod, parsed.layout);
+  checkView(parsed);
+  if (profile.needsManifest && parsed.manifest === null) {
+    refuse("profile", profile.name, "it needs a manifest", "give one with --manifest FILE");
+  }
+  return parsed;
+}

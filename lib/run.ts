@@ -1,0 +1,79 @@
+/**
+ * Running the programs of util-linux and coreutils.
+ *
+ * @module
+ */
+import { OverlayError } from "./errors.ts";
+import { quote } from "./quote.ts";
+
+/** What a program answered. */
+export interface ProgramResult {
+  /** The command line, the program first. */
+  readonly argv: readonly string[];
+  /** Its exit status; 128 and the signal's number when a signal ended it. */
+  readonly status: number;
+  /** What it wrote on stdout. */
+  readonly stdout: string;
+  /** What it wrote on stderr, trimmed. */
+  readonly stderr: string;
+}
+
+/**
+ * The whole environment of every program. Nothing is inherited: Deno refuses to run a program with an
+ * inherited `LD_PRELOAD`, and messages are parsed. `LIBMOUNT_FORCE_MOUNT2` because the newer mount
+ * interface takes at most 255 bytes of a path list (util-linux 2.39 and later).
+ */
+const ENVIRONMENT = {
+  PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+  LC_ALL: "C",
+  LIBMOUNT_FORCE_MOUNT2: "always",
+};
+
+/** How a program is run. */
+export interface RunOptions {
+  /** The directory it runs in; it must exist. */
+  readonly cwd: string;
+  /** Is told the command line before it runs. */
+  readonly trace?: ((argv: readonly string[]) => void) | undefined;
+}
+
+/**
+ * Runs a program without a shell and waits for it. A failure of the program itself is in the result.
+ *
+ * Requires `--allow-run` permission for the program.
+ *
+ * @throws {OverlayError} If the program is not there or cannot be run.
+ */
+export async function run(
+  program: string,
+  args: readonly string[],
+  options: RunOptions,
+): Promise<ProgramResult> {
+  const argv = [program, ...args];
+  options.trace?.(argv);
+  try {
+    const output = await new Deno.Command(program, {
+      args: [...args],
+      cwd: options.cwd,
+      clearEnv: true,
+      env: ENVIRONMENT,
+      stdin: "null",
+    }).output();
+    const decoder = new TextDecoder();
+    return {
+      argv,
+      status: output.code,
+      stdout: decoder.decode(output.stdout),
+      stderr: decoder.decode(output.stderr).trim(),
+    };
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) {
+      throw new OverlayError("failed", `Cannot run ${quote(program)}: it is not there`, {
+        path: program,
+        cause: error,
+        hint: "install it; mount, umount and findmnt are of util-linux, chcon is of coreutils",
+      });
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * Unmounting the apps of a pod.
+ *
+ * @module
+ */
+import type { AppLine } from "./app_line.ts";
+import type { ChangeOptions } from "./application.ts";
+import { dirname } from "./deps.ts";
+import { replaceFile } from "./disk.ts";
+import { MountError, OverlayError } from "./errors.ts";
+import { formatFstab, withLine } from "./fstab.ts";
+import { checkPermissions } from "./grants.ts";
+import { checkPod } from "./guard.ts";
+import { isWithin, podLayout } from "./layout.ts";
+import type { PodLayout } from "./layout.ts";
+import { lockPod } from "./lock.ts";
+import { mountTable } from "./mount_table.ts";
+import type { Mount } from "./mount_table.ts";
+import { saidOf, unmountAll } from "./mounting.ts";
+import { parseAppName } from "./names.ts";
+import { PROGRAMS } from "./permissions.ts";
+import type { RequiredPermissions } from "./permissions.ts";
+import { mountState, readRecord, realRootfs } from "./pod_state.ts";
+import type { PodRecord } from "./pod_state.ts";
+import { quote, shellQuote } from "./quote.ts";
+import { appWords, refuseForeign } from "./refusals.ts";
+import type { ProgramResult } from "./run.ts";
+
+/** What to unmount. */
+export interface UnmountRequest {
+  /** The pod, an absolute path. */
+  readonly pod: string;
+  /** The app; empty for the pod's own image. @default {all apps of the pod} */
+  readonly app?: string;
+}
+
+/** What was unmounted. */
+export interface Unmounted {
+  /** The pod. */
+  readonly pod: string;
+  /** The apps that were mounted and are no more, in the order of unmounting. */
+  readonly unmounted: readonly { readonly app: string; readonly rootfs: string }[];
+}
+
+/**
+ * The Deno permissions that unmounting needs, beside reading a destination outside the pod.
+ *
+ * Requires no permissions.
+ */
+export function unmountPermissions(pod: string): RequiredPermissions {
+  return { read: [pod], write: [pod], run: [PROGRAMS.umount, PROGRAMS.findmnt] };
+}
+
+/**
+ * Unmounts a pod's apps, or one of them: deepest first, never lazily, in one process. What they wrote
+ * is kept, and so is their line in `overlay.fstab`, now with `noauto`.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the pod, `--allow-read` for destinations
+ * outside it, and `--allow-run` for umount and findmnt.
+ *
+ * @param request What to unmount.
+ * @param options Who is told what happens, and how long to wait for the pod's lock.
+ * @returns What was unmounted; nothing when nothing was mounted.
+ * @throws {InvalidValueError} If the pod is no absolute path or the app no name.
+ * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
+ * @throws {RefusedError} If something else is mounted on a rootfs; nothing was touched.
+ * @throws {MountError} If a rootfs is in use; the others are unmounted.
+ * @throws {OverlayError} If there is no such pod or app.
+ *
+ * @example
+ * ```ts
+ * import { renderOverlay, unmountOverlay } from "@overlay/render";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.mkdir(`${dir}/image`);
+ * const options = ["userxattr"];
+ * await renderOverlay({ lower: `${dir}/image`, pod: `${dir}/pod`, app: "web", options });
+ *
+ * const { unmounted } = await unmountOverlay({ pod: `${dir}/pod` });
+ * console.assert(unmounted[0]?.app === "web");
+ *
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @tags allow-read, allow-write, allow-run
+ */
+export async function unmountOverlay(
+  request: UnmountRequest,
+  options: ChangeOptions = {},
+): Promise<Unmounted> {
+  const pod = podLayout(request.pod);
+  const app = request.app === undefined ? null : parseAppName(request.app);
+  checkPermissions("unmount", unmountPermissions(pod.pod));
+  if (checkPod(pod.pod) === null) throw noPodError(pod.pod);
+  // A pod without a file has no apps, and gets no lock file for being asked.
+  if (readRecord(pod.fstab).lines.length === 0) return unmountNothing(pod, app);
+  using _lock = await lockPod(pod.lock, options);
+  const record = readRecord(pod.fstab);
+  const lines = chosen(record, pod, app);
+  const outside = lines.filter((line) => !isWithin(line.rootfs, pod.pod));
+  checkPermissions("unmount", {
+    read: outside.map((line) => dirname(line.rootfs)),
+    write: [],
+    run: [],
+  });
+  const trace = (argv: readonly string[]) => {
+    options.trace?.(`run ${argv.map(shellQuote).join(" ")}`);
+  };
+  return { pod: pod.pod, unmounted: await unmountLines(lines, record, pod, { trace }) };
+}
+
+/** The error for a pod that is not there. */
+export function noPodError(pod: string): OverlayError {
+  return new OverlayError("missing", `Cannot use pod ${quote(pod)}: it does not exist`, {
+    path: pod,
+    hint: "check --pod; a pod is made by prepare and render",
+  });
+}
+
+function unmountNothing(pod: PodLayout, app: string | null): Unmounted {
+  if (app !== null) throw noAppError(app, [], pod);
+  return { pod: pod.pod, unmounted: [] };
+}
+
+function noAppError(app: string, lines: readonly AppLine[], pod: PodLayout): OverlayError {
+  const names = lines.map((line) => appWords(line.app)).join(", ") || "no apps";
+  return new OverlayError("missing", `Cannot find ${appWords(app)} in pod ${quote(pod.pod)}`, {
+    path: pod.pod,
+    hint: `the pod has ${names}`,
+  });
+}
+
+function chosen(record: PodRecord, pod: PodLayout, app: string | null): readonly AppLine[] {
+  if (app === null) return record.lines;
+  const line = record.lines.find((line) => line.app === app);
+  if (line === undefined) throw noAppError(app, record.lines, pod);
+  return [line];
+}
+
+async function unmountLines(
+  lines: readonly AppLine[],
+  record: PodRecord,
+  pod: PodLayout,
+  programs: { readonly trace: (argv: readonly string[]) => void },
+): Promise<readonly AppLine[]> {
+  const table = await mountTable(programs);
+  const states = lines.map((line) => ({ line, state: mountState(line, pod, table) }));
+  for (const { line, state } of states) refuseForeign(line, state);
+  // The order of lines is the order of mounting, so backwards is deepest first.
+  const mounted = states.filter(({ state }) => state === "mounted").map(({ line }) => line);
+  mounted.reverse();
+  if (mounted.length === 0) return [];
+  const targets = mounted.map((line) => realRootfs(line.rootfs, pod) ?? line.rootfs);
+  const result = await unmountAll(targets, programs);
+  const after = result.status === 0 ? [] : await mountTable(programs);
+  const left = mounted.filter((line) => mountState(line, pod, after) === "mounted");
+  const gone = mounted.filter((line) => !left.includes(line));
+  rest(gone, record, pod);
+  if (left.length > 0) throw busyError(left, after, pod, result);
+  return gone.map(({ app, rootfs }) => ({ app, rootfs }) as AppLine);
+}
+
+/** Notes that apps are not to be mounted with the others any more. */
+function rest(lines: readonly AppLine[], record: PodRecord, pod: PodLayout): void {
+  if (lines.length === 0) return;
+  const entries = lines.reduce(
+    (entries, line) => withLine(entries, { ...line, auto: false }),
+    record.entries,
+  );
+  replaceFile(pod.fstab, new TextEncoder().encode(formatFstab(entries)), 0o644);
+}
+
+function busyError(
+  left: readonly AppLine[],
+  table: readonly Mount[],
+  pod: PodLayout,
+  result: ProgramResult,
+): MountError {
+  const all = left.map((line) => {
+    const target = realRootfs(line.rootfs, pod) ?? line.rootfs;
+    return `${quote(line.rootfs)}: umount said "${saidOf(result, target)}"`;
+  });
+  const first = left[0]?.rootfs ?? pod.pod;
+  const { argv, status, stderr } = result;
+  const code = /busy/.test(stderr) ? "busy" : "unmount-failed";
+  return new MountError(code, `Cannot unmount ${all.join("; ")}`, {
+    path: first,
+    hint: hintForBusy(first, table, pod),
+    failure: { argv, status, stderr },
+  });
+}
+
+function hintForBusy(rootfs: string, table: readonly Mount[], pod: PodLayout): string {
+  const target = realRootfs(rootfs, pod) ?? rootfs;
+  const inside = table.filter((mount) => {
+    return mount.target !== target && isWithin(mount.target, target);
+  });
+  if (inside.length > 0) {
+    return `unmount what is mounted inside first: ${inside.map((m) => quote(m.target)).join(", ")}`;
+  }
+  return `end the processes that use it, which this lists: fuser --verbose --mount ${
+    shellQuote(rootfs)
+  }`;
+}

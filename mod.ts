@@ -1,0 +1,73 @@
+/**
+ * Turns a read-only image tree into a writable root filesystem with the Linux kernel's overlayfs: makes
+ * the directories the mount needs, gives each exactly the mode, owner, group and SELinux label it must
+ * have, mounts, and takes the mount away again.
+ *
+ * @example Render an app, write into it, and see the tree unchanged
+ * ```ts
+ * import { renderOverlay } from "@overlay/render";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.mkdir(`${dir}/image`);
+ * await Deno.writeTextFile(`${dir}/image/hello`, "from the tree");
+ * {
+ *   await using app = await renderOverlay({
+ *     lower: `${dir}/image`,
+ *     pod: `${dir}/pod`,
+ *     app: "web",
+ *     options: ["userxattr"], // works without root too, in a user namespace
+ *   });
+ *   await Deno.writeTextFile(`${app.rootfs}/hello`, "from the app");
+ * } // unmounted here; what the app wrote is kept in its upper
+ * console.assert(await Deno.readTextFile(`${dir}/image/hello`) === "from the tree");
+ *
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * Path layout, plans and permissions are pure and require no permissions. What touches the disk checks
+ * its Deno permissions first, and says which are missing.
+ *
+ * @module
+ */
+export { appLayout, podLayout, treeLayout } from "./lib/layout.ts";
+export type { AppLayout, AppLayoutOptions, PodLayout, TreeLayout } from "./lib/layout.ts";
+export { mountOptions, parseMountOptions } from "./lib/mount_config.ts";
+export type { MountConfig } from "./lib/mount_config.ts";
+export { formatMountLabel } from "./lib/mount_label.ts";
+export { dropSetgid, makeDirectory, setGroup } from "./lib/directory.ts";
+export { setLabel } from "./lib/label.ts";
+export { planRender } from "./lib/plan.ts";
+export type { MountPlan, Plan, PlanOptions } from "./lib/plan.ts";
+export type {
+  DirectoryOperation,
+  GroupOperation,
+  LabelOperation,
+  LikeMode,
+  LockOperation,
+  ManifestOperation,
+  MountOperation,
+  Operation,
+  RealOperation,
+  RecordOperation,
+  RequireOperation,
+} from "./lib/operation.ts";
+export type { ProfileName } from "./lib/profile.ts";
+export { permissionFlags, requiredPermissions } from "./lib/permissions.ts";
+export type { RequiredPermissions } from "./lib/permissions.ts";
+export type { RenderRequest } from "./lib/request.ts";
+export type { ChangeOptions, Reporter } from "./lib/application.ts";
+export { prepareOverlay, renderOverlay } from "./lib/render.ts";
+export type { Render, RenderedOverlay } from "./lib/render.ts";
+export { unmountOverlay } from "./lib/unmount.ts";
+export type { Unmounted, UnmountRequest } from "./lib/unmount.ts";
+export { overlayStatus } from "./lib/status.ts";
+export type { OverlayStatus } from "./lib/status.ts";
+export {
+  InterruptedError,
+  InvalidValueError,
+  MissingPermissionError,
+  MountError,
+  OverlayError,
+  RefusedError,
+} from "./lib/errors.ts";
+export type { ErrorCode, ErrorJson, OverlayErrorOptions, ProgramFailure } from "./lib/errors.ts";
