@@ -1,0 +1,66 @@
+/**
+ * Temporary directories that go away with their scope, and what of a disk can be compared.
+ *
+ * @module
+ */
+import { join } from "@std/path/posix/join";
+
+/** A temporary directory; unmounts what is mounted in it and removes it when its scope ends. */
+export interface TempDir extends AsyncDisposable {
+  /** The directory, without symlinks. */
+  readonly path: string;
+  /** The path of something in it. */
+  join(...names: string[]): string;
+}
+
+/** Runs a program as the tests' own user and returns what it answered. */
+export async function sh(command: string, ...args: string[]): Promise<string> {
+  const output = await new Deno.Command(command, { args, stdin: "null" }).output();
+  const text = new TextDecoder().decode(output.stdout);
+  if (output.success) return text;
+  const said = new TextDecoder().decode(output.stderr);
+  throw new Error(`${command} ${args.join(" ")}: exit status ${output.code}: ${said}`);
+}
+
+/** The mount points at or below a directory, in the order of mounting. */
+export async function mountsBelow(directory: string): Promise<string[]> {
+  const { filesystems } = JSON.parse(await sh("findmnt", "--json", "--list", "-o", "TARGET")) as {
+    filesystems: { target: string }[];
+  };
+  return filesystems.map(({ target }) => target).filter((target) => {
+    return target === directory || target.startsWith(`${directory}/`);
+  });
+}
+
+/** Makes a temporary directory. */
+export async function tempDir(): Promise<TempDir> {
+  const made = await Deno.makeTempDir({ prefix: "overlay-render-test-" });
+  const path = await Deno.realPath(made);
+  return {
+    path,
+    join: (...names) => join(path, ...names),
+    async [Symbol.asyncDispose]() {
+      for (const mount of (await mountsBelow(path)).reverse()) await sh("umount", "--", mount);
+      await sh("chmod", "-R", "u+rwX", path);
+      await Deno.remove(path, { recursive: true });
+    },
+  };
+}
+
+/**
+ * Everything below a directory, one line an entry: type, mode, owner, group, size of files, link target,
+ * content of small files, and path. Two listings are equal when the disk is byte for byte the same.
+ */
+export async function snapshot(directory: string): Promise<string> {
+  const format = "%y %#m %U %G %s %l %P\\0";
+  const listing = await sh("find", directory, "-xdev", "-printf", format);
+  const entries = listing.split("\0").filter((line) => line !== "").sort();
+  const sizes = entries.map((line) => line.startsWith("d") ? line.replace(/ \d+  /, " -  ") : line);
+  const sums = await sh("find", directory, "-xdev", "-type", "f", "-exec", "sha256sum", "-z", "{}", "+");
+  return [...sizes, ...sums.split("\0").sort()].join("\n");
+}
+
+/** The twelve mode bits of a path, not following a link, as octal digits. */
+export function modeOf(path: string): string {
+  return ((Deno.lstatSync(path).mode ?? 0) & 0o7777).toString(8).padStart(4, "0");
+}
