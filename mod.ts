@@ -31,6 +31,7 @@
  */
 export { appLayout, podLayout, treeLayout } from "./lib/layout.ts";
 export type { AppLayout, AppLayoutOptions, PodLayout, TreeLayout } from "./lib/layout.ts";
+export type { AppLine } from "./lib/app_line.ts";
 export { mountOptions, parseMountOptions } from "./lib/mount_config.ts";
 export type { MountConfig } from "./lib/mount_config.ts";
 export { formatMountLabel } from "./lib/mount_label.ts";

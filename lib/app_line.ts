@@ -12,7 +12,7 @@ import { escapeField, unescapeField } from "./escape.ts";
 import { isBind, parseMountOptions, splitOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
 
-/** What `overlay.fstab` holds of an app. */
+/** What `overlay.fstab` holds of an app: one fstab(5) line. */
 export interface AppLine {
   /** The app's name; empty for the pod's own image. */
   readonly app: string;

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { parseAppLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { OverlayError } from "./errors.ts";
 import type { FstabEntry } from "./fstab.ts";
@@ -51,6 +50,8 @@ export class Application {
   line: AppLine;
   /** The lines that `overlay.fstab` had before. */
   entries: readonly FstabEntry[] = [];
+  /** Whether this run made the pod, which then holds nothing. */
+  fresh = false;
   /** The pod's owner: root, or the user we are. */
   owner: number | null = null;
   /** Whether the app is mounted already, just as asked for. */
@@ -67,7 +68,7 @@ export class Application {
     this.plan = plan;
     this.pod = podLayout(plan.mount.pod);
     this.options = options;
-    this.line = recordedLine(plan);
+    this.line = operationOf(plan, "record").line;
   }
 
   /** Notes a change that stays, and how to undo it. */
@@ -91,11 +92,4 @@ export function operationOf<K extends Operation["kind"]>(
     if (operation.kind === kind) return operation as Extract<Operation, { kind: K }>;
   }
   throw new OverlayError("failed", `Cannot apply plan: it has no operation ${kind}`);
-}
-
-function recordedLine(plan: Plan): AppLine {
-  const { line } = operationOf(plan, "record");
-  const parsed = parseAppLine(line);
-  if (parsed === null) throw new OverlayError("failed", `Cannot apply plan: its line is "${line}"`);
-  return parsed;
 }

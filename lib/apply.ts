@@ -15,11 +15,11 @@ import {
   applyRecord,
   applyRequire,
 } from "./apply_disk.ts";
-import { applyLabel, applyLock, applyMount } from "./apply_mount.ts";
+import { applyLock } from "./apply_lock.ts";
+import { applyLabel, applyMount } from "./apply_mount.ts";
 import { OverlayError } from "./errors.ts";
 import type { Operation } from "./operation.ts";
 import type { Plan } from "./plan.ts";
-import { describeOperation } from "./describe.ts";
 
 /** What applying a plan came to. */
 export interface Applied {
@@ -45,6 +45,8 @@ export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise
   try {
     for (const operation of plan.operations) {
       options.signal?.throwIfAborted();
+      if (isDone(operation, run)) continue;
+      await tell(operation, options);
       await apply(operation, run);
     }
   } catch (error) {
@@ -61,9 +63,13 @@ function isDone(operation: Operation, run: Application): boolean {
   return run.live && operation.kind !== "manifest" && operation.kind !== "record";
 }
 
+async function tell(operation: Operation, options: ApplyOptions): Promise<void> {
+  if (options.trace === undefined) return;
+  const { describeOperation } = await import("./describe.ts");
+  options.trace(describeOperation(operation));
+}
+
 function apply(operation: Operation, run: Application): void | Promise<void> {
-  if (isDone(operation, run)) return;
-  run.options.trace?.(describeOperation(operation));
   switch (operation.kind) {
     case "require":
       return applyRequire(operation);

@@ -5,18 +5,9 @@
  */
 import type { Application } from "./application.ts";
 import { dropSetgid, makeDirectory, setGroup } from "./directory.ts";
-import {
-  attempt,
-  look,
-  lookForDirectory,
-  modeOf,
-  readOwnFile,
-  replaceFile,
-  typeOf,
-} from "./disk.ts";
+import { attempt, look, modeOf, readOwnFile, replaceFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab, withLine } from "./fstab.ts";
-import { groupId } from "./group.ts";
 import { checkAbove, checkPod, checkUnshared } from "./guard.ts";
 import type {
   DirectoryOperation,
@@ -86,9 +77,25 @@ function removeMade(path: string, isPod: boolean): void {
 
 /** Makes a directory, or checks the one that is there. */
 export function applyDirectory(operation: DirectoryOperation, run: Application): void {
+  const { path, ownerLike } = operation;
+  const like = ownerLike === null ? undefined : statOf(ownerLike);
+  const { made, owned } = makeDirectory(path, modeFor(operation.mode), like);
+  if (!made) return checkDirectory(operation, run);
+  noteMade(path, run);
+  if (!owned) {
+    run.options.warn?.(
+      `${
+        quote(path)
+      } keeps its owner: only root may give it to user ${like?.uid}, group ${like?.gid}`,
+    );
+  }
+}
+
+/** Makes sure that a directory that was there is safe to use. */
+function checkDirectory(operation: DirectoryOperation, run: Application): void {
   const { path, force, guarded } = operation;
-  if (lookForDirectory(path) === null) return make(operation, run);
   if (path === run.pod.pod) {
+    run.fresh = false;
     run.owner = checkPod(path);
     return;
   }
@@ -97,29 +104,18 @@ export function applyDirectory(operation: DirectoryOperation, run: Application):
   if (guarded && now !== null) checkUnshared(path, now, run.owner);
 }
 
-function make(operation: DirectoryOperation, run: Application): void {
-  const { path, ownerLike } = operation;
+function noteMade(path: string, run: Application): void {
   const isPod = path === run.pod.pod;
-  const like = ownerLike === null ? undefined : statOf(ownerLike);
-  const { made, owned } = makeDirectory(path, modeFor(operation.mode), like);
-  if (!made) return applyDirectory(operation, run);
   // The kernel leaves an empty directory in the work, which is nobody's data.
   const isWork = path === run.plan.mount.work;
   run.changedBy(`remove ${quote(path)}`, () => {
     if (isWork) Deno.removeSync(path, { recursive: true });
     else removeMade(path, isPod);
   });
-  if (isPod) {
-    run.owner = look(path)?.uid ?? null;
-    checkAbove(path, run.owner);
-  }
-  if (!owned) {
-    run.options.warn?.(
-      `${
-        quote(path)
-      } keeps its owner: only root may give it to user ${like?.uid}, group ${like?.gid}`,
-    );
-  }
+  if (!isPod) return;
+  run.fresh = true;
+  run.owner = look(path)?.uid ?? null;
+  checkAbove(path, run.owner);
 }
 
 function forceMode(operation: DirectoryOperation, run: Application): void {
@@ -132,9 +128,9 @@ function forceMode(operation: DirectoryOperation, run: Application): void {
 }
 
 /** Gives a directory its group. */
-export function applyGroup(operation: GroupOperation, run: Application): void {
+export async function applyGroup(operation: GroupOperation, run: Application): Promise<void> {
   const { path, group } = operation;
-  const gid = typeof group === "number" ? group : groupId(group);
+  const gid = typeof group === "number" ? group : (await import("./group.ts")).groupId(group);
   const had = setGroup(path, gid);
   if (had !== gid) {
     run.changedBy(`set the group of ${quote(path)} back`, () => Deno.chownSync(path, null, had));
@@ -167,6 +163,9 @@ export function applyManifest(operation: ManifestOperation, run: Application): v
 
 /** Writes the line of the app. */
 export function applyRecord(operation: RecordOperation, run: Application): void {
-  const text = formatFstab(withLine(run.entries, run.line));
-  put(operation.path, new TextEncoder().encode(text), FSTAB_MODE, run);
+  const { path } = operation;
+  const text = new TextEncoder().encode(formatFstab(withLine(run.entries, run.line)));
+  if (!run.fresh) return put(path, text, FSTAB_MODE, run);
+  replaceFile(path, text, FSTAB_MODE);
+  run.changedBy(`remove ${quote(path)}`, () => Deno.removeSync(path));
 }

@@ -8,9 +8,6 @@
  */
 
 export { parseArgs } from "jsr:@std/cli@^1/parse-args";
-export { basename } from "jsr:@std/path@^1/posix/basename";
 export { dirname } from "jsr:@std/path@^1/posix/dirname";
-export { isAbsolute } from "jsr:@std/path@^1/posix/is-absolute";
 export { join } from "jsr:@std/path@^1/posix/join";
 export { normalize } from "jsr:@std/path@^1/posix/normalize";
-export { relative } from "jsr:@std/path@^1/posix/relative";

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { formatAppLine } from "./app_line.ts";
 import { formatMode } from "./names.ts";
 import type { LikeMode, Operation } from "./operation.ts";
 import { showName } from "./quote.ts";
@@ -32,7 +33,7 @@ function detail(operation: Operation): string {
     case "manifest":
       return `${formatMode(operation.mode)}, copy of ${showName(operation.from)}`;
     case "record":
-      return showName(operation.line);
+      return showName(formatAppLine(operation.line));
     case "mount":
       return `as in ${showName(operation.fstab)}`;
   }

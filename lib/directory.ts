@@ -8,7 +8,7 @@
  * @module
  */
 import { errno } from "./errors.ts";
-import { attempt, look, lookForDirectory, modeOf } from "./disk.ts";
+import { attempt, lookForDirectory, modeOf } from "./disk.ts";
 
 /**
  * Makes a directory with exactly this mode, unless it is there.
@@ -43,9 +43,10 @@ export function makeDirectory(
   mode: number,
   like?: { readonly uid: number | null; readonly gid: number | null },
 ): { readonly made: boolean; readonly owned: boolean } {
-  if (lookForDirectory(path) !== null) return { made: false, owned: true };
-  // Closed to everybody else until it has its owner and mode.
-  attempt("make directory", path, () => Deno.mkdirSync(path, { mode: 0o700 }));
+  if (!attempt("make directory", path, () => mkdir(path))) {
+    lookForDirectory(path);
+    return { made: false, owned: true };
+  }
   try {
     const owned = like === undefined || takeOwner(path, like);
     attempt("set the mode of", path, () => Deno.chmodSync(path, mode));
@@ -56,13 +57,22 @@ export function makeDirectory(
   }
 }
 
+/** Whether it was made now. Closed to everybody else until it has its owner and mode. */
+function mkdir(path: string): boolean {
+  try {
+    Deno.mkdirSync(path, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    if (errno(error) === "EEXIST") return false;
+    throw error;
+  }
+}
+
 /** Whether the caller could give the directory this owner; EPERM and EINVAL (not mapped) mean no. */
 function takeOwner(
   path: string,
   like: { readonly uid: number | null; readonly gid: number | null },
 ): boolean {
-  const now = look(path);
-  if (now?.uid === like.uid && now?.gid === like.gid) return true;
   try {
     Deno.chownSync(path, like.uid, like.gid);
     return true;

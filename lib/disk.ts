@@ -104,8 +104,6 @@ export function modeOf(info: Deno.FileInfo): number {
 export function replaceFile(path: string, content: Uint8Array, mode: number): void {
   const beside = `${path}.new`;
   attempt("write", path, () => {
-    // What a killed run left there; never followed, since it is made anew.
-    if (look(beside) !== null) Deno.removeSync(beside);
     try {
       writeSynced(beside, content);
       Deno.chmodSync(beside, mode);
@@ -117,8 +115,20 @@ export function replaceFile(path: string, content: Uint8Array, mode: number): vo
   });
 }
 
+/** Makes a file that is not there; one that a killed run left is removed first, never followed. */
+function createNew(path: string): Deno.FsFile {
+  const options = { write: true, createNew: true, mode: 0o600 };
+  try {
+    return Deno.openSync(path, options);
+  } catch (error) {
+    if (errno(error) !== "EEXIST") throw error;
+    Deno.removeSync(path);
+    return Deno.openSync(path, options);
+  }
+}
+
 function writeSynced(path: string, content: Uint8Array): void {
-  using file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+  using file = createNew(path);
   for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
   file.syncSync();
 }

@@ -47,23 +47,30 @@ export interface LockOptions {
 
 /** Opens the lock file, and makes it if missing; `null` when another process was faster. */
 function open(path: string): { file: Deno.FsFile; made: boolean } | null {
-  const info = look(path);
-  if (info !== null && !info.isFile) {
-    throw new RefusedError("symlink", `Cannot lock ${quote(path)}: it is ${typeOf(info)}`, {
-      path,
-      hint: "a file must be there, or nothing",
-    });
-  }
-  const made = info === null;
-  const how = made ? { createNew: true, mode: 0o600 } : {};
   return attempt("lock", path, () => {
-    try {
-      return { file: Deno.openSync(path, { read: true, write: true, ...how }), made };
-    } catch (error) {
-      // Made, or removed, by another process since we looked.
-      if (errno(error) === (made ? "EEXIST" : "ENOENT")) return null;
-      throw error;
-    }
+    const made = openAs(path, { createNew: true, mode: 0o600 }, "EEXIST");
+    if (made !== null) return { file: made, made: true };
+    refuseOther(path);
+    const found = openAs(path, {}, "ENOENT");
+    return found === null ? null : { file: found, made: false };
+  });
+}
+
+function openAs(path: string, how: Deno.OpenOptions, unless: string): Deno.FsFile | null {
+  try {
+    return Deno.openSync(path, { read: true, write: true, ...how });
+  } catch (error) {
+    if (errno(error) === unless) return null;
+    throw error;
+  }
+}
+
+function refuseOther(path: string): void {
+  const info = look(path);
+  if (info === null || info.isFile) return;
+  throw new RefusedError("symlink", `Cannot lock ${quote(path)}: it is ${typeOf(info)}`, {
+    path,
+    hint: "a file must be there, or nothing",
   });
 }
 

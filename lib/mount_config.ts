@@ -5,7 +5,6 @@
  *
  * @module
  */
-import { relative } from "./deps.ts";
 import { OverlayError } from "./errors.ts";
 import { escapeOption, needsRealPath, splitEscaped, unescapeOption } from "./escape.ts";
 import { formatMountLabel } from "./mount_label.ts";
@@ -133,9 +132,20 @@ export function parseMountOptions(options: string): MountConfig {
   return { lower, upper, work, label, options: rest };
 }
 
+/** The path from one directory to another, by name; both absolute and normalised. */
+function relativePath(from: string, to: string): string {
+  const [up, down] = [from, to].map((path) => path.split("/").filter((name) => name !== ""));
+  if (up === undefined || down === undefined) return to;
+  while (up.length > 0 && up[0] === down[0]) {
+    up.shift();
+    down.shift();
+  }
+  return [...up.map(() => ".."), ...down].join("/") || ".";
+}
+
 /** The same configuration with paths relative to `directory`. */
 function relativeTo(directory: string, config: MountConfig): MountConfig {
-  const from = (path: string) => relative(directory, path) || ".";
+  const from = (path: string) => relativePath(directory, path);
   return {
     ...config,
     lower: config.lower.map(from),

@@ -4,7 +4,8 @@
  * @module
  */
 import type { AppLine } from "./app_line.ts";
-import { basename, dirname } from "./deps.ts";
+import type { Application } from "./application.ts";
+import { dirname } from "./deps.ts";
 import { look } from "./disk.ts";
 import { MountError } from "./errors.ts";
 import { PROGRAMS } from "./permissions.ts";
@@ -27,6 +28,10 @@ export function isMounted(line: AppLine): boolean {
   return rootfs.dev === source.dev && rootfs.ino === source.ino;
 }
 
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
 /**
  * Mounts every line of `overlay.fstab` that is not mounted, in one process. Runs in the pod, since
  * paths in the file may be relative to it.
@@ -37,7 +42,7 @@ export function mountAll(
   fstab: string,
   options: Omit<RunOptions, "cwd">,
 ): Promise<ProgramResult> {
-  const args = ["--all", "--fstab", basename(fstab)];
+  const args = ["--all", "--fstab", nameOf(fstab)];
   return run(PROGRAMS.mount, args, { ...options, cwd: dirname(fstab) });
 }
 
@@ -51,7 +56,7 @@ export function mountOne(
   rootfs: string,
   options: Omit<RunOptions, "cwd">,
 ): Promise<ProgramResult> {
-  const args = ["--fstab", basename(fstab), "--", rootfs];
+  const args = ["--fstab", nameOf(fstab), "--", rootfs];
   return run(PROGRAMS.mount, args, { ...options, cwd: dirname(fstab) });
 }
 
@@ -74,6 +79,15 @@ export function saidOf(result: ProgramResult, target: string): string {
   const said = (own.length > 0 ? own : lines).join("\n");
   const words = said.replaceAll(/^u?mount: /gm, "").replaceAll(`${target}: `, "");
   return printable(words) || `exit status ${result.status}`;
+}
+
+/** Notes that this run has mounted something, and must unmount it before it undoes what is below. */
+export function noteMount(rootfs: string, run: Application): void {
+  run.changed = true;
+  run.journal.addBarrier(`unmount ${quote(rootfs)}`, async () => {
+    const result = await unmountAll([rootfs], run.programs);
+    if (result.status !== 0) throw new Error(saidOf(result, rootfs));
+  });
 }
 
 function likelyCause(said: string): string {

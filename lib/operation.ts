@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { AppLine } from "./app_line.ts";
 
 /** A mode that depends on the disk: that of a directory, with only the bits of `mask`. */
 export interface LikeMode {
@@ -92,8 +93,8 @@ export interface RecordOperation {
   readonly kind: "record";
   /** The `overlay.fstab`. */
   readonly path: string;
-  /** The line, as in fstab(5). */
-  readonly line: string;
+  /** The line. */
+  readonly line: AppLine;
 }
 
 /** The rootfs is mounted as `overlay.fstab` says, and looked at afterwards. */

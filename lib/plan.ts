@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { appLine, formatAppLine } from "./app_line.ts";
+import { appLine } from "./app_line.ts";
 import { dirname } from "./deps.ts";
 import { isWithin } from "./layout.ts";
 import { fittingOptions } from "./mount_config.ts";
@@ -187,7 +187,7 @@ export function planRender(request: RenderRequest, options: PlanOptions = {}): P
       ...(parsed.readOnly ? [] : overlayDirectories(parsed)),
       ...labels(parsed),
       ...manifest(parsed),
-      { kind: "record", path: pod.fstab, line: formatAppLine(line) },
+      { kind: "record", path: pod.fstab, line },
       ...(auto ? [{ kind: "mount" as const, path: layout.rootfs, fstab: pod.fstab }] : []),
     ],
     mount,

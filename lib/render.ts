@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { configOfLine } from "./app_line.ts";
 import type { ChangeOptions } from "./application.ts";
 import { applyPlan } from "./apply.ts";
 import { checkPermissions } from "./grants.ts";
@@ -46,8 +45,7 @@ async function applyRequest(
   const plan = planRender(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
   const { line, mounted, changed } = await applyPlan(plan, options);
-  const { pod, app, tree, rootfs } = plan.mount;
-  const { lower, upper, work } = configOfLine(line, pod);
+  const { pod, app, tree, rootfs, lower, upper, work } = plan.mount;
   return { pod, app, tree, rootfs, lower, upper, work, options: line.options, mounted, changed };
 }
 

@@ -1,0 +1,114 @@
+/**
+ * The look at a pod before anything is changed in it: what it has recorded, what is mounted, and
+ * whether the render may go on.
+ *
+ * @module
+ */
+import type { AppLine } from "./app_line.ts";
+import type { Application } from "./application.ts";
+import { look, lookForDirectory, readOwnFile } from "./disk.ts";
+import { OverlayError } from "./errors.ts";
+import { isWithin } from "./layout.ts";
+import { splitOptions } from "./mount_config.ts";
+import { mountTable } from "./mount_table.ts";
+import type { Mount } from "./mount_table.ts";
+import { isMounted, mountError, mountOne, noteMount } from "./mounting.ts";
+import { mountState, readRecord, realRootfs } from "./pod_state.ts";
+import { quote } from "./quote.ts";
+import {
+  appWords,
+  refuseForeign,
+  refuseHiding,
+  refuseLiveUpper,
+  refuseOtherMount,
+  refuseOtherPaths,
+  refuseSharedUpper,
+} from "./refusals.ts";
+
+/**
+ * Looks at what the pod holds. Afterwards the run knows its lines, whether the app is mounted already,
+ * and whether labels are set; and what its destination lies in is mounted.
+ *
+ * @throws {RefusedError} If the pod holds something that must not be touched.
+ */
+export async function inspect(run: Application): Promise<void> {
+  const { entries, lines } = readRecord(run.pod.fstab);
+  run.entries = entries;
+  await decideLabel(run);
+  await checkLines(lines, run);
+  if (run.live) return;
+  await mountBelow(lines, run);
+  for (const next of run.plan.operations) {
+    if (next.kind === "directory") lookForDirectory(next.path);
+    if (next.kind === "manifest") readOwnFile(next.path);
+  }
+}
+
+/** Without SELinux a label means nothing, and is left out; rkt's label library does the same. */
+async function decideLabel(run: Application): Promise<void> {
+  const { label } = run.plan.mount;
+  if (label === null) return;
+  const { selinuxEnabled } = await import("./label.ts");
+  const ask = run.options.selinux ?? (() => selinuxEnabled(run.programs));
+  run.labels = await ask();
+  if (run.labels) return;
+  run.options.warn?.(`label ${quote(label)} is left out: SELinux is not enabled`);
+  const options = splitOptions(run.line.options).filter((part) => !part.startsWith("context="));
+  run.line = { ...run.line, options: options.join(",") };
+}
+
+/**
+ * The mount table is read only where something can be mounted: a rootfs and an upper that are not
+ * there yet have no mounts, and reading it costs as much as the mount itself.
+ */
+async function tableFor(run: Application): Promise<readonly Mount[]> {
+  const { rootfs, upper } = run.plan.mount;
+  const there = look(rootfs) !== null || (upper !== null && look(upper) !== null);
+  return there ? await mountTable(run.programs) : [];
+}
+
+async function checkLines(lines: readonly AppLine[], run: Application): Promise<void> {
+  const { line, pod } = run;
+  const old = lines.find((other) => other.app === line.app);
+  if (old !== undefined) refuseOtherPaths(old, line, pod);
+  refuseSharedUpper(lines, line, pod);
+  const table = await tableFor(run);
+  if (old !== undefined && mountState(old, pod, table) === "mounted") {
+    refuseOtherMount(old, line, pod);
+    run.live = true;
+    run.line = { ...line, auto: line.auto || old.auto };
+    return;
+  }
+  const state = mountState(line, pod, table);
+  // Mounted as asked for, but not recorded: not by us.
+  refuseForeign(line, state === "mounted" ? "foreign" : state);
+  refuseLiveUpper(table, line, realRootfs(line.rootfs, pod));
+  refuseHiding(lines, line);
+}
+
+/** Mounts what the destination lies in: an app's directories are made in the pod's own image. */
+async function mountBelow(lines: readonly AppLine[], run: Application): Promise<void> {
+  const { rootfs } = run.line;
+  const below = lines.filter((other) => other.rootfs !== rootfs && isWithin(rootfs, other.rootfs));
+  if (below.length === 0) return;
+  const mounts = run.plan.operations.some((operation) => operation.kind === "mount");
+  const table = await mountTable(run.programs);
+  for (const line of below) {
+    const state = mountState(line, run.pod, table);
+    refuseForeign(line, state);
+    if (state === "mounted") continue;
+    if (!mounts) throw notMountedError(line, run);
+    const result = await mountOne(run.pod.fstab, line.rootfs, run.programs);
+    if (!isMounted(line)) throw mountError(line, result);
+    noteMount(line.rootfs, run);
+  }
+}
+
+function notMountedError(line: AppLine, run: Application): OverlayError {
+  return new OverlayError(
+    "failed",
+    `Cannot prepare ${appWords(run.line.app)} in ${quote(run.line.rootfs)}: ` +
+      `${appWords(line.app)}, which it lies in, is not mounted`,
+    { path: line.rootfs, hint: "render that one first" },
+  );
+}
