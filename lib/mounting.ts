@@ -28,6 +28,12 @@ export function isMounted(line: AppLine): boolean {
   return rootfs.dev === source.dev && rootfs.ino === source.ino;
 }
 
+/**
+ * Keeps the `x-` options out of `/run/mount/utab`: mount(8) would rewrite that file for each app, and
+ * leave a line in it for each mount whose namespace ends without umount(8).
+ */
+const NO_MTAB = "--no-mtab";
+
 function nameOf(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }
@@ -42,7 +48,7 @@ export function mountAll(
   fstab: string,
   options: Omit<RunOptions, "cwd">,
 ): Promise<ProgramResult> {
-  const args = ["--all", "--fstab", nameOf(fstab)];
+  const args = [NO_MTAB, "--all", "--fstab", nameOf(fstab)];
   return run(PROGRAMS.mount, args, { ...options, cwd: dirname(fstab) });
 }
 
@@ -56,7 +62,7 @@ export function mountOne(
   rootfs: string,
   options: Omit<RunOptions, "cwd">,
 ): Promise<ProgramResult> {
-  const args = ["--fstab", nameOf(fstab), "--", rootfs];
+  const args = [NO_MTAB, "--fstab", nameOf(fstab), "--", rootfs];
   return run(PROGRAMS.mount, args, { ...options, cwd: dirname(fstab) });
 }
 
@@ -69,7 +75,7 @@ export function unmountAll(
   targets: readonly string[],
   options: Omit<RunOptions, "cwd">,
 ): Promise<ProgramResult> {
-  return run(PROGRAMS.umount, ["--", ...targets], { ...options, cwd: "/" });
+  return run(PROGRAMS.umount, [NO_MTAB, "--", ...targets], { ...options, cwd: "/" });
 }
 
 /** What mount or umount said of one mount point, without the prefix that names it. */
