@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { join } from "./deps.ts";
+import { normalize } from "./deps.ts";
 import { escapeField, unescapeField } from "./escape.ts";
 import { isBind, parseMountOptions, splitOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
@@ -87,7 +87,7 @@ export function parseAppLine(text: string): AppLine | null {
 export function configOfLine(line: AppLine, pod: string): MountConfig {
   const config = parseMountOptions(line.options);
   if (line.source !== "overlay") return { ...config, lower: [line.source] };
-  const absolute = (path: string) => path.startsWith("/") ? path : join(pod, path);
+  const absolute = (path: string) => path.startsWith("/") ? path : normalize(`${pod}/${path}`);
   return {
     ...config,
     lower: config.lower.map(absolute),

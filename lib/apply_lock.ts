@@ -7,7 +7,7 @@ import type { Application } from "./application.ts";
 import { operationOf } from "./application.ts";
 import { applyDirectory } from "./apply_disk.ts";
 import { errno, OverlayError } from "./errors.ts";
-import { isWithin } from "./layout.ts";
+import { isWithin } from "./path.ts";
 import { lockPod } from "./lock.ts";
 import type { PodLock } from "./lock.ts";
 import type { LockOperation } from "./operation.ts";

@@ -7,7 +7,7 @@
  */
 import { parseFlags } from "./args.ts";
 import type { Flags, FlagSpec } from "./args.ts";
-import { join } from "./deps.ts";
+import { normalize } from "./deps.ts";
 import { InvalidValueError } from "./errors.ts";
 import { parseProfile } from "./names.ts";
 import { quote } from "./quote.ts";
@@ -70,7 +70,7 @@ function spec(command: string): FlagSpec {
 
 /** A path as the user names it, from the working directory on; `..` is taken away by name. */
 function absolute(path: string, cwd: string): string {
-  return path.startsWith("/") ? join(path) : join(cwd, path);
+  return normalize(path.startsWith("/") ? path : `${cwd}/${path}`);
 }
 
 function requestOf(flags: Flags, cwd: string): RenderRequest {

@@ -8,6 +8,4 @@
  */
 
 export { parseArgs } from "jsr:@std/cli@^1/parse-args";
-export { dirname } from "jsr:@std/path@^1/posix/dirname";
-export { join } from "jsr:@std/path@^1/posix/join";
 export { normalize } from "jsr:@std/path@^1/posix/normalize";

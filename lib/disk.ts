@@ -6,8 +6,8 @@
  *
  * @module
  */
-import { dirname } from "./deps.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { parent } from "./path.ts";
 import { quote, shellQuote } from "./quote.ts";
 
 /** Says why the operating system refused, without the path and the number that Deno adds. */
@@ -17,13 +17,13 @@ export function reasonOf(error: unknown): string {
 }
 
 function hintFor(error: unknown, path: string): string | undefined {
-  const parent = shellQuote(dirname(path));
+  const above = shellQuote(parent(path));
   switch (errno(error)) {
     case "ENOENT":
-      return `make the directory above it first: mkdir -p ${parent}`;
+      return `make the directory above it first: mkdir -p ${above}`;
     case "EACCES":
     case "EPERM":
-      return `run as a user who may write to ${parent}, such as root`;
+      return `run as a user who may write to ${above}, such as root`;
     case "EROFS":
       return "choose a place that can be written to";
     default:

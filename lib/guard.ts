@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { dirname, join } from "./deps.ts";
 import { attempt, look, lookForDirectory, modeOf } from "./disk.ts";
 import { RefusedError } from "./errors.ts";
 import { formatMode } from "./names.ts";
+import { child, parent } from "./path.ts";
 import { quote, shellQuote } from "./quote.ts";
 
 const SHARED_WRITE = 0o022;
@@ -39,7 +39,7 @@ function refuseOwner(path: string, info: Deno.FileInfo): never {
 
 /** The user we are, as the file system sees it: the owner of a file that we make. */
 function ownUid(directory: string): number | null {
-  const probe = join(directory, `overlay.probe-${crypto.randomUUID()}`);
+  const probe = child(directory, `overlay.probe-${crypto.randomUUID()}`);
   return attempt("write to", directory, () => {
     using file = Deno.openSync(probe, { write: true, createNew: true, mode: 0o600 });
     try {
@@ -76,8 +76,7 @@ export function checkAbove(pod: string, owner: number | null): void {
   if (all.state !== "granted") return;
   // In a user namespace that does not map root, root's directories belong to whoever "/" belongs to.
   const trusted = [0, owner, Deno.lstatSync("/").uid];
-  const parent = dirname(pod);
-  const above = new Set([...upwards(parent), ...upwards(Deno.realPathSync(parent))]);
+  const above = new Set([...upwards(parent(pod)), ...upwards(Deno.realPathSync(parent(pod)))]);
   for (const path of above) {
     const info = look(path);
     if (info === null) continue;
@@ -91,5 +90,5 @@ export function checkAbove(pod: string, owner: number | null): void {
 }
 
 function upwards(path: string): string[] {
-  return path === "/" ? ["/"] : [path, ...upwards(dirname(path))];
+  return path === "/" ? ["/"] : [path, ...upwards(parent(path))];
 }

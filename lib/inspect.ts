@@ -8,7 +8,7 @@ import type { AppLine } from "./app_line.ts";
 import type { Application } from "./application.ts";
 import { look, lookForDirectory, readOwnFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
-import { isWithin } from "./layout.ts";
+import { isWithin } from "./path.ts";
 import { splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";

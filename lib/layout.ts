@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { join } from "./deps.ts";
 import { parseAppName, parsePath, parseTreeId } from "./names.ts";
+import { child } from "./path.ts";
 
 /** Where everything of a pod lies. */
 export interface PodLayout {
@@ -94,19 +94,19 @@ export interface TreeLayout {
  */
 export function podLayout(pod: string): PodLayout {
   const root = parsePath("pod", pod);
-  const stage1 = join(root, "stage1");
-  const stage1Rootfs = join(stage1, "rootfs");
+  const stage1 = child(root, "stage1");
+  const stage1Rootfs = child(stage1, "rootfs");
   return {
     pod: root,
-    overlay: join(root, "overlay"),
-    fstab: join(root, "overlay.fstab"),
-    lock: join(root, "overlay.lock"),
+    overlay: child(root, "overlay"),
+    fstab: child(root, "overlay.fstab"),
+    lock: child(root, "overlay.lock"),
     stage1,
     stage1Rootfs,
-    stage1Manifest: join(stage1, "manifest"),
-    stage1TreeStoreId: join(root, "stage1TreeStoreID"),
-    apps: join(stage1Rootfs, "opt", "stage2"),
-    appsInfo: join(root, "appsinfo"),
+    stage1Manifest: child(stage1, "manifest"),
+    stage1TreeStoreId: child(root, "stage1TreeStoreID"),
+    apps: child(stage1Rootfs, "opt", "stage2"),
+    appsInfo: child(root, "appsinfo"),
   };
 }
 
@@ -133,24 +133,24 @@ export function podLayout(pod: string): PodLayout {
 export function appLayout(pod: string, options: AppLayoutOptions): AppLayout {
   const layout = podLayout(pod);
   const app = parseAppName(options.app);
-  const image = join(layout.overlay, parseTreeId(options.tree));
-  const uppers = join(image, "upper");
-  const works = join(image, "work");
-  const ownDest = app === "" ? layout.stage1 : join(layout.apps, app);
+  const image = child(layout.overlay, parseTreeId(options.tree));
+  const uppers = child(image, "upper");
+  const works = child(image, "work");
+  const ownDest = app === "" ? layout.stage1 : child(layout.apps, app);
   const dest = options.dest === undefined ? ownDest : parsePath("destination", options.dest);
-  const info = app === "" ? layout.appsInfo : join(layout.appsInfo, app);
+  const info = app === "" ? layout.appsInfo : child(layout.appsInfo, app);
   return {
     image,
     uppers,
-    upper: join(uppers, app),
+    upper: child(uppers, app),
     works,
-    work: join(works, app),
+    work: child(works, app),
     dest,
-    rootfs: join(dest, "rootfs"),
-    manifest: join(dest, "manifest"),
+    rootfs: child(dest, "rootfs"),
+    manifest: child(dest, "manifest"),
     info,
-    infoManifest: join(info, "manifest"),
-    treeStoreId: app === "" ? layout.stage1TreeStoreId : join(info, "treeStoreID"),
+    infoManifest: child(info, "manifest"),
+    treeStoreId: app === "" ? layout.stage1TreeStoreId : child(info, "treeStoreID"),
   };
 }
 
@@ -173,11 +173,6 @@ export function appLayout(pod: string, options: AppLayoutOptions): AppLayout {
  * ```
  */
 export function treeLayout(store: string, tree: string): TreeLayout {
-  const root = join(parsePath("store", store), "tree", parseTreeId(tree));
-  return { tree: root, rootfs: join(root, "rootfs") };
-}
-
-/** Whether `path` is `directory` itself or lies below it; both normalised. */
-export function isWithin(path: string, directory: string): boolean {
-  return path === directory || directory === "/" || path.startsWith(`${directory}/`);
+  const root = child(parsePath("store", store), "tree", parseTreeId(tree));
+  return { tree: root, rootfs: child(root, "rootfs") };
 }

@@ -5,9 +5,9 @@
  */
 import type { AppLine } from "./app_line.ts";
 import type { Application } from "./application.ts";
-import { dirname } from "./deps.ts";
 import { look } from "./disk.ts";
 import { MountError } from "./errors.ts";
+import { parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { run } from "./run.ts";
@@ -23,7 +23,7 @@ import type { ProgramResult, RunOptions } from "./run.ts";
 export function isMounted(line: AppLine): boolean {
   const rootfs = look(line.rootfs);
   if (rootfs === null) return false;
-  if (line.source === "overlay") return rootfs.dev !== look(dirname(line.rootfs))?.dev;
+  if (line.source === "overlay") return rootfs.dev !== look(parent(line.rootfs))?.dev;
   const source = Deno.statSync(line.source);
   return rootfs.dev === source.dev && rootfs.ino === source.ino;
 }
@@ -49,7 +49,7 @@ export function mountAll(
   options: Omit<RunOptions, "cwd">,
 ): Promise<ProgramResult> {
   const args = [NO_MTAB, "--all", "--fstab", nameOf(fstab)];
-  return run(PROGRAMS.mount, args, { ...options, cwd: dirname(fstab) });
+  return run(PROGRAMS.mount, args, { ...options, cwd: parent(fstab) });
 }
 
 /**
@@ -63,7 +63,7 @@ export function mountOne(
   options: Omit<RunOptions, "cwd">,
 ): Promise<ProgramResult> {
   const args = [NO_MTAB, "--fstab", nameOf(fstab), "--", rootfs];
-  return run(PROGRAMS.mount, args, { ...options, cwd: dirname(fstab) });
+  return run(PROGRAMS.mount, args, { ...options, cwd: parent(fstab) });
 }
 
 /**

@@ -5,9 +5,8 @@
  *
  * @module
  */
-import { dirname } from "./deps.ts";
-import { isWithin } from "./layout.ts";
 import type { Operation } from "./operation.ts";
+import { isWithin, parent } from "./path.ts";
 import type { Plan } from "./plan.ts";
 
 /** Deno permissions, each with its least values. */
@@ -98,7 +97,7 @@ export function requiredPermissions(plan: Plan): RequiredPermissions {
 /** A flag's value is a list with commas, and has no escape: such a path needs the grant of a parent. */
 function expressible(path: string): string {
   let at = path;
-  while (at.includes(",")) at = dirname(at);
+  while (at.includes(",")) at = parent(at);
   return at;
 }
 

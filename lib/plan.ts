@@ -9,8 +9,7 @@
  * @module
  */
 import { appLine } from "./app_line.ts";
-import { dirname } from "./deps.ts";
-import { isWithin } from "./layout.ts";
+import { isWithin, parent } from "./path.ts";
 import { fittingOptions } from "./mount_config.ts";
 import type { MountConfig, OptionString } from "./mount_config.ts";
 import type { DirectoryOperation, LikeMode, Operation } from "./operation.ts";
@@ -64,7 +63,7 @@ function rootDirectory(request: ParsedRequest, path: string): DirectoryOperation
 /** The directories above `path`, up to and without `top`, from the top down. */
 function between(top: string, path: string): string[] {
   const found: string[] = [];
-  for (let at = path; at !== top; at = dirname(at)) found.unshift(at);
+  for (let at = path; at !== top; at = parent(at)) found.unshift(at);
   return found;
 }
 

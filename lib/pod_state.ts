@@ -5,12 +5,11 @@
  */
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
-import { dirname, join } from "./deps.ts";
 import { attempt, look, readOwnFile } from "./disk.ts";
 import { appLines, parseFstab } from "./fstab.ts";
 import type { FstabEntry } from "./fstab.ts";
-import { isWithin } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
+import { child, isWithin, parent } from "./path.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
@@ -44,10 +43,10 @@ export function readRecord(fstab: string): PodRecord {
  */
 export function realRootfs(rootfs: string, pod: PodLayout): string | null {
   // Below a pod nothing is a symlink, so one look at the pod serves all its apps.
-  const top = isWithin(rootfs, pod.pod) ? pod.pod : dirname(rootfs);
+  const top = isWithin(rootfs, pod.pod) ? pod.pod : parent(rootfs);
   if (look(top) === null) return null;
   const real = attempt("find", top, () => Deno.realPathSync(top));
-  return join(real, rootfs.slice(top === "/" ? 0 : top.length));
+  return child(real, rootfs.slice(top.length).replace(/^\//, ""));
 }
 
 function samePaths(a: MountConfig, b: MountConfig): boolean {

@@ -6,7 +6,7 @@
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { RefusedError } from "./errors.ts";
-import { isWithin } from "./layout.ts";
+import { isWithin } from "./path.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";

@@ -7,7 +7,7 @@
  * @module
  */
 import { InvalidValueError } from "./errors.ts";
-import { appLayout, isWithin, podLayout, treeLayout } from "./layout.ts";
+import { appLayout, podLayout, treeLayout } from "./layout.ts";
 import type { AppLayout, PodLayout } from "./layout.ts";
 import {
   GENERIC_OPTIONS,
@@ -22,6 +22,7 @@ import {
   treeIdOfLower,
 } from "./names.ts";
 import type { AbsolutePath } from "./names.ts";
+import { isWithin } from "./path.ts";
 import type { Profile, ProfileName } from "./profile.ts";
 import { quote } from "./quote.ts";
 

@@ -5,12 +5,12 @@
  */
 import { configOfLine } from "./app_line.ts";
 import type { Reporter } from "./application.ts";
-import { dirname } from "./deps.ts";
 import { lookForDirectory } from "./disk.ts";
 import { noPodError } from "./unmount.ts";
 import { checkPermissions } from "./grants.ts";
-import { isWithin, podLayout } from "./layout.ts";
+import { podLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
+import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { mountState, readRecord } from "./pod_state.ts";
@@ -85,7 +85,7 @@ export async function overlayStatus(
   if (lines.length === 0) return [];
   const outside = lines.filter((line) => !isWithin(line.rootfs, layout.pod));
   checkPermissions("read the status", {
-    read: outside.map((line) => dirname(line.rootfs)),
+    read: outside.map((line) => parent(line.rootfs)),
     write: [],
     run: [],
   });

@@ -5,19 +5,19 @@
  */
 import type { AppLine } from "./app_line.ts";
 import type { ChangeOptions } from "./application.ts";
-import { dirname } from "./deps.ts";
 import { replaceFile } from "./disk.ts";
 import { MountError, OverlayError } from "./errors.ts";
 import { formatFstab, withLine } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
-import { isWithin, podLayout } from "./layout.ts";
+import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { lockPod } from "./lock.ts";
 import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
 import { saidOf, unmountAll } from "./mounting.ts";
 import { parseAppName } from "./names.ts";
+import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { mountState, readRecord, realRootfs } from "./pod_state.ts";
@@ -99,7 +99,7 @@ export async function unmountOverlay(
   const lines = chosen(record, pod, app);
   const outside = lines.filter((line) => !isWithin(line.rootfs, pod.pod));
   checkPermissions("unmount", {
-    read: outside.map((line) => dirname(line.rootfs)),
+    read: outside.map((line) => parent(line.rootfs)),
     write: [],
     run: [],
   });

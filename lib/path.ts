@@ -1,0 +1,25 @@
+/**
+ * Going down and up in paths that are parsed already: absolute, and without anything to normalise. So
+ * this is concatenation; the general functions would read every path from its first character again.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+
+/** The path of something below a directory; empty names are passed over. */
+export function child(directory: string, ...names: readonly string[]): string {
+  const below = names.filter((name) => name !== "").join("/");
+  if (below === "") return directory;
+  return directory === "/" ? `/${below}` : `${directory}/${below}`;
+}
+
+/** The directory that a path lies in; `/` for itself. */
+export function parent(path: string): string {
+  return path.slice(0, path.lastIndexOf("/")) || "/";
+}
+
+/** Whether `path` is `directory` itself or lies below it. */
+export function isWithin(path: string, directory: string): boolean {
+  return path === directory || directory === "/" || path.startsWith(`${directory}/`);
+}
