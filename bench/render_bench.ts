@@ -1,0 +1,156 @@
+/**
+ * `deno task bench`: what a whole process of the command costs, against a bare start of Deno plus one
+ * mount(8) process, which is what a render cannot do without. Medians of interleaved runs, so that a
+ * machine that grows slow grows slow for all rows.
+ *
+ * @module
+ */
+import { planRender } from "../lib/plan.ts";
+import { permissionFlags, requiredPermissions } from "../lib/permissions.ts";
+import { bundle } from "../tools/bundle.ts";
+import { findNamespace } from "../tools/namespace.ts";
+import { run, say } from "../tools/run.ts";
+
+const RUNS = 31;
+const WARM_UP = 3;
+const ROOT = `${import.meta.dirname}/..`;
+
+/** One thing that is measured: what is done before it, what is timed, and what is done after it. */
+interface Row {
+  readonly name: string;
+  before?(pod: string): Promise<void>;
+  command(pod: string): readonly string[];
+  after?(pod: string): Promise<void>;
+  readonly times: number[];
+}
+
+async function must(argv: readonly string[]): Promise<string> {
+  const { status, stdout, stderr } = await run(argv);
+  if (status !== 0) throw new Error(`${argv.join(" ")}: exit status ${status}: ${stderr}`);
+  return stdout;
+}
+
+async function timed(row: Row, pod: string): Promise<number> {
+  await row.before?.(pod);
+  const command = row.command(pod);
+  const start = performance.now();
+  await must(command);
+  const time = performance.now() - start;
+  await row.after?.(pod);
+  return time;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
+}
+
+const rootfsOf = (pod: string): string => `${pod}/stage1/rootfs/opt/stage2/web/rootfs`;
+const unmount = (target: string): Promise<string> => must(["umount", "-n", target]);
+
+/** What the command is measured with: exactly the flags that its plan asks for. */
+function flagsFor(lower: string, pod: string): readonly string[] {
+  const plan = planRender({ lower, pod, app: "web" });
+  return ["--no-prompt", ...permissionFlags(requiredPermissions(plan))];
+}
+
+function rows(scratch: string, options: string): Row[] {
+  const deno = [Deno.execPath(), "run"];
+  const lower = `${scratch}/image`;
+  const base: Row[] = [
+    {
+      name: "deno run of an empty script",
+      command: () => [...deno, `${scratch}/empty.ts`],
+      times: [],
+    },
+    {
+      name: "one mount process",
+      before: async (pod) => void await must(["mkdir", "-p", `${pod}/u`, `${pod}/w`, `${pod}/m`]),
+      command: (pod) => {
+        const data = `lowerdir=${lower},upperdir=${pod}/u,workdir=${pod}/w${options}`;
+        return ["/usr/bin/mount", "-t", "overlay", "overlay", "-o", data, `${pod}/m`];
+      },
+      after: async (pod) => void await unmount(`${pod}/m`),
+      times: [],
+    },
+  ];
+  const option = options === "" ? [] : ["--option", options.slice(1)];
+  const render = (script: string, pod: string) => {
+    const request = ["--lower", lower, "--pod", pod, "--app", "web", ...option];
+    return [...deno, ...flagsFor(lower, pod), script, "render", ...request];
+  };
+  const scripts = {
+    "overlay-render.js": `${scratch}/overlay-render.js`,
+    "cli.ts": `${ROOT}/cli.ts`,
+  };
+  const renders = Object.entries(scripts).flatMap(([name, script]): Row[] => [
+    {
+      name: `${name} render, a new pod`,
+      command: (pod) => render(script, pod),
+      after: async (pod) => void await unmount(rootfsOf(pod)),
+      times: [],
+    },
+    {
+      name: `${name} render, nothing to do`,
+      before: async (pod) => void await must(render(script, pod)),
+      command: (pod) => render(script, pod),
+      after: async (pod) => void await unmount(rootfsOf(pod)),
+      times: [],
+    },
+  ]);
+  return [...base, ...renders];
+}
+
+async function measure(scratch: string, options: string): Promise<void> {
+  await Deno.mkdir(`${scratch}/image`);
+  await Deno.writeTextFile(`${scratch}/image/file`, "from the tree\n");
+  await Deno.writeTextFile(`${scratch}/empty.ts`, "");
+  await bundle(`${scratch}/overlay-render.js`);
+  const all = rows(scratch, options);
+  for (let round = -WARM_UP; round < RUNS; round++) {
+    for (const [at, row] of all.entries()) {
+      const time = await timed(row, `${scratch}/pod-${round}-${at}`);
+      if (round >= 0) row.times.push(time);
+    }
+  }
+  report(all);
+}
+
+function report(all: readonly Row[]): void {
+  const [empty, mount] = all;
+  const base = median(empty?.times ?? []) + median(mount?.times ?? []);
+  say(`Medians of ${RUNS} interleaved runs of whole processes, Deno ${Deno.version.deno}.\n`);
+  say(`Ratio to a bare start plus one mount process, ${base.toFixed(1)} ms.\n\n`);
+  say(`${"ms".padStart(7)} ${"min".padStart(7)} ${"ratio".padStart(6)}  what\n`);
+  for (const { name, times } of all) {
+    const cells = [median(times).toFixed(1).padStart(7), Math.min(...times).toFixed(1).padStart(7)];
+    say(`${cells.join(" ")} ${(median(times) / base).toFixed(2).padStart(6)}  ${name}\n`);
+  }
+}
+
+/** Starts again where mounts are private, so that nothing is left even if this is killed. */
+async function main(): Promise<number> {
+  const [inner, scratch, options] = Deno.args;
+  if (inner === "--inner" && scratch !== undefined && options !== undefined) {
+    await measure(scratch, options);
+    return 0;
+  }
+  const directory = await Deno.makeTempDir({ prefix: "overlay-render-bench-" });
+  try {
+    const namespace = await findNamespace(directory);
+    if ("missing" in namespace) {
+      say(namespace.missing);
+      return 1;
+    }
+    const options = namespace.options.map((option) => `,${option}`).join("");
+    const self = [Deno.execPath(), "run", "-A", "-q", `${ROOT}/bench/render_bench.ts`];
+    const argv = [...namespace.enter(directory), ...self, "--inner", directory, options];
+    const { status, stdout, stderr } = await run(argv);
+    say(stdout + stderr);
+    return status;
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+if (import.meta.main) Deno.exitCode = await main();
