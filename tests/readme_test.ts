@@ -1,0 +1,73 @@
+/**
+ * Every console example of the README is run, in its order, and must print what the README says. The
+ * paths it names lie in a temporary directory here.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { isRealRoot } from "./_privilege.ts";
+import { tempDir } from "./_temp.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+
+interface Example {
+  readonly command: string;
+  readonly output: string;
+}
+
+/** The commands of all console blocks, each with what is printed after it. */
+function examplesOf(markdown: string): Example[] {
+  const blocks = [...markdown.matchAll(/^```console\n(.*?)^```$/gms)].map(([, text = ""]) => text);
+  return blocks.flatMap((block) => {
+    return block.split(/^\$ /m).slice(1).map((part) => {
+      const end = part.indexOf("\n");
+      return { command: part.slice(0, end), output: part.slice(end + 1) };
+    });
+  });
+}
+
+async function program(path: string, ...command: string[]): Promise<void> {
+  const words = command.map((word) => `'${word}'`).join(" ");
+  await Deno.writeTextFile(path, `#!/bin/sh\nexec ${words} "$@"\n`);
+  await Deno.chmod(path, 0o755);
+}
+
+Deno.test({
+  name: `README.md says what the command prints${isRealRoot ? "" : " [skipped: needs root]"}`,
+  ignore: !isRealRoot,
+  async fn() {
+    await using temp = await tempDir();
+    for (const name of ["images", "images/debian", "images/mine", "pods", "bin"]) {
+      await Deno.mkdir(temp.join(name));
+    }
+    const deno = Deno.execPath();
+    await program(temp.join("bin/deno"), deno);
+    const config = `--config=${ROOT}deno.json`;
+    await program(
+      temp.join("bin/overlay-render"),
+      deno,
+      "run",
+      "-A",
+      "-q",
+      config,
+      `${ROOT}cli.ts`,
+    );
+    const here = (text: string) => {
+      return text.replaceAll(/(?<![\w/])\/(images|pods)\b/g, `${temp.path}/$1`);
+    };
+
+    const examples = examplesOf(await Deno.readTextFile(`${ROOT}README.md`));
+    assert(examples.length >= 8, `only ${examples.length} examples found`);
+    for (const { command, output } of examples) {
+      const result = await new Deno.Command("sh", {
+        args: ["-c", here(command)],
+        cwd: ROOT,
+        env: { PATH: `${temp.join("bin")}:/usr/bin:/bin`, NO_COLOR: "1", DENO_NO_PROMPT: "1" },
+        stdin: "null",
+      }).output();
+      const said = new TextDecoder().decode(result.stderr);
+      assertEquals(result.code, 0, `${command}: ${said}`);
+      assertEquals(new TextDecoder().decode(result.stdout), here(output), command);
+    }
+  },
+});
