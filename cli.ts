@@ -133,13 +133,14 @@ function report(error: unknown, args: readonly string[], io: Io): number {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { main } from "@overlay/render/cli";
  *
  * const lines: string[] = [];
  * const out = (text: string) => void lines.push(text);
  * const io = { out, err: out, cwd: () => "/", onSignal: () => () => {} };
- * console.assert(await main(["plan", "--lower", "/images/debian", "--pod", "/pods/one"], io) === 0);
- * console.assert(lines.join("").includes("--allow-write=/pods/one"));
+ * assert(await main(["plan", "--lower", "/images/debian", "--pod", "/pods/one"], io) === 0);
+ * assert(lines.join("").includes("--allow-write=/pods/one"));
  * ```
  */
 export async function main(args: readonly string[], io: Io = processIo): Promise<number> {

@@ -5,6 +5,7 @@
  *
  * @example Render an app, write into it, and see the tree unchanged
  * ```ts
+ * import { assert } from "@std/assert";
  * import { renderOverlay } from "@overlay/render";
  *
  * const dir = await Deno.makeTempDir();
@@ -19,7 +20,7 @@
  *   });
  *   await Deno.writeTextFile(`${app.rootfs}/hello`, "from the app");
  * } // unmounted here; what the app wrote is kept in its upper
- * console.assert(await Deno.readTextFile(`${dir}/image/hello`) === "from the tree");
+ * assert(await Deno.readTextFile(`${dir}/image/hello`) === "from the tree");
  *
  * await Deno.remove(dir, { recursive: true });
  * ```

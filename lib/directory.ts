@@ -28,11 +28,12 @@ import { attempt, lookForDirectory, modeOf } from "./disk.ts";
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { makeDirectory } from "@overlay/render";
  *
  * const parent = await Deno.makeTempDir();
  * makeDirectory(`${parent}/shared`, 0o1777);
- * console.assert((Deno.statSync(`${parent}/shared`).mode! & 0o7777) === 0o1777);
+ * assert((Deno.statSync(`${parent}/shared`).mode! & 0o7777) === 0o1777);
  * await Deno.remove(parent, { recursive: true });
  * ```
  *
@@ -98,11 +99,12 @@ function takeOwner(
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { dropSetgid } from "@overlay/render";
  *
  * const path = await Deno.makeTempDir();
  * Deno.chmodSync(path, 0o2750);
- * console.assert(dropSetgid(path, 0o750) === 0o2750);
+ * assert(dropSetgid(path, 0o750) === 0o2750);
  * await Deno.remove(path);
  * ```
  *
@@ -128,11 +130,12 @@ export function dropSetgid(path: string, mode: number): number {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { setGroup } from "@overlay/render";
  *
  * const path = await Deno.makeTempDir();
  * const { gid } = Deno.statSync(path);
- * console.assert(setGroup(path, gid!) === gid);
+ * assert(setGroup(path, gid!) === gid);
  * await Deno.remove(path);
  * ```
  *

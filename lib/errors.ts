@@ -56,12 +56,13 @@ export interface OverlayErrorOptions {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { OverlayError } from "@overlay/render";
  *
  * const error = new OverlayError("missing", 'Cannot render lower "/x": it does not exist', {
  *   path: "/x",
  * });
- * console.assert(error.toJSON().code === "missing");
+ * assert(error.toJSON().code === "missing");
  * ```
  */
 export class OverlayError extends Error {

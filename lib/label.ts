@@ -37,11 +37,12 @@ export async function selinuxEnabled(options: Omit<RunOptions, "cwd">): Promise<
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { setLabel } from "@overlay/render";
  *
  * const path = await Deno.makeTempDir();
  * await setLabel(path, "system_u:object_r:container_file_t:s0").catch((error) => {
- *   console.assert(error.path === path);
+ *   assert(error.path === path);
  * });
  * await Deno.remove(path);
  * ```

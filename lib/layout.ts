@@ -87,9 +87,10 @@ export interface TreeLayout {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { podLayout } from "@overlay/render";
  *
- * console.assert(podLayout("/pods/one").fstab === "/pods/one/overlay.fstab");
+ * assert(podLayout("/pods/one").fstab === "/pods/one/overlay.fstab");
  * ```
  */
 export function podLayout(pod: string): PodLayout {
@@ -123,11 +124,12 @@ export function podLayout(pod: string): PodLayout {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { appLayout } from "@overlay/render";
  *
  * const { upper, rootfs } = appLayout("/pods/one", { app: "web", tree: "debian" });
- * console.assert(upper === "/pods/one/overlay/debian/upper/web");
- * console.assert(rootfs === "/pods/one/stage1/rootfs/opt/stage2/web/rootfs");
+ * assert(upper === "/pods/one/overlay/debian/upper/web");
+ * assert(rootfs === "/pods/one/stage1/rootfs/opt/stage2/web/rootfs");
  * ```
  */
 export function appLayout(pod: string, options: AppLayoutOptions): AppLayout {
@@ -166,10 +168,11 @@ export function appLayout(pod: string, options: AppLayoutOptions): AppLayout {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { treeLayout } from "@overlay/render";
  *
  * const { rootfs } = treeLayout("/var/lib/overlay-render", "debian");
- * console.assert(rootfs === "/var/lib/overlay-render/tree/debian/rootfs");
+ * assert(rootfs === "/var/lib/overlay-render/tree/debian/rootfs");
  * ```
  */
 export function treeLayout(store: string, tree: string): TreeLayout {

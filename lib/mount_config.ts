@@ -54,6 +54,7 @@ export const OPTIONS_MAX = 4095;
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { mountOptions } from "@overlay/render";
  *
  * const options = mountOptions({
@@ -63,7 +64,7 @@ export const OPTIONS_MAX = 4095;
  *   label: null,
  *   options: ["volatile"],
  * });
- * console.assert(
+ * assert(
  *   options === "lowerdir=/images/a\\:b,upperdir=/pod/upper,workdir=/pod/work,volatile",
  * );
  * ```
@@ -108,11 +109,12 @@ export function splitOptions(options: string): string[] {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { parseMountOptions } from "@overlay/render";
  *
  * const config = parseMountOptions("lowerdir=/a\\:b:/c,upperdir=/u,workdir=/w,volatile");
- * console.assert(config.lower.length === 2 && config.lower[0] === "/a:b");
- * console.assert(config.upper === "/u" && config.options[0] === "volatile");
+ * assert(config.lower.length === 2 && config.lower[0] === "/a:b");
+ * assert(config.upper === "/u" && config.options[0] === "volatile");
  * ```
  */
 export function parseMountOptions(options: string): MountConfig {

@@ -17,10 +17,11 @@
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { formatMountLabel } from "@overlay/render";
  *
- * console.assert(formatMountLabel("ro", "u:r:t:s0:c1,c2") === 'ro,context="u:r:t:s0:c1,c2"');
- * console.assert(formatMountLabel("ro", null) === "ro");
+ * assert(formatMountLabel("ro", "u:r:t:s0:c1,c2") === 'ro,context="u:r:t:s0:c1,c2"');
+ * assert(formatMountLabel("ro", null) === "ro");
  * ```
  */
 export function formatMountLabel(options: string, label: string | null): string {

@@ -77,10 +77,11 @@ function least(paths: readonly string[]): string[] {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { planRender, requiredPermissions } from "@overlay/render";
  *
  * const plan = planRender({ lower: "/images/debian", pod: "/pods/one" });
- * console.assert(requiredPermissions(plan).write.join() === "/pods/one");
+ * assert(requiredPermissions(plan).write.join() === "/pods/one");
  * ```
  */
 export function requiredPermissions(plan: Plan): RequiredPermissions {
@@ -113,10 +114,11 @@ function expressible(path: string): string {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { permissionFlags } from "@overlay/render";
  *
  * const flags = permissionFlags({ read: ["/a", "/b"], write: [], run: ["/usr/bin/mount"] });
- * console.assert(flags.join(" ") === "--allow-read=/a,/b --allow-run=/usr/bin/mount");
+ * assert(flags.join(" ") === "--allow-read=/a,/b --allow-run=/usr/bin/mount");
  * ```
  */
 export function permissionFlags(permissions: RequiredPermissions): string[] {

@@ -162,11 +162,12 @@ function freeze<T extends object>(value: T): T {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { planRender } from "@overlay/render";
  *
  * const plan = planRender({ lower: "/images/debian", pod: "/pods/one", app: "web" });
- * console.assert(plan.mount.rootfs === "/pods/one/stage1/rootfs/opt/stage2/web/rootfs");
- * console.assert(plan.operations.at(-1)?.kind === "mount");
+ * assert(plan.mount.rootfs === "/pods/one/stage1/rootfs/opt/stage2/web/rootfs");
+ * assert(plan.operations.at(-1)?.kind === "mount");
  * ```
  */
 export function planRender(request: RenderRequest, options: PlanOptions = {}): Plan {

@@ -69,6 +69,7 @@ async function applyRequest(
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { prepareOverlay } from "@overlay/render";
  *
  * const dir = await Deno.makeTempDir();
@@ -79,8 +80,8 @@ async function applyRequest(
  *   pod: `${dir}/pod`,
  *   app: "web",
  * });
- * console.assert(options.startsWith(`lowerdir=${dir}/image,upperdir=${dir}/pod/overlay/image/`));
- * console.assert(Deno.statSync(rootfs).isDirectory);
+ * assert(options.startsWith(`lowerdir=${dir}/image,upperdir=${dir}/pod/overlay/image/`));
+ * assert(Deno.statSync(rootfs).isDirectory);
  *
  * await Deno.remove(dir, { recursive: true });
  * ```
@@ -114,6 +115,7 @@ export function prepareOverlay(
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { renderOverlay } from "@overlay/render";
  *
  * const dir = await Deno.makeTempDir();
@@ -127,8 +129,8 @@ export function prepareOverlay(
  *   });
  *   await Deno.writeTextFile(`${app.rootfs}/motd`, "from the app");
  * } // unmounted here
- * console.assert(Deno.readTextFileSync(`${dir}/image/motd`) === "from the tree");
- * console.assert(Deno.readTextFileSync(`${dir}/pod/overlay/image/upper/motd`) === "from the app");
+ * assert(Deno.readTextFileSync(`${dir}/image/motd`) === "from the tree");
+ * assert(Deno.readTextFileSync(`${dir}/pod/overlay/image/upper/motd`) === "from the app");
  *
  * await Deno.remove(dir, { recursive: true });
  * ```

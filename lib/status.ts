@@ -60,6 +60,7 @@ export function statusPermissions(pod: string): RequiredPermissions {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { overlayStatus, prepareOverlay } from "@overlay/render";
  *
  * const dir = await Deno.makeTempDir();
@@ -67,7 +68,7 @@ export function statusPermissions(pod: string): RequiredPermissions {
  * await prepareOverlay({ lower: `${dir}/image`, pod: `${dir}/pod`, app: "web" });
  *
  * const [web] = await overlayStatus(`${dir}/pod`);
- * console.assert(web?.app === "web" && !web.mounted);
+ * assert(web?.app === "web" && !web.mounted);
  *
  * await Deno.remove(dir, { recursive: true });
  * ```

@@ -69,6 +69,7 @@ export function unmountPermissions(pod: string): RequiredPermissions {
  *
  * @example
  * ```ts
+ * import { assert } from "@std/assert";
  * import { renderOverlay, unmountOverlay } from "@overlay/render";
  *
  * const dir = await Deno.makeTempDir();
@@ -77,7 +78,7 @@ export function unmountPermissions(pod: string): RequiredPermissions {
  * await renderOverlay({ lower: `${dir}/image`, pod: `${dir}/pod`, app: "web", options });
  *
  * const { unmounted } = await unmountOverlay({ pod: `${dir}/pod` });
- * console.assert(unmounted[0]?.app === "web");
+ * assert(unmounted[0]?.app === "web");
  *
  * await Deno.remove(dir, { recursive: true });
  * ```
