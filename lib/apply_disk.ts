@@ -8,7 +8,7 @@ import { dropSetgid, makeDirectory, setGroup } from "./directory.ts";
 import { attempt, look, modeOf, readOwnFile, replaceFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab, withLine } from "./fstab.ts";
-import { checkAbove, checkPod, checkUnshared } from "./guard.ts";
+import { checkAbove, checkPod } from "./guard.ts";
 import type {
   DirectoryOperation,
   GroupOperation,
@@ -80,28 +80,23 @@ export function applyDirectory(operation: DirectoryOperation, run: Application):
   const { path, ownerLike } = operation;
   const like = ownerLike === null ? undefined : statOf(ownerLike);
   const { made, owned } = makeDirectory(path, modeFor(operation.mode), like);
-  if (!made) return checkDirectory(operation, run);
+  if (!made) return useDirectory(operation, run);
   noteMade(path, run);
   if (!owned) {
-    run.options.warn?.(
-      `${
-        quote(path)
-      } keeps its owner: only root may give it to user ${like?.uid}, group ${like?.gid}`,
-    );
+    const owner = `user ${like?.uid}, group ${like?.gid}`;
+    run.options.warn?.(`${quote(path)} keeps its owner: only root may give it to ${owner}`);
   }
 }
 
-/** Makes sure that a directory that was there is safe to use. */
-function checkDirectory(operation: DirectoryOperation, run: Application): void {
-  const { path, force, guarded } = operation;
+/** Whether a directory that was there is safe to use: of the pod now, of others when it is locked. */
+function useDirectory(operation: DirectoryOperation, run: Application): void {
+  const { path, force } = operation;
   if (path === run.pod.pod) {
     run.fresh = false;
     run.owner = checkPod(path);
-    return;
+  } else if (force) {
+    forceMode(operation, run);
   }
-  if (force) forceMode(operation, run);
-  const now = look(path);
-  if (guarded && now !== null) checkUnshared(path, now, run.owner);
 }
 
 function noteMade(path: string, run: Application): void {

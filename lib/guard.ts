@@ -7,6 +7,7 @@
 import { attempt, look, lookForDirectory, modeOf } from "./disk.ts";
 import { RefusedError } from "./errors.ts";
 import { formatMode } from "./names.ts";
+import type { DirectoryOperation } from "./operation.ts";
 import { child, parent } from "./path.ts";
 import { quote, shellQuote } from "./quote.ts";
 
@@ -19,17 +20,25 @@ function refuse(path: string, reason: string, hint: string): never {
 }
 
 /**
- * Checks that only root or `owner` can change what is in a directory.
+ * Checks that only root or `owner` can change what is in a directory of a pod that is there.
  *
  * @throws {RefusedError} If somebody else can.
  */
-export function checkUnshared(path: string, info: Deno.FileInfo, owner: number | null): void {
+export function checkGuarded(operation: DirectoryOperation, owner: number | null): void {
+  const { path, guarded, force } = operation;
+  const info = lookForDirectory(path);
+  if (!guarded || info === null) return;
+  if (info.uid !== 0 && info.uid !== owner) refuseOwner(path, info);
+  // Where the mode will be set anyway, the old one does not matter.
+  if (!force) checkMode(path, info);
+}
+
+function checkMode(path: string, info: Deno.FileInfo): void {
   const mode = modeOf(info);
   if ((mode & SHARED_WRITE) !== 0) {
     const reason = `others than its owner can write to it (mode ${formatMode(mode)})`;
     refuse(path, reason, `take that away: chmod go-w ${shellQuote(path)}`);
   }
-  if (info.uid !== 0 && info.uid !== owner) refuseOwner(path, info);
 }
 
 function refuseOwner(path: string, info: Deno.FileInfo): never {
@@ -63,7 +72,7 @@ function ownUid(directory: string): number | null {
 export function checkPod(pod: string): number | null {
   const info = lookForDirectory(pod);
   if (info === null) return null;
-  checkUnshared(pod, info, info.uid);
+  checkMode(pod, info);
   // Who we are needs a permission of its own to ask (--allow-sys=uid), and root's pods need no asking.
   if (info.uid !== 0 && info.uid !== ownUid(pod)) refuseOwner(pod, info);
   checkAbove(pod, info.uid);

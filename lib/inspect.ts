@@ -6,8 +6,9 @@
  */
 import type { AppLine } from "./app_line.ts";
 import type { Application } from "./application.ts";
-import { look, lookForDirectory, readOwnFile } from "./disk.ts";
+import { look, readOwnFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
+import { checkGuarded } from "./guard.ts";
 import { isWithin } from "./path.ts";
 import { splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
@@ -39,7 +40,7 @@ export async function inspect(run: Application): Promise<void> {
   if (run.live) return;
   await mountBelow(lines, run);
   for (const next of run.plan.operations) {
-    if (next.kind === "directory") lookForDirectory(next.path);
+    if (next.kind === "directory") checkGuarded(next, run.owner);
     if (next.kind === "manifest") readOwnFile(next.path);
   }
 }
