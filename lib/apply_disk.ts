@@ -88,7 +88,7 @@ export function applyDirectory(operation: DirectoryOperation, run: Application):
   }
 }
 
-/** Whether a directory that was there is safe to use: of the pod now, of others when it is locked. */
+/** The pod is checked here; what is in it was looked at as a whole when it was locked. */
 function useDirectory(operation: DirectoryOperation, run: Application): void {
   const { path, force } = operation;
   if (path === run.pod.pod) {

@@ -82,6 +82,9 @@ function isCurrent(path: string, file: Deno.FsFile): boolean {
 }
 
 async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): Promise<void> {
+  // Deno 2.4 can only wait without an end.
+  const { tryLockSync } = file as Partial<Deno.FsFile>;
+  if (tryLockSync === undefined) return await file.lock(true);
   const end = performance.now() + (options.waitMs ?? LOCK_WAIT_MS);
   while (!file.tryLockSync(true)) {
     options.signal?.throwIfAborted();
