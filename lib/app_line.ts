@@ -1,7 +1,8 @@
 /**
  * The fstab(5) line of an app, both directions. It is an ordinary line that mount(8) and findmnt(8)
- * read; what they do not need, the app's name and its tree, stands in `x-` options, which fstab(5)
- * reserves for such use and mount(8) never hands to the kernel.
+ * read; what they do not need, the app's name and its tree, stands in `X-` options. mount(8) hands them
+ * neither to the kernel, nor, unlike `x-` options, to `/run/mount/utab`, where the line of a mount whose
+ * namespace ends without umount(8) would stay for ever, and which only root can write.
  *
  * Requires no permissions.
  *
@@ -28,8 +29,8 @@ export interface AppLine {
   readonly auto: boolean;
 }
 
-const APP = "x-overlay-render.app=";
-const TREE = "x-overlay-render.tree=";
+const APP = "X-overlay-render.app=";
+const TREE = "X-overlay-render.tree=";
 
 /** Makes the line of an app from its mount configuration and option string. */
 export function appLine(

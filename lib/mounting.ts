@@ -28,10 +28,7 @@ export function isMounted(line: AppLine): boolean {
   return rootfs.dev === source.dev && rootfs.ino === source.ino;
 }
 
-/**
- * Keeps the `x-` options out of `/run/mount/utab`: mount(8) would rewrite that file for each app, and
- * leave a line in it for each mount whose namespace ends without umount(8).
- */
+/** Nothing of ours is kept in `/run/mount/utab`, so it need not be made, read or locked. */
 const NO_MTAB = "--no-mtab";
 
 function nameOf(path: string): string {

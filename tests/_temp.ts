@@ -56,7 +56,18 @@ export async function snapshot(directory: string): Promise<string> {
   const listing = await sh("find", directory, "-xdev", "-printf", format);
   const entries = listing.split("\0").filter((line) => line !== "").sort();
   const sizes = entries.map((line) => line.startsWith("d") ? line.replace(/ \d+  /, " -  ") : line);
-  const sums = await sh("find", directory, "-xdev", "-type", "f", "-exec", "sha256sum", "-z", "{}", "+");
+  const sums = await sh(
+    "find",
+    directory,
+    "-xdev",
+    "-type",
+    "f",
+    "-exec",
+    "sha256sum",
+    "-z",
+    "{}",
+    "+",
+  );
   return [...sizes, ...sums.split("\0").sort()].join("\n");
 }
 

@@ -1,5 +1,6 @@
 /**
- * `deno task compile`: makes `dist/overlay-render`, one binary with its permissions baked in.
+ * `deno task compile [DIRECTORY]`: makes `overlay-render`, one binary with its permissions baked in, and
+ * the bundle `overlay-render.js` it is made from, in `dist` or in another directory.
  *
  * The bundle is compiled, not `cli.ts`: a binary of one module starts faster than one that carries a
  * module graph and an npm package, and an older Deno can compile it without reading this `deno.json`.
@@ -9,9 +10,10 @@
  *
  * @module
  */
+import { bundle } from "./bundle.ts";
+import { run } from "./run.ts";
 
-const BUNDLE = "dist/overlay-render.js";
-const BINARY = "dist/overlay-render";
+const ROOT = new URL("../", import.meta.url).pathname;
 const PERMISSIONS = [
   "--allow-read",
   "--allow-write",
@@ -20,51 +22,70 @@ const PERMISSIONS = [
 ];
 
 /** Runs a program in the repository; returns what it said if it failed. */
-async function run(program: string, args: string[]): Promise<string | undefined> {
-  const cwd = import.meta.dirname + "/..";
+async function attempt(
+  argv: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<string | undefined> {
+  const { status, stderr } = await run(argv, { cwd: ROOT, env });
+  return status === 0 ? undefined : stderr.trim() || `${argv[0]} ended with ${status}`;
+}
+
+/** Compiles with another Deno, which gets a cache of its own: it would clear the one of this version. */
+async function compileWith(deno: string, args: readonly string[]): Promise<string | undefined> {
+  const cache = await Deno.makeTempDir({ prefix: "overlay-render-compile-" });
   try {
-    const { success, stderr } = await new Deno.Command(program, { args, cwd }).output();
-    return success ? undefined : new TextDecoder().decode(stderr).trim();
-  } catch (error) {
-    // A program that does not exist, or is none.
-    return error instanceof Error ? error.message : String(error);
+    return await attempt([deno, ...args], { DENO_DIR: cache });
+  } finally {
+    await Deno.remove(cache, { recursive: true });
   }
 }
 
-function fail(...lines: string[]): never {
-  Deno.stderr.writeSync(new TextEncoder().encode(lines.join("\n") + "\n"));
-  Deno.exit(1);
-}
-
-const bundling = await run(Deno.execPath(), ["bundle", "-q", "-o", BUNDLE, "cli.ts"]);
-if (bundling !== undefined) fail(bundling, `error: Cannot bundle "cli.ts"`);
-
-const deno = Deno.env.get("DENO_FOR_COMPILE") || Deno.execPath();
-const compiling = await run(deno, [
-  "compile",
-  "-q",
-  "--no-check",
-  "--no-config",
-  ...PERMISSIONS,
-  "-o",
-  BINARY,
-  BUNDLE,
-]);
-if (compiling?.includes("Setting up base binary")) {
-  fail(
-    compiling,
-    `error: Cannot compile "${BINARY}": the runtime base denort is missing, and it could not be downloaded`,
+async function compile(script: string, binary: string): Promise<void> {
+  const other = Deno.env.get("DENO_FOR_COMPILE");
+  const args = [
+    "compile",
+    "-q",
+    "--no-code-cache",
+    "--no-check",
+    "--no-config",
+    ...PERMISSIONS,
+    "-o",
+    binary,
+    script,
+  ];
+  const failed = other ? await compileWith(other, args) : await attempt([Deno.execPath(), ...args]);
+  if (failed === undefined) return;
+  const error = `error: Cannot compile "${binary}"`;
+  if (!failed.includes("Setting up base binary")) throw new Error(`${failed}\n${error}`);
+  throw new Error([
+    failed,
+    `${error}: the runtime base denort is missing, and it could not be downloaded`,
     "hint: set DENORT_BIN to a denort, and DENO_FOR_COMPILE to the deno of the same version",
-  );
+  ].join("\n"));
 }
-if (compiling !== undefined) fail(compiling, `error: Cannot compile "${BINARY}"`);
 
-// A base of another version makes a binary that does not find its program, and says so only when run.
-const starting = await run(`${import.meta.dirname}/../${BINARY}`, ["--version"]);
-if (starting !== undefined) {
-  fail(
-    starting,
-    `error: Cannot start "${BINARY}" after compiling it`,
+/** A base of another version makes a binary that does not find its program, and says so only when run. */
+async function start(binary: string): Promise<void> {
+  const failed = await attempt([binary, "--version"]);
+  if (failed === undefined) return;
+  throw new Error([
+    failed,
+    `error: Cannot start "${binary}" after compiling it`,
     "hint: where DENORT_BIN is set, DENO_FOR_COMPILE must be the deno of the same version",
-  );
+  ].join("\n"));
 }
+
+async function main(directory: string): Promise<number> {
+  try {
+    await bundle(`${directory}/overlay-render.js`);
+    await compile(`${directory}/overlay-render.js`, `${directory}/overlay-render`);
+    await start(`${directory}/overlay-render`);
+    return 0;
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    await Deno.stderr.write(new TextEncoder().encode(`${text}\n`));
+    return 1;
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args[0] ?? `${ROOT}dist`));

@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { run } from "./run.ts";
 
 /** Where the two programs are. */
 export interface RuntimeBase {
@@ -54,9 +55,9 @@ async function provide(cache: string, source: typeof DENO): Promise<string> {
   if (await isFile(path)) return path;
   const scratch = await Deno.makeTempDir({ dir: cache, prefix: `${source.name}.` });
   try {
-    await run("npm", ["pack", "--silent", "--pack-destination", scratch, source.spec]);
+    await runOrThrow("npm", "pack", "--silent", "--pack-destination", scratch, source.spec);
     const [tarball] = await Array.fromAsync(Deno.readDir(scratch), (entry) => entry.name);
-    await run("tar", ["-xzf", `${scratch}/${tarball}`, "-C", scratch, source.member]);
+    await runOrThrow("tar", "-xzf", `${scratch}/${tarball}`, "-C", scratch, source.member);
     await Deno.chmod(`${scratch}/${source.member}`, 0o755);
     // A rename is all or nothing: whoever sees the name sees a whole program.
     await Deno.rename(`${scratch}/${source.member}`, path);
@@ -75,10 +76,9 @@ async function isFile(path: string): Promise<boolean> {
   }
 }
 
-async function run(program: string, args: string[]): Promise<void> {
-  const { success, code, stderr } = await new Deno.Command(program, { args, stdout: "null" })
-    .output();
-  if (success) return;
-  const text = new TextDecoder().decode(stderr).trim();
-  throw new Error(`${program} ${args.join(" ")} ended with ${code}: ${text || "it said nothing"}`);
+async function runOrThrow(...argv: string[]): Promise<void> {
+  // npm would keep a cache of compiled code among the temporary files.
+  const { status, stderr } = await run(argv, { env: { NODE_DISABLE_COMPILE_CACHE: "1" } });
+  if (status === 0) return;
+  throw new Error(`${argv.join(" ")} ended with ${status}: ${stderr.trim() || "it said nothing"}`);
 }

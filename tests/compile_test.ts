@@ -1,0 +1,86 @@
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { bundle } from "../tools/bundle.ts";
+import { denortFromNpm } from "../tools/denort.ts";
+import { BAKED } from "./_cli.ts";
+import { mountsBelow, sh, tempDir } from "./_temp.ts";
+import type { TempDir } from "./_temp.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname;
+const { version } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+const base = await denortFromNpm();
+const reason = "missing" in base ? ` [skipped: ${base.missing}]` : "";
+
+/** Runs a command line in an empty directory, with an environment that helps nobody; returns stdout. */
+async function outside(dir: TempDir, ...argv: string[]): Promise<string> {
+  const [program = "", ...args] = argv;
+  await Deno.mkdir(dir.join("empty"), { recursive: true });
+  const { code, stdout, stderr } = await new Deno.Command(program, {
+    args,
+    cwd: dir.join("empty"),
+    clearEnv: true,
+    // A library by its name alone: the loader finds it wherever it lies, and says nothing about it.
+    env: { PATH: "", LD_PRELOAD: "libc.so.6", DENO_DIR: dir.join("cache"), NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  assertEquals(new TextDecoder().decode(stderr), "");
+  assertEquals(code, 0);
+  assertEquals(await Array.fromAsync(Deno.readDir(dir.join("empty"))), []);
+  return new TextDecoder().decode(stdout);
+}
+
+/** Plans, renders, writes, looks and unmounts with a command line that is the whole command. */
+async function assertWorks(dir: TempDir, ...command: string[]): Promise<void> {
+  const [image, pod] = [dir.join("image"), dir.join("pod")];
+  await Deno.mkdir(image);
+  await Deno.writeTextFile(`${image}/motd`, "from the tree");
+  const request = ["--lower", image, "--pod", pod, "--app", "web", "--option", "userxattr"];
+
+  assertEquals(await outside(dir, ...command, "--version"), `overlay-render ${version}\n`);
+  assertStringIncludes(
+    await outside(dir, ...command, "plan", ...request),
+    `directory ${pod}  0750`,
+  );
+  assertEquals(await mountsBelow(dir.path), []);
+
+  const rootfs = (await outside(dir, ...command, "render", ...request)).trimEnd();
+  assertEquals(await mountsBelow(dir.path), [rootfs]);
+  await Deno.writeTextFile(`${rootfs}/motd`, "from the app");
+  assertEquals(await Deno.readTextFile(`${pod}/overlay/image/upper/web/motd`), "from the app");
+  assertEquals(await Deno.readTextFile(`${image}/motd`), "from the tree");
+  const status = await outside(dir, ...command, "status", "--pod", pod);
+  assertStringIncludes(status, `web  image  mounted  ${rootfs}`);
+
+  assertEquals(await outside(dir, ...command, "unmount", "--pod", pod), `${rootfs}\n`);
+  assertEquals(await mountsBelow(dir.path), []);
+}
+
+Deno.test("the bundle works alone in an empty directory, without PATH and with LD_PRELOAD", async () => {
+  await using dir = await tempDir();
+  const script = dir.join("overlay-render.js");
+  await bundle(script);
+
+  const flags = [
+    "run",
+    "--quiet",
+    "--no-prompt",
+    "--no-config",
+    "--no-remote",
+    "--no-npm",
+    ...BAKED,
+  ];
+  await assertWorks(dir, Deno.execPath(), ...flags, script);
+});
+
+Deno.test({
+  name: `the binary works alone in an empty directory, without PATH and with LD_PRELOAD${reason}`,
+  ignore: "missing" in base,
+  async fn(): Promise<void> {
+    assert(!("missing" in base));
+    await using dir = await tempDir();
+    const env = { DENORT_BIN: base.denort, DENO_FOR_COMPILE: base.deno };
+    const tool = ["run", "--quiet", "--allow-all", `${ROOT}tools/compile.ts`, dir.join("dist")];
+    await sh("env", ...Object.entries(env).map(([k, v]) => `${k}=${v}`), Deno.execPath(), ...tool);
+
+    await assertWorks(dir, dir.join("dist/overlay-render"));
+  },
+});

@@ -1,0 +1,259 @@
+/**
+ * `deno task test`: every check and every test, with real mounts that nothing outside sees. Its last line
+ * is `N passed, N failed`, with `, N skipped` where something could not run; it exits 1 if anything failed.
+ *
+ * `deno task test NAME…` runs only the test files whose path holds one of the names, and nothing else.
+ *
+ * @module
+ */
+import { findNamespace } from "./namespace.ts";
+import type { Namespace } from "./namespace.ts";
+import { run, say } from "./run.ts";
+import type { Answer } from "./run.ts";
+import { emptyTally, readTestReport } from "./test_report.ts";
+import type { Tally } from "./test_report.ts";
+import { endLeftProcesses, leftThings } from "./test_remains.ts";
+
+const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
+const DENO = Deno.execPath();
+const MINUTES = 5;
+
+/** One thing that is run and counted. */
+interface Step {
+  readonly name: string;
+  readonly act: () => Promise<Outcome>;
+}
+
+/** What came of a step. */
+interface Outcome {
+  readonly tally: Tally;
+  /** What to show of it; empty when there is nothing to say. */
+  readonly text: string;
+}
+
+/** Where the tests run, and what they have in common. */
+interface Bench {
+  readonly directory: string;
+  readonly coverage: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+  /** What tests left behind. */
+  readonly left: string[];
+}
+
+function outcome(failed: boolean, text = ""): Outcome {
+  return { tally: { ...emptyTally(), passed: failed ? 0 : 1, failed: failed ? 1 : 0 }, text };
+}
+
+function textOf({ stdout, stderr, status }: Answer): string {
+  return `${stdout}${stderr}` || `It ended with status ${status} and said nothing.\n`;
+}
+
+/** A step that is one program; what it says is shown if it fails. */
+function command(bench: Bench, name: string, ...args: string[]): Step {
+  const { env, signal } = bench;
+  const act = async () => {
+    const answer = await run([DENO, ...args], { cwd: ROOT, env, signal });
+    return outcome(answer.status !== 0, answer.status === 0 ? "" : textOf(answer));
+  };
+  return { name, act };
+}
+
+async function filesOf(directory: string, suffix: string): Promise<string[]> {
+  const entries = await Array.fromAsync(Deno.readDir(`${ROOT}/${directory}`));
+  const names = entries.map(({ name }) => name).filter((name) => name.endsWith(suffix));
+  return names.sort().map((name) => `${directory}/${name}`);
+}
+
+/** The largest first: they take longest, and the last one to end should not have started last. */
+async function testFiles(filters: readonly string[]): Promise<string[]> {
+  const files = await filesOf("tests", "_test.ts");
+  const parts = filters.map((filter) => filter.replace(`${ROOT}/`, "").replace(/^\.\//, ""));
+  const wanted = files.filter((file) => {
+    return parts.length === 0 || parts.some((part) => file.includes(part));
+  });
+  const sizes = await Promise.all(wanted.map((file) => Deno.stat(`${ROOT}/${file}`)));
+  const bySize = wanted.map((file, at) => ({ file, size: sizes[at]?.size ?? 0 }));
+  return bySize.sort((a, b) => b.size - a.size).map(({ file }) => file);
+}
+
+/** Notes what is there before and after a program, from inside its mount namespace. */
+const WITNESS = `
+  findmnt --raw --noheadings --output TARGET > "$0/before"
+  "$@"; status=$?
+  findmnt --raw --noheadings --output TARGET > "$0/after"
+  ls -A "$TMPDIR" > "$0/files"
+  exit $status`;
+
+/** A step that is one `deno test` in a mount namespace and a temporary directory of its own. */
+function tests(bench: Bench, space: Namespace, name: string, ...args: string[]): Step {
+  const act = async () => {
+    const notes = await Deno.makeTempDir({ dir: bench.directory });
+    const scratch = `${notes}/tmp`;
+    await Deno.mkdir(scratch);
+    // Other users write here too, as they may in /tmp.
+    await Promise.all([Deno.chmod(notes, 0o755), Deno.chmod(scratch, 0o1777)]);
+    const answer = await run([
+      ...["timeout", "--kill-after=10", `${MINUTES}m`, ...space.enter(scratch)],
+      ...["sh", "-c", WITNESS, notes, DENO, "test", "--allow-all", `--coverage=${bench.coverage}`],
+      ...["--coverage-raw-data-only", `--junit-path=${notes}/report.xml`, ...args],
+    ], { cwd: ROOT, env: { ...bench.env, TMPDIR: scratch }, signal: bench.signal });
+    bench.left.push(...await leftThings(name, notes));
+    const tally = await readTestReport(`${notes}/report.xml`, answer.status);
+    const late = answer.status === 124 ? `It did not end within ${MINUTES} minutes.\n` : "";
+    return { tally, text: tally.failed > 0 ? `${textOf(answer)}${late}` : "" };
+  };
+  return { name, act };
+}
+
+/** Coverage of what is published, by the tests' own processes and by those of the command. */
+function coverage(bench: Bench): Step {
+  const act = async () => {
+    // The thresholds are in deno.json.
+    const include = `--include=^file://${ROOT}/(lib/|cli\\.ts$|mod\\.ts$)`;
+    const { env, signal } = bench;
+    const answer = await run([DENO, "coverage", include, bench.coverage], {
+      cwd: ROOT,
+      env,
+      signal,
+    });
+    const lines = answer.stdout.split("\n");
+    const rows = lines.filter((line) => /^\| (File|All files) /.test(line));
+    if (answer.status !== 0 || rows.length !== 2) return outcome(true, textOf(answer));
+    return outcome(false, `${rows.join("\n")}\n`);
+  };
+  return { name: "coverage", act };
+}
+
+/** Nothing that a test mounted, made or started is there any more. */
+function clean(bench: Bench): Step {
+  const act = async () => {
+    const left = [...bench.left, ...await endLeftProcesses(bench.directory)];
+    return outcome(left.length > 0, left.map((line) => `${line}\n`).join(""));
+  };
+  return { name: "nothing left behind", act };
+}
+
+async function perform(step: Step, total: Tally): Promise<void> {
+  const start = performance.now();
+  const { tally, text } = await step.act().catch((error: unknown) => {
+    return outcome(true, `${error instanceof Error ? error.stack : String(error)}\n`);
+  });
+  total.passed += tally.passed;
+  total.failed += tally.failed;
+  total.skipped.push(...tally.skipped);
+  const seconds = ((performance.now() - start) / 1000).toFixed(1).padStart(5);
+  const skipped = tally.skipped.length > 0 ? `, ${tally.skipped.length} skipped` : "";
+  const counts = tally.failed > 0 ? `${tally.failed} failed, ` : "";
+  const state = tally.failed > 0 ? "FAILED" : "ok    ";
+  say(`${state} ${seconds} s  ${step.name} (${counts}${tally.passed} passed${skipped})\n`);
+  if (text !== "") say(text.endsWith("\n") ? text : `${text}\n`);
+}
+
+/**
+ * As many at a time as there are processors. Each test file is a process of its own and not a thread, as
+ * with `deno test --parallel`: the umask, which tests set, and the working directory belong to the process.
+ */
+async function performAll(steps: readonly Step[], total: Tally): Promise<void> {
+  const queue = [...steps];
+  const worker = async () => {
+    for (let step = queue.shift(); step !== undefined; step = queue.shift()) {
+      await perform(step, total);
+    }
+  };
+  await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, worker));
+}
+
+async function testSteps(bench: Bench, filters: readonly string[]): Promise<Step[]> {
+  const scratch = `${bench.directory}/probe`;
+  await Deno.mkdir(scratch);
+  const space = await findNamespace(scratch);
+  if ("missing" in space) {
+    return [{ name: "tests", act: () => Promise.resolve(outcome(true, space.missing)) }];
+  }
+  say(`          tests in ${space.name} of their own\n`);
+  const files = await testFiles(filters);
+  // Their types have been checked before; the examples' have not.
+  const steps = files.map((file) => tests(bench, space, file, "--no-check", file));
+  if (filters.length > 0) {
+    if (steps.length > 0) return steps;
+    const text = `No file in tests/ has a path that holds ${filters.join(" or ")}.\n`;
+    return [{ name: "tests", act: () => Promise.resolve(outcome(true, text)) }];
+  }
+  const documents = ["mod.ts", "cli.ts", "README.md", ...await filesOf("lib", ".ts")];
+  return [tests(bench, space, "examples in the documentation", "--doc", ...documents), ...steps];
+}
+
+async function performEverything(
+  bench: Bench,
+  filters: readonly string[],
+  total: Tally,
+): Promise<void> {
+  const all = filters.length === 0;
+  const checked = ["mod.ts", "cli.ts", "tests", "tools", "bench", "std"];
+  const before = [
+    command(bench, "deno fmt --check", "fmt", "--check"),
+    command(bench, "deno lint", "lint"),
+    command(bench, "deno check", "check", ...checked),
+    command(bench, "deno doc --lint", "doc", "--lint", "mod.ts", "cli.ts"),
+  ];
+  const publish = ["publish", "--dry-run", "--allow-dirty"];
+  const after = [coverage(bench), command(bench, "deno publish --dry-run", ...publish)];
+  for (const step of all ? before : []) await perform(step, total);
+  await performAll(await testSteps(bench, filters), total);
+  for (const step of all ? after : []) await perform(step, total);
+  await perform(clean(bench), total);
+}
+
+/** Ends the running programs when this one is asked to end; the steps then fail one after the other. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(name, () => controller.abort(new Error(`interrupted by ${name}`)));
+  }
+  return controller.signal;
+}
+
+async function makeBench(): Promise<Bench> {
+  const directory = await Deno.realPath(
+    await Deno.makeTempDir({ prefix: "overlay-render-tests-" }),
+  );
+  const coverage = `${directory}/coverage`;
+  await Deno.mkdir(coverage);
+  // Other users' processes are measured too.
+  await Promise.all([Deno.chmod(directory, 0o755), Deno.chmod(coverage, 0o1777)]);
+  const env = {
+    // By this name processes are found that outlive their test.
+    OVERLAY_RENDER_TESTS: directory,
+    NO_COLOR: "1",
+    FORCE_COLOR: "",
+    RUST_BACKTRACE: "0",
+    DENO_NO_UPDATE_CHECK: "1",
+  };
+  return { directory, coverage, env, signal: interruption(), left: [] };
+}
+
+async function main(): Promise<number> {
+  const total = emptyTally();
+  const start = performance.now();
+  try {
+    const bench = await makeBench();
+    try {
+      await performEverything(bench, Deno.args, total);
+    } finally {
+      await run(["chmod", "-R", "u+rwX", bench.directory]);
+      await Deno.remove(bench.directory, { recursive: true });
+    }
+  } catch (error) {
+    total.failed += 1;
+    say(`FAILED  ${error instanceof Error ? error.stack : String(error)}\n`);
+  }
+  for (const name of total.skipped) say(`skipped: ${name}\n`);
+  const { passed, failed, skipped } = total;
+  say(`\nin ${((performance.now() - start) / 1000).toFixed(0)} s\n`);
+  const rest = skipped.length > 0 ? `, ${skipped.length} skipped` : "";
+  say(`${passed} passed, ${failed} failed${rest}\n`);
+  return failed > 0 ? 1 : 0;
+}
+
+if (import.meta.main) Deno.exit(await main());
