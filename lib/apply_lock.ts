@@ -20,6 +20,8 @@ import { quote } from "./quote.ts";
 export async function applyLock(operation: LockOperation, run: Application): Promise<void> {
   const lock = await acquire(operation, run);
   run.lock = lock;
+  // Where another run has locked the pod first, it may hold something by now.
+  if (!lock.made) run.fresh = false;
   if (lock.made) run.journal.add(`remove ${quote(lock.path)}`, () => Deno.removeSync(lock.path));
   const { label, dest } = run.plan.mount;
   if (run.fresh && label === null && isWithin(dest, run.pod.pod)) return;
