@@ -37,8 +37,9 @@ export function appLine(
   names: { readonly app: string; readonly tree: string; readonly rootfs: string },
   mount: { readonly config: MountConfig; readonly options: string; readonly auto: boolean },
 ): AppLine {
+  const { app, tree, rootfs } = names;
   const source = isBind(mount.config) ? mount.config.lower[0] ?? "" : "overlay";
-  return { ...names, source, options: mount.options, auto: mount.auto };
+  return { app, tree, rootfs, source, options: mount.options, auto: mount.auto };
 }
 
 /** Writes the line, without a line end. */
@@ -72,7 +73,7 @@ export function parseAppLine(text: string): AppLine | null {
   };
   const app = value(APP);
   const tree = value(TREE);
-  if (text.startsWith("#") || app === null || tree === null) return null;
+  if (text.trimStart().startsWith("#") || app === null || tree === null) return null;
   const own = (part: string) => part === "noauto" || part.startsWith(APP) || part.startsWith(TREE);
   return {
     app,

@@ -54,39 +54,63 @@ function unexpected(spec: FlagSpec, argument: string): InvalidValueError {
   return usage(spec, `Cannot use argument ${quote(argument)}: ${spec.command} takes flags only`);
 }
 
-/** Checks one flag, and says how many of the arguments it takes up. */
-function checkFlag(spec: FlagSpec, argument: string, next: string | undefined): number {
-  const [given = "", ...rest] = argument.split("=");
+/** The long name of a flag; a letter has one dash, and a word two. */
+function nameOf(spec: FlagSpec, given: string): string {
   const bare = given.replace(/^--?/, "");
+  const isShort = bare.length === 1;
+  if (given.startsWith("--") === isShort) throw unknownFlag(spec, given);
   const name = Object.hasOwn(spec.alias, bare) ? spec.alias[bare] ?? bare : bare;
-  const short = bare.length === 1;
-  if (given.startsWith("--") === short) throw unknownFlag(spec, given);
-  if (spec.boolean.includes(name)) {
-    if (rest.length > 0) {
-      throw usage(spec, `Cannot use ${quote(argument)}: ${given} takes no value`);
-    }
-    return 1;
-  }
-  if (!spec.single.includes(name) && !spec.repeated.includes(name)) throw unknownFlag(spec, given);
-  const inline = rest.length > 0;
-  if (!inline && (next === undefined || (next.startsWith("-") && next !== "-"))) {
-    const reason = next === undefined ? "nothing follows" : `${quote(next)} is a flag`;
-    throw usage(spec, `Cannot use ${given} without a value: ${reason}`, `write ${given}=VALUE`);
-  }
-  if ((inline ? rest.join("=") : next) === "" && !spec.emptyAllowed.includes(name)) {
-    throw usage(spec, `Cannot use ${given} with an empty value: leave it out, or give one`);
-  }
-  return inline ? 1 : 2;
+  const known = [...spec.boolean, ...spec.single, ...spec.repeated];
+  if (!known.includes(name)) throw unknownFlag(spec, given);
+  return name;
 }
 
-function check(spec: FlagSpec, args: readonly string[]): void {
-  for (let at = 0; at < args.length;) {
+/** The value of a flag that takes one: after the equals sign, or the next argument. */
+function valueOf(
+  spec: FlagSpec,
+  name: string,
+  given: { readonly flag: string; readonly inline: string | null; readonly next?: string },
+): string {
+  const { flag, inline, next } = given;
+  if (inline === null && (next === undefined || (next.startsWith("-") && next !== "-"))) {
+    const reason = next === undefined ? "nothing follows" : `${quote(next)} is a flag`;
+    throw usage(spec, `Cannot use ${flag} without a value: ${reason}`, `write ${flag}=VALUE`);
+  }
+  const value = inline ?? next ?? "";
+  if (value === "" && !spec.emptyAllowed.includes(name)) {
+    throw usage(spec, `Cannot use ${flag} with an empty value: leave it out, or give one`);
+  }
+  return value;
+}
+
+/**
+ * Checks every argument, and writes it in the one way that `parseArgs` always understands:
+ * `--name=value`, and `--name` for an empty value.
+ */
+function checked(spec: FlagSpec, args: readonly string[]): string[] {
+  const canonical: string[] = [];
+  for (let at = 0; at < args.length; at++) {
     const argument = args[at] ?? "";
     if (!argument.startsWith("-") || argument === "-" || argument === "--") {
       throw unexpected(spec, argument);
     }
-    at += checkFlag(spec, argument, args[at + 1]);
+    const equals = argument.indexOf("=");
+    const flag = equals < 0 ? argument : argument.slice(0, equals);
+    const inline = equals < 0 ? null : argument.slice(equals + 1);
+    const name = nameOf(spec, flag);
+    if (spec.boolean.includes(name)) {
+      if (inline !== null) {
+        throw usage(spec, `Cannot use ${quote(argument)}: ${flag} takes no value`);
+      }
+      canonical.push(`--${name}`);
+      continue;
+    }
+    const next = args[at + 1];
+    const value = valueOf(spec, name, { flag, inline, ...(next === undefined ? {} : { next }) });
+    if (inline === null) at++;
+    canonical.push(value === "" ? `--${name}` : `--${name}=${value}`);
   }
+  return canonical;
 }
 
 /**
@@ -97,13 +121,11 @@ function check(spec: FlagSpec, args: readonly string[]): void {
  * empty one or is given twice; or if there is an argument that is no flag.
  */
 export function parseFlags(args: readonly string[], spec: FlagSpec): Flags {
-  check(spec, args);
   const valued = [...spec.single, ...spec.repeated];
-  const parsed = parseArgs([...args], {
+  const parsed = parseArgs(checked(spec, args), {
     string: valued,
     collect: valued,
     boolean: [...spec.boolean],
-    alias: { ...spec.alias },
   });
   const values: Record<string, readonly string[]> = {};
   for (const name of valued) {

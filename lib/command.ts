@@ -146,8 +146,11 @@ export function parseCommand(args: readonly string[], cwd: string): Command {
     });
   }
   if (first === "--help" || first === "-h" || first === "help") {
-    const topic = COMMANDS.find((name) => name === rest[0]) ?? null;
-    return { kind: "help", topic };
+    const topic = COMMANDS.find((name) => name === rest[0]);
+    if (first === "help" && rest[0] !== undefined && topic === undefined) {
+      throw unknownCommand(rest[0]);
+    }
+    return { kind: "help", topic: topic ?? null };
   }
   if (first === "--version") return { kind: "version" };
   const name = COMMANDS.find((name) => name === first);

@@ -47,12 +47,15 @@ export function attempt<T>(verb: string, path: string, act: () => T): T {
   }
 }
 
+/** Nothing can be at a path that leads through a file, or through a link to itself. */
+const NOTHING_THERE = ["ENOENT", "ENOTDIR", "ELOOP"];
+
 /** Looks at a path without following a link; `null` when nothing is there. */
 export function look(path: string): Deno.FileInfo | null {
   try {
     return Deno.lstatSync(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return null;
+    if (NOTHING_THERE.includes(errno(error) ?? "")) return null;
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new OverlayError("failed", `Cannot look at ${quote(path)}: ${reasonOf(error)}`, {
       path,

@@ -87,9 +87,10 @@ export function escapeField(field: string): string {
   );
 }
 
-/** Reverses {@linkcode escapeField}; any octal escape is understood. */
+/** Reverses {@linkcode escapeField}; any octal escape is understood, each as one byte of UTF-8. */
 export function unescapeField(field: string): string {
-  return field.replace(/\\([0-7]{3})/g, (_, octal: string) => {
-    return String.fromCharCode(Number.parseInt(octal, 8));
+  return field.replace(/(?:\\[0-3][0-7]{2})+/g, (escapes) => {
+    const bytes = escapes.split("\\").slice(1).map((octal) => Number.parseInt(octal, 8));
+    return new TextDecoder().decode(new Uint8Array(bytes));
   });
 }

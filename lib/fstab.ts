@@ -35,9 +35,14 @@ export function appLines(entries: readonly FstabEntry[]): readonly AppLine[] {
   return entries.filter((entry) => typeof entry !== "string");
 }
 
-/** Puts the line of an app in: in the place of its old one, or at the end. */
+/**
+ * Puts the line of an app in: in the place of its old one, or at the end. Further lines of the same app
+ * go, since `mount --all` would mount them one on the other.
+ */
 export function withLine(entries: readonly FstabEntry[], line: AppLine): readonly FstabEntry[] {
   if (entries.length === 0) return [...HEADER, line];
-  const at = entries.findIndex((entry) => typeof entry !== "string" && entry.app === line.app);
-  return at < 0 ? [...entries, line] : entries.with(at, line);
+  const isOld = (entry: FstabEntry) => typeof entry !== "string" && entry.app === line.app;
+  const at = entries.findIndex(isOld);
+  if (at < 0) return [...entries, line];
+  return entries.with(at, line).filter((entry, i) => i <= at || !isOld(entry));
 }

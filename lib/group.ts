@@ -22,6 +22,7 @@ export function groupId(name: string): number {
     if (group === name && gid !== undefined && /^\d+$/.test(gid)) return Number(gid);
   }
   throw new OverlayError("missing", `Cannot use group ${quote(name)}: ${GROUP_FILE} has none`, {
+    path: GROUP_FILE,
     hint: "give the group's id, which also works for groups that are not in that file",
   });
 }

@@ -50,9 +50,9 @@ function refuseOwner(path: string, info: Deno.FileInfo): never {
 function ownUid(directory: string): number | null {
   const probe = child(directory, `overlay.probe-${crypto.randomUUID()}`);
   return attempt("write to", directory, () => {
-    using file = Deno.openSync(probe, { write: true, createNew: true, mode: 0o600 });
+    using _file = Deno.openSync(probe, { write: true, createNew: true, mode: 0o600 });
     try {
-      return file.statSync().uid;
+      return Deno.lstatSync(probe).uid;
     } finally {
       Deno.removeSync(probe);
     }

@@ -14,7 +14,7 @@ Examples:
   # What would happen, and which Deno permissions it takes:
   overlay-render plan --lower /images/debian --pod /run/pods/one --app web
   # A writable root filesystem:
-  cd "$(overlay-render render --lower /images/debian --pod /run/pods/one --app web)"
+  cd "$(overlay-render render --lower /images/debian --pod /run/pods/one)"
   # Take it away again, and keep what was written:
   overlay-render unmount --pod /run/pods/one
 

@@ -4,13 +4,15 @@
  *
  * @module
  */
+import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import type { Application } from "./application.ts";
 import { look, readOwnFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
+import { withLine } from "./fstab.ts";
 import { checkGuarded } from "./guard.ts";
 import { isWithin } from "./path.ts";
-import { splitOptions } from "./mount_config.ts";
+import { mountOptions, splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
 import { isMounted, mountError, mountOne, noteMount } from "./mounting.ts";
@@ -83,7 +85,8 @@ async function checkLines(lines: readonly AppLine[], run: Application): Promise<
   const state = mountState(line, pod, table);
   // Mounted as asked for, but not recorded: not by us.
   refuseForeign(line, state === "mounted" ? "foreign" : state);
-  refuseLiveUpper(table, line, realRootfs(line.rootfs, pod));
+  const absolute = { ...line, options: mountOptions(configOfLine(line, pod.pod)) };
+  refuseLiveUpper(table, absolute, realRootfs(line.rootfs, pod));
   refuseHiding(lines, line);
 }
 
@@ -102,6 +105,7 @@ async function mountBelow(lines: readonly AppLine[], run: Application): Promise<
     const result = await mountOne(run.pod.fstab, line.rootfs, run.programs);
     if (!isMounted(line)) throw mountError(line, result);
     noteMount(line.rootfs, run);
+    run.entries = withLine(run.entries, { ...line, auto: true });
   }
 }
 

@@ -13,6 +13,9 @@ export const LOCK_WAIT_MS = 10_000;
 
 const POLL_MS = 20;
 
+/** Tells this process from every other that ever held the lock; its process id comes first. */
+const OWN_MARK = `${Deno.pid} ${performance.timeOrigin}\n`;
+
 /** A lock that is held. While it is held the file holds its holder's process id. */
 export class PodLock implements Disposable {
   /** The lock file. */
@@ -27,7 +30,7 @@ export class PodLock implements Disposable {
     this.made = made;
     this.#file = file;
     file.truncateSync();
-    file.writeSync(new TextEncoder().encode(`${Deno.pid}\n`));
+    file.writeSync(new TextEncoder().encode(OWN_MARK));
   }
 
   /** Frees the lock, and leaves the file as it was found: empty. */
@@ -74,11 +77,18 @@ function refuseOther(path: string): void {
   });
 }
 
-/** Whether the file that is open is still the one at the path: a holder may have removed it. */
-function isCurrent(path: string, file: Deno.FsFile): boolean {
-  const at = look(path);
-  const opened = file.statSync();
-  return at?.ino === opened.ino && at?.dev === opened.dev;
+/**
+ * Whether the file that is locked is still the one at the path: a holder may have removed it. Seen by
+ * what this process has just written into it; Deno lets nobody look at an open file whose path leads
+ * through a symlink.
+ */
+function isCurrent(path: string): boolean {
+  try {
+    return Deno.readTextFileSync(path) === OWN_MARK;
+  } catch (error) {
+    if (errno(error) === "ENOENT") return false;
+    throw error;
+  }
 }
 
 async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): Promise<void> {
@@ -94,8 +104,8 @@ async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): P
 }
 
 function lockedError(path: string): RefusedError {
-  const pid = new TextDecoder().decode(Deno.readFileSync(path)).trim();
-  const holder = /^\d+$/.test(pid) ? `process ${pid} holds it` : "another process holds it";
+  const [pid] = /^\d+/.exec(Deno.readTextFileSync(path)) ?? [];
+  const holder = pid === undefined ? "another process holds it" : `process ${pid} holds it`;
   return new RefusedError("locked", `Cannot lock ${quote(path)}: ${holder}`, {
     path,
     hint: "wait until it has finished, and run this again",
@@ -118,8 +128,9 @@ export async function lockPod(path: string, options: LockOptions = {}): Promise<
     const { file, made } = opened;
     try {
       await waitFor(path, file, options);
-      if (isCurrent(path, file)) return new PodLock(path, file, made);
-      file.close();
+      const lock = new PodLock(path, file, made);
+      if (isCurrent(path)) return lock;
+      lock[Symbol.dispose]();
     } catch (error) {
       file.close();
       throw error;

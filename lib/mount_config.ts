@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { OverlayError } from "./errors.ts";
+import { InvalidValueError, RefusedError } from "./errors.ts";
 import { escapeOption, needsRealPath, splitEscaped, unescapeOption } from "./escape.ts";
 import { formatMountLabel } from "./mount_label.ts";
 import { quote } from "./quote.ts";
@@ -51,6 +51,8 @@ export const OPTIONS_MAX = 4095;
  *
  * @param config What to mount; paths absolute, or relative to where mount(8) will run.
  * @returns The options.
+ * @throws {InvalidValueError} If there is no lower, an upper without a work or a work without an upper,
+ * or a label with a double quote.
  *
  * @example
  * ```ts
@@ -74,6 +76,11 @@ export function mountOptions(config: MountConfig): string {
 }
 
 function ownOptions(config: MountConfig): string[] {
+  const incomplete = (config.upper === null) !== (config.work === null);
+  if (config.lower.length === 0 || incomplete) {
+    const message = "Cannot write mount options: there must be a lower, and an upper with its work";
+    throw new InvalidValueError("invalid-value", message);
+  }
   if (isBind(config)) return ["bind", "ro"];
   const lowerdir = `lowerdir=${config.lower.map(escapeOption).join(":")}`;
   if (config.upper === null || config.work === null) return ["ro", lowerdir];
@@ -165,7 +172,7 @@ function bytes(text: string): number {
  * otherwise with paths relative to the pod.
  *
  * @param pod The pod, where mount(8) runs.
- * @throws {OverlayError} If it is too long either way.
+ * @throws {RefusedError} If it is too long either way.
  */
 export function fittingOptions(config: MountConfig, pod: string): OptionString {
   const absolute = mountOptions(config);
@@ -176,7 +183,7 @@ export function fittingOptions(config: MountConfig, pod: string): OptionString {
   const text = mountOptions(relativeTo(pod, config));
   const length = Math.min(bytes(absolute), bytes(text));
   if (bytes(text) <= OPTIONS_MAX) return { text, relative: true, needsRealPaths: true };
-  throw new OverlayError(
+  throw new RefusedError(
     "too-long",
     `Cannot mount ${config.lower.length} lowers for pod ${quote(pod)}: ` +
       `the kernel reads at most ${OPTIONS_MAX} bytes of options, and these are ${length}`,

@@ -100,6 +100,9 @@ function likelyCause(said: string): string {
   if (said.includes("special device overlay does not exist")) {
     return "a lower, the upper or the work is missing, or cannot be reached";
   }
+  if (said.includes("Too many levels of symbolic links")) {
+    return "a lower is given twice, or a lower, the upper or the work lies in another of them";
+  }
   return "the kernel's own words are at the end of: dmesg";
 }
 

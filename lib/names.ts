@@ -41,7 +41,7 @@ function parseSegment(what: string, value: string): string {
   if (value === "." || value === "..") throw invalid(what, value, "it would leave its directory");
   if (value.includes("/")) throw invalid(what, value, 'a name must not hold "/"');
   // deno-lint-ignore no-control-regex
-  if (/[\u0000-\u001f\u007f]/.test(value)) {
+  if (/[\u0000-\u001f\u007f-\u009f]/.test(value)) {
     throw invalid(what, value, "a name must not hold control characters");
   }
   if (!value.isWellFormed()) throw invalid(what, value, "a name must be valid Unicode");
@@ -80,10 +80,16 @@ export function treeIdOfLower(lower: AbsolutePath): TreeId {
   const names = lower.split("/").filter((name) => name !== "");
   const last = names.at(-1) === "rootfs" ? names.at(-2) ?? "rootfs" : names.at(-1) ?? "root";
   // deno-lint-ignore no-control-regex
-  const name = last.replace(/[\u0000-\u001f\u007f]/g, (char) => {
+  const name = last.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => {
     return `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
   });
-  return parseTreeId(name);
+  try {
+    return parseTreeId(name);
+  } catch (error) {
+    if (!(error instanceof InvalidValueError)) throw error;
+    const { code, message } = error;
+    throw new InvalidValueError(code, message, { hint: "name the tree with --tree", cause: error });
+  }
 }
 
 /**
@@ -94,6 +100,10 @@ export function treeIdOfLower(lower: AbsolutePath): TreeId {
  * @throws {InvalidValueError} If it is empty, relative, holds `..` or NUL, or is too long for the kernel.
  */
 export function parsePath(what: string, value: string): AbsolutePath {
+  const invalid = (what: string, value: string, reason: string) => {
+    const message = `Cannot use ${what} ${quote(value)}: ${reason}`;
+    return new InvalidValueError("invalid-value", message, { path: value });
+  };
   if (value === "") throw invalid(what, value, "a path must not be empty");
   if (value.includes("\0")) throw invalid(what, value, "a path must not hold NUL");
   if (!value.startsWith("/")) throw invalid(what, value, 'it is relative, and must start with "/"');
@@ -112,17 +122,24 @@ export function parsePath(what: string, value: string): AbsolutePath {
 /**
  * Parses a dir mode: three or four octal digits, or a number.
  *
- * @throws {InvalidValueError} If it is not octal, or sets more than the nine permission bits: setuid,
- * setgid and sticky on the pod's directories would leak into every rootfs.
+ * @throws {InvalidValueError} If it is not octal, lets others write, or sets more than the nine
+ * permission bits: setuid, setgid and sticky on the pod's directories would leak into every rootfs.
  */
 export function parseDirMode(value: string | number): number {
-  const text = typeof value === "number" ? `0${value.toString(8)}` : value;
+  const text = typeof value === "number" ? formatMode(value) : value;
   if (!/^0?[0-7]{3,4}$/.test(text)) {
     throw invalid("dir mode", text, "it must be three or four octal digits, such as 0750");
   }
   const mode = Number.parseInt(text, 8);
   if (mode > 0o777) {
     throw invalid("dir mode", text, "it may set permission bits only, at most 0777");
+  }
+  if ((mode & 0o022) !== 0) {
+    throw invalid(
+      "dir mode",
+      text,
+      "it lets others write, and a pod that others can change is refused",
+    );
   }
   return mode;
 }
@@ -139,6 +156,9 @@ export function formatMode(mode: number): string {
  */
 export function parseGroup(value: string | number): number | string {
   const text = String(value);
+  const neither = "it must be a group id or a group's name";
+  // Without this, NaN and Infinity would pass for names.
+  if (typeof value === "number" && !Number.isInteger(value)) throw invalid("group", text, neither);
   if (/^[0-9]+$/.test(text)) {
     const gid = Number(text);
     // 2^32 - 1 is chown(2)'s "leave it", and larger ones wrap around: 2^32 would be root.
@@ -146,7 +166,7 @@ export function parseGroup(value: string | number): number | string {
     return gid;
   }
   if (!/^[A-Za-z_][\w.-]*\$?$/.test(text)) {
-    throw invalid("group", text, "it must be a group id or a group's name");
+    throw invalid("group", text, neither);
   }
   return text;
 }

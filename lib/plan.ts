@@ -158,7 +158,7 @@ function freeze<T extends object>(value: T): T {
  * @param options Whether to mount it.
  * @returns The plan.
  * @throws {InvalidValueError} If a part of the request is not usable.
- * @throws {OverlayError} If the option string is too long for the kernel, however it is written.
+ * @throws {RefusedError} If the option string is too long for the kernel, however it is written.
  *
  * @example
  * ```ts

@@ -6,6 +6,7 @@
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { attempt, look, readOwnFile } from "./disk.ts";
+import { RefusedError } from "./errors.ts";
 import { appLines, parseFstab } from "./fstab.ts";
 import type { FstabEntry } from "./fstab.ts";
 import type { PodLayout } from "./layout.ts";
@@ -13,6 +14,7 @@ import { child, isWithin, parent } from "./path.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
+import { quote } from "./quote.ts";
 
 /** How a line and the kernel agree: nothing is mounted there, the line is, or something else is. */
 export type MountState = "unmounted" | "mounted" | "foreign";
@@ -32,8 +34,22 @@ export interface PodRecord {
  */
 export function readRecord(fstab: string): PodRecord {
   const content = readOwnFile(fstab);
-  const entries = content === null ? [] : parseFstab(new TextDecoder().decode(content));
+  const entries = content === null ? [] : parseFstab(decode(fstab, content));
   return { entries, lines: appLines(entries) };
+}
+
+/** Reads UTF-8 byte for byte: what is not would be lost when the file is written again. */
+function decode(fstab: string, content: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(content);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new RefusedError("failed", `Cannot read ${quote(fstab)}: it is not valid UTF-8`, {
+      path: fstab,
+      cause: error,
+      hint: "write what is not in octal escapes, such as \\344, see fstab(5)",
+    });
+  }
 }
 
 /**

@@ -9,7 +9,12 @@
 
 /** Everything a terminal would act on instead of showing: C0, DEL, C1, line separators, bidi marks. */
 // deno-lint-ignore no-control-regex
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+function octalBytes(char: string): string {
+  const bytes = [...new TextEncoder().encode(char)];
+  return bytes.map((byte) => `\\${byte.toString(8).padStart(3, "0")}`).join("");
+}
 
 function escaped(char: string): string {
   return `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
@@ -31,8 +36,15 @@ export function showName(name: string): string {
   return quoted === `"${name}"` && name !== "" && !/^\s|\s$/.test(name) ? name : quoted;
 }
 
-/** Quotes an argument for a POSIX shell; what needs no quotes gets none. */
+/**
+ * Quotes an argument for a shell; what needs no quotes gets none. What a terminal would act on is
+ * written as the octal escapes of `$'…'`, which every shell but the oldest knows (POSIX.1-2024).
+ */
 export function shellQuote(argument: string): string {
   if (/^[\w@%+=:,./-]+$/.test(argument)) return argument;
+  if (argument.search(UNPRINTABLE) >= 0) {
+    const escapes = argument.replace(/['\\]/g, "\\$&").replace(UNPRINTABLE, octalBytes);
+    return `$'${escapes}'`;
+  }
   return `'${argument.replaceAll("'", `'\\''`)}'`;
 }

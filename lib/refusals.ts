@@ -6,6 +6,7 @@
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { RefusedError } from "./errors.ts";
+import { escapeOption } from "./escape.ts";
 import { isWithin } from "./path.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
@@ -29,7 +30,7 @@ export function appWords(app: string): string {
 export function refuseOtherPaths(old: AppLine, line: AppLine, pod: PodLayout): void {
   const [was, is] = [configOfLine(old, pod.pod), configOfLine(line, pod.pod)];
   const pairs = [
-    ["lower", was.lower.join(":"), is.lower.join(":")],
+    ["lower", was.lower.map(escapeOption).join(":"), is.lower.map(escapeOption).join(":")],
     ["upper", was.upper ?? "none", is.upper ?? "none"],
   ] as const;
   const other = pairs.find(([, a, b]) => a !== b);
@@ -106,6 +107,7 @@ export function refuseSharedUpper(
 /**
  * Refuses an upper or work that is part of a live mount elsewhere, as after a mount by hand.
  *
+ * @param line The line of the app, with absolute paths.
  * @throws {RefusedError} If it is so.
  */
 export function refuseLiveUpper(
@@ -118,6 +120,8 @@ export function refuseLiveUpper(
   const user = table.find((mount) => {
     if (mount.fstype !== "overlay" || mount.target === target) return false;
     const used = parseMountOptions(mount.options);
+    // A relative path of a mount elsewhere is relative to another pod.
+    if (!used.upper?.startsWith("/")) return false;
     return used.upper === upper || used.work === work;
   });
   if (user === undefined) return;

@@ -106,9 +106,25 @@ function parseLowers(request: RenderRequest): [AbsolutePath, ...AbsolutePath[]] 
 
 function refuse(what: string, value: string, reason: string, hint?: string): never {
   throw new InvalidValueError("invalid-value", `Cannot use ${what} ${quote(value)}: ${reason}`, {
-    path: value,
+    ...(value.startsWith("/") ? { path: value } : {}),
     hint,
   });
+}
+
+/**
+ * A lower is never written to, so no pod and no destination may lie in one, and no lower in what is
+ * written or mounted. That a pod below `/` lies in the lower `/` is for the file system to say.
+ */
+function checkLowers(request: ParsedRequest): void {
+  const { pod, layout } = request;
+  for (const lower of request.lower.filter((lower) => lower !== "/")) {
+    if (isWithin(pod.pod, lower)) refuse("pod", pod.pod, `it lies in the lower ${quote(lower)}`);
+    if (isWithin(layout.rootfs, lower)) {
+      refuse("destination", layout.dest, `its rootfs lies in the lower ${quote(lower)}`);
+    }
+    const over = [layout.rootfs, layout.upper, layout.work].find((path) => isWithin(lower, path));
+    if (over !== undefined) refuse("lower", lower, `it lies in ${quote(over)} of the same app`);
+  }
 }
 
 /** A rootfs over the pod would hide it, and one in an upper or a work would change what is mounted. */
@@ -116,8 +132,9 @@ function checkDestination(pod: PodLayout, layout: AppLayout): void {
   if (isWithin(pod.pod, layout.rootfs)) {
     refuse("destination", layout.dest, `its rootfs would hide the pod ${quote(pod.pod)}`);
   }
-  if (isWithin(layout.rootfs, pod.overlay)) {
-    refuse("destination", layout.dest, `it lies inside ${quote(pod.overlay)}`);
+  const taken = [pod.overlay, pod.fstab, pod.lock].find((own) => isWithin(layout.dest, own));
+  if (taken !== undefined) {
+    refuse("destination", layout.dest, `the pod keeps its own state at ${quote(taken)}`);
   }
 }
 
@@ -163,6 +180,7 @@ export function parseRequest(request: RenderRequest): ParsedRequest {
     readOnly: request.readOnly ?? false,
   };
   checkDestination(pod, parsed.layout);
+  checkLowers(parsed);
   checkView(parsed);
   if (profile.needsManifest && parsed.manifest === null) {
     refuse("profile", profile.name, "it needs a manifest", "give one with --manifest FILE");

@@ -150,21 +150,26 @@ async function unmountLines(
   // The order of lines is the order of mounting, so backwards is deepest first.
   const mounted = states.filter(({ state }) => state === "mounted").map(({ line }) => line);
   mounted.reverse();
-  if (mounted.length === 0) return [];
+  const idle = lines.filter((line) => !mounted.includes(line));
+  if (mounted.length === 0) {
+    rest(idle, record, pod);
+    return [];
+  }
   const targets = mounted.map((line) => realRootfs(line.rootfs, pod) ?? line.rootfs);
   const result = await unmountAll(targets, programs);
   const after = result.status === 0 ? [] : await mountTable(programs);
   const left = mounted.filter((line) => mountState(line, pod, after) === "mounted");
   const gone = mounted.filter((line) => !left.includes(line));
-  rest(gone, record, pod);
+  rest([...idle, ...gone], record, pod);
   if (left.length > 0) throw busyError(left, after, pod, result);
   return gone.map(({ app, rootfs }) => ({ app, rootfs }) as AppLine);
 }
 
 /** Notes that apps are not to be mounted with the others any more. */
 function rest(lines: readonly AppLine[], record: PodRecord, pod: PodLayout): void {
-  if (lines.length === 0) return;
-  const entries = lines.reduce(
+  const automatic = lines.filter((line) => line.auto);
+  if (automatic.length === 0) return;
+  const entries = automatic.reduce(
     (entries, line) => withLine(entries, { ...line, auto: false }),
     record.entries,
   );

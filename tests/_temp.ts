@@ -39,7 +39,7 @@ export async function tempDir(): Promise<TempDir> {
   return {
     path,
     join: (...names) => join(path, ...names),
-    async [Symbol.asyncDispose]() {
+    async [Symbol.asyncDispose](): Promise<void> {
       for (const mount of (await mountsBelow(path)).reverse()) await sh("umount", "--", mount);
       await sh("chmod", "-R", "u+rwX", path);
       await Deno.remove(path, { recursive: true });
@@ -55,7 +55,9 @@ export async function snapshot(directory: string): Promise<string> {
   const format = "%y %#m %U %G %s %l %P\\0";
   const listing = await sh("find", directory, "-xdev", "-printf", format);
   const entries = listing.split("\0").filter((line) => line !== "").sort();
-  const sizes = entries.map((line) => line.startsWith("d") ? line.replace(/ \d+  /, " -  ") : line);
+  const sizes = entries.map((line) =>
+    line.startsWith("d") ? line.replace(/ \d+ {2}/, " -  ") : line
+  );
   const sums = await sh(
     "find",
     directory,

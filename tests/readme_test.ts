@@ -35,7 +35,7 @@ async function program(path: string, ...command: string[]): Promise<void> {
 Deno.test({
   name: `README.md says what the command prints${isRealRoot ? "" : " [skipped: needs root]"}`,
   ignore: !isRealRoot,
-  async fn() {
+  async fn(): Promise<void> {
     await using temp = await tempDir();
     for (const name of ["images", "images/debian", "images/mine", "pods", "bin"]) {
       await Deno.mkdir(temp.join(name));

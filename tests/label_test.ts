@@ -1,0 +1,205 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  InvalidValueError,
+  OverlayError,
+  planRender,
+  prepareOverlay,
+  RefusedError,
+  renderOverlay,
+  setLabel,
+  unmountOverlay,
+} from "../mod.ts";
+import type { RenderRequest } from "../mod.ts";
+import { applyPlan } from "../lib/apply.ts";
+import { selinuxEnabled } from "../lib/label.ts";
+import { cli } from "./_cli.ts";
+import { disk, flagsOf, runMain } from "./_main.ts";
+import { mountsBelow, sh, tempDir } from "./_temp.ts";
+import type { TempDir } from "./_temp.ts";
+import { kernelOptions, makeTree, MARKS } from "./_tree.ts";
+
+const LABEL = "system_u:object_r:container_file_t:s0:c1,c2";
+
+const enabled = await selinuxEnabled({});
+
+/** Where SELinux is enabled, a test that is about a machine without it means nothing. */
+const without = { suffix: " [skipped: SELinux is enabled]", ignore: enabled };
+
+async function setUp(dir: TempDir): Promise<RenderRequest> {
+  const lower = await makeTree(dir.join("image"));
+  return { lower, pod: dir.join("pod"), app: "web", options: MARKS, label: LABEL };
+}
+
+/** The label as the file system stores it; `?` when it has none. */
+async function labelOf(path: string): Promise<string> {
+  return (await sh("ls", "-Zd", "--", path)).split(" ")[0] ?? "";
+}
+
+/** Labels even where SELinux is not enabled: the attribute can be stored all the same. */
+const labelling = { selinux: () => Promise.resolve(true) };
+
+for (const command of ["render", "prepare"]) {
+  Deno.test({
+    name: `overlay-render ${command} leaves a label out without SELinux, and says so once` +
+      without.suffix,
+    ignore: without.ignore,
+    fn: async () => {
+      await using dir = await tempDir();
+      const request = await setUp(dir);
+      const args = [command, ...flagsOf(request)];
+      const first = await cli(args);
+      assertEquals(first.status, 0);
+      assertEquals(first.stderr, `warning: label "${LABEL}" is left out: SELinux is not enabled\n`);
+      const fstab = await Deno.readTextFile(`${request.pod}/overlay.fstab`);
+      assertEquals(fstab.includes("context"), false);
+      for (const name of ["upper", "work"]) {
+        assertEquals(await labelOf(`${request.pod}/overlay/image/${name}/web`), "?");
+      }
+      const before = await disk(dir.path);
+      const second = await runMain([...args, "--json"]);
+      const { changed, options } = JSON.parse(second.stdout);
+      assertEquals([second.status, changed], [0, false]);
+      assertEquals(options.includes("context"), false);
+      assertEquals(second.stderr, first.stderr);
+      const quiet = await runMain([...args, "--quiet"]);
+      assertEquals([quiet.status, quiet.stderr], [0, ""]);
+      assertEquals(await disk(dir.path), before);
+      assertEquals((await mountsBelow(dir.path)).length, command === "render" ? 1 : 0);
+    },
+  });
+}
+
+Deno.test({
+  name: `renderOverlay() is the same with a label as without, without SELinux${without.suffix}`,
+  ignore: without.ignore,
+  fn: async () => {
+    await using dir = await tempDir();
+    const { label: _, ...plain } = await setUp(dir);
+    const first = await renderOverlay(plain);
+    const warnings: string[] = [];
+    const warn = (text: string) => void warnings.push(text);
+    const second = await renderOverlay({ ...plain, label: LABEL }, { warn });
+    assertEquals([second.changed, second.options], [false, first.options]);
+    assertEquals(warnings.length, 1);
+  },
+});
+
+Deno.test({
+  name: `applyPlan() labels upper and work and records the context with SELinux${without.suffix}`,
+  ignore: without.ignore,
+  fn: async () => {
+    await using dir = await tempDir();
+    const request = await setUp(dir);
+    const plan = planRender(request);
+    const { line, changed, mounted } = await applyPlan(plan, labelling);
+    assertEquals([changed, mounted], [true, true]);
+    const { upper, work, rootfs } = plan.mount;
+    for (const path of [upper, work]) assertEquals(await labelOf(`${path}`), LABEL);
+    for (const path of [`${upper}/..`, `${work}/..`, request.pod, `${request.lower}`]) {
+      assertEquals(await labelOf(path), "?");
+    }
+    assertEquals(line.options.endsWith(`,context="${LABEL}"`), true);
+    const fstab = await Deno.readTextFile(`${request.pod}/overlay.fstab`);
+    assertStringIncludes(fstab, `,context="${LABEL}",`);
+    assertEquals((await mountsBelow(dir.path)).join(), rootfs);
+    // The label's comma does not end an option: what follows it is where it was.
+    assertStringIncludes(await kernelOptions(rootfs), `upperdir=${upper},workdir=${work}`);
+
+    const before = await disk(dir.path);
+    assertEquals((await applyPlan(plan, labelling)).changed, false);
+    await unmountOverlay({ pod: request.pod });
+    assertEquals(await mountsBelow(dir.path), []);
+    assertEquals((await applyPlan(plan, labelling)).changed, true);
+    assertEquals(await disk(dir.path), before);
+  },
+});
+
+Deno.test("applyPlan() labels nothing of a view, which has neither upper nor work", async () => {
+  await using dir = await tempDir();
+  const lower = [await makeTree(dir.join("a")), await makeTree(dir.join("b"))];
+  const request = { ...await setUp(dir), lower, readOnly: true };
+  const plan = planRender(request, { mount: false });
+  assertEquals(plan.operations.some(({ kind }) => kind === "label"), false);
+  const { line } = await applyPlan(plan, labelling);
+  assertStringIncludes(line.options, `context="${LABEL}"`);
+});
+
+Deno.test("applyPlan() leaves nothing where labels cannot be stored", async () => {
+  await using dir = await tempDir();
+  await Deno.mkdir(dir.join("pods"));
+  await sh("mount", "-t", "ramfs", "ramfs", "--", dir.join("pods"));
+  const request = { ...await setUp(dir), pod: dir.join("pods", "pod") };
+  const before = await disk(dir.path);
+  const plan = planRender(request);
+  const error = await assertRejects(() => applyPlan(plan, labelling), OverlayError);
+  assertEquals([error.code, error.path], ["failed", plan.mount.upper]);
+  assertStringIncludes(error.message, "Operation not supported");
+  assertStringIncludes(error.hint ?? "", "without --label");
+  assertEquals(await disk(dir.path), before);
+});
+
+Deno.test({
+  name: `setLabel() sets the label of a directory${without.suffix}`,
+  ignore: without.ignore,
+  fn: async () => {
+    await using dir = await tempDir();
+    for (const name of ["plain", "-R", "a b", "a,b\n\u001b[2J"]) {
+      const path = dir.join(name);
+      await Deno.mkdir(path);
+      const told: (readonly string[])[] = [];
+      await setLabel(path, LABEL, { trace: (argv) => void told.push(argv) });
+      assertEquals(await labelOf(path), LABEL);
+      assertEquals(told, [["/usr/bin/chcon", "--no-dereference", "--", LABEL, path]]);
+    }
+    assertEquals(await labelOf(dir.path), "?");
+    await setLabel(dir.join("plain"), "u:r:t");
+    assertEquals(await labelOf(dir.join("plain")), "u:r:t");
+  },
+});
+
+Deno.test("setLabel() rejects what is no context, and sets nothing", async () => {
+  await using dir = await tempDir();
+  const before = await labelOf(dir.path);
+  for (const context of ["", "x", "u:r", "u:r:t:", "--version", "-u x", 'u:r:t:s0"', "u:r:t\n"]) {
+    await assertRejects(() => setLabel(dir.path, context), InvalidValueError);
+  }
+  assertEquals(await labelOf(dir.path), before);
+});
+
+Deno.test("setLabel() refuses a symlink, and fails where there is nothing to label", async () => {
+  await using dir = await tempDir();
+  await Deno.mkdir(dir.join("canary"));
+  await Deno.symlink(dir.join("canary"), dir.join("link"));
+  const before = await labelOf(dir.join("canary"));
+  const refused = await assertRejects(() => setLabel(dir.join("link"), LABEL), RefusedError);
+  assertEquals([refused.code, refused.path], ["symlink", dir.join("link")]);
+  assertEquals(await labelOf(dir.join("canary")), before);
+
+  const missing = dir.join("none");
+  const failed = await assertRejects(() => setLabel(missing, LABEL), OverlayError);
+  assertEquals(failed.path, missing);
+  // What to do about it is not to look for another file system.
+  assertEquals(failed.hint?.includes("file system") ?? false, false);
+});
+
+Deno.test("setLabel() fails on a file system without labels", async () => {
+  await using dir = await tempDir();
+  await sh("mount", "-t", "ramfs", "ramfs", "--", dir.path);
+  await Deno.mkdir(dir.join("directory"));
+  const path = dir.join("directory");
+  const error = await assertRejects(() => setLabel(path, LABEL), OverlayError);
+  assertEquals([error.code, error.path], ["failed", path]);
+  assertStringIncludes(error.message, 'chcon said "');
+  assertStringIncludes(error.hint ?? "", "file system that stores labels");
+});
+
+Deno.test({
+  name: "prepareOverlay() labels with SELinux [skipped: SELinux is not enabled]",
+  ignore: !enabled,
+  fn: async () => {
+    await using dir = await tempDir();
+    const { upper, work, options } = await prepareOverlay(await setUp(dir));
+    for (const path of [upper, work]) assertEquals(await labelOf(`${path}`), LABEL);
+    assertStringIncludes(options, `context="${LABEL}"`);
+  },
+});
