@@ -13,8 +13,8 @@ export const LOCK_WAIT_MS = 10_000;
 
 const POLL_MS = 20;
 
-/** Tells this process from every other that ever held the lock; its process id comes first. */
-const OWN_MARK = `${Deno.pid} ${performance.timeOrigin}\n`;
+/** Tells the locks of this process apart. */
+let locks = 0;
 
 /** A lock that is held. While it is held the file holds its holder's process id. */
 export class PodLock implements Disposable {
@@ -23,14 +23,30 @@ export class PodLock implements Disposable {
   /** Whether this run made the lock file. */
   readonly made: boolean;
   readonly #file: Deno.FsFile;
+  readonly #mark: string;
 
   /** Takes over an open file that is locked already. */
   constructor(path: string, file: Deno.FsFile, made: boolean) {
     this.path = path;
     this.made = made;
     this.#file = file;
+    this.#mark = `${Deno.pid} ${performance.timeOrigin} ${++locks}\n`;
     file.truncateSync();
-    file.writeSync(new TextEncoder().encode(OWN_MARK));
+    file.writeSync(new TextEncoder().encode(this.#mark));
+  }
+
+  /**
+   * Whether the file that is locked is still the one at the path: a holder may have removed it. Seen by
+   * what this lock has just written into it; Deno lets nobody look at an open file whose path leads
+   * through a symlink.
+   */
+  isCurrent(): boolean {
+    try {
+      return Deno.readTextFileSync(this.path) === this.#mark;
+    } catch (error) {
+      if (errno(error) === "ENOENT") return false;
+      throw error;
+    }
   }
 
   /** Frees the lock, and leaves the file as it was found: empty. */
@@ -77,20 +93,6 @@ function refuseOther(path: string): void {
   });
 }
 
-/**
- * Whether the file that is locked is still the one at the path: a holder may have removed it. Seen by
- * what this process has just written into it; Deno lets nobody look at an open file whose path leads
- * through a symlink.
- */
-function isCurrent(path: string): boolean {
-  try {
-    return Deno.readTextFileSync(path) === OWN_MARK;
-  } catch (error) {
-    if (errno(error) === "ENOENT") return false;
-    throw error;
-  }
-}
-
 async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): Promise<void> {
   // Deno 2.4 can only wait without an end.
   const { tryLockSync } = file as Partial<Deno.FsFile>;
@@ -129,7 +131,7 @@ export async function lockPod(path: string, options: LockOptions = {}): Promise<
     try {
       await waitFor(path, file, options);
       const lock = new PodLock(path, file, made);
-      if (isCurrent(path)) return lock;
+      if (lock.isCurrent()) return lock;
       lock[Symbol.dispose]();
     } catch (error) {
       file.close();

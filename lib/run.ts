@@ -74,6 +74,13 @@ export async function run(
         hint: "install it; mount, umount and findmnt are of util-linux, chcon is of coreutils",
       });
     }
+    if (error instanceof Deno.errors.PermissionDenied) {
+      throw new OverlayError("failed", `Cannot run ${quote(program)}: it may not be executed`, {
+        path: program,
+        cause: error,
+        hint: `see its mode and where it lies: ls -l ${program}`,
+      });
+    }
     throw error;
   }
 }
