@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { reasonOf } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { quote } from "./quote.ts";
 
@@ -67,20 +68,13 @@ export async function run(
       stderr: decoder.decode(output.stderr).trim(),
     };
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      throw new OverlayError("failed", `Cannot run ${quote(program)}: it is not there`, {
-        path: program,
-        cause: error,
-        hint: "install it; mount, umount and findmnt are of util-linux, chcon is of coreutils",
-      });
-    }
-    if (error instanceof Deno.errors.PermissionDenied) {
-      throw new OverlayError("failed", `Cannot run ${quote(program)}: it may not be executed`, {
-        path: program,
-        cause: error,
-        hint: `see its mode and where it lies: ls -l ${program}`,
-      });
-    }
-    throw error;
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    const missing = error instanceof Deno.errors.NotFound;
+    const reason = missing ? "it is not there" : reasonOf(error);
+    throw new OverlayError("failed", `Cannot run ${quote(program)}: ${reason}`, {
+      path: program,
+      cause: error,
+      hint: "install it; mount, umount and findmnt are of util-linux, chcon is of coreutils",
+    });
   }
 }

@@ -60,8 +60,7 @@ Deno.test("run() tells the command line before it runs", async () => {
 Deno.test("run() names a program that is not there, and one that cannot be run", async () => {
   await using dir = await tempDir();
   await Deno.writeTextFile(dir.join("plain"), "no program", { mode: 0o644 });
-  await Deno.writeTextFile(dir.join("empty"), "\0", { mode: 0o755 });
-  for (const name of ["none", "plain", "empty"]) {
+  for (const name of ["none", "plain"]) {
     const program = dir.join(name);
     const error = await assertRejects(() => run(program, [], { cwd: "/" }), OverlayError);
     assertEquals([error.code, error.path], ["failed", program]);
