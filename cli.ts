@@ -6,7 +6,7 @@
  */
 import { parseCommand } from "./lib/command.ts";
 import type { Command, Voice } from "./lib/command.ts";
-import { InterruptedError, OverlayError } from "./lib/errors.ts";
+import { InterruptedError, MissingPermissionError, OverlayError } from "./lib/errors.ts";
 import type { ChangeOptions } from "./lib/application.ts";
 import { printable } from "./lib/quote.ts";
 
@@ -106,19 +106,24 @@ function run(command: Command, io: Io): Promise<void> {
   }
 }
 
+/** What nobody expects: a permission that is denied in part, and mistakes of our own. */
+function unexpected(error: unknown): OverlayError {
+  const message = `Cannot go on: ${error instanceof Error ? error.message : String(error)}`;
+  if (error instanceof Deno.errors.NotCapable) return new MissingPermissionError(message, []);
+  return new OverlayError("failed", message, { cause: error });
+}
+
 /** Prints an error, and says what to exit with. */
-function report(error: unknown, args: readonly string[], io: Io): number {
-  if (!(error instanceof OverlayError)) {
-    const missing = error instanceof Deno.errors.NotCapable;
-    const text = error instanceof Error ? error.stack ?? error.message : String(error);
-    io.err(`error: Cannot go on: ${missing ? printable((error as Error).message) : text}\n`);
-    return missing ? 4 : 1;
-  }
+function report(thrown: unknown, args: readonly string[], io: Io): number {
+  const error = thrown instanceof OverlayError ? thrown : unexpected(thrown);
   if (args.includes("--json")) {
     io.out(`${JSON.stringify({ version: 1, error })}\n`);
     return error.exitStatus;
   }
-  io.err(`error: ${printable(error.message)}\n`);
+  // Where a mistake of our own comes from is what its report needs.
+  const isOurs = error !== thrown && error.exitStatus === 1 && thrown instanceof Error;
+  const stack = isOurs ? `error: Cannot go on: ${thrown.stack ?? thrown.message}` : null;
+  io.err(`${stack ?? `error: ${printable(error.message)}`}\n`);
   if (error.hint !== null) io.err(`hint: ${printable(error.hint)}\n`);
   return error.exitStatus;
 }

@@ -9,6 +9,7 @@
  */
 import { errno } from "./errors.ts";
 import { attempt, lookForDirectory, modeOf } from "./disk.ts";
+import { checkMode, parseGroup } from "./names.ts";
 
 /**
  * Makes a directory with exactly this mode, unless it is there.
@@ -23,6 +24,7 @@ import { attempt, lookForDirectory, modeOf } from "./disk.ts";
  * @param like What the owner and group are taken from. @default {left as they are}
  * @returns Whether it was made, and whether it got the owner: a caller who may not chown makes it all
  * the same.
+ * @throws {InvalidValueError} If the mode is none.
  * @throws {RefusedError} If the path is a symlink.
  * @throws {OverlayError} If the path is no directory, or the operating system refuses.
  *
@@ -44,6 +46,7 @@ export function makeDirectory(
   mode: number,
   like?: { readonly uid: number | null; readonly gid: number | null },
 ): { readonly made: boolean; readonly owned: boolean } {
+  checkMode(mode);
   if (!attempt("make directory", path, () => mkdir(path))) {
     lookForDirectory(path);
     return { made: false, owned: true };
@@ -94,6 +97,7 @@ function takeOwner(
  * @param path The directory.
  * @param mode The mode it gets; all twelve bits.
  * @returns The mode it had; the same as `mode` when there was nothing to do.
+ * @throws {InvalidValueError} If the mode is none.
  * @throws {RefusedError} If the path is a symlink.
  * @throws {OverlayError} If there is no directory, or the operating system refuses.
  *
@@ -111,6 +115,7 @@ function takeOwner(
  * @tags allow-read, allow-write
  */
 export function dropSetgid(path: string, mode: number): number {
+  checkMode(mode);
   const info = lookForDirectory(path);
   const had = info === null ? null : modeOf(info);
   if (had !== mode) attempt("set the mode of", path, () => Deno.chmodSync(path, mode));
@@ -125,6 +130,7 @@ export function dropSetgid(path: string, mode: number): number {
  * @param path The directory.
  * @param gid The group id, from 0 to 4294967294.
  * @returns The group it had; the same as `gid` when there was nothing to do.
+ * @throws {InvalidValueError} If the group id is none.
  * @throws {RefusedError} If the path is a symlink.
  * @throws {OverlayError} If there is no directory, or the operating system refuses.
  *
@@ -142,6 +148,7 @@ export function dropSetgid(path: string, mode: number): number {
  * @tags allow-read, allow-write
  */
 export function setGroup(path: string, gid: number): number {
+  parseGroup(gid);
   const info = lookForDirectory(path);
   if (info?.gid !== gid) {
     attempt("set the group of", path, () => Deno.chownSync(path, null, gid));

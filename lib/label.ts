@@ -55,7 +55,11 @@ export async function setLabel(
   options: { readonly trace?: (argv: readonly string[]) => void } = {},
 ): Promise<void> {
   const label = parseLabel(context);
-  lookForDirectory(path);
+  if (lookForDirectory(path) === null) {
+    throw new OverlayError("missing", `Cannot set label of ${quote(path)}: it does not exist`, {
+      path,
+    });
+  }
   const args = ["--no-dereference", "--", label, path];
   const result = await run(PROGRAMS.chcon, args, { ...options, cwd: "/" });
   if (result.status === 0) return;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { attempt, look, typeOf } from "./disk.ts";
+import { attempt, look, readOwnFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { quote } from "./quote.ts";
 
@@ -106,7 +106,8 @@ async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): P
 }
 
 function lockedError(path: string): RefusedError {
-  const [pid] = /^\d+/.exec(Deno.readTextFileSync(path)) ?? [];
+  const content = new TextDecoder().decode(readOwnFile(path) ?? new Uint8Array());
+  const [pid] = /^\d+/.exec(content) ?? [];
   const holder = pid === undefined ? "another process holds it" : `process ${pid} holds it`;
   return new RefusedError("locked", `Cannot lock ${quote(path)}: ${holder}`, {
     path,

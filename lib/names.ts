@@ -144,6 +144,16 @@ export function parseDirMode(value: string | number): number {
   return mode;
 }
 
+/**
+ * Checks a mode of the library's callers, which chmod(2) would cut to its twelve bits.
+ *
+ * @throws {InvalidValueError} If it is not a whole number from 0 to 0o7777.
+ */
+export function checkMode(mode: number): void {
+  if (Number.isInteger(mode) && mode >= 0 && mode <= 0o7777) return;
+  throw invalid("mode", String(mode), "a mode is a whole number from 0 to 0o7777");
+}
+
 /** Writes a mode the way every tool does: four octal digits. */
 export function formatMode(mode: number): string {
   return mode.toString(8).padStart(4, "0");

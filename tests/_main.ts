@@ -72,7 +72,7 @@ export async function assertFails(
 ): Promise<void> {
   const before = await disk(directory);
   const text = await runMain(args);
-  const json = await runMain([...args, "--json"]);
+  const json = await runMain(args.toSpliced(1, 0, "--json"));
   assertEquals([text.status, text.stdout], [expected.status, ""], text.stderr);
   assertErrorText(text.stderr);
   assertEquals([json.status, json.stderr], [expected.status, ""]);

@@ -131,15 +131,18 @@ Deno.test("makeDirectory() fails where it may not, and says why", async () => {
   assertEquals(error.hint, "choose a place that can be written to");
 });
 
-Deno.test("makeDirectory() takes its directory back when it cannot get its owner", async () => {
+Deno.test("makeDirectory() takes its directory back when it cannot be finished", async () => {
   await using dir = await tempDir();
-  // chown(2) takes whole numbers only; Deno says so before it calls.
-  const like = { uid: -7, gid: 0 };
-  try {
-    makeDirectory(dir.join("made"), 0o755, like);
-  } catch {
-    assertEquals(await namesIn(dir.path), []);
-  }
+  const like = {
+    gid: null,
+    get uid(): number {
+      // The directory is there by now, closed to everybody else.
+      assertEquals(modeOf(dir.join("made")), "0700");
+      throw new Error("no owner");
+    },
+  };
+  assertThrows(() => makeDirectory(dir.join("made"), 0o755, like), Error, "no owner");
+  assertEquals(await namesIn(dir.path), []);
 });
 
 Deno.test("makeDirectory() makes each directory once when two processes want them", async () => {

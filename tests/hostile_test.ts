@@ -186,7 +186,7 @@ for (const target of TARGETS) {
       await prepareOverlay(request);
       const path = `${request.pod}/${name}`;
       await plant(path, dir, target);
-      for (const command of ["render", "prepare"]) {
+      for (const command of target === "a canary" ? ["render", "prepare"] : ["render"]) {
         await assertFails(dir.path, [command, ...flagsOf(request)], {
           status: 3,
           code: "symlink",
@@ -291,14 +291,14 @@ Deno.test("unmountOverlay() and overlayStatus() do not follow a swapped director
     const path = `${request.pod}/${name}`;
     await Deno.rename(path, `${canary}/moved`);
     await Deno.symlink(`${canary}/moved`, path);
-    const before = await disk(dir.path);
+    const outside = await disk(canary);
     const { unmounted } = await unmountOverlay({ pod: request.pod });
+    const before = await disk(dir.path);
     const states = (await overlayStatus(request.pod)).map(({ mounted }) => mounted);
     assertEquals([unmounted, states], [[], [false]]);
     assertEquals(await mountsBelow(dir.path), [rootfs.replace(path, `${canary}/moved`)]);
-    assertEquals(await disk(dir.path), before);
     const error = await assertRejects(() => renderOverlay(request), RefusedError);
-    assertEquals(await disk(dir.path), before);
+    assertEquals([await disk(dir.path), await disk(canary)], [before, outside]);
     // Its upper is still in use, wherever its rootfs is now.
     assertEquals(error.code, "in-use");
   }

@@ -106,7 +106,7 @@ const CASES: readonly Case[] = [
     prepare: true,
     change: (dir) => ({ dest: dir.join("dest") }),
   },
-  { name: "a view", prepare: true, change: () => ({ readOnly: true, options: [] }) },
+  { name: "a view", change: () => ({ readOnly: true, options: [] }) },
   {
     name: "a view of two lowers in a destination outside the pod",
     change: async (dir) => {
@@ -139,7 +139,6 @@ for (const { name, prepare, change } of CASES) {
       // The same flags serve the second time, when there is something to look at.
       const again = await cli([...args, "--json"], { flags });
       assertEquals([again.status, JSON.parse(again.stdout).changed], [0, false]);
-      await assertRefused(dir.path, args, lacks(flags).slice(0, 1));
     });
   }
 }
@@ -167,7 +166,7 @@ Deno.test("overlay-render render takes back a failure with the flags that are pl
 });
 
 /** Paths that a flag's list cannot say, or that are read in another way. */
-const ODD = ["a,b", "a,ro,", "a b", "a=b", "a:b", "ä", "-a", 'a"b', "a\\b", "a\nb", "*"];
+const ODD = ["a,b", "a,ro,", "a b=c", "ä:", '-a"b\\c\n'];
 
 Deno.test("overlay-render render works with the flags that are planned for odd paths", async () => {
   for (const name of ODD) {

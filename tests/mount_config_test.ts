@@ -197,7 +197,7 @@ Deno.test("fittingOptions() refuses what is too long either way, with the length
   ];
   for (const [config, pod, length] of table) {
     const error = assertThrows(() => fittingOptions(config, pod), OverlayError);
-    assertEquals([error.code, error.exitStatus, error.path], ["too-long", 1, pod]);
+    assertEquals([error.code, error.exitStatus, error.path], ["too-long", 3, pod]);
     assertStringIncludes(error.message, `at most 4095 bytes of options, and these are ${length}`);
     assertStringIncludes(error.message, ' for pod "/p"');
     assertStringIncludes(error.hint ?? "", "fewer lowers");
