@@ -7,7 +7,7 @@
 import { parseCommand } from "./lib/command.ts";
 import type { Command, Voice } from "./lib/command.ts";
 import { InterruptedError, MissingPermissionError, OverlayError } from "./lib/errors.ts";
-import type { ChangeOptions } from "./lib/application.ts";
+import type { ChangeOptions } from "./lib/change_options.ts";
 import { printable } from "./lib/quote.ts";
 
 /** What the command needs of the process it runs in. */

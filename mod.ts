@@ -55,9 +55,10 @@ export type {
 } from "./lib/operation.ts";
 export type { ProfileName } from "./lib/profile.ts";
 export { permissionFlags, requiredPermissions } from "./lib/permissions.ts";
+export type { ProgramOptions } from "./lib/run.ts";
 export type { RequiredPermissions } from "./lib/permissions.ts";
 export type { RenderRequest } from "./lib/request.ts";
-export type { ChangeOptions, Reporter } from "./lib/application.ts";
+export type { ChangeOptions, Reporter } from "./lib/change_options.ts";
 export { prepareOverlay, renderOverlay } from "./lib/render.ts";
 export type { Render, RenderedOverlay } from "./lib/render.ts";
 export { unmountOverlay } from "./lib/unmount.ts";

@@ -5,6 +5,8 @@
  */
 import type { AppLine } from "./app_line.ts";
 import { OverlayError } from "./errors.ts";
+import { programOptions } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import type { FstabEntry } from "./fstab.ts";
 import { Journal } from "./journal.ts";
 import { podLayout } from "./layout.ts";
@@ -12,23 +14,7 @@ import type { PodLayout } from "./layout.ts";
 import type { PodLock } from "./lock.ts";
 import type { Operation } from "./operation.ts";
 import type { Plan } from "./plan.ts";
-import { shellQuote } from "./quote.ts";
-
-/** Who is told what a run does, beside its result. */
-export interface Reporter {
-  /** Something that was skipped or is odd, in one sentence. */
-  readonly warn?: (text: string) => void;
-  /** Each operation and each command line, before it is run. */
-  readonly trace?: (text: string) => void;
-}
-
-/** How a pod is changed, beside what is asked for. */
-export interface ChangeOptions extends Reporter {
-  /** Ends the run; what it did is undone. Checked between operations. */
-  readonly signal?: AbortSignal;
-  /** How long to wait for another process that changes the pod, in milliseconds. @default {10000} */
-  readonly waitMs?: number;
-}
+import type { ProgramOptions } from "./run.ts";
 
 /** How a plan is applied. */
 export interface ApplyOptions extends ChangeOptions {
@@ -60,6 +46,8 @@ export class Application {
   labels: boolean | null = null;
   /** Whether this run changed anything that stays. */
   changed = false;
+  /** Settles when all that was written is on the disk. */
+  onDisk: Promise<void> = Promise.resolve();
   /** The pod's lock, once it is held. */
   lock: PodLock | null = null;
 
@@ -78,8 +66,8 @@ export class Application {
   }
 
   /** What programs are run with. */
-  get programs(): { readonly trace: (argv: readonly string[]) => void } {
-    return { trace: (argv) => this.options.trace?.(`run ${argv.map(shellQuote).join(" ")}`) };
+  get programs(): ProgramOptions {
+    return programOptions(this.options);
   }
 }
 

@@ -49,7 +49,9 @@ export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise
       await tell(operation, options);
       await apply(operation, run);
     }
+    await run.onDisk;
   } catch (error) {
+    await Promise.allSettled([run.onDisk]);
     throw withProblems(error, await run.journal.rollBack());
   } finally {
     run.lock?.[Symbol.dispose]();

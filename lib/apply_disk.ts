@@ -5,7 +5,7 @@
  */
 import type { Application } from "./application.ts";
 import { dropSetgid, makeDirectory, setGroup } from "./directory.ts";
-import { attempt, look, modeOf, readOwnFile, replaceFile, typeOf } from "./disk.ts";
+import { attempt, look, makeFile, modeOf, readOwnFile, replaceFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab, withLine } from "./fstab.ts";
 import { checkAbove, checkPod } from "./guard.ts";
@@ -161,6 +161,6 @@ export function applyRecord(operation: RecordOperation, run: Application): void 
   const { path } = operation;
   const text = new TextEncoder().encode(formatFstab(withLine(run.entries, run.line)));
   if (!run.fresh) return put(path, text, FSTAB_MODE, run);
-  replaceFile(path, text, FSTAB_MODE);
+  run.onDisk = makeFile(path, text, FSTAB_MODE);
   run.changedBy(`remove ${quote(path)}`, () => Deno.removeSync(path));
 }

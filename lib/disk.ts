@@ -105,10 +105,46 @@ export function modeOf(info: Deno.FileInfo): number {
  * @throws {OverlayError} If any of that fails; the file is then as it was.
  */
 export function replaceFile(path: string, content: Uint8Array, mode: number): void {
+  using file = writeBeside(path, content);
+  putInPlace(path, mode, () => file.syncSync());
+}
+
+/**
+ * Makes a file where there is none. It is in place at once, and on the disk when the result settles: it
+ * replaces nothing that a power cut could take, so the caller may go on meanwhile.
+ *
+ * @throws {OverlayError} If it cannot be written.
+ */
+export function makeFile(path: string, content: Uint8Array, mode: number): Promise<void> {
+  const file = writeBeside(path, content);
+  try {
+    putInPlace(path, mode, () => {});
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+  return file.sync().finally(() => file.close());
+}
+
+function writeBeside(path: string, content: Uint8Array): Deno.FsFile {
+  return attempt("write", path, () => {
+    const file = createNew(`${path}.new`);
+    try {
+      for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
+      return file;
+    } catch (error) {
+      file.close();
+      Deno.removeSync(`${path}.new`);
+      throw error;
+    }
+  });
+}
+
+function putInPlace(path: string, mode: number, sync: () => void): void {
   const beside = `${path}.new`;
   attempt("write", path, () => {
     try {
-      writeSynced(beside, content);
+      sync();
       Deno.chmodSync(beside, mode);
       Deno.renameSync(beside, path);
     } catch (error) {
@@ -128,12 +164,6 @@ function createNew(path: string): Deno.FsFile {
     Deno.removeSync(path);
     return Deno.openSync(path, options);
   }
-}
-
-function writeSynced(path: string, content: Uint8Array): void {
-  using file = createNew(path);
-  for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
-  file.syncSync();
 }
 
 /** Reads a file that must not be a symlink; `null` when nothing is there. */

@@ -10,14 +10,14 @@ import { parseLabel } from "./names.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { run } from "./run.ts";
-import type { RunOptions } from "./run.ts";
+import type { ProgramOptions } from "./run.ts";
 
 /**
  * Whether SELinux is enabled: whether its file system is mounted, which the library of SELinux asks too.
  *
  * Requires `--allow-run` permission for findmnt.
  */
-export async function selinuxEnabled(options: Omit<RunOptions, "cwd">): Promise<boolean> {
+export async function selinuxEnabled(options: ProgramOptions): Promise<boolean> {
   return (await mountTable(options, "selinuxfs")).length > 0;
 }
 
@@ -52,7 +52,7 @@ export async function selinuxEnabled(options: Omit<RunOptions, "cwd">): Promise<
 export async function setLabel(
   path: string,
   context: string,
-  options: { readonly trace?: (argv: readonly string[]) => void } = {},
+  options: ProgramOptions = {},
 ): Promise<void> {
   const label = parseLabel(context);
   if (lookForDirectory(path) === null) {

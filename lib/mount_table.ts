@@ -8,7 +8,7 @@ import { OverlayError } from "./errors.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable } from "./quote.ts";
 import { run } from "./run.ts";
-import type { RunOptions } from "./run.ts";
+import type { ProgramOptions } from "./run.ts";
 
 /** A mount of this mount namespace. */
 export interface Mount {
@@ -35,7 +35,7 @@ interface FindmntRow {
  * @throws {OverlayError} If findmnt cannot be run or fails.
  */
 export async function mountTable(
-  options: Omit<RunOptions, "cwd">,
+  options: ProgramOptions,
   types?: string,
 ): Promise<readonly Mount[]> {
   const columns = ["--json", "--list", "--output", "TARGET,FSTYPE,FS-OPTIONS"];

@@ -11,7 +11,7 @@ import { parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { run } from "./run.ts";
-import type { ProgramResult, RunOptions } from "./run.ts";
+import type { ProgramOptions, ProgramResult } from "./run.ts";
 
 /**
  * Whether the line of an app is mounted now, told without the mount table: an overlay has a device of
@@ -43,7 +43,7 @@ function nameOf(path: string): string {
  */
 export function mountAll(
   fstab: string,
-  options: Omit<RunOptions, "cwd">,
+  options: ProgramOptions,
 ): Promise<ProgramResult> {
   const args = [NO_MTAB, "--all", "--fstab", nameOf(fstab)];
   return run(PROGRAMS.mount, args, { ...options, cwd: parent(fstab) });
@@ -57,7 +57,7 @@ export function mountAll(
 export function mountOne(
   fstab: string,
   rootfs: string,
-  options: Omit<RunOptions, "cwd">,
+  options: ProgramOptions,
 ): Promise<ProgramResult> {
   const args = [NO_MTAB, "--fstab", nameOf(fstab), "--", rootfs];
   return run(PROGRAMS.mount, args, { ...options, cwd: parent(fstab) });
@@ -70,7 +70,7 @@ export function mountOne(
  */
 export function unmountAll(
   targets: readonly string[],
-  options: Omit<RunOptions, "cwd">,
+  options: ProgramOptions,
 ): Promise<ProgramResult> {
   return run(PROGRAMS.umount, [NO_MTAB, "--", ...targets], { ...options, cwd: "/" });
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ChangeOptions } from "./application.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import { applyPlan } from "./apply.ts";
 import { checkPermissions } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";

@@ -30,12 +30,16 @@ const ENVIRONMENT = {
   LIBMOUNT_FORCE_MOUNT2: "always",
 };
 
+/** How programs are run. */
+export interface ProgramOptions {
+  /** Is told each command line before it runs. */
+  readonly trace?: (argv: readonly string[]) => void;
+}
+
 /** How a program is run. */
-export interface RunOptions {
+export interface RunOptions extends ProgramOptions {
   /** The directory it runs in; it must exist. */
   readonly cwd: string;
-  /** Is told the command line before it runs. */
-  readonly trace?: ((argv: readonly string[]) => void) | undefined;
 }
 
 /**

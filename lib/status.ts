@@ -4,7 +4,8 @@
  * @module
  */
 import { configOfLine } from "./app_line.ts";
-import type { Reporter } from "./application.ts";
+import { programOptions } from "./change_options.ts";
+import type { Reporter } from "./change_options.ts";
 import { lookForDirectory } from "./disk.ts";
 import { noPodError } from "./unmount.ts";
 import { checkPermissions } from "./grants.ts";
@@ -14,7 +15,6 @@ import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { mountState, readRecord } from "./pod_state.ts";
-import { shellQuote } from "./quote.ts";
 
 /** The status of an app. */
 export interface OverlayStatus {
@@ -90,10 +90,7 @@ export async function overlayStatus(
     write: [],
     run: [],
   });
-  const trace = (argv: readonly string[]) => {
-    options.trace?.(`run ${argv.map(shellQuote).join(" ")}`);
-  };
-  const table = await mountTable({ trace });
+  const table = await mountTable(programOptions(options));
   return lines.map((line) => {
     const { app, tree, rootfs } = line;
     const { lower, upper, work } = configOfLine(line, layout.pod);

@@ -4,7 +4,8 @@
  * @module
  */
 import type { AppLine } from "./app_line.ts";
-import type { ChangeOptions } from "./application.ts";
+import { programOptions } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import { replaceFile } from "./disk.ts";
 import { MountError, OverlayError } from "./errors.ts";
 import { formatFstab, withLine } from "./fstab.ts";
@@ -24,7 +25,7 @@ import { mountState, readRecord, realRootfs } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
 import { quote, shellQuote } from "./quote.ts";
 import { appWords, refuseForeign } from "./refusals.ts";
-import type { ProgramResult } from "./run.ts";
+import type { ProgramOptions, ProgramResult } from "./run.ts";
 
 /** What to unmount. */
 export interface UnmountRequest {
@@ -104,10 +105,8 @@ export async function unmountOverlay(
     write: [],
     run: [],
   });
-  const trace = (argv: readonly string[]) => {
-    options.trace?.(`run ${argv.map(shellQuote).join(" ")}`);
-  };
-  return { pod: pod.pod, unmounted: await unmountLines(lines, record, pod, { trace }) };
+  const unmounted = await unmountLines(lines, record, pod, programOptions(options));
+  return { pod: pod.pod, unmounted };
 }
 
 /** The error for a pod that is not there. */
@@ -142,7 +141,7 @@ async function unmountLines(
   lines: readonly AppLine[],
   record: PodRecord,
   pod: PodLayout,
-  programs: { readonly trace: (argv: readonly string[]) => void },
+  programs: ProgramOptions,
 ): Promise<readonly AppLine[]> {
   const table = await mountTable(programs);
   const states = lines.map((line) => ({ line, state: mountState(line, pod, table) }));
