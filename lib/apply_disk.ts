@@ -7,7 +7,7 @@ import type { Application } from "./application.ts";
 import { dropSetgid, makeDirectory, setGroup } from "./directory.ts";
 import { attempt, look, makeFile, modeOf, readOwnFile, replaceFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
-import { formatFstab, withLine } from "./fstab.ts";
+import { formatFstab, FSTAB_MODE, withLine } from "./fstab.ts";
 import { checkAbove, checkPod } from "./guard.ts";
 import type {
   DirectoryOperation,
@@ -19,9 +19,6 @@ import type {
   RequireOperation,
 } from "./operation.ts";
 import { quote } from "./quote.ts";
-
-/** Mode of `overlay.fstab`: no secret, and every administrator may read it. */
-const FSTAB_MODE = 0o644;
 
 function statOf(path: string): Deno.FileInfo {
   return attempt("read", path, () => Deno.statSync(path));

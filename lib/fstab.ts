@@ -12,6 +12,9 @@ import type { AppLine } from "./app_line.ts";
 /** A line of the file: the line of an app, or any other as it stands. */
 export type FstabEntry = AppLine | string;
 
+/** Mode of the file: no secret, and every administrator may read it. */
+export const FSTAB_MODE = 0o644;
+
 const HEADER = [
   "# The apps of this pod, in the order of mounting; written by overlay-render. See fstab(5).",
   "# To mount them all, in this directory: mount --all --fstab overlay.fstab",

@@ -27,7 +27,13 @@ const NAME_MAX = 255;
 /** The longest path, in bytes and without the closing NUL (Linux PATH_MAX). */
 const PATH_MAX = 4095;
 
-function invalid(what: string, value: string, reason: string, hint?: string): InvalidValueError {
+/** The error for a value that cannot be used. */
+export function invalid(
+  what: string,
+  value: string,
+  reason: string,
+  hint?: string,
+): InvalidValueError {
   return new InvalidValueError("invalid-value", `Cannot use ${what} ${quote(value)}: ${reason}`, {
     hint,
   });
@@ -207,50 +213,4 @@ export function parseProfile(value: string): Profile {
   for (const profile of Object.values(PROFILES)) if (profile.name === value) return profile;
   const names = Object.keys(PROFILES).join(", ");
   throw invalid("profile", value, `it must be one of ${names}`);
-}
-
-/** The further mount options that are allowed, each with its values; `null` for a bare word. */
-const OPTION_VALUES: Readonly<Record<string, readonly string[] | null>> = {
-  volatile: null,
-  userxattr: null,
-  nodev: null,
-  nosuid: null,
-  noexec: null,
-  index: ["on", "off"],
-  metacopy: ["on", "off"],
-  nfs_export: ["on", "off"],
-  redirect_dir: ["on", "off", "follow", "nofollow"],
-  xino: ["on", "off", "auto"],
-};
-
-/** The options that mount(8) applies to any mount, a bind mount included. */
-export const GENERIC_OPTIONS: readonly string[] = ["nodev", "nosuid", "noexec"];
-
-function parseOption(option: string): string {
-  const [name = "", ...rest] = option.split("=");
-  const value = rest.length === 0 ? null : rest.join("=");
-  const allowed = Object.hasOwn(OPTION_VALUES, name) ? OPTION_VALUES[name] : undefined;
-  if (allowed === undefined) {
-    const names = Object.keys(OPTION_VALUES).join(", ");
-    throw invalid("option", option, `it must be one of ${names}`);
-  }
-  if (allowed === null && value !== null) throw invalid("option", option, `it takes no value`);
-  if (allowed !== null && (value === null || !allowed.includes(value))) {
-    throw invalid("option", option, `write ${allowed.map((v) => `${name}=${v}`).join(" or ")}`);
-  }
-  return option;
-}
-
-/**
- * Parses further mount options; each element may hold several, with commas between them.
- *
- * @throws {InvalidValueError} If one is not in the list of allowed options, lacks its value, or is
- * given twice.
- */
-export function parseOptions(values: readonly string[]): readonly string[] {
-  const options = values.flatMap((value) => value.split(",")).map(parseOption);
-  const names = options.map((option) => option.split("=")[0]);
-  const twice = options.find((_, i) => names.indexOf(names[i]) !== i);
-  if (twice !== undefined) throw invalid("option", twice, "it is given twice");
-  return options;
 }

@@ -6,7 +6,7 @@
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { attempt, look, readOwnFile } from "./disk.ts";
-import { RefusedError } from "./errors.ts";
+import { OverlayError, RefusedError } from "./errors.ts";
 import { appLines, parseFstab } from "./fstab.ts";
 import type { FstabEntry } from "./fstab.ts";
 import type { PodLayout } from "./layout.ts";
@@ -15,6 +15,14 @@ import { parseMountOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
 import { quote } from "./quote.ts";
+
+/** The error for a pod that is not there. */
+export function noPodError(pod: string): OverlayError {
+  return new OverlayError("missing", `Cannot use pod ${quote(pod)}: it does not exist`, {
+    path: pod,
+    hint: "check --pod; a pod is made by prepare and render",
+  });
+}
 
 /** How a line and the kernel agree: nothing is mounted there, the line is, or something else is. */
 export type MountState = "unmounted" | "mounted" | "foreign";

@@ -9,27 +9,12 @@ import { checkPermissions } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
 import { planRender } from "./plan.ts";
 import type { RenderRequest } from "./request.ts";
+import type { OverlayStatus } from "./status.ts";
 
 /** An app as it was prepared or rendered. */
-export interface Render {
-  /** The pod. */
-  readonly pod: string;
-  /** The app's name; empty for the pod's own image. */
-  readonly app: string;
-  /** The tree id. */
-  readonly tree: string;
-  /** The mount point. */
-  readonly rootfs: string;
-  /** The lowers, top first. */
-  readonly lower: readonly string[];
-  /** The upper, or `null` for a read-only view. */
-  readonly upper: string | null;
-  /** The work, or `null` for a read-only view. */
-  readonly work: string | null;
+export interface Render extends OverlayStatus {
   /** The option string, as mount(8) takes it. */
   readonly options: string;
-  /** Whether the rootfs is mounted. */
-  readonly mounted: boolean;
   /** Whether anything was changed; `false` when all was as asked for already. */
   readonly changed: boolean;
 }

@@ -9,13 +9,12 @@
 import { InvalidValueError } from "./errors.ts";
 import { appLayout, podLayout, treeLayout } from "./layout.ts";
 import type { AppLayout, PodLayout } from "./layout.ts";
+import { GENERIC_OPTIONS, parseOptions } from "./mount_option.ts";
 import {
-  GENERIC_OPTIONS,
   parseAppName,
   parseDirMode,
   parseGroup,
   parseLabel,
-  parseOptions,
   parsePath,
   parseProfile,
   parseTreeId,

@@ -7,14 +7,13 @@ import { configOfLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { Reporter } from "./change_options.ts";
 import { lookForDirectory } from "./disk.ts";
-import { noPodError } from "./unmount.ts";
 import { checkPermissions } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
 import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { mountState, readRecord } from "./pod_state.ts";
+import { mountState, noPodError, readRecord } from "./pod_state.ts";
 
 /** The status of an app. */
 export interface OverlayStatus {

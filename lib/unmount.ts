@@ -4,28 +4,28 @@
  * @module
  */
 import type { AppLine } from "./app_line.ts";
+import { busyError } from "./busy.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { replaceFile } from "./disk.ts";
-import { MountError, OverlayError } from "./errors.ts";
-import { formatFstab, withLine } from "./fstab.ts";
+import { OverlayError } from "./errors.ts";
+import { formatFstab, FSTAB_MODE, withLine } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { lockPod } from "./lock.ts";
 import { mountTable } from "./mount_table.ts";
-import type { Mount } from "./mount_table.ts";
-import { saidOf, unmountAll } from "./mounting.ts";
+import { unmountAll } from "./mounting.ts";
 import { parseAppName } from "./names.ts";
 import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { mountState, readRecord, realRootfs } from "./pod_state.ts";
+import { mountState, noPodError, readRecord, realRootfs } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
-import { quote, shellQuote } from "./quote.ts";
+import { quote } from "./quote.ts";
 import { appWords, refuseForeign } from "./refusals.ts";
-import type { ProgramOptions, ProgramResult } from "./run.ts";
+import type { ProgramOptions } from "./run.ts";
 
 /** What to unmount. */
 export interface UnmountRequest {
@@ -109,14 +109,6 @@ export async function unmountOverlay(
   return { pod: pod.pod, unmounted };
 }
 
-/** The error for a pod that is not there. */
-export function noPodError(pod: string): OverlayError {
-  return new OverlayError("missing", `Cannot use pod ${quote(pod)}: it does not exist`, {
-    path: pod,
-    hint: "check --pod; a pod is made by prepare and render",
-  });
-}
-
 function unmountNothing(pod: PodLayout, app: string | null): Unmounted {
   if (app !== null) throw noAppError(app, [], pod);
   return { pod: pod.pod, unmounted: [] };
@@ -142,7 +134,7 @@ async function unmountLines(
   record: PodRecord,
   pod: PodLayout,
   programs: ProgramOptions,
-): Promise<readonly AppLine[]> {
+): Promise<Unmounted["unmounted"]> {
   const table = await mountTable(programs);
   const states = lines.map((line) => ({ line, state: mountState(line, pod, table) }));
   for (const { line, state } of states) refuseForeign(line, state);
@@ -161,7 +153,7 @@ async function unmountLines(
   const gone = mounted.filter((line) => !left.includes(line));
   rest([...idle, ...gone], record, pod);
   if (left.length > 0) throw busyError(left, after, pod, result);
-  return gone.map(({ app, rootfs }) => ({ app, rootfs }) as AppLine);
+  return gone.map(({ app, rootfs }) => ({ app, rootfs }));
 }
 
 /** Notes that apps are not to be mounted with the others any more. */
@@ -172,38 +164,5 @@ function rest(lines: readonly AppLine[], record: PodRecord, pod: PodLayout): voi
     (entries, line) => withLine(entries, { ...line, auto: false }),
     record.entries,
   );
-  replaceFile(pod.fstab, new TextEncoder().encode(formatFstab(entries)), 0o644);
-}
-
-function busyError(
-  left: readonly AppLine[],
-  table: readonly Mount[],
-  pod: PodLayout,
-  result: ProgramResult,
-): MountError {
-  const all = left.map((line) => {
-    const target = realRootfs(line.rootfs, pod) ?? line.rootfs;
-    return `${quote(line.rootfs)}: umount said "${saidOf(result, target)}"`;
-  });
-  const first = left[0]?.rootfs ?? pod.pod;
-  const { argv, status, stderr } = result;
-  const code = /busy/.test(stderr) ? "busy" : "unmount-failed";
-  return new MountError(code, `Cannot unmount ${all.join("; ")}`, {
-    path: first,
-    hint: hintForBusy(first, table, pod),
-    failure: { argv, status, stderr },
-  });
-}
-
-function hintForBusy(rootfs: string, table: readonly Mount[], pod: PodLayout): string {
-  const target = realRootfs(rootfs, pod) ?? rootfs;
-  const inside = table.filter((mount) => {
-    return mount.target !== target && isWithin(mount.target, target);
-  });
-  if (inside.length > 0) {
-    return `unmount what is mounted inside first: ${inside.map((m) => quote(m.target)).join(", ")}`;
-  }
-  return `end the processes that use it, which this lists: fuser --verbose --mount ${
-    shellQuote(rootfs)
-  }`;
+  replaceFile(pod.fstab, new TextEncoder().encode(formatFstab(entries)), FSTAB_MODE);
 }

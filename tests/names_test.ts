@@ -2,27 +2,17 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { InvalidValueError } from "../lib/errors.ts";
 import {
   formatMode,
-  GENERIC_OPTIONS,
   parseAppName,
   parseDirMode,
   parseGroup,
   parseLabel,
-  parseOptions,
   parsePath,
   parseProfile,
   parseTreeId,
   treeIdOfLower,
 } from "../lib/names.ts";
 import { quote } from "../lib/quote.ts";
-
-/** The value is refused as invalid: exit status 2, with a message that quotes it and says why. */
-function assertInvalid(parse: () => unknown, value: string, reason: string): void {
-  const error = assertThrows(parse, InvalidValueError);
-  assertEquals([error.code, error.exitStatus], ["invalid-value", 2]);
-  assert(error.message.startsWith("Cannot use "), error.message);
-  assertStringIncludes(error.message, quote(value));
-  assertStringIncludes(error.message, reason);
-}
+import { assertInvalid } from "./_invalid.ts";
 
 const LONGEST = "é".repeat(127) + "a";
 
@@ -357,66 +347,4 @@ Deno.test("parseProfile() finds the three, and refuses others by naming them", {
   for (const name of ["", "Manifest", "rootfs_mode", "constructor", "__proto__", "toString"]) {
     assertInvalid(() => parseProfile(name), name, "one of rootfs-mode, fixed-mode, manifest");
   }
-});
-
-Deno.test("parseOptions() takes the options of the list, apart or with commas between them", {
-  permissions: "none",
-}, () => {
-  const table: readonly [values: string[], options: string[]][] = [
-    [[], []],
-    [["volatile"], ["volatile"]],
-    [["volatile", "index=on"], ["volatile", "index=on"]],
-    [["nodev,nosuid", "noexec"], ["nodev", "nosuid", "noexec"]],
-    [
-      ["userxattr,index=off,metacopy=off,nfs_export=off,redirect_dir=nofollow,xino=auto"],
-      [
-        "userxattr",
-        "index=off",
-        "metacopy=off",
-        "nfs_export=off",
-        "redirect_dir=nofollow",
-        "xino=auto",
-      ],
-    ],
-    [["redirect_dir=follow"], ["redirect_dir=follow"]],
-    [["xino=on"], ["xino=on"]],
-  ];
-  for (const [values, options] of table) assertEquals(parseOptions(values), options);
-});
-
-Deno.test("parseOptions() refuses everything else, and says what is allowed", {
-  permissions: "none",
-}, () => {
-  const list = "one of volatile, userxattr, nodev, nosuid, noexec, index, metacopy";
-  const table: readonly [values: string[], quoted: string, reason: string][] = [
-    [[""], "", list],
-    [["volatile,"], "", list],
-    [["ro"], "ro", list],
-    [["bind"], "bind", list],
-    [["remount"], "remount", list],
-    [["upperdir=/etc"], "upperdir=/etc", list],
-    [["lowerdir+=/etc"], "lowerdir+=/etc", list],
-    [["x-foo"], "x-foo", list],
-    [["X-mount.mkdir"], "X-mount.mkdir", list],
-    [["context=u:r:t"], "context=u:r:t", list],
-    [["volatile nodev"], "volatile nodev", list],
-    [["VOLATILE"], "VOLATILE", list],
-    [["constructor"], "constructor", list],
-    [["__proto__=on"], "__proto__=on", list],
-    [["volatile=on"], "volatile=on", "takes no value"],
-    [["volatile="], "volatile=", "takes no value"],
-    [["index"], "index", "index=on or index=off"],
-    [["index="], "index=", "index=on or index=off"],
-    [["index=on=off"], "index=on=off", "index=on or index=off"],
-    [["xino=yes"], "xino=yes", "xino=on or xino=off or xino=auto"],
-    [["volatile", "volatile"], "volatile", "given twice"],
-    [["index=on,index=off"], "index=off", "given twice"],
-  ];
-  for (const [values, quoted, reason] of table) {
-    assertInvalid(() => parseOptions(values), quoted, reason);
-  }
-});
-
-Deno.test("GENERIC_OPTIONS are options without a value", { permissions: "none" }, () => {
-  assertEquals(parseOptions(GENERIC_OPTIONS), GENERIC_OPTIONS);
 });

@@ -1,0 +1,53 @@
+/**
+ * The error of a rootfs that could not be unmounted: which, why, and what to do about it.
+ *
+ * @module
+ */
+import type { AppLine } from "./app_line.ts";
+import { MountError } from "./errors.ts";
+import type { PodLayout } from "./layout.ts";
+import type { Mount } from "./mount_table.ts";
+import { saidOf } from "./mounting.ts";
+import { isWithin } from "./path.ts";
+import { realRootfs } from "./pod_state.ts";
+import { quote, shellQuote } from "./quote.ts";
+import type { ProgramResult } from "./run.ts";
+
+/**
+ * The error of the apps that are still mounted.
+ *
+ * @param left Their lines; at least one.
+ * @param table The mount table as it is now.
+ */
+export function busyError(
+  left: readonly AppLine[],
+  table: readonly Mount[],
+  pod: PodLayout,
+  result: ProgramResult,
+): MountError {
+  const all = left.map((line) => {
+    const target = realRootfs(line.rootfs, pod) ?? line.rootfs;
+    return `${quote(line.rootfs)}: umount said "${saidOf(result, target)}"`;
+  });
+  const first = left[0]?.rootfs ?? pod.pod;
+  const { argv, status, stderr } = result;
+  const code = /busy/.test(stderr) ? "busy" : "unmount-failed";
+  return new MountError(code, `Cannot unmount ${all.join("; ")}`, {
+    path: first,
+    hint: hintForBusy(first, table, pod),
+    failure: { argv, status, stderr },
+  });
+}
+
+function hintForBusy(rootfs: string, table: readonly Mount[], pod: PodLayout): string {
+  const target = realRootfs(rootfs, pod) ?? rootfs;
+  const inside = table.filter((mount) => {
+    return mount.target !== target && isWithin(mount.target, target);
+  });
+  if (inside.length > 0) {
+    return `unmount what is mounted inside first: ${inside.map((m) => quote(m.target)).join(", ")}`;
+  }
+  return `end the processes that use it, which this lists: fuser --verbose --mount ${
+    shellQuote(rootfs)
+  }`;
+}
