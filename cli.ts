@@ -6,9 +6,14 @@
  */
 import { parseCommand } from "./lib/command.ts";
 import type { Command, Voice } from "./lib/command.ts";
-import { InterruptedError, MissingPermissionError, OverlayError } from "./lib/errors.ts";
+import {
+  InterruptedError,
+  MissingPermissionError,
+  OverlayError,
+  UnmountError,
+} from "./lib/errors.ts";
 import type { ChangeOptions } from "./lib/change_options.ts";
-import { printable } from "./lib/quote.ts";
+import { printable, quote } from "./lib/quote.ts";
 
 /** What the command needs of the process it runs in. */
 export interface Io {
@@ -65,16 +70,24 @@ async function runUnmount(command: Extract<Command, { kind: "unmount" }>, io: Io
   const { unmountOverlay } = await import("./lib/unmount.ts");
   const { formatJson, unmountedText } = await import("./lib/output.ts");
   const { request, voice } = command;
-  const result = await interruptible(io, (signal) => {
-    return unmountOverlay(request, voiceOptions(io, voice, signal));
-  });
-  io.out(voice.json ? formatJson(result) : unmountedText(result));
+  try {
+    const result = await interruptible(io, (signal) => {
+      return unmountOverlay(request, voiceOptions(io, voice, signal));
+    });
+    io.out(voice.json ? formatJson(result) : unmountedText(result.unmounted));
+  } catch (error) {
+    if (error instanceof UnmountError && !voice.json) io.out(unmountedText(error.unmounted));
+    throw error;
+  }
 }
 
 async function runStatus(command: Extract<Command, { kind: "status" }>, io: Io): Promise<void> {
   const { overlayStatus } = await import("./lib/status.ts");
   const { formatJson, statusText } = await import("./lib/output.ts");
   const renders = await overlayStatus(command.pod, voiceOptions(io, command.voice));
+  if (renders.length === 0 && !command.voice.quiet) {
+    io.err(`nothing is rendered in ${quote(command.pod)}\n`);
+  }
   io.out(command.voice.json ? formatJson({ renders }) : statusText(renders));
 }
 
@@ -117,7 +130,8 @@ function unexpected(error: unknown): OverlayError {
 function report(thrown: unknown, args: readonly string[], io: Io): number {
   const error = thrown instanceof OverlayError ? thrown : unexpected(thrown);
   if (args.includes("--json")) {
-    io.out(`${JSON.stringify({ version: 1, error })}\n`);
+    const unmounted = error instanceof UnmountError ? { unmounted: error.unmounted } : {};
+    io.out(`${JSON.stringify({ version: 1, error, ...unmounted })}\n`);
     return error.exitStatus;
   }
   // Where a mistake of our own comes from is what its report needs.
@@ -180,7 +194,9 @@ function write(stream: { writeSync(data: Uint8Array): number }, text: string): v
     for (let at = 0; at < data.length;) at += stream.writeSync(data.subarray(at));
   } catch (error) {
     // Whoever read this has seen enough, as with `| head`.
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    if (error instanceof Deno.errors.BrokenPipe) return;
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new OverlayError("failed", `Cannot write what was asked for, which is done: ${reason}`);
   }
 }
 

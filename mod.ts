@@ -72,5 +72,6 @@ export {
   MountError,
   OverlayError,
   RefusedError,
+  UnmountError,
 } from "./lib/errors.ts";
 export type { ErrorCode, ErrorJson, OverlayErrorOptions, ProgramFailure } from "./lib/errors.ts";

@@ -65,6 +65,11 @@ export class Application {
     this.journal.add(what, undo);
   }
 
+  /** Whether the plan ends with the mount. */
+  get mounts(): boolean {
+    return this.plan.operations.some((operation) => operation.kind === "mount");
+  }
+
   /** What programs are run with. */
   get programs(): ProgramOptions {
     return programOptions(this.options);

@@ -56,8 +56,7 @@ export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise
   } finally {
     run.lock?.[Symbol.dispose]();
   }
-  const mounts = plan.operations.some((operation) => operation.kind === "mount");
-  return { line: run.line, mounted: run.live || mounts, changed: run.changed };
+  return { line: run.line, mounted: run.live || run.mounts, changed: run.changed };
 }
 
 /** An app that is mounted as asked for needs nothing but its manifest and its line. */

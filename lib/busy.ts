@@ -4,7 +4,7 @@
  * @module
  */
 import type { AppLine } from "./app_line.ts";
-import { MountError } from "./errors.ts";
+import { UnmountError } from "./errors.ts";
 import type { PodLayout } from "./layout.ts";
 import type { Mount } from "./mount_table.ts";
 import { saidOf } from "./mounting.ts";
@@ -13,18 +13,25 @@ import { realRootfs } from "./pod_state.ts";
 import { quote, shellQuote } from "./quote.ts";
 import type { ProgramResult } from "./run.ts";
 
+/** What is known when some apps could not be unmounted. */
+export interface Unmounting {
+  /** The lines of the apps that were unmounted. */
+  readonly gone: readonly AppLine[];
+  /** The mount table as it is now. */
+  readonly table: readonly Mount[];
+  /** The pod. */
+  readonly pod: PodLayout;
+  /** What umount answered. */
+  readonly result: ProgramResult;
+}
+
 /**
  * The error of the apps that are still mounted.
  *
  * @param left Their lines; at least one.
- * @param table The mount table as it is now.
  */
-export function busyError(
-  left: readonly AppLine[],
-  table: readonly Mount[],
-  pod: PodLayout,
-  result: ProgramResult,
-): MountError {
+export function busyError(left: readonly AppLine[], unmounting: Unmounting): UnmountError {
+  const { gone, table, pod, result } = unmounting;
   const all = left.map((line) => {
     const target = realRootfs(line.rootfs, pod) ?? line.rootfs;
     return `${quote(line.rootfs)}: umount said "${saidOf(result, target)}"`;
@@ -32,10 +39,11 @@ export function busyError(
   const first = left[0]?.rootfs ?? pod.pod;
   const { argv, status, stderr } = result;
   const code = /busy/.test(stderr) ? "busy" : "unmount-failed";
-  return new MountError(code, `Cannot unmount ${all.join("; ")}`, {
+  return new UnmountError(code, `Cannot unmount ${all.join("; ")}`, {
     path: first,
     hint: hintForBusy(first, table, pod),
     failure: { argv, status, stderr },
+    unmounted: gone.map(({ app, rootfs }) => ({ app, rootfs })),
   });
 }
 

@@ -107,6 +107,20 @@ function podOf(flags: Flags, cwd: string): string {
 }
 
 function unknownCommand(name: string): InvalidValueError {
+  if (name.startsWith("-")) {
+    return new InvalidValueError(
+      "usage",
+      `Cannot go on without a command: ${quote(name)} is a flag`,
+      {
+        hint: `start with one of ${COMMANDS.join(", ")}`,
+      },
+    );
+  }
+  if (name === "umount") {
+    return new InvalidValueError("usage", `Cannot use command "umount": there is none`, {
+      hint: "it is called unmount here",
+    });
+  }
   return new InvalidValueError("usage", `Cannot use command ${quote(name)}: there is none`, {
     hint: `it must be one of ${COMMANDS.join(", ")}; overlay-render --help says what they do`,
   });

@@ -23,9 +23,11 @@ function hintFor(error: unknown, path: string): string | undefined {
       return `make the directory above it first: mkdir -p ${above}`;
     case "EACCES":
     case "EPERM":
-      return `run as a user who may write to ${above}, such as root`;
+      return `run as a user who has access to ${above}, such as root`;
     case "EROFS":
-      return "choose a place that can be written to";
+      return "make its file system writable again, or choose another place";
+    case "ENOSPC":
+      return `free some space on the file system of ${above}`;
     default:
       return undefined;
   }
@@ -60,6 +62,7 @@ export function look(path: string): Deno.FileInfo | null {
     throw new OverlayError("failed", `Cannot look at ${quote(path)}: ${reasonOf(error)}`, {
       path,
       cause: error,
+      hint: hintFor(error, path),
     });
   }
 }

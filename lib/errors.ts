@@ -23,6 +23,7 @@ export type ErrorCode =
   | "foreign-mount"
   | "shared-pod"
   | "in-use"
+  | "volatile"
   | "locked"
   | "too-long"
   | "permission"
@@ -165,6 +166,28 @@ export class MountError extends OverlayError {
   ) {
     super(code, message, options);
     this.failure = options.failure;
+  }
+}
+
+/** Some apps could not be unmounted; the others were. Exit status 1. */
+export class UnmountError extends MountError {
+  static {
+    this.prototype.name = "UnmountError";
+  }
+  /** The apps that were unmounted, in the order of unmounting. */
+  readonly unmounted: readonly { readonly app: string; readonly rootfs: string }[];
+
+  /** Makes an error that says what was unmounted all the same. */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: OverlayErrorOptions & {
+      readonly failure: ProgramFailure;
+      readonly unmounted: UnmountError["unmounted"];
+    },
+  ) {
+    super(code, message, options);
+    this.unmounted = options.unmounted;
   }
 }
 

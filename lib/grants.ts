@@ -6,7 +6,7 @@
 import { MissingPermissionError } from "./errors.ts";
 import { permissionFlags } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { printable, shellQuote } from "./quote.ts";
+import { shellQuote } from "./quote.ts";
 
 function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(descriptor).state === "granted";
@@ -27,8 +27,8 @@ export function checkPermissions(action: string, required: RequiredPermissions):
   const flags = permissionFlags(missing);
   if (flags.length === 0) return;
   throw new MissingPermissionError(
-    `Cannot ${action} without Deno permissions: missing ${printable(flags.join(" "))}`,
+    `Cannot ${action} without Deno permissions: missing ${flags.map(shellQuote).join(" ")}`,
     flags,
-    { hint: `add to the flags of deno run: ${flags.map(shellQuote).join(" ")}` },
+    { hint: "add that to the flags of deno run; plan prints all that a render needs" },
   );
 }

@@ -14,7 +14,7 @@ Examples:
   # What would happen, and which Deno permissions it takes:
   overlay-render plan --lower /images/debian --pod /run/pods/one --app web
   # A writable root filesystem:
-  cd "$(overlay-render render --lower /images/debian --pod /run/pods/one)"
+  R=$(overlay-render render --lower /images/debian --pod /run/pods/one)
   # Take it away again, and keep what was written:
   overlay-render unmount --pod /run/pods/one
 
@@ -36,7 +36,8 @@ const VOICE = `  --json             one JSON object on stdout, errors included
 
 const EXIT = `
 Exit status:
-  0 done   1 the operation failed   2 usage or invalid value
+  0 done   2 usage or invalid value
+  1 the operation failed; what a render had made was taken back
   3 refused by a safety check, nothing touched
   4 a Deno permission is missing, nothing touched
   130, 143 interrupted, undone
@@ -45,7 +46,8 @@ Exit status:
 const RENDER_FLAGS = `
 Flags:
   --lower DIR        a lower, top first; may be given several times
-  --tree ID          a tree of the store; with --lower, the name the tree gets
+  --tree ID          a tree of the store, STORE/tree/ID/rootfs; with --lower,
+                     the name the tree gets
                      (default: from the path of the lower)
   --store DIR        the tree store (default: /var/lib/overlay-render)
   --pod DIR          the pod; required
@@ -98,13 +100,13 @@ ${RENDER_FLAGS}${VOICE}${RENDER_PERMISSIONS}${EXIT}`,
 Usage: overlay-render render --lower DIR --pod DIR [FLAGS]
 
 Examples:
-  cd "$(overlay-render render --lower /images/debian --pod /run/pods/one)"
+  R=$(overlay-render render --lower /images/debian --pod /run/pods/one)
   # Two layers, top first, and nothing that has to survive a crash:
   overlay-render render --lower /layers/app --lower /layers/base \\
     --pod /run/pods/one --app web --option volatile
-  # Without root:
-  unshare --user --map-root-user --mount overlay-render render \\
-    --lower ~/debian --pod ~/pod --option userxattr
+  # Without root; the mount lasts as long as the shell:
+  unshare --user --map-root-user --mount sh -c 'R=$(overlay-render render \\
+    --lower ~/debian --pod ~/pod --option userxattr) && cd "$R" && exec sh'
 ${RENDER_FLAGS}${VOICE}${RENDER_PERMISSIONS}${EXIT}`,
 
   unmount: `Unmount a pod's apps, or one app, and print each rootfs that was unmounted.

@@ -12,6 +12,7 @@ import { OverlayError } from "./errors.ts";
 import { withLine } from "./fstab.ts";
 import { checkGuarded } from "./guard.ts";
 import { isWithin } from "./path.ts";
+import { volatileMark } from "./layout.ts";
 import { mountOptions, splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
@@ -26,6 +27,7 @@ import {
   refuseOtherMount,
   refuseOtherPaths,
   refuseSharedUpper,
+  refuseVolatile,
 } from "./refusals.ts";
 
 /**
@@ -79,15 +81,22 @@ async function checkLines(lines: readonly AppLine[], run: Application): Promise<
   if (old !== undefined && mountState(old, pod, table) === "mounted") {
     refuseOtherMount(old, line, pod);
     run.live = true;
+    // Where this run made the pod's directory and another one mounted the app in it, nothing changed.
+    run.changed = false;
     run.line = { ...line, auto: line.auto || old.auto };
     return;
   }
   const state = mountState(line, pod, table);
   // Mounted as asked for, but not recorded: not by us.
-  refuseForeign(line, state === "mounted" ? "foreign" : state);
+  refuseForeign("mount", line, state === "mounted" ? "foreign" : state);
   const absolute = { ...line, options: mountOptions(configOfLine(line, pod.pod)) };
   refuseLiveUpper(table, absolute, realRootfs(line.rootfs, pod));
   refuseHiding(lines, line);
+  const { work } = run.plan.mount;
+  // Who may not mount may not look into what the kernel keeps in a work either.
+  if (run.mounts && work !== null) {
+    refuseVolatile(line, volatileMark(work), look(volatileMark(work)) !== null);
+  }
 }
 
 /** Mounts what the destination lies in: an app's directories are made in the pod's own image. */
@@ -95,13 +104,12 @@ async function mountBelow(lines: readonly AppLine[], run: Application): Promise<
   const { rootfs } = run.line;
   const below = lines.filter((other) => other.rootfs !== rootfs && isWithin(rootfs, other.rootfs));
   if (below.length === 0) return;
-  const mounts = run.plan.operations.some((operation) => operation.kind === "mount");
   const table = await mountTable(run.programs);
   for (const line of below) {
     const state = mountState(line, run.pod, table);
-    refuseForeign(line, state);
+    refuseForeign("mount", line, state);
     if (state === "mounted") continue;
-    if (!mounts) throw notMountedError(line, run);
+    if (!run.mounts) throw notMountedError(line, run);
     const result = await mountOne(run.pod.fstab, line.rootfs, run.programs);
     if (!isMounted(line)) throw mountError(line, result);
     noteMount(line.rootfs, run);

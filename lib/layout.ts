@@ -179,3 +179,8 @@ export function treeLayout(store: string, tree: string): TreeLayout {
   const root = child(parsePath("store", store), "tree", parseTreeId(tree));
   return { tree: root, rootfs: child(root, "rootfs") };
 }
+
+/** Where the kernel marks a work that it must not mount again: its mount was volatile, see overlayfs. */
+export function volatileMark(work: string): string {
+  return child(work, "work", "incompat");
+}

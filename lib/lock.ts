@@ -16,6 +16,13 @@ const POLL_MS = 20;
 /** Tells the locks of this process apart. */
 let locks = 0;
 
+/**
+ * What the file holds has always this many bytes: the holder's process id and what tells its locks
+ * apart, or blanks. So a disk that has grown full since cannot keep anybody from unmounting.
+ */
+const MARK_LENGTH = 64;
+const BLANK = new TextEncoder().encode("\n".padStart(MARK_LENGTH));
+
 /** A lock that is held. While it is held the file holds its holder's process id. */
 export class PodLock implements Disposable {
   /** The lock file. */
@@ -30,9 +37,14 @@ export class PodLock implements Disposable {
     this.path = path;
     this.made = made;
     this.#file = file;
-    this.#mark = `${Deno.pid} ${performance.timeOrigin} ${++locks}\n`;
-    file.truncateSync();
-    file.writeSync(new TextEncoder().encode(this.#mark));
+    const mark = `${Deno.pid} ${performance.timeOrigin} ${++locks}`;
+    this.#mark = `${mark.padEnd(MARK_LENGTH - 1)}\n`;
+    this.#write(new TextEncoder().encode(this.#mark));
+  }
+
+  #write(content: Uint8Array): void {
+    this.#file.seekSync(0, Deno.SeekMode.Start);
+    this.#file.writeSync(content);
   }
 
   /**
@@ -49,9 +61,9 @@ export class PodLock implements Disposable {
     }
   }
 
-  /** Frees the lock, and leaves the file as it was found: empty. */
+  /** Frees the lock, and leaves the file blank. */
   [Symbol.dispose](): void {
-    this.#file.truncateSync();
+    this.#write(BLANK);
     this.#file.close();
   }
 }
@@ -115,6 +127,16 @@ function lockedError(path: string): RefusedError {
   });
 }
 
+/** Notes who holds a file that is locked; one that was made for it goes again when that cannot be. */
+function take(path: string, file: Deno.FsFile, made: boolean): PodLock {
+  try {
+    return attempt("lock", path, () => new PodLock(path, file, made));
+  } catch (error) {
+    if (made) Deno.removeSync(path);
+    throw error;
+  }
+}
+
 /**
  * Locks a pod. Waits while another process holds the lock.
  *
@@ -131,7 +153,7 @@ export async function lockPod(path: string, options: LockOptions = {}): Promise<
     const { file, made } = opened;
     try {
       await waitFor(path, file, options);
-      const lock = new PodLock(path, file, made);
+      const lock = take(path, file, made);
       if (lock.isCurrent()) return lock;
       lock[Symbol.dispose]();
     } catch (error) {

@@ -30,6 +30,9 @@ function parseOption(option: string): string {
   const value = rest.length === 0 ? null : rest.join("=");
   const allowed = Object.hasOwn(OPTION_VALUES, name) ? OPTION_VALUES[name] : undefined;
   if (allowed === undefined) {
+    if (name === "ro") {
+      throw invalid("option", option, "a view has a flag of its own", "--read-only");
+    }
     const names = Object.keys(OPTION_VALUES).join(", ");
     throw invalid("option", option, `it must be one of ${names}`);
   }

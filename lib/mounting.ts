@@ -103,7 +103,8 @@ function likelyCause(said: string): string {
   if (said.includes("Too many levels of symbolic links")) {
     return "a lower is given twice, or a lower, the upper or the work lies in another of them";
   }
-  return "the kernel's own words are at the end of: dmesg";
+  return "the pod may lie on overlayfs, as in a container, or options conflict; " +
+    "the kernel's own words are at the end of: dmesg";
 }
 
 /** The error of an app that mount could not mount. */

@@ -64,8 +64,8 @@ export function renderText(render: Render): string {
 }
 
 /** What was unmounted, as text: one rootfs a line. */
-export function unmountedText(result: Unmounted): string {
-  return result.unmounted.map(({ rootfs }) => `${showName(rootfs)}\n`).join("");
+export function unmountedText(unmounted: Unmounted["unmounted"]): string {
+  return unmounted.map(({ rootfs }) => `${showName(rootfs)}\n`).join("");
 }
 
 /** The status of apps, as a table. */

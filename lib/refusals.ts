@@ -10,6 +10,7 @@ import { escapeOption } from "./escape.ts";
 import { isWithin } from "./path.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
+import type { MountConfig } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
 import { sharesWritable } from "./pod_state.ts";
 import type { MountState } from "./pod_state.ts";
@@ -39,8 +40,20 @@ export function refuseOtherPaths(old: AppLine, line: AppLine, pod: PodLayout): v
   throw new RefusedError(
     "different",
     `Cannot render ${appWords(line.app)} with ${word} ${quote(b)}: it has ${word} ${quote(a)}`,
-    { path: line.rootfs, hint: "use another --app or another --pod; what this app wrote is kept" },
+    { path: line.rootfs, hint: hintForOther(was, is) },
   );
+}
+
+function hintForOther(was: MountConfig, is: MountConfig): string {
+  if (was.upper === null) {
+    return "the app is a read-only view: render it as one, or use another --app";
+  }
+  const moved = is.upper?.slice(is.upper.lastIndexOf("/overlay/")) ===
+    was.upper.slice(was.upper.lastIndexOf("/overlay/"));
+  if (moved && was.upper !== is.upper) {
+    return "a pod cannot be moved, or named in two ways: use the name it was made with";
+  }
+  return "use another --app or another --pod; what this app wrote is kept";
 }
 
 /**
@@ -71,14 +84,19 @@ export function refuseOtherMount(old: AppLine, line: AppLine, pod: PodLayout): v
  *
  * @throws {RefusedError} If it is so.
  */
-export function refuseForeign(line: AppLine, state: MountState): void {
+export function refuseForeign(
+  verb: "mount" | "unmount",
+  line: AppLine,
+  state: MountState,
+): void {
   if (state !== "foreign") return;
+  const where = shellQuote(line.rootfs);
   throw new RefusedError(
     "foreign-mount",
-    `Cannot mount ${quote(line.rootfs)}: something else is mounted there`,
+    `Cannot ${verb} ${quote(line.rootfs)}: something else is mounted there`,
     {
       path: line.rootfs,
-      hint: `see what it is: findmnt --mountpoint ${shellQuote(line.rootfs)}`,
+      hint: `see what it is with findmnt --mountpoint ${where}, and umount ${where} if it may go`,
     },
   );
 }
@@ -129,6 +147,22 @@ export function refuseLiveUpper(
     "in-use",
     `Cannot mount upper ${quote(upper)}: the mount on ${quote(user.target)} writes into it`,
     { path: upper, hint: `unmount that one first: umount ${shellQuote(user.target)}` },
+  );
+}
+
+/**
+ * Refuses a work that was part of a volatile mount and not unmounted in order, as after a crash. The
+ * kernel would, too, and only say that something is wrong.
+ *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseVolatile(line: AppLine, mark: string, isThere: boolean): void {
+  if (!isThere) return;
+  throw new RefusedError(
+    "volatile",
+    `Cannot mount ${quote(line.rootfs)}: it was mounted with volatile and not unmounted by ` +
+      "overlay-render, so what the app wrote may be incomplete",
+    { path: mark, hint: `to take it as it is: rm -r ${shellQuote(mark)}` },
   );
 }
 

@@ -3,16 +3,17 @@
  *
  * @module
  */
+import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { busyError } from "./busy.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
-import { replaceFile } from "./disk.ts";
+import { attempt, look, replaceFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { formatFstab, FSTAB_MODE, withLine } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
-import { podLayout } from "./layout.ts";
+import { podLayout, volatileMark } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { lockPod } from "./lock.ts";
 import { mountTable } from "./mount_table.ts";
@@ -137,7 +138,7 @@ async function unmountLines(
 ): Promise<Unmounted["unmounted"]> {
   const table = await mountTable(programs);
   const states = lines.map((line) => ({ line, state: mountState(line, pod, table) }));
-  for (const { line, state } of states) refuseForeign(line, state);
+  for (const { line, state } of states) refuseForeign("unmount", line, state);
   // The order of lines is the order of mounting, so backwards is deepest first.
   const mounted = states.filter(({ state }) => state === "mounted").map(({ line }) => line);
   mounted.reverse();
@@ -151,8 +152,9 @@ async function unmountLines(
   const after = result.status === 0 ? [] : await mountTable(programs);
   const left = mounted.filter((line) => mountState(line, pod, after) === "mounted");
   const gone = mounted.filter((line) => !left.includes(line));
+  clearVolatile(gone, pod);
   rest([...idle, ...gone], record, pod);
-  if (left.length > 0) throw busyError(left, after, pod, result);
+  if (left.length > 0) throw busyError(left, { gone, table: after, pod, result });
   return gone.map(({ app, rootfs }) => ({ app, rootfs }));
 }
 
@@ -164,5 +166,27 @@ function rest(lines: readonly AppLine[], record: PodRecord, pod: PodLayout): voi
     (entries, line) => withLine(entries, { ...line, auto: false }),
     record.entries,
   );
-  replaceFile(pod.fstab, new TextEncoder().encode(formatFstab(entries)), FSTAB_MODE);
+  try {
+    replaceFile(pod.fstab, new TextEncoder().encode(formatFstab(entries)), FSTAB_MODE);
+  } catch (error) {
+    if (!(error instanceof OverlayError)) throw error;
+    const hint = "all is unmounted, but a render in this pod would mount it again: " +
+      `${error.hint ?? "see to that file"}, and run this again`;
+    throw new OverlayError(error.code, error.message, { path: pod.fstab, hint, cause: error });
+  }
+}
+
+/**
+ * Takes away the mark by which the kernel refuses a volatile upper after a crash: this one was
+ * unmounted in order (kernel, Documentation/filesystems/overlayfs.rst, "Volatile mount").
+ */
+function clearVolatile(lines: readonly AppLine[], pod: PodLayout): void {
+  for (const line of lines) {
+    const { work, options } = configOfLine(line, pod.pod);
+    if (work === null || !options.includes("volatile")) continue;
+    const mark = volatileMark(work);
+    if (look(mark) !== null) {
+      attempt("remove", mark, () => Deno.removeSync(mark, { recursive: true }));
+    }
+  }
 }

@@ -128,7 +128,7 @@ Deno.test("makeDirectory() fails where it may not, and says why", async () => {
   const path = dir.join("locked", "made");
   const error = assertThrows(() => makeDirectory(path, 0o700), OverlayError);
   assertEquals(error.message, `Cannot make directory "${path}": Read-only file system`);
-  assertEquals(error.hint, "choose a place that can be written to");
+  assertEquals(error.hint, "make its file system writable again, or choose another place");
 });
 
 Deno.test("makeDirectory() takes its directory back when it cannot be finished", async () => {

@@ -74,7 +74,7 @@ Deno.test("replaceFile() leaves nothing beside when it fails, and the old file a
   await Deno.mkdir(dir.join("locked"));
   await sh("mount", "-t", "tmpfs", "tmpfs", "--", dir.join("locked"));
   await Deno.writeTextFile(dir.join("locked", "file"), "old");
-  await sh("mount", "-o", "remount,ro", "--", dir.join("locked"));
+  await sh("mount", "-o", "remount,bind,ro", "--", dir.join("locked"));
   const before = [await snapshot(dir.path), await snapshot(dir.join("locked"))];
   const cases = [
     [dir.join("directory"), "Is a directory"],

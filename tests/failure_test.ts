@@ -360,7 +360,7 @@ Deno.test({
     assertEquals(status, 1);
     assertErrorText(stderr);
     assertStringIncludes(stderr, `Cannot make directory "${good.pod}": Permission denied`);
-    assertStringIncludes(stderr, "hint: run as a user who may write to");
+    assertStringIncludes(stderr, "hint: run as a user who has access to");
     assertEquals(await disk(dir.path), before);
   },
 });

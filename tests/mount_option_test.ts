@@ -34,7 +34,7 @@ Deno.test("parseOptions() refuses everything else, and says what is allowed", {
   const table: readonly [values: string[], quoted: string, reason: string][] = [
     [[""], "", list],
     [["volatile,"], "", list],
-    [["ro"], "ro", list],
+    [["ro"], "ro", "a view has a flag of its own"],
     [["bind"], "bind", list],
     [["remount"], "remount", list],
     [["upperdir=/etc"], "upperdir=/etc", list],

@@ -77,9 +77,13 @@ Deno.test("refuseOtherMount() refuses other options or another rootfs while the 
 Deno.test("refuseForeign() refuses a rootfs that something else is mounted on", {
   permissions: "none",
 }, () => {
-  refuseForeign(line("web"), "unmounted");
-  refuseForeign(line("web"), "mounted");
-  assertRefused(() => refuseForeign(line("web"), "foreign"), "foreign-mount", "something else");
+  refuseForeign("mount", line("web"), "unmounted");
+  refuseForeign("mount", line("web"), "mounted");
+  assertRefused(
+    () => refuseForeign("mount", line("web"), "foreign"),
+    "foreign-mount",
+    "something else",
+  );
 });
 
 Deno.test("refuseSharedUpper() refuses an upper or work that is another app's, or in or above it", {

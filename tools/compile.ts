@@ -78,8 +78,11 @@ async function start(binary: string): Promise<void> {
 async function main(directory: string): Promise<number> {
   try {
     await bundle(`${directory}/overlay-render.js`);
-    await compile(`${directory}/overlay-render.js`, `${directory}/overlay-render`);
-    await start(`${directory}/overlay-render`);
+    // Beside, so that a binary that is there goes only when there is a new one that starts.
+    const beside = `${directory}/overlay-render.new`;
+    await compile(`${directory}/overlay-render.js`, beside);
+    await start(beside);
+    await Deno.rename(beside, `${directory}/overlay-render`);
     return 0;
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
