@@ -37,9 +37,11 @@ Deno.test({
   ignore: !isRealRoot,
   async fn(): Promise<void> {
     await using temp = await tempDir();
-    for (const name of ["images", "images/debian", "images/mine", "pods", "bin"]) {
-      await Deno.mkdir(temp.join(name));
+    for (const name of ["debian", "web", "mine", "tree/base/rootfs"]) {
+      await Deno.mkdir(temp.join("images", name), { recursive: true });
     }
+    await Deno.writeTextFile(temp.join("images/mine/motd"), "hello\n");
+    for (const name of ["pods", "bin"]) await Deno.mkdir(temp.join(name));
     const deno = Deno.execPath();
     await program(temp.join("bin/deno"), deno);
     const config = `--config=${ROOT}deno.json`;
@@ -57,7 +59,7 @@ Deno.test({
     };
 
     const examples = examplesOf(await Deno.readTextFile(`${ROOT}README.md`));
-    assert(examples.length >= 8, `only ${examples.length} examples found`);
+    assert(examples.length >= 11, `only ${examples.length} examples found`);
     for (const { command, output } of examples) {
       const result = await new Deno.Command("sh", {
         args: ["-c", here(command)],
