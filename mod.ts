@@ -61,9 +61,9 @@ export type { RenderRequest } from "./lib/request.ts";
 export type { ChangeOptions, Reporter } from "./lib/change_options.ts";
 export { prepareOverlay, renderOverlay } from "./lib/render.ts";
 export type { Render, RenderedOverlay } from "./lib/render.ts";
-export { unmountOverlay } from "./lib/unmount.ts";
+export { unmountOverlay, unmountPermissions } from "./lib/unmount.ts";
 export type { Unmounted, UnmountRequest } from "./lib/unmount.ts";
-export { overlayStatus } from "./lib/status.ts";
+export { overlayStatus, statusPermissions } from "./lib/status.ts";
 export type { OverlayStatus } from "./lib/status.ts";
 export {
   InterruptedError,

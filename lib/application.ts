@@ -42,8 +42,10 @@ export class Application {
   owner: number | null = null;
   /** Whether the app is mounted already, just as asked for. */
   live = false;
-  /** Whether labels are set; `null` until it matters. */
-  labels: boolean | null = null;
+  /** Whether `overlay.fstab` had a line of the app. */
+  recorded = false;
+  /** Whether labels are set. */
+  labels = false;
   /** Whether this run changed anything that stays. */
   changed = false;
   /** Settles when all that was written is on the disk. */

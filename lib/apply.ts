@@ -89,7 +89,7 @@ function apply(operation: Operation, run: Application): void | Promise<void> {
     case "record":
       return applyRecord(operation, run);
     case "mount":
-      return applyMount(operation, run);
+      return applyMount(run);
     default:
       return operation satisfies never;
   }

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Application } from "./application.ts";
-import { dropSetgid, makeDirectory, setGroup } from "./directory.ts";
+import { dropSetgid, makeDirectory, setGroup, takeOwner } from "./directory.ts";
 import { attempt, look, makeFile, modeOf, readOwnFile, replaceFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab, FSTAB_MODE, withLine } from "./fstab.ts";
@@ -77,7 +77,7 @@ export function applyDirectory(operation: DirectoryOperation, run: Application):
   const { path, ownerLike } = operation;
   const like = ownerLike === null ? undefined : statOf(ownerLike);
   const { made, owned } = makeDirectory(path, modeFor(operation.mode), like);
-  if (!made) return useDirectory(operation, run);
+  if (!made) return useDirectory(operation, run, like);
   noteMade(path, run);
   if (!owned) {
     const owner = `user ${like?.uid}, group ${like?.gid}`;
@@ -86,14 +86,32 @@ export function applyDirectory(operation: DirectoryOperation, run: Application):
 }
 
 /** The pod is checked here; what is in it was looked at as a whole when it was locked. */
-function useDirectory(operation: DirectoryOperation, run: Application): void {
+function useDirectory(
+  operation: DirectoryOperation,
+  run: Application,
+  like: Deno.FileInfo | undefined,
+): void {
   const { path, force } = operation;
+  const { upper, work, rootfs } = run.plan.mount;
   if (path === run.pod.pod) {
     run.fresh = false;
     run.owner = checkPod(path);
-  } else if (force) {
-    forceMode(operation, run);
+    return;
   }
+  // What a run left that was killed before it had set owner and mode; an app with a line has both.
+  const half = !run.recorded && [upper, work, rootfs].includes(path) && isEmpty(path);
+  if (half && like !== undefined) forceOwner(path, like, run);
+  if (half || force) forceMode(operation, run);
+}
+
+function isEmpty(path: string): boolean {
+  return Deno.readDirSync(path)[Symbol.iterator]().next().done === true;
+}
+
+function forceOwner(path: string, like: Deno.FileInfo, run: Application): void {
+  const had = statOf(path);
+  if ((had.uid === like.uid && had.gid === like.gid) || !takeOwner(path, like)) return;
+  run.changedBy(`give ${quote(path)} back`, () => Deno.chownSync(path, had.uid, had.gid));
 }
 
 function noteMade(path: string, run: Application): void {

@@ -6,8 +6,8 @@
 import type { Application } from "./application.ts";
 import { operationOf } from "./application.ts";
 import { applyDirectory } from "./apply_disk.ts";
-import { errno, OverlayError } from "./errors.ts";
-import { isWithin } from "./path.ts";
+import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { child, isWithin } from "./path.ts";
 import { lockPod } from "./lock.ts";
 import type { PodLock } from "./lock.ts";
 import type { LockOperation } from "./operation.ts";
@@ -20,13 +20,35 @@ import { quote } from "./quote.ts";
 export async function applyLock(operation: LockOperation, run: Application): Promise<void> {
   const lock = await acquire(operation, run);
   run.lock = lock;
-  // Where another run has locked the pod first, it may hold something by now.
-  if (!lock.made) run.fresh = false;
+  // Who made the lock file need not be the first to hold it: the pod may hold something by now.
+  run.fresh &&= holdsOnly(run.pod.pod, lock.path);
   if (lock.made) run.journal.add(`remove ${quote(lock.path)}`, () => Deno.removeSync(lock.path));
+  refuseLowerAround(run);
   const { label, dest } = run.plan.mount;
   if (run.fresh && label === null && isWithin(dest, run.pod.pod)) return;
   const { inspect } = await import("./inspect.ts");
   await inspect(run);
+}
+
+function holdsOnly(pod: string, path: string): boolean {
+  return [...Deno.readDirSync(pod)].every(({ name }) => child(pod, name) === path);
+}
+
+/** A pod in a lower would be written into it, whatever links the names of both lead through. */
+function refuseLowerAround(run: Application): void {
+  const pod = Deno.realPathSync(run.pod.pod);
+  for (const lower of run.plan.mount.lower) {
+    const real = Deno.realPathSync(lower);
+    if (real === "/" || !isWithin(pod, real)) continue;
+    throw new RefusedError(
+      "in-use",
+      `Cannot use pod ${quote(pod)}: it lies in the lower ${quote(real)}`,
+      {
+        path: pod,
+        hint: "put the pod somewhere else: a lower is never written to",
+      },
+    );
+  }
 }
 
 /** Another run that failed may have taken back the pod itself while we waited for its lock. */

@@ -68,9 +68,9 @@ function spec(command: string): FlagSpec {
   };
 }
 
-/** A path as the user names it, from the working directory on; `..` is taken away by name. */
+/** A path as the user names it, from the working directory on. Only there is `..` taken away by name. */
 function absolute(path: string, cwd: string): string {
-  return normalize(path.startsWith("/") ? path : `${cwd}/${path}`);
+  return path.startsWith("/") ? path : normalize(`${cwd}/${path}`);
 }
 
 function requestOf(flags: Flags, cwd: string): RenderRequest {

@@ -73,7 +73,7 @@ function mkdir(path: string): boolean {
 }
 
 /** Whether the caller could give the directory this owner; EPERM and EINVAL (not mapped) mean no. */
-function takeOwner(
+export function takeOwner(
   path: string,
   like: { readonly uid: number | null; readonly gid: number | null },
 ): boolean {

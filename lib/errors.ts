@@ -24,6 +24,7 @@ export type ErrorCode =
   | "shared-pod"
   | "in-use"
   | "volatile"
+  | "elsewhere"
   | "locked"
   | "too-long"
   | "permission"

@@ -82,7 +82,7 @@ export function checkPod(pod: string): number | null {
 /** Checks the directories above a pod, by the names as given and by the real ones. */
 export function checkAbove(pod: string, owner: number | null): void {
   const all = Deno.permissions.querySync({ name: "read", path: "/" });
-  if (all.state !== "granted") return;
+  if (all.state !== "granted" || look(parent(pod)) === null) return;
   // In a user namespace that does not map root, root's directories belong to whoever "/" belongs to.
   const trusted = [0, owner, Deno.lstatSync("/").uid];
   const above = new Set([...upwards(parent(pod)), ...upwards(Deno.realPathSync(parent(pod)))]);

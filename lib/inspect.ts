@@ -10,22 +10,25 @@ import type { Application } from "./application.ts";
 import { look, readOwnFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { withLine } from "./fstab.ts";
-import { checkGuarded } from "./guard.ts";
+import { checkPermissions } from "./grants.ts";
+import { checkAbove, checkGuarded } from "./guard.ts";
 import { isWithin } from "./path.ts";
 import { volatileMark } from "./layout.ts";
 import { mountOptions, splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
-import { isMounted, mountError, mountOne, noteMount } from "./mounting.ts";
-import { mountState, readRecord, realRootfs } from "./pod_state.ts";
+import { mountLine } from "./mounting.ts";
+import { linePermissions, mountState, readRecord, realRootfs } from "./pod_state.ts";
 import { quote } from "./quote.ts";
 import {
   appWords,
+  refuseElsewhere,
   refuseForeign,
   refuseHiding,
   refuseLiveUpper,
   refuseOtherMount,
   refuseOtherPaths,
+  refuseSameRootfs,
   refuseSharedUpper,
   refuseVolatile,
 } from "./refusals.ts";
@@ -39,14 +42,24 @@ import {
 export async function inspect(run: Application): Promise<void> {
   const { entries, lines } = readRecord(run.pod.fstab);
   run.entries = entries;
+  run.recorded = lines.some((line) => line.app === run.line.app);
+  checkPermissions("look at the pod", linePermissions(lines, run.pod));
+  refuseElsewhere(lines, run.pod);
   await decideLabel(run);
   await checkLines(lines, run);
   if (run.live) return;
   await mountBelow(lines, run);
   for (const next of run.plan.operations) {
     if (next.kind === "directory") checkGuarded(next, run.owner);
+    if (next.kind === "directory" && next.path === run.plan.mount.dest) checkDestination(run);
     if (next.kind === "manifest") readOwnFile(next.path);
   }
+}
+
+/** Outside the pod, what is above a destination matters as much as what is above a pod. */
+function checkDestination(run: Application): void {
+  const { dest } = run.plan.mount;
+  if (!isWithin(dest, run.pod.pod)) checkAbove(dest, run.owner);
 }
 
 /** Without SELinux a label means nothing, and is left out; rkt's label library does the same. */
@@ -91,7 +104,8 @@ async function checkLines(lines: readonly AppLine[], run: Application): Promise<
   refuseForeign("mount", line, state === "mounted" ? "foreign" : state);
   const absolute = { ...line, options: mountOptions(configOfLine(line, pod.pod)) };
   refuseLiveUpper(table, absolute, realRootfs(line.rootfs, pod));
-  refuseHiding(lines, line);
+  refuseSameRootfs(lines, line);
+  refuseHiding(lines, line, lines.filter((other) => mountState(other, pod, table) === "mounted"));
   const { work } = run.plan.mount;
   // Who may not mount may not look into what the kernel keeps in a work either.
   if (run.mounts && work !== null) {
@@ -110,9 +124,7 @@ async function mountBelow(lines: readonly AppLine[], run: Application): Promise<
     refuseForeign("mount", line, state);
     if (state === "mounted") continue;
     if (!run.mounts) throw notMountedError(line, run);
-    const result = await mountOne(run.pod.fstab, line.rootfs, run.programs);
-    if (!isMounted(line)) throw mountError(line, result);
-    noteMount(line.rootfs, run);
+    await mountLine(line, run);
     run.entries = withLine(run.entries, { ...line, auto: true });
   }
 }

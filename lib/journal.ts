@@ -15,11 +15,6 @@ interface Entry {
 export class Journal {
   readonly #entries: Entry[] = [];
 
-  /** Whether this run has changed anything. */
-  get isEmpty(): boolean {
-    return this.#entries.length === 0;
-  }
-
   /**
    * Notes how to undo what was just done.
    *

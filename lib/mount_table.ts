@@ -18,12 +18,15 @@ export interface Mount {
   readonly fstype: string;
   /** The options of the file system. Of an overlay, its paths as they were given. */
   readonly options: string;
+  /** Whether nothing can be written through it. */
+  readonly readOnly: boolean;
 }
 
 interface FindmntRow {
   readonly target: string;
   readonly fstype: string;
   readonly "fs-options": string | null;
+  readonly "vfs-options": string | null;
 }
 
 /**
@@ -38,7 +41,7 @@ export async function mountTable(
   options: ProgramOptions,
   types?: string,
 ): Promise<readonly Mount[]> {
-  const columns = ["--json", "--list", "--output", "TARGET,FSTYPE,FS-OPTIONS"];
+  const columns = ["--json", "--list", "--output", "TARGET,FSTYPE,FS-OPTIONS,VFS-OPTIONS"];
   const filter = types === undefined ? [] : ["--types", types];
   const result = await run(PROGRAMS.findmnt, [...columns, ...filter], { ...options, cwd: "/" });
   // With status 1 and no word, nothing matched.
@@ -49,6 +52,8 @@ export async function mountTable(
   }
   const { filesystems } = JSON.parse(result.stdout) as { filesystems: FindmntRow[] };
   return filesystems.map((row) => {
-    return { target: row.target, fstype: row.fstype, options: row["fs-options"] ?? "" };
+    const { target, fstype, "fs-options": options, "vfs-options": flags } = row;
+    const readOnly = (flags ?? "").split(",").includes("ro");
+    return { target, fstype, options: options ?? "", readOnly };
   });
 }

@@ -7,46 +7,24 @@ import type { AppLine } from "./app_line.ts";
 import type { Application } from "./application.ts";
 import { look } from "./disk.ts";
 import { MountError } from "./errors.ts";
-import { parent } from "./path.ts";
+import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { run } from "./run.ts";
 import type { ProgramOptions, ProgramResult } from "./run.ts";
 
 /**
- * Whether the line of an app is mounted now, told without the mount table: an overlay has a device of
- * its own, and a bind mount shows the very directory it is of. Holds only where nothing else can be
- * mounted on the rootfs.
+ * Whether a rootfs is on a device of its own, as an overlay is. Tells that the line of an app is mounted
+ * only in the pod, where nothing else can be.
  *
- * Requires `--allow-read` permission for the rootfs, its destination and the lower.
+ * Requires `--allow-read` permission for the rootfs and its destination.
  */
-export function isMounted(line: AppLine): boolean {
-  const rootfs = look(line.rootfs);
-  if (rootfs === null) return false;
-  if (line.source === "overlay") return rootfs.dev !== look(parent(line.rootfs))?.dev;
-  const source = Deno.statSync(line.source);
-  return rootfs.dev === source.dev && rootfs.ino === source.ino;
+function hasOwnDevice(rootfs: string): boolean {
+  return look(rootfs)?.dev !== look(parent(rootfs))?.dev;
 }
-
-/** Nothing of ours is kept in `/run/mount/utab`, so it need not be made, read or locked. */
-const NO_MTAB = "--no-mtab";
 
 function nameOf(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
-}
-
-/**
- * Mounts every line of `overlay.fstab` that is not mounted, in one process. Runs in the pod, since
- * paths in the file may be relative to it.
- *
- * Requires `--allow-run` permission for mount.
- */
-export function mountAll(
-  fstab: string,
-  options: ProgramOptions,
-): Promise<ProgramResult> {
-  const args = [NO_MTAB, "--all", "--fstab", nameOf(fstab)];
-  return run(PROGRAMS.mount, args, { ...options, cwd: parent(fstab) });
 }
 
 /**
@@ -54,12 +32,12 @@ export function mountAll(
  *
  * Requires `--allow-run` permission for mount.
  */
-export function mountOne(
+function mountOne(
   fstab: string,
   rootfs: string,
   options: ProgramOptions,
 ): Promise<ProgramResult> {
-  const args = [NO_MTAB, "--fstab", nameOf(fstab), "--", rootfs];
+  const args = ["--fstab", nameOf(fstab), "--", rootfs];
   return run(PROGRAMS.mount, args, { ...options, cwd: parent(fstab) });
 }
 
@@ -72,7 +50,7 @@ export function unmountAll(
   targets: readonly string[],
   options: ProgramOptions,
 ): Promise<ProgramResult> {
-  return run(PROGRAMS.umount, [NO_MTAB, "--", ...targets], { ...options, cwd: "/" });
+  return run(PROGRAMS.umount, ["--", ...targets], { ...options, cwd: "/" });
 }
 
 /** What mount or umount said of one mount point, without the prefix that names it. */
@@ -81,11 +59,28 @@ export function saidOf(result: ProgramResult, target: string): string {
   const own = lines.filter((line) => line.includes(`mount: ${target}: `));
   const said = (own.length > 0 ? own : lines).join("\n");
   const words = said.replaceAll(/^u?mount: /gm, "").replaceAll(`${target}: `, "");
-  return printable(words) || `exit status ${result.status}`;
+  if (words !== "") return printable(words);
+  return result.status === 0 ? "nothing, and nothing is mounted" : `exit status ${result.status}`;
+}
+
+/**
+ * Mounts the line of an app, which must not be mounted. Whether it is mounted then is seen, not
+ * believed: in the pod by its device, elsewhere in the mount table.
+ *
+ * @throws {MountError} If it is not; what was mounted in its place, if anything, is noted to be undone.
+ */
+export async function mountLine(line: AppLine, run: Application): Promise<void> {
+  const result = await mountOne(run.pod.fstab, line.rootfs, run.programs);
+  const tellsByDevice = line.source === "overlay" && isWithin(line.rootfs, run.pod.pod);
+  if (tellsByDevice && hasOwnDevice(line.rootfs)) return noteMount(line.rootfs, run);
+  const { findMounted } = await import("./verify.ts");
+  const { target, isRight } = await findMounted(line, run);
+  if (target !== null) noteMount(target, run);
+  if (!isRight) throw mountError(line, result);
 }
 
 /** Notes that this run has mounted something, and must unmount it before it undoes what is below. */
-export function noteMount(rootfs: string, run: Application): void {
+function noteMount(rootfs: string, run: Application): void {
   run.changed = true;
   run.journal.addBarrier(`unmount ${quote(rootfs)}`, async () => {
     const result = await unmountAll([rootfs], run.programs);
@@ -95,7 +90,12 @@ export function noteMount(rootfs: string, run: Application): void {
 
 function likelyCause(said: string): string {
   if (/superuser|permission denied/i.test(said)) {
-    return "run as root, or inside: unshare --user --map-root-user --mount";
+    return "run as root, or inside: unshare --user --map-root-user --mount " +
+      "(where the options metacopy and redirect_dir are not allowed)";
+  }
+  if (said.includes("any subsequent operation failed")) {
+    return "give the options that the file system of the lower is mounted with, such as " +
+      "--option nosuid --option nodev";
   }
   if (said.includes("special device overlay does not exist")) {
     return "a lower, the upper or the work is missing, or cannot be reached";
@@ -108,7 +108,7 @@ function likelyCause(said: string): string {
 }
 
 /** The error of an app that mount could not mount. */
-export function mountError(line: AppLine, result: ProgramResult): MountError {
+function mountError(line: AppLine, result: ProgramResult): MountError {
   const said = saidOf(result, line.rootfs);
   const { argv, status, stderr } = result;
   return new MountError(

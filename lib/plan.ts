@@ -70,9 +70,12 @@ function between(top: string, path: string): string[] {
 function destination(request: ParsedRequest): DirectoryOperation[] {
   const { pod, layout, dirMode } = request;
   const inPod = isWithin(layout.dest, pod.pod);
-  const chain = inPod ? between(pod.pod, layout.dest) : [layout.dest];
+  // Outside the pod, nobody else has made sure that a destination cannot be swapped under us.
+  const chain = inPod
+    ? between(pod.pod, layout.dest).map((path) => directory(path, dirMode))
+    : [{ ...directory(layout.dest, dirMode), guarded: true }];
   return [
-    ...chain.map((path) => directory(path, dirMode)),
+    ...chain,
     rootDirectory(request, layout.rootfs),
   ];
 }

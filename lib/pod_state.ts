@@ -14,6 +14,7 @@ import { child, isWithin, parent } from "./path.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
+import type { RequiredPermissions } from "./permissions.ts";
 import { quote } from "./quote.ts";
 
 /** The error for a pod that is not there. */
@@ -66,19 +67,32 @@ function decode(fstab: string, content: Uint8Array): string {
  * Requires `--allow-read` permission for the pod, and for a destination outside it.
  */
 export function realRootfs(rootfs: string, pod: PodLayout): string | null {
-  // Below a pod nothing is a symlink, so one look at the pod serves all its apps.
+  // A pod is used only while nothing below it is a symlink, so one look serves all its apps.
   const top = isWithin(rootfs, pod.pod) ? pod.pod : parent(rootfs);
   if (look(top) === null) return null;
   const real = attempt("find", top, () => Deno.realPathSync(top));
   return child(real, rootfs.slice(top.length).replace(/^\//, ""));
 }
 
-function samePaths(a: MountConfig, b: MountConfig): boolean {
+/**
+ * The Deno permissions that looking at the lines of a pod takes, beside the pod: destinations outside
+ * it, and the lowers of bind mounts, which are told by what they show.
+ */
+export function linePermissions(lines: readonly AppLine[], pod: PodLayout): RequiredPermissions {
+  const outside = lines.map((line) => parent(line.rootfs)).filter((dest) => {
+    return !isWithin(dest, pod.pod);
+  });
+  const sources = lines.map((line) => line.source).filter((source) => source !== "overlay");
+  return { read: [...new Set([...outside, ...sources])], write: [], run: [] };
+}
+
+/** Whether two configurations mount the same directories. */
+export function samePaths(a: MountConfig, b: MountConfig): boolean {
   return a.upper === b.upper && a.work === b.work && a.lower.join("\0") === b.lower.join("\0");
 }
 
 /** Whether a path shows the very same directory as another; bind mounts do. */
-function sameDirectory(a: string, b: string): boolean {
+export function sameDirectory(a: string, b: string): boolean {
   const [one, other] = [look(a), look(b)];
   return one !== null && one.dev === other?.dev && one.ino === other.ino;
 }
@@ -94,7 +108,8 @@ export function mountState(line: AppLine, pod: PodLayout, table: readonly Mount[
   const mount = table.findLast((mount) => mount.target === target);
   if (mount === undefined) return "unmounted";
   if (line.source !== "overlay") {
-    return sameDirectory(line.rootfs, line.source) ? "mounted" : "foreign";
+    // A bind mount that can be written through would let an app write into the lower.
+    return mount.readOnly && sameDirectory(line.rootfs, line.source) ? "mounted" : "foreign";
   }
   // Both are compared as they were written: relative paths of the one are relative in the other.
   const same = samePaths(parseMountOptions(line.options), parseMountOptions(mount.options));

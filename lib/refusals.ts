@@ -40,18 +40,13 @@ export function refuseOtherPaths(old: AppLine, line: AppLine, pod: PodLayout): v
   throw new RefusedError(
     "different",
     `Cannot render ${appWords(line.app)} with ${word} ${quote(b)}: it has ${word} ${quote(a)}`,
-    { path: line.rootfs, hint: hintForOther(was, is) },
+    { path: line.rootfs, hint: hintForOther(was) },
   );
 }
 
-function hintForOther(was: MountConfig, is: MountConfig): string {
+function hintForOther(was: MountConfig): string {
   if (was.upper === null) {
     return "the app is a read-only view: render it as one, or use another --app";
-  }
-  const moved = is.upper?.slice(is.upper.lastIndexOf("/overlay/")) ===
-    was.upper.slice(was.upper.lastIndexOf("/overlay/"));
-  if (moved && was.upper !== is.upper) {
-    return "a pod cannot be moved, or named in two ways: use the name it was made with";
   }
   return "use another --app or another --pod; what this app wrote is kept";
 }
@@ -167,13 +162,59 @@ export function refuseVolatile(line: AppLine, mark: string, isThere: boolean): v
 }
 
 /**
- * Refuses a mount that would hide the rootfs of other apps: the pod's own image is rendered first.
+ * Refuses an app whose rootfs is that of another app of the pod.
  *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseSameRootfs(lines: readonly AppLine[], line: AppLine): void {
+  const other = lines.find((other) => other.app !== line.app && other.rootfs === line.rootfs);
+  if (other === undefined) return;
+  throw new RefusedError(
+    "in-use",
+    `Cannot mount ${quote(line.rootfs)}: it is the rootfs of ${appWords(other.app)}`,
+    { path: line.rootfs, hint: "give the app a --dest of its own" },
+  );
+}
+
+/**
+ * Refuses a pod whose lines are those of another place: it was moved or copied, or is named in another
+ * way than before. Its uppers would be taken for others than they are, or be those of another pod.
+ *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseElsewhere(lines: readonly AppLine[], pod: PodLayout): void {
+  const line = lines.find((line) => {
+    const { upper } = configOfLine(line, pod.pod);
+    return upper !== null && !isWithin(upper, pod.overlay);
+  });
+  if (line === undefined) return;
+  const { upper } = configOfLine(line, pod.pod);
+  throw new RefusedError(
+    "elsewhere",
+    `Cannot use pod ${quote(pod.pod)}: the upper of ${appWords(line.app)} is ${quote(`${upper}`)}`,
+    {
+      path: pod.pod,
+      hint: "a pod cannot be moved, copied or named in two ways: use the name it was made with",
+    },
+  );
+}
+
+/**
+ * Refuses a mount that would hide the rootfs of other apps: the pod's own image is rendered first. Apps
+ * that were rendered after it lie in it, and may be there as long as they are not mounted.
+ *
+ * @param mounted The lines that are mounted now.
  * @throws {RefusedError} If there are apps below the rootfs.
  */
-export function refuseHiding(lines: readonly AppLine[], line: AppLine): void {
-  const hidden = lines.find((other) => {
-    return other.rootfs !== line.rootfs && isWithin(other.rootfs, line.rootfs);
+export function refuseHiding(
+  lines: readonly AppLine[],
+  line: AppLine,
+  mounted: readonly AppLine[],
+): void {
+  const own = lines.findIndex((other) => other.app === line.app);
+  const outside = own < 0 ? lines : [...lines.slice(0, own), ...mounted];
+  const hidden = outside.find((other) => {
+    return other.app !== line.app && isWithin(other.rootfs, line.rootfs);
   });
   if (hidden === undefined) return;
   throw new RefusedError(

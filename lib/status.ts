@@ -10,10 +10,9 @@ import { lookForDirectory } from "./disk.ts";
 import { checkPermissions } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
-import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { mountState, noPodError, readRecord } from "./pod_state.ts";
+import { linePermissions, mountState, noPodError, readRecord } from "./pod_state.ts";
 
 /** The status of an app. */
 export interface OverlayStatus {
@@ -83,12 +82,7 @@ export async function overlayStatus(
   if (lookForDirectory(layout.pod) === null) throw noPodError(layout.pod);
   const { lines } = readRecord(layout.fstab);
   if (lines.length === 0) return [];
-  const outside = lines.filter((line) => !isWithin(line.rootfs, layout.pod));
-  checkPermissions("read the status", {
-    read: outside.map((line) => parent(line.rootfs)),
-    write: [],
-    run: [],
-  });
+  checkPermissions("read the status", linePermissions(lines, layout));
   const table = await mountTable(programOptions(options));
   return lines.map((line) => {
     const { app, tree, rootfs } = line;

@@ -19,13 +19,12 @@ import { lockPod } from "./lock.ts";
 import { mountTable } from "./mount_table.ts";
 import { unmountAll } from "./mounting.ts";
 import { parseAppName } from "./names.ts";
-import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { mountState, noPodError, readRecord, realRootfs } from "./pod_state.ts";
+import { linePermissions, mountState, noPodError, readRecord, realRootfs } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
 import { quote } from "./quote.ts";
-import { appWords, refuseForeign } from "./refusals.ts";
+import { appWords, refuseElsewhere, refuseForeign } from "./refusals.ts";
 import type { ProgramOptions } from "./run.ts";
 
 /** What to unmount. */
@@ -100,12 +99,8 @@ export async function unmountOverlay(
   using _lock = await lockPod(pod.lock, options);
   const record = readRecord(pod.fstab);
   const lines = chosen(record, pod, app);
-  const outside = lines.filter((line) => !isWithin(line.rootfs, pod.pod));
-  checkPermissions("unmount", {
-    read: outside.map((line) => parent(line.rootfs)),
-    write: [],
-    run: [],
-  });
+  checkPermissions("unmount", linePermissions(lines, pod));
+  refuseElsewhere(record.lines, pod);
   const unmounted = await unmountLines(lines, record, pod, programOptions(options));
   return { pod: pod.pod, unmounted };
 }
@@ -139,9 +134,10 @@ async function unmountLines(
   const table = await mountTable(programs);
   const states = lines.map((line) => ({ line, state: mountState(line, pod, table) }));
   for (const { line, state } of states) refuseForeign("unmount", line, state);
-  // The order of lines is the order of mounting, so backwards is deepest first.
-  const mounted = states.filter(({ state }) => state === "mounted").map(({ line }) => line);
-  mounted.reverse();
+  // Backwards and deepest first: lines are in the order of mounting, but a destination can change.
+  const depth = (line: AppLine) => line.rootfs.split("/").length;
+  const mounted = states.filter(({ state }) => state === "mounted").map(({ line }) => line)
+    .reverse().sort((a, b) => depth(b) - depth(a));
   const idle = lines.filter((line) => !mounted.includes(line));
   if (mounted.length === 0) {
     rest(idle, record, pod);

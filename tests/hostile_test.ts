@@ -468,14 +468,4 @@ Deno.test("main() escapes foreign text in errors, hints and warnings", async () 
     assertEquals(status, 2);
     if (!args.includes("--json")) assertQuiet(stderr, 2);
   }
-  const { upper } = await prepareOverlay({ ...good, app: "db" });
-  await renderOverlay({ ...good, app: "db" });
-  await unmountOverlay({ pod: good.pod });
-  const fstab = `${good.pod}/overlay.fstab`;
-  await Deno.writeTextFile(fstab, (await Deno.readTextFile(fstab)).replace(",noauto", ""));
-  await Deno.remove(`${upper}`, { recursive: true });
-  const warned = await runMain(["render", ...flagsOf(good)]);
-  assertEquals(warned.status, 0);
-  assertQuiet(warned.stderr, 1);
-  assertStringIncludes(warned.stderr, "warning: another app of the pod could not be mounted");
 });

@@ -110,9 +110,9 @@ Deno.test("refuseHiding() refuses a mount above the rootfs of another app", {
   permissions: "none",
 }, () => {
   const own = { ...line(""), rootfs: "/pods/one/stage1/rootfs" };
-  refuseHiding([own, line("web")], own);
+  refuseHiding([own, line("web")], own, []);
   const inside = { ...line("web"), rootfs: "/pods/one/stage1/rootfs/opt/web/rootfs" };
-  assertRefused(() => refuseHiding([inside], own), "in-use", 'hide the rootfs of app "web"');
+  assertRefused(() => refuseHiding([inside], own, []), "in-use", 'hide the rootfs of app "web"');
 });
 
 Deno.test("refuseLiveUpper() refuses an upper or work that a mount elsewhere uses", {
@@ -122,7 +122,7 @@ Deno.test("refuseLiveUpper() refuses an upper or work that a mount elsewhere use
     options: string,
     target = "/mnt",
     fstype = "overlay",
-  ) => [{ target, fstype, options }];
+  ) => [{ target, fstype, options, readOnly: false }];
   const web = line("web");
   refuseLiveUpper(mounted("lowerdir=/l,upperdir=/u2,workdir=/w2"), web, web.rootfs);
   refuseLiveUpper(mounted(web.options, web.rootfs), web, web.rootfs);
@@ -139,6 +139,11 @@ Deno.test("refuseLiveUpper() does not take relative paths of another pod for thi
   permissions: "none",
 }, () => {
   const web = line("web", "lowerdir=../l,upperdir=overlay/t/upper/web,workdir=overlay/t/work/web");
-  const table = [{ target: "/pods/two/web/rootfs", fstype: "overlay", options: web.options }];
+  const table = [{
+    target: "/pods/two/web/rootfs",
+    fstype: "overlay",
+    options: web.options,
+    readOnly: false,
+  }];
   refuseLiveUpper(table, web, web.rootfs);
 });
