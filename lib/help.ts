@@ -125,7 +125,8 @@ ${VOICE}
 Permissions:
   --allow-read=POD --allow-write=POD
   --allow-run=/usr/bin/umount,/usr/bin/findmnt
-  and --allow-read=DEST for a destination outside the pod
+  and --allow-read=DEST for a destination outside the pod,
+  --allow-read=LOWER for a read-only view of one lower
 ${EXIT}`,
 
   status: `Say what is rendered in a pod, and what of it is mounted.
@@ -141,7 +142,8 @@ Flags:
 ${VOICE}
 Permissions:
   --allow-read=POD --allow-run=/usr/bin/findmnt
-  and --allow-read=DEST for a destination outside the pod
+  and --allow-read=DEST for a destination outside the pod,
+  --allow-read=LOWER for a read-only view of one lower
 ${EXIT}`,
 };
 
