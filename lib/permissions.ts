@@ -61,10 +61,12 @@ function needs(operation: Operation): RequiredPermissions {
 
 /** Drops each path that another one covers, and repeats. */
 function least(paths: readonly string[]): string[] {
-  const unique = [...new Set(paths)];
-  return unique.filter((path) => {
-    return !unique.some((other) => other !== path && isWithin(path, other));
-  });
+  let kept: string[] = [];
+  for (const path of paths) {
+    if (kept.some((other) => isWithin(path, other))) continue;
+    kept = [...kept.filter((other) => !isWithin(other, path)), path];
+  }
+  return kept;
 }
 
 /**
