@@ -177,5 +177,7 @@ export function applyRecord(operation: RecordOperation, run: Application): void 
   const text = new TextEncoder().encode(formatFstab(withLine(run.entries, run.line)));
   if (!run.fresh) return put(path, text, FSTAB_MODE, run);
   run.onDisk = makeFile(path, text, FSTAB_MODE);
+  // It is awaited when all else is done; until then a failure must not end the process.
+  run.onDisk.catch(() => {});
   run.changedBy(`remove ${quote(path)}`, () => Deno.removeSync(path));
 }

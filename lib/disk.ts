@@ -43,10 +43,14 @@ export function attempt<T>(verb: string, path: string, act: () => T): T {
   try {
     return act();
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable || error instanceof OverlayError) throw error;
-    const message = `Cannot ${verb} ${quote(path)}: ${reasonOf(error)}`;
-    throw new OverlayError("failed", message, { path, cause: error, hint: hintFor(error, path) });
+    throw failure(verb, path, error);
   }
+}
+
+function failure(verb: string, path: string, error: unknown): unknown {
+  if (error instanceof Deno.errors.NotCapable || error instanceof OverlayError) return error;
+  const message = `Cannot ${verb} ${quote(path)}: ${reasonOf(error)}`;
+  return new OverlayError("failed", message, { path, cause: error, hint: hintFor(error, path) });
 }
 
 /** Nothing can be at a path that leads through a file, or through a link to itself. */
@@ -126,7 +130,9 @@ export function makeFile(path: string, content: Uint8Array, mode: number): Promi
     file.close();
     throw error;
   }
-  return file.sync().finally(() => file.close());
+  return file.sync()
+    .catch((error) => Promise.reject(failure("write", path, error)))
+    .finally(() => file.close());
 }
 
 function writeBeside(path: string, content: Uint8Array): Deno.FsFile {

@@ -49,17 +49,13 @@ export async function inspect(run: Application): Promise<void> {
   await checkLines(lines, run);
   if (run.live) return;
   await mountBelow(lines, run);
+  const { dest } = run.plan.mount;
+  // Outside the pod, what is above a destination matters as much as what is above a pod.
+  if (!isWithin(dest, run.pod.pod)) checkAbove(dest, run.owner);
   for (const next of run.plan.operations) {
     if (next.kind === "directory") checkGuarded(next, run.owner);
-    if (next.kind === "directory" && next.path === run.plan.mount.dest) checkDestination(run);
     if (next.kind === "manifest") readOwnFile(next.path);
   }
-}
-
-/** Outside the pod, what is above a destination matters as much as what is above a pod. */
-function checkDestination(run: Application): void {
-  const { dest } = run.plan.mount;
-  if (!isWithin(dest, run.pod.pod)) checkAbove(dest, run.owner);
 }
 
 /** Without SELinux a label means nothing, and is left out; rkt's label library does the same. */

@@ -9,7 +9,7 @@ import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { quote } from "./quote.ts";
 
 /** How long a command waits for another one to finish with the pod, in milliseconds. */
-export const LOCK_WAIT_MS = 10_000;
+const LOCK_WAIT_MS = 10_000;
 
 const POLL_MS = 20;
 

@@ -166,7 +166,7 @@ function rest(lines: readonly AppLine[], record: PodRecord, pod: PodLayout): voi
     replaceFile(pod.fstab, new TextEncoder().encode(formatFstab(entries)), FSTAB_MODE);
   } catch (error) {
     if (!(error instanceof OverlayError)) throw error;
-    const hint = "all is unmounted, but a render in this pod would mount it again: " +
+    const hint = "what could be unmounted is, but mount --all would mount it again: " +
       `${error.hint ?? "see to that file"}, and run this again`;
     throw new OverlayError(error.code, error.message, { path: pod.fstab, hint, cause: error });
   }

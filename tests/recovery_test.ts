@@ -12,6 +12,7 @@ import {
 } from "@std/assert";
 import { OverlayError } from "../lib/errors.ts";
 import { prepareOverlay, renderOverlay } from "../lib/render.ts";
+import type { RenderRequest } from "../lib/request.ts";
 import { overlayStatus } from "../lib/status.ts";
 import { unmountOverlay } from "../lib/unmount.ts";
 import { cli } from "./_cli.ts";
@@ -58,7 +59,10 @@ Deno.test("unmountOverlay() unmounts on a disk that is full, and says what it co
   await disk.fill();
   const error = await assertRejects(() => unmountOverlay({ pod }), OverlayError);
   assertStringIncludes(error.message, "No space left on device");
-  assertMatch(error.hint ?? "", /^all is unmounted, but a render in this pod would mount it again/);
+  assertMatch(
+    error.hint ?? "",
+    /^what could be unmounted is, but mount --all would mount it again/,
+  );
   assertEquals((await mountsBelow(dir.path)).includes(rootfs), false);
 
   await Deno.remove(`${disk.path}/filler`);
@@ -66,14 +70,14 @@ Deno.test("unmountOverlay() unmounts on a disk that is full, and says what it co
   assertMatch(await Deno.readTextFile(`${pod}/overlay.fstab`), /,noauto,/);
 });
 
+async function volatileApp(dir: TempDir): Promise<RenderRequest> {
+  const lower = await makeTree(dir.join("image"));
+  return { lower, pod: dir.join("pod"), app: "web", options: [...MARKS, "volatile"] };
+}
+
 Deno.test("renderOverlay() renders a volatile app again after it was unmounted in order", async () => {
   await using dir = await tempDir();
-  const request = {
-    lower: await makeTree(dir.join("image")),
-    pod: dir.join("pod"),
-    app: "web",
-    options: [...MARKS, "volatile"],
-  };
+  const request = await volatileApp(dir);
   const { rootfs, work } = await renderOverlay(request);
   await Deno.writeTextFile(`${rootfs}/made`, "kept");
   await unmountOverlay({ pod: request.pod });
@@ -84,12 +88,7 @@ Deno.test("renderOverlay() renders a volatile app again after it was unmounted i
 
 Deno.test("renderOverlay() says what a volatile app that was not unmounted in order needs", async () => {
   await using dir = await tempDir();
-  const request = {
-    lower: await makeTree(dir.join("image")),
-    pod: dir.join("pod"),
-    app: "web",
-    options: [...MARKS, "volatile"],
-  };
+  const request = await volatileApp(dir);
   const { rootfs, work } = await renderOverlay(request);
   // As after a crash: the mount is gone, and nobody cleared the mark.
   await sh("umount", "--", rootfs);

@@ -172,7 +172,7 @@ Deno.test("unmountOverlay() accepts that an app was unmounted by hand", async ()
   const { unmounted } = await unmountOverlay({ pod });
   assertEquals(unmounted.map(({ app }) => app), ["db", ""]);
   assertEquals(await mountsBelow(dir.path), []);
-  // None of them may come back when another app of the pod is mounted.
+  // None of them may come back with mount --all.
   assertEquals(await automaticApps(pod), []);
 });
 
