@@ -114,6 +114,8 @@ async function measure(scratch: string, options: string): Promise<void> {
   await Deno.writeTextFile(`${scratch}/empty.ts`, "");
   await bundle(`${scratch}/overlay-render.js`);
   const all = rows(scratch, options);
+  // What was written and removed before this is on its way to the disk, and the journal is shared.
+  await must(["sync"]);
   for (let round = -WARM_UP; round < RUNS; round++) {
     for (const [at, row] of all.entries()) {
       const time = await timed(row, `${scratch}/pod-${round}-${at}`);
