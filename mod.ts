@@ -39,7 +39,8 @@ export { formatMountLabel } from "./lib/mount_label.ts";
 export { dropSetgid, makeDirectory, setGroup } from "./lib/directory.ts";
 export { setLabel } from "./lib/label.ts";
 export { planRender } from "./lib/plan.ts";
-export type { MountPlan, Plan, PlanOptions } from "./lib/plan.ts";
+export { planPod } from "./lib/pod_plan.ts";
+export type { MountPlan, Plan, PlanOptions, PodPlan } from "./lib/plan.ts";
 export type {
   DirectoryOperation,
   GroupOperation,
@@ -58,9 +59,12 @@ export { permissionFlags, requiredPermissions } from "./lib/permissions.ts";
 export type { ProgramOptions } from "./lib/run.ts";
 export type { RequiredPermissions } from "./lib/permissions.ts";
 export type { RenderRequest } from "./lib/request.ts";
+export type { PodApp, PodRequest } from "./lib/pod_request.ts";
 export type { ChangeOptions, Reporter } from "./lib/change_options.ts";
 export { prepareOverlay, renderOverlay } from "./lib/render.ts";
 export type { Render, RenderedOverlay } from "./lib/render.ts";
+export { preparePod, renderPod } from "./lib/render_pod.ts";
+export type { PodRender, RenderedPod } from "./lib/render_pod.ts";
 export { unmountOverlay, unmountPermissions } from "./lib/unmount.ts";
 export type { Unmounted, UnmountRequest } from "./lib/unmount.ts";
 export { overlayStatus, statusPermissions } from "./lib/status.ts";
@@ -71,7 +75,14 @@ export {
   MissingPermissionError,
   MountError,
   OverlayError,
+  PodError,
   RefusedError,
   UnmountError,
 } from "./lib/errors.ts";
-export type { ErrorCode, ErrorJson, OverlayErrorOptions, ProgramFailure } from "./lib/errors.ts";
+export type {
+  AppFailureJson,
+  ErrorCode,
+  ErrorJson,
+  OverlayErrorOptions,
+  ProgramFailure,
+} from "./lib/errors.ts";

@@ -23,14 +23,17 @@ export interface AppLine {
   readonly rootfs: string;
   /** The lower of a bind mount, or `overlay`. */
   readonly source: string;
-  /** The options as mount(8) takes them, without the two that only we read and without `noauto`. */
+  /** The options as mount(8) takes them, without those that only we read and without `noauto`. */
   readonly options: string;
   /** Whether `mount --all` mounts it. An app that is only prepared, or was unmounted, is not. */
   readonly auto: boolean;
+  /** Set when it was unmounted lazily, so that a process may use it still. */
+  readonly lazy?: true;
 }
 
 const APP = "X-overlay-render.app=";
 const TREE = "X-overlay-render.tree=";
+const LAZY = "X-overlay-render.lazy";
 
 /** Makes the line of an app from its mount configuration and option string. */
 export function appLine(
@@ -47,6 +50,7 @@ export function formatAppLine(line: AppLine): string {
   const options = [
     line.options,
     ...(line.auto ? [] : ["noauto"]),
+    ...(line.lazy ? [LAZY] : []),
     APP + encodeURIComponent(line.app),
     TREE + encodeURIComponent(line.tree),
   ].join(",");
@@ -74,7 +78,9 @@ export function parseAppLine(text: string): AppLine | null {
   const app = value(APP);
   const tree = value(TREE);
   if (text.trimStart().startsWith("#") || app === null || tree === null) return null;
-  const own = (part: string) => part === "noauto" || part.startsWith(APP) || part.startsWith(TREE);
+  const own = (part: string) => {
+    return part === "noauto" || part === LAZY || part.startsWith(APP) || part.startsWith(TREE);
+  };
   return {
     app,
     tree,
@@ -82,6 +88,7 @@ export function parseAppLine(text: string): AppLine | null {
     source,
     options: parts.filter((part) => !own(part)).join(","),
     auto: !parts.includes("noauto"),
+    ...(parts.includes(LAZY) ? { lazy: true } : {}),
   };
 }
 

@@ -4,46 +4,56 @@
  * @module
  */
 import type { AppLine } from "./app_line.ts";
-import { OverlayError } from "./errors.ts";
 import { programOptions } from "./change_options.ts";
-import type { ChangeOptions } from "./change_options.ts";
+import type { ChangeOptions, Checkpoints } from "./change_options.ts";
+import { OverlayError } from "./errors.ts";
 import type { FstabEntry } from "./fstab.ts";
 import { Journal } from "./journal.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import type { PodLock } from "./lock.ts";
 import type { Operation } from "./operation.ts";
-import type { Plan } from "./plan.ts";
+import type { MountPlan, PodPlan } from "./plan.ts";
 import type { ProgramOptions } from "./run.ts";
 
 /** How a plan is applied. */
-export interface ApplyOptions extends ChangeOptions {
+export interface ApplyOptions extends ChangeOptions, Checkpoints {
   /** Asks whether SELinux is enabled. @default {asks findmnt} */
   readonly selinux?: () => Promise<boolean>;
+}
+
+/** What a run knows of one of its apps. */
+export interface AppRun {
+  /** What is to be mounted. */
+  readonly mount: MountPlan;
+  /** The line that is recorded: the plan's, without the label where SELinux is not enabled. */
+  line: AppLine;
+  /** Whether the app is mounted already, just as asked for. */
+  live: boolean;
+  /** Whether `overlay.fstab` had a line of the app. */
+  recorded: boolean;
+  /** Whether this run changed anything of the app that stays. */
+  changed: boolean;
 }
 
 /** The state of one run. */
 export class Application {
   /** The plan. */
-  readonly plan: Plan;
+  readonly plan: PodPlan;
   /** Where everything of the pod lies. */
   readonly pod: PodLayout;
   /** How it is applied. */
   readonly options: ApplyOptions;
   /** What was done, and how it is undone. */
   readonly journal: Journal = new Journal();
-  /** The line that is recorded: the plan's, without the label where SELinux is not enabled. */
-  line: AppLine;
+  /** The apps, in the order of mounting; at least one. */
+  readonly apps: readonly AppRun[];
   /** The lines that `overlay.fstab` had before. */
   entries: readonly FstabEntry[] = [];
   /** Whether this run made the pod, which then holds nothing. */
   fresh = false;
   /** The pod's owner: root, or the user we are. */
   owner: number | null = null;
-  /** Whether the app is mounted already, just as asked for. */
-  live = false;
-  /** Whether `overlay.fstab` had a line of the app. */
-  recorded = false;
   /** Whether labels are set. */
   labels = false;
   /** Whether this run changed anything that stays. */
@@ -52,24 +62,47 @@ export class Application {
   onDisk: Promise<void> = Promise.resolve();
   /** The pod's lock, once it is held. */
   lock: PodLock | null = null;
+  /** What the lowers are like that something is made after, once they were looked at. */
+  readonly lowers: Map<string, Deno.FileInfo> = new Map();
+  /** Whether the plan mounts the apps. */
+  readonly mounts: boolean;
+  readonly #owners = new Map<string, AppRun>();
 
   /** Starts a run of a plan. */
-  constructor(plan: Plan, options: ApplyOptions) {
+  constructor(plan: PodPlan, options: ApplyOptions) {
     this.plan = plan;
-    this.pod = podLayout(plan.mount.pod);
+    this.pod = podLayout(podOf(plan));
     this.options = options;
-    this.line = operationOf(plan, "record").line;
+    const lines = operationsOf(plan, "record").map(({ line }) => line);
+    this.apps = plan.mounts.map((mount, at) => {
+      const line = lines[at];
+      if (line === undefined) {
+        throw new OverlayError("failed", "Cannot apply plan: a line is missing");
+      }
+      return { mount, line, live: false, recorded: false, changed: false };
+    });
+    this.mounts = plan.operations.some(({ kind }) => kind === "mount");
+    for (const app of this.apps) {
+      const { rootfs, upper, work } = app.mount;
+      for (const path of [rootfs, upper, work]) if (path !== null) this.#owners.set(path, app);
+    }
+  }
+
+  /** The app whose rootfs, upper or work the path is. */
+  appOf(path: string): AppRun | undefined {
+    return this.#owners.get(path);
   }
 
   /** Notes a change that stays, and how to undo it. */
-  changedBy(what: string, undo: () => void | Promise<void>): void {
+  changedBy(what: string, undo: () => void | Promise<void>, app?: AppRun): void {
     this.changed = true;
+    if (app !== undefined) app.changed = true;
     this.journal.add(what, undo);
   }
 
-  /** Whether the plan ends with the mount. */
-  get mounts(): boolean {
-    return this.plan.operations.some((operation) => operation.kind === "mount");
+  /** Whether every app is mounted already, just as asked for. */
+  get live(): boolean {
+    return this.apps.every(({ live }) => live);
   }
 
   /** What programs are run with. */
@@ -78,13 +111,17 @@ export class Application {
   }
 }
 
-/** The operation of a kind, which every plan has. */
-export function operationOf<K extends Operation["kind"]>(
-  plan: Plan,
+function podOf(plan: PodPlan): string {
+  const [first] = plan.mounts;
+  if (first === undefined) throw new OverlayError("failed", "Cannot apply plan: it has no apps");
+  return first.pod;
+}
+
+/** The operations of a kind. */
+export function operationsOf<K extends Operation["kind"]>(
+  plan: PodPlan,
   kind: K,
-): Extract<Operation, { kind: K }> {
-  for (const operation of plan.operations) {
-    if (operation.kind === kind) return operation as Extract<Operation, { kind: K }>;
-  }
-  throw new OverlayError("failed", `Cannot apply plan: it has no operation ${kind}`);
+): Extract<Operation, { kind: K }>[] {
+  type Wanted = Extract<Operation, { kind: K }>;
+  return plan.operations.filter((operation): operation is Wanted => operation.kind === kind);
 }

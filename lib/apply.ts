@@ -4,28 +4,27 @@
  *
  * @module
  */
-import type { AppLine } from "./app_line.ts";
 import { Application } from "./application.ts";
-import type { ApplyOptions } from "./application.ts";
+import type { ApplyOptions, AppRun } from "./application.ts";
 import {
   applyDirectory,
   applyGroup,
   applyManifest,
   applyReal,
-  applyRecord,
-  applyRequire,
+  applyRecords,
+  applyRequires,
 } from "./apply_disk.ts";
 import { applyLock } from "./apply_lock.ts";
-import { applyLabel, applyMount } from "./apply_mount.ts";
+import { applyLabel, applyMounts } from "./apply_mount.ts";
 import { OverlayError } from "./errors.ts";
-import type { Operation } from "./operation.ts";
-import type { Plan } from "./plan.ts";
+import type { MountOperation, Operation, RecordOperation, RequireOperation } from "./operation.ts";
+import type { PodPlan } from "./plan.ts";
 
 /** What applying a plan came to. */
 export interface Applied {
-  /** The line as it is recorded. */
-  readonly line: AppLine;
-  /** Whether the app is mounted now. */
+  /** Each app, in the order of the plan. */
+  readonly apps: readonly AppRun[];
+  /** Whether the plan ends with the mounts. */
   readonly mounted: boolean;
   /** Whether anything was changed. */
   readonly changed: boolean;
@@ -40,14 +39,16 @@ export interface Applied {
  * @throws {OverlayError} If an operation fails; what was made is taken back.
  * @throws The signal's reason, if it is aborted; what was made is taken back.
  */
-export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise<Applied> {
+export async function applyPlan(plan: PodPlan, options: ApplyOptions = {}): Promise<Applied> {
   const run = new Application(plan, options);
   try {
-    for (const operation of plan.operations) {
+    for (const batch of batches(plan.operations)) {
       options.signal?.throwIfAborted();
-      if (isDone(operation, run)) continue;
-      await tell(operation, options);
-      await apply(operation, run);
+      const open = batch.filter((operation) => !isDone(operation, run));
+      if (open.length === 0) continue;
+      if (options.trace !== undefined) await tell(open, options.trace);
+      await apply(open, run);
+      options.checkpoint?.(open[0]?.kind ?? "");
     }
     await run.onDisk;
   } catch (error) {
@@ -56,24 +57,44 @@ export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise
   } finally {
     run.lock?.[Symbol.dispose]();
   }
-  return { line: run.line, mounted: run.live || run.mounts, changed: run.changed };
+  return { apps: run.apps, mounted: run.mounts || run.live, changed: run.changed };
+}
+
+/** What is done for many apps at once: one look, one write, one mount process. */
+const TOGETHER: readonly Operation["kind"][] = ["require", "record", "mount"];
+
+/** The operations, with those that follow one another and are done at once put together. */
+function batches(operations: readonly Operation[]): Operation[][] {
+  const found: Operation[][] = [];
+  for (const operation of operations) {
+    const last = found.at(-1);
+    const joins = TOGETHER.includes(operation.kind) && last?.[0]?.kind === operation.kind;
+    if (joins) last.push(operation);
+    else found.push([operation]);
+  }
+  return found;
 }
 
 /** An app that is mounted as asked for needs nothing but its manifest and its line. */
 function isDone(operation: Operation, run: Application): boolean {
-  return run.live && operation.kind !== "manifest" && operation.kind !== "record";
+  if (operation.kind === "manifest" || operation.kind === "record") return false;
+  return run.live || run.appOf(operation.path)?.live === true;
 }
 
-async function tell(operation: Operation, options: ApplyOptions): Promise<void> {
-  if (options.trace === undefined) return;
+async function tell(
+  operations: readonly Operation[],
+  trace: (text: string) => void,
+): Promise<void> {
   const { describeOperation } = await import("./describe.ts");
-  options.trace(describeOperation(operation));
+  for (const operation of operations) trace(describeOperation(operation));
 }
 
-function apply(operation: Operation, run: Application): void | Promise<void> {
+function apply(batch: readonly Operation[], run: Application): void | Promise<void> {
+  const [operation] = batch;
+  if (operation === undefined) return;
   switch (operation.kind) {
     case "require":
-      return applyRequire(operation);
+      return applyRequires(batch as readonly RequireOperation[], run);
     case "real":
       return applyReal(operation);
     case "directory":
@@ -87,9 +108,9 @@ function apply(operation: Operation, run: Application): void | Promise<void> {
     case "manifest":
       return applyManifest(operation, run);
     case "record":
-      return applyRecord(operation, run);
+      return applyRecords(batch as readonly RecordOperation[], run);
     case "mount":
-      return applyMount(run);
+      return applyMounts(batch as readonly MountOperation[], run);
     default:
       return operation satisfies never;
   }

@@ -3,11 +3,12 @@
  *
  * @module
  */
+import { operationsOf } from "./application.ts";
 import type { Application } from "./application.ts";
 import { dropSetgid, makeDirectory, setGroup, takeOwner } from "./directory.ts";
 import { attempt, look, makeFile, modeOf, readOwnFile, replaceFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
-import { formatFstab, FSTAB_MODE, withLine } from "./fstab.ts";
+import { formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
 import { checkAbove, checkPod } from "./guard.ts";
 import type {
   DirectoryOperation,
@@ -18,6 +19,7 @@ import type {
   RecordOperation,
   RequireOperation,
 } from "./operation.ts";
+import { child } from "./path.ts";
 import { quote } from "./quote.ts";
 
 function statOf(path: string): Deno.FileInfo {
@@ -25,7 +27,25 @@ function statOf(path: string): Deno.FileInfo {
 }
 
 /** Something must be there; a lower may be named through a symlink. */
-export function applyRequire(operation: RequireOperation): void {
+export async function applyRequires(
+  operations: readonly RequireOperation[],
+  run: Application,
+): Promise<void> {
+  if (run.apps.length === 1) return operations.forEach(applyRequire);
+  const { forEachApp } = await import("./failures.ts");
+  const byPath = Map.groupBy(operations, ({ path }) => path);
+  const manifests = new Map(
+    operationsOf(run.plan, "manifest").map(({ path, from }) => [path, from]),
+  );
+  forEachApp(run.apps, ({ mount }) => {
+    const manifest = manifests.get(child(mount.dest, "manifest"));
+    for (const path of [...mount.lower, ...(manifest === undefined ? [] : [manifest])]) {
+      byPath.get(path)?.forEach(applyRequire);
+    }
+  });
+}
+
+function applyRequire(operation: RequireOperation): void {
   const { path, type } = operation;
   const word = type === "directory" ? "lower" : "manifest";
   let info: Deno.FileInfo;
@@ -59,8 +79,15 @@ export function applyReal(operation: RealOperation): void {
   });
 }
 
-function modeFor(mode: number | LikeMode): number {
-  return typeof mode === "number" ? mode : modeOf(statOf(mode.like)) & mode.mask;
+function modeFor(mode: number | LikeMode, run: Application): number {
+  return typeof mode === "number" ? mode : modeOf(lowerOf(mode.like, run)) & mode.mask;
+}
+
+/** A lower looks the same all through a run. */
+function lowerOf(path: string, run: Application): Deno.FileInfo {
+  let info = run.lowers.get(path);
+  if (info === undefined) run.lowers.set(path, info = statOf(path));
+  return info;
 }
 
 /** A pod that another run has begun to use meanwhile is left to it. */
@@ -75,8 +102,8 @@ function removeMade(path: string, isPod: boolean): void {
 /** Makes a directory, or checks the one that is there. */
 export function applyDirectory(operation: DirectoryOperation, run: Application): void {
   const { path, ownerLike } = operation;
-  const like = ownerLike === null ? undefined : statOf(ownerLike);
-  const { made, owned } = makeDirectory(path, modeFor(operation.mode), like);
+  const like = ownerLike === null ? undefined : lowerOf(ownerLike, run);
+  const { made, owned } = makeDirectory(path, modeFor(operation.mode, run), like);
   if (!made) return useDirectory(operation, run, like);
   noteMade(path, run);
   if (!owned) {
@@ -92,14 +119,14 @@ function useDirectory(
   like: Deno.FileInfo | undefined,
 ): void {
   const { path, force } = operation;
-  const { upper, work, rootfs } = run.plan.mount;
+  const app = run.appOf(path);
   if (path === run.pod.pod) {
     run.fresh = false;
     run.owner = checkPod(path);
     return;
   }
   // What a run left that was killed before it had set owner and mode; an app with a line has both.
-  const half = !run.recorded && [upper, work, rootfs].includes(path) && isEmpty(path);
+  const half = app?.recorded === false && isEmpty(path);
   if (half && like !== undefined) forceOwner(path, like, run);
   if (half || force) forceMode(operation, run);
 }
@@ -111,17 +138,19 @@ function isEmpty(path: string): boolean {
 function forceOwner(path: string, like: Deno.FileInfo, run: Application): void {
   const had = statOf(path);
   if ((had.uid === like.uid && had.gid === like.gid) || !takeOwner(path, like)) return;
-  run.changedBy(`give ${quote(path)} back`, () => Deno.chownSync(path, had.uid, had.gid));
+  const undo = () => Deno.chownSync(path, had.uid, had.gid);
+  run.changedBy(`give ${quote(path)} back`, undo, run.appOf(path));
 }
 
 function noteMade(path: string, run: Application): void {
   const isPod = path === run.pod.pod;
   // The kernel leaves an empty directory in the work, which is nobody's data.
-  const isWork = path === run.plan.mount.work;
+  const app = run.appOf(path);
+  const isWork = path === app?.mount.work;
   run.changedBy(`remove ${quote(path)}`, () => {
     if (isWork) Deno.removeSync(path, { recursive: true });
     else removeMade(path, isPod);
-  });
+  }, app);
   if (!isPod) return;
   run.fresh = true;
   run.owner = look(path)?.uid ?? null;
@@ -130,10 +159,11 @@ function noteMade(path: string, run: Application): void {
 
 function forceMode(operation: DirectoryOperation, run: Application): void {
   const { path } = operation;
-  const mode = modeFor(operation.mode);
+  const mode = modeFor(operation.mode, run);
   const had = dropSetgid(path, mode);
   if (had !== mode) {
-    run.changedBy(`set the mode of ${quote(path)} back`, () => Deno.chmodSync(path, had));
+    const undo = () => Deno.chmodSync(path, had);
+    run.changedBy(`set the mode of ${quote(path)} back`, undo, run.appOf(path));
   }
 }
 
@@ -171,10 +201,11 @@ export function applyManifest(operation: ManifestOperation, run: Application): v
   put(path, content, mode, run);
 }
 
-/** Writes the line of the app. */
-export function applyRecord(operation: RecordOperation, run: Application): void {
-  const { path } = operation;
-  const text = new TextEncoder().encode(formatFstab(withLine(run.entries, run.line)));
+/** Writes the lines of the apps, all at once. */
+export function applyRecords(operations: readonly RecordOperation[], run: Application): void {
+  const path = operations[0]?.path ?? run.pod.fstab;
+  const lines = run.apps.map(({ line }) => line);
+  const text = new TextEncoder().encode(formatFstab(withLines(run.entries, lines)));
   if (!run.fresh) return put(path, text, FSTAB_MODE, run);
   run.onDisk = makeFile(path, text, FSTAB_MODE);
   // It is awaited when all else is done; until then a failure must not end the process.

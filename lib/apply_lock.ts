@@ -4,7 +4,7 @@
  * @module
  */
 import type { Application } from "./application.ts";
-import { operationOf } from "./application.ts";
+import { operationsOf } from "./application.ts";
 import { applyDirectory } from "./apply_disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { child, isWithin } from "./path.ts";
@@ -24,8 +24,10 @@ export async function applyLock(operation: LockOperation, run: Application): Pro
   run.fresh &&= holdsOnly(run.pod.pod, lock.path);
   if (lock.made) run.journal.add(`remove ${quote(lock.path)}`, () => Deno.removeSync(lock.path));
   refuseLowerAround(run);
-  const { label, dest } = run.plan.mount;
-  if (run.fresh && label === null && isWithin(dest, run.pod.pod)) return;
+  const plain = run.apps.every(({ mount: { label, dest } }) => {
+    return label === null && isWithin(dest, run.pod.pod);
+  });
+  if (run.fresh && plain) return;
   const { inspect } = await import("./inspect.ts");
   await inspect(run);
 }
@@ -37,7 +39,7 @@ function holdsOnly(pod: string, path: string): boolean {
 /** A pod in a lower would be written into it, whatever links the names of both lead through. */
 function refuseLowerAround(run: Application): void {
   const pod = Deno.realPathSync(run.pod.pod);
-  for (const lower of run.plan.mount.lower) {
+  for (const lower of new Set(run.apps.flatMap(({ mount }) => mount.lower))) {
     const real = Deno.realPathSync(lower);
     if (real === "/" || !isWithin(pod, real)) continue;
     throw new RefusedError(
@@ -59,7 +61,8 @@ async function acquire(operation: LockOperation, run: Application): Promise<PodL
     } catch (error) {
       const gone = error instanceof OverlayError && errno(error.cause) === "ENOENT";
       if (!gone || attempts > 100) throw error;
-      applyDirectory(operationOf(run.plan, "directory"), run);
+      const [pod] = operationsOf(run.plan, "directory");
+      if (pod !== undefined) applyDirectory(pod, run);
     }
   }
 }

@@ -4,8 +4,8 @@
  * @module
  */
 import type { Application } from "./application.ts";
-import { mountLine } from "./mounting.ts";
-import type { LabelOperation } from "./operation.ts";
+import { mountLines } from "./mounting.ts";
+import type { LabelOperation, MountOperation } from "./operation.ts";
 
 /** Sets the label of upper or work, where SELinux is enabled. */
 export async function applyLabel(operation: LabelOperation, run: Application): Promise<void> {
@@ -14,8 +14,13 @@ export async function applyLabel(operation: LabelOperation, run: Application): P
   await setLabel(operation.path, operation.context, run.programs);
 }
 
-/** Mounts the app, as its line in `overlay.fstab` says. */
-export async function applyMount(run: Application): Promise<void> {
-  await mountLine(run.line, run);
+/** Mounts apps, as their lines in `overlay.fstab` say. */
+export async function applyMounts(
+  operations: readonly MountOperation[],
+  run: Application,
+): Promise<void> {
+  const apps = operations.flatMap(({ path }) => run.appOf(path) ?? []);
+  await mountLines(apps.map(({ line }) => line), run);
+  for (const app of apps) app.changed = true;
   run.options.signal?.throwIfAborted();
 }

@@ -6,10 +6,9 @@
 import type { AppLine } from "./app_line.ts";
 import { UnmountError } from "./errors.ts";
 import type { PodLayout } from "./layout.ts";
-import type { Mount } from "./mount_table.ts";
 import { saidOf } from "./mounting.ts";
 import { isWithin } from "./path.ts";
-import { realRootfs } from "./pod_state.ts";
+import type { PodMounts } from "./pod_mounts.ts";
 import { quote, shellQuote } from "./quote.ts";
 import type { ProgramResult } from "./run.ts";
 
@@ -17,8 +16,8 @@ import type { ProgramResult } from "./run.ts";
 export interface Unmounting {
   /** The lines of the apps that were unmounted. */
   readonly gone: readonly AppLine[];
-  /** The mount table as it is now. */
-  readonly table: readonly Mount[];
+  /** What is mounted now. */
+  readonly mounts: PodMounts;
   /** The pod. */
   readonly pod: PodLayout;
   /** What umount answered. */
@@ -31,9 +30,9 @@ export interface Unmounting {
  * @param left Their lines; at least one.
  */
 export function busyError(left: readonly AppLine[], unmounting: Unmounting): UnmountError {
-  const { gone, table, pod, result } = unmounting;
+  const { gone, mounts, pod, result } = unmounting;
   const all = left.map((line) => {
-    const target = realRootfs(line.rootfs, pod) ?? line.rootfs;
+    const target = mounts.targetOf(line.rootfs) ?? line.rootfs;
     return `${quote(line.rootfs)}: umount said "${saidOf(result, target)}"`;
   });
   const first = left[0]?.rootfs ?? pod.pod;
@@ -41,15 +40,15 @@ export function busyError(left: readonly AppLine[], unmounting: Unmounting): Unm
   const code = /busy/.test(stderr) ? "busy" : "unmount-failed";
   return new UnmountError(code, `Cannot unmount ${all.join("; ")}`, {
     path: first,
-    hint: hintForBusy(first, table, pod),
+    hint: hintForBusy(first, mounts),
     failure: { argv, status, stderr },
     unmounted: gone.map(({ app, rootfs }) => ({ app, rootfs })),
   });
 }
 
-function hintForBusy(rootfs: string, table: readonly Mount[], pod: PodLayout): string {
-  const target = realRootfs(rootfs, pod) ?? rootfs;
-  const inside = table.filter((mount) => {
+function hintForBusy(rootfs: string, mounts: PodMounts): string {
+  const target = mounts.targetOf(rootfs) ?? rootfs;
+  const inside = mounts.table.filter((mount) => {
     return mount.target !== target && isWithin(mount.target, target);
   });
   if (inside.length > 0) {

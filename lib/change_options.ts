@@ -24,6 +24,12 @@ export interface ChangeOptions extends Reporter {
   readonly waitMs?: number;
 }
 
+/** Where tests can stop a run. */
+export interface Checkpoints {
+  /** Is told the kind of each single step when it is done. */
+  readonly checkpoint?: (step: string) => void;
+}
+
 /** What programs are run with. */
 export function programOptions(options: Reporter): ProgramOptions {
   return { trace: (argv) => options.trace?.(`run ${argv.map(shellQuote).join(" ")}`) };

@@ -136,17 +136,30 @@ export function makeFile(path: string, content: Uint8Array, mode: number): Promi
 }
 
 function writeBeside(path: string, content: Uint8Array): Deno.FsFile {
-  return attempt("write", path, () => {
-    const file = createNew(`${path}.new`);
-    try {
-      for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
-      return file;
-    } catch (error) {
-      file.close();
-      Deno.removeSync(`${path}.new`);
-      throw error;
-    }
-  });
+  return attempt("write", path, () => writeNew(`${path}.new`, content));
+}
+
+/** Writes a file that goes again when it cannot be written as a whole. */
+function writeNew(path: string, content: Uint8Array): Deno.FsFile {
+  const file = createNew(path);
+  try {
+    for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
+    return file;
+  } catch (error) {
+    file.close();
+    Deno.removeSync(path);
+    throw error;
+  }
+}
+
+/**
+ * Writes a file that is gone again soon, and need not be on the disk. What a killed run left at the path
+ * is removed first, never followed.
+ *
+ * @throws {OverlayError} If it cannot be written.
+ */
+export function writeScratch(path: string, content: Uint8Array): void {
+  attempt("write", path, () => writeNew(path, content).close());
 }
 
 function putInPlace(path: string, mode: number, sync: () => void): void {

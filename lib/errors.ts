@@ -192,6 +192,44 @@ export class UnmountError extends MountError {
   }
 }
 
+/** What went wrong with one app of a pod. */
+export interface AppFailureJson extends ErrorJson {
+  /** The app's name; empty for the pod's own image. */
+  readonly app: string;
+}
+
+/**
+ * Some apps of a call failed, and each is named with its cause. Exit status 3 if a safety check refused
+ * all of them, otherwise 1.
+ */
+export class PodError extends OverlayError {
+  static {
+    this.prototype.name = "PodError";
+  }
+  /** What went wrong, app by app. */
+  readonly failures: readonly AppFailureJson[];
+  readonly #refused: boolean;
+
+  /** Makes an error of several apps. */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: OverlayErrorOptions & {
+      readonly failures: readonly AppFailureJson[];
+      readonly refused: boolean;
+    },
+  ) {
+    super(code, message, options);
+    this.failures = options.failures;
+    this.#refused = options.refused;
+  }
+
+  /** The exit status that the command ends with: 3 or 1. */
+  override get exitStatus(): number {
+    return this.#refused ? 3 : 1;
+  }
+}
+
 /** A signal ended the command, and what it had done was taken back. Exit status 128 + the signal. */
 export class InterruptedError extends OverlayError {
   static {

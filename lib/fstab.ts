@@ -39,13 +39,20 @@ export function appLines(entries: readonly FstabEntry[]): readonly AppLine[] {
 }
 
 /**
- * Puts the line of an app in: in the place of its old one, or at the end. Further lines of the same app
+ * Puts lines of apps in: each in the place of its old one, or at the end. Further lines of the same app
  * go, since `mount --all` would mount them one on the other.
  */
-export function withLine(entries: readonly FstabEntry[], line: AppLine): readonly FstabEntry[] {
-  if (entries.length === 0) return [...HEADER, line];
-  const isOld = (entry: FstabEntry) => typeof entry !== "string" && entry.app === line.app;
-  const at = entries.findIndex(isOld);
-  if (at < 0) return [...entries, line];
-  return entries.with(at, line).filter((entry, i) => i <= at || !isOld(entry));
+export function withLines(
+  entries: readonly FstabEntry[],
+  lines: readonly AppLine[],
+): readonly FstabEntry[] {
+  const open = new Map(lines.map((line) => [line.app, line]));
+  const names = new Set(open.keys());
+  const kept = entries.flatMap((entry) => {
+    if (typeof entry === "string" || !names.has(entry.app)) return [entry];
+    const line = open.get(entry.app);
+    open.delete(entry.app);
+    return line === undefined ? [] : [line];
+  });
+  return [...(entries.length === 0 ? HEADER : kept), ...open.values()];
 }

@@ -20,17 +20,20 @@ function refuse(path: string, reason: string, hint: string): never {
 }
 
 /**
- * Checks that only root or `owner` can change what is in a directory of a pod that is there.
+ * Checks that only root or `owner` can change what is in a directory of a pod.
  *
+ * @returns Whether the directory is there.
  * @throws {RefusedError} If somebody else can.
  */
-export function checkGuarded(operation: DirectoryOperation, owner: number | null): void {
+export function checkGuarded(operation: DirectoryOperation, owner: number | null): boolean {
   const { path, guarded, force } = operation;
   const info = lookForDirectory(path);
-  if (!guarded || info === null) return;
+  if (info === null) return false;
+  if (!guarded) return true;
   if (info.uid !== 0 && info.uid !== owner) refuseOwner(path, info);
   // Where the mode will be set anyway, the old one does not matter.
   if (!force) checkMode(path, info);
+  return true;
 }
 
 function checkMode(path: string, info: Deno.FileInfo): void {

@@ -6,22 +6,24 @@
  */
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
-import type { Application } from "./application.ts";
+import type { Application, AppRun } from "./application.ts";
 import { look, readOwnFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
-import { withLine } from "./fstab.ts";
+import { forEachApp } from "./failures.ts";
+import { withLines } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkAbove, checkGuarded } from "./guard.ts";
-import { isWithin } from "./path.ts";
 import { volatileMark } from "./layout.ts";
 import { mountOptions, splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
-import { mountLine } from "./mounting.ts";
-import { linePermissions, mountState, readRecord, realRootfs } from "./pod_state.ts";
-import { quote } from "./quote.ts";
+import { mountLines } from "./mounting.ts";
+import { linesWithin, Neighbours, Writers } from "./neighbours.ts";
+import { isWithin, parent } from "./path.ts";
+import { PodMounts } from "./pod_mounts.ts";
+import { linePermissions, readRecord } from "./pod_state.ts";
+import { appWords, quote } from "./quote.ts";
 import {
-  appWords,
   refuseElsewhere,
   refuseForeign,
   refuseHiding,
@@ -34,41 +36,49 @@ import {
 } from "./refusals.ts";
 
 /**
- * Looks at what the pod holds. Afterwards the run knows its lines, whether the app is mounted already,
- * and whether labels are set; and what its destination lies in is mounted.
+ * Looks at what the pod holds. Afterwards the run knows its lines, which apps are mounted already, and
+ * whether labels are set; and what a destination lies in is mounted.
  *
  * @throws {RefusedError} If the pod holds something that must not be touched.
+ * @throws {PodError} If it does so for one or more of many apps.
  */
 export async function inspect(run: Application): Promise<void> {
+  removeRests(run);
   const { entries, lines } = readRecord(run.pod.fstab);
   run.entries = entries;
-  run.recorded = lines.some((line) => line.app === run.line.app);
+  const recorded = new Set(lines.map(({ app }) => app));
+  for (const app of run.apps) app.recorded = recorded.has(app.line.app);
   checkPermissions("look at the pod", linePermissions(lines, run.pod));
   refuseElsewhere(lines, run.pod);
-  await decideLabel(run);
-  await checkLines(lines, run);
+  await decideLabels(run);
+  await checkApps(lines, run);
   if (run.live) return;
   await mountBelow(lines, run);
-  const { dest } = run.plan.mount;
-  // Outside the pod, what is above a destination matters as much as what is above a pod.
-  if (!isWithin(dest, run.pod.pod)) checkAbove(dest, run.owner);
-  for (const next of run.plan.operations) {
-    if (next.kind === "directory") checkGuarded(next, run.owner);
-    if (next.kind === "manifest") readOwnFile(next.path);
+  checkWays(run);
+}
+
+/** What a run left that was killed while it wrote or mounted. */
+function removeRests(run: Application): void {
+  for (const rest of [run.pod.batch, `${run.pod.fstab}.new`]) {
+    if (look(rest)?.isFile) Deno.removeSync(rest);
   }
 }
 
 /** Without SELinux a label means nothing, and is left out; rkt's label library does the same. */
-async function decideLabel(run: Application): Promise<void> {
-  const { label } = run.plan.mount;
-  if (label === null) return;
+async function decideLabels(run: Application): Promise<void> {
+  const labels = new Set(run.apps.flatMap(({ mount }) => mount.label ?? []));
+  if (labels.size === 0) return;
   const { selinuxEnabled } = await import("./label.ts");
   const ask = run.options.selinux ?? (() => selinuxEnabled(run.programs));
   run.labels = await ask();
   if (run.labels) return;
-  run.options.warn?.(`label ${quote(label)} is left out: SELinux is not enabled`);
-  const options = splitOptions(run.line.options).filter((part) => !part.startsWith("context="));
-  run.line = { ...run.line, options: options.join(",") };
+  for (const label of labels) {
+    run.options.warn?.(`label ${quote(label)} is left out: SELinux is not enabled`);
+  }
+  for (const app of run.apps) {
+    const parts = splitOptions(app.line.options).filter((part) => !part.startsWith("context="));
+    app.line = { ...app.line, options: parts.join(",") };
+  }
 }
 
 /**
@@ -76,60 +86,128 @@ async function decideLabel(run: Application): Promise<void> {
  * there yet have no mounts, and reading it costs as much as the mount itself.
  */
 async function tableFor(run: Application): Promise<readonly Mount[]> {
-  const { rootfs, upper } = run.plan.mount;
-  const there = look(rootfs) !== null || (upper !== null && look(upper) !== null);
+  const there = run.apps.some(({ mount: { rootfs, upper } }) => {
+    return look(rootfs) !== null || (upper !== null && look(upper) !== null);
+  });
   return there ? await mountTable(run.programs) : [];
 }
 
-async function checkLines(lines: readonly AppLine[], run: Application): Promise<void> {
-  const { line, pod } = run;
-  const old = lines.find((other) => other.app === line.app);
-  if (old !== undefined) refuseOtherPaths(old, line, pod);
-  refuseSharedUpper(lines, line, pod);
-  const table = await tableFor(run);
-  if (old !== undefined && mountState(old, pod, table) === "mounted") {
-    refuseOtherMount(old, line, pod);
-    run.live = true;
-    // Where this run made the pod's directory and another one mounted the app in it, nothing changed.
-    run.changed = false;
-    run.line = { ...line, auto: line.auto || old.auto };
+/** What is known of a pod when its apps are checked. */
+interface Known {
+  readonly run: Application;
+  readonly mounts: PodMounts;
+  readonly neighbours: Neighbours;
+  readonly writers: Writers;
+  /** The first line that each app has, with its place in the file. */
+  readonly old: ReadonlyMap<string, { readonly line: AppLine; readonly at: number }>;
+  readonly places: ReadonlyMap<AppLine, number>;
+  readonly within: ReadonlyMap<string, readonly AppLine[]>;
+}
+
+async function checkApps(lines: readonly AppLine[], run: Application): Promise<void> {
+  const own = run.apps.map(({ line }) => line);
+  const names = new Set(own.map(({ app }) => app));
+  const others = lines.filter(({ app }) => !names.has(app));
+  const mounts = new PodMounts(run.pod, await tableFor(run));
+  const old = new Map(lines.map((line, at) => [line.app, { line, at }] as const).reverse());
+  const known: Known = {
+    run,
+    mounts,
+    neighbours: new Neighbours([...others, ...own], run.pod.pod),
+    writers: new Writers(mounts.table),
+    old,
+    places: new Map(lines.map((line, at) => [line, at])),
+    within: linesWithin(lines, new Set(own.map(({ rootfs }) => rootfs))),
+  };
+  forEachApp(run.apps, (app) => checkApp(app, known));
+  // Where this run made the pod's directory and another one mounted the apps in it, nothing changed.
+  if (run.live) run.changed = false;
+}
+
+function checkApp(app: AppRun, known: Known): void {
+  const { run, mounts, neighbours, writers } = known;
+  const { line } = app;
+  const old = known.old.get(line.app)?.line;
+  if (old !== undefined) refuseOtherPaths(old, line, run.pod);
+  refuseSharedUpper(line, neighbours.sharingUpper(line));
+  if (old !== undefined && mounts.stateOf(old) === "mounted") {
+    refuseOtherMount(old, line, run.pod);
+    app.live = true;
+    app.line = { ...line, auto: line.auto || old.auto };
     return;
   }
-  const state = mountState(line, pod, table);
+  const state = mounts.stateOf(line);
   // Mounted as asked for, but not recorded: not by us.
   refuseForeign("mount", line, state === "mounted" ? "foreign" : state);
-  const absolute = { ...line, options: mountOptions(configOfLine(line, pod.pod)) };
-  refuseLiveUpper(table, absolute, realRootfs(line.rootfs, pod));
-  refuseSameRootfs(lines, line);
-  refuseHiding(lines, line, lines.filter((other) => mountState(other, pod, table) === "mounted"));
-  const { work } = run.plan.mount;
+  const absolute = { ...line, options: mountOptions(configOfLine(line, run.pod.pod)) };
+  refuseLiveUpper(absolute, writers.of(absolute, mounts.targetOf(line.rootfs)));
+  refuseSameRootfs(line, neighbours.sharingRootfs(line));
+  refuseHiding(line, hiddenBy(line, known));
+  const { work } = app.mount;
   // Who may not mount may not look into what the kernel keeps in a work either.
   if (run.mounts && work !== null) {
     refuseVolatile(line, volatileMark(work), look(volatileMark(work)) !== null);
   }
 }
 
-/** Mounts what the destination lies in: an app's directories are made in the pod's own image. */
+/**
+ * An app whose rootfs the mount of a line would hide: one that is mounted, or that comes before it in
+ * the order of mounting.
+ */
+function hiddenBy(line: AppLine, known: Known): AppLine | undefined {
+  const own = known.old.get(line.app)?.at ?? Infinity;
+  return known.within.get(line.rootfs)?.find((other) => {
+    if (other.app === line.app) return false;
+    return (known.places.get(other) ?? 0) < own || known.mounts.stateOf(other) === "mounted";
+  });
+}
+
+/**
+ * Mounts what destinations lie in and this call does not render: an app's directories are made in the
+ * pod's own image.
+ */
 async function mountBelow(lines: readonly AppLine[], run: Application): Promise<void> {
-  const { rootfs } = run.line;
-  const below = lines.filter((other) => other.rootfs !== rootfs && isWithin(rootfs, other.rootfs));
+  const own = new Set(run.apps.map(({ line }) => line.app));
+  const open = run.apps.filter(({ live }) => !live).map(({ line }) => line);
+  const others = lines.filter(({ app }) => !own.has(app));
+  const within = linesWithin(open, new Set(others.map(({ rootfs }) => rootfs)));
+  const below = others.filter(({ rootfs }) => within.has(rootfs));
   if (below.length === 0) return;
-  const table = await mountTable(run.programs);
+  const mounts = new PodMounts(run.pod, await mountTable(run.programs));
   for (const line of below) {
-    const state = mountState(line, run.pod, table);
+    const state = mounts.stateOf(line);
     refuseForeign("mount", line, state);
     if (state === "mounted") continue;
-    if (!run.mounts) throw notMountedError(line, run);
-    await mountLine(line, run);
-    run.entries = withLine(run.entries, { ...line, auto: true });
+    if (!run.mounts) throw notMountedError(line, open);
+    await mountLines([line], run);
+    run.entries = withLines(run.entries, [{ ...line, auto: true }]);
   }
 }
 
-function notMountedError(line: AppLine, run: Application): OverlayError {
+function notMountedError(line: AppLine, open: readonly AppLine[]): OverlayError {
+  const app = open.find(({ rootfs }) => isWithin(rootfs, line.rootfs)) ?? line;
   return new OverlayError(
     "failed",
-    `Cannot prepare ${appWords(run.line.app)} in ${quote(run.line.rootfs)}: ` +
+    `Cannot prepare ${appWords(app.app)} in ${quote(app.rootfs)}: ` +
       `${appWords(line.app)}, which it lies in, is not mounted`,
     { path: line.rootfs, hint: "render that one first" },
   );
+}
+
+/** Looks at everything that the run will use or make, and at what is above it. */
+function checkWays(run: Application): void {
+  // Outside the pod, what is above a destination matters as much as what is above a pod.
+  for (const dest of new Set(run.apps.map(({ mount }) => mount.dest))) {
+    if (!isWithin(dest, run.pod.pod)) checkAbove(dest, run.owner);
+  }
+  const missing = new Set<string>();
+  for (const next of run.plan.operations) {
+    // Nothing is in a directory that is not there.
+    if (missing.has(parent(next.path))) {
+      if (next.kind === "directory") missing.add(next.path);
+      continue;
+    }
+    if (next.kind === "manifest") readOwnFile(next.path);
+    if (next.kind === "directory" && !checkGuarded(next, run.owner)) missing.add(next.path);
+  }
 }

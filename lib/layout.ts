@@ -18,6 +18,8 @@ export interface PodLayout {
   readonly fstab: string;
   /** The file that is locked while a command changes the pod. */
   readonly lock: string;
+  /** The lines of many apps while one mount process mounts them; gone when it has ended. */
+  readonly batch: string;
   /** The directory of the pod's own image (rkt `Stage1ImagePath`). */
   readonly stage1: string;
   /** The rootfs of the pod's own image (rkt `Stage1RootfsPath`). */
@@ -102,6 +104,7 @@ export function podLayout(pod: string): PodLayout {
     overlay: child(root, "overlay"),
     fstab: child(root, "overlay.fstab"),
     lock: child(root, "overlay.lock"),
+    batch: child(root, "overlay.mount"),
     stage1,
     stage1Rootfs,
     stage1Manifest: child(stage1, "manifest"),

@@ -5,12 +5,13 @@
  */
 import type { AppLine } from "./app_line.ts";
 import type { Application } from "./application.ts";
-import { look } from "./disk.ts";
+import { attempt, look, writeScratch } from "./disk.ts";
 import { MountError } from "./errors.ts";
+import { formatFstab } from "./fstab.ts";
 import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
-import { run } from "./run.ts";
+import { run as runProgram } from "./run.ts";
 import type { ProgramOptions, ProgramResult } from "./run.ts";
 
 /**
@@ -28,17 +29,28 @@ function nameOf(path: string): string {
 }
 
 /**
- * Mounts one line of `overlay.fstab`, which must not be mounted.
+ * Mounts lines of `overlay.fstab`, none of which may be mounted, in one process.
+ *
+ * `mount --all` of the whole file would mount the pod's other apps too, whatever is mounted in their
+ * places. So many lines get a file of their own, and one is named.
  *
  * Requires `--allow-run` permission for mount.
  */
-function mountOne(
-  fstab: string,
-  rootfs: string,
-  options: ProgramOptions,
-): Promise<ProgramResult> {
-  const args = ["--fstab", nameOf(fstab), "--", rootfs];
-  return run(PROGRAMS.mount, args, { ...options, cwd: parent(fstab) });
+async function mountProcess(lines: readonly AppLine[], run: Application): Promise<ProgramResult> {
+  const { fstab, batch } = run.pod;
+  const how = { ...run.programs, cwd: parent(fstab) };
+  const [first] = lines;
+  if (first !== undefined && lines.length === 1) {
+    return await runProgram(PROGRAMS.mount, ["--fstab", nameOf(fstab), "--", first.rootfs], how);
+  }
+  const text = formatFstab(lines.map((line) => ({ ...line, auto: true })));
+  writeScratch(batch, new TextEncoder().encode(text));
+  try {
+    run.options.checkpoint?.("batch");
+    return await runProgram(PROGRAMS.mount, ["--all", "--fstab", nameOf(batch)], how);
+  } finally {
+    attempt("remove", batch, () => Deno.removeSync(batch));
+  }
 }
 
 /**
@@ -49,8 +61,10 @@ function mountOne(
 export function unmountAll(
   targets: readonly string[],
   options: ProgramOptions,
+  lazy = false,
 ): Promise<ProgramResult> {
-  return run(PROGRAMS.umount, ["--", ...targets], { ...options, cwd: "/" });
+  const flags = lazy ? ["--lazy", "--"] : ["--"];
+  return runProgram(PROGRAMS.umount, [...flags, ...targets], { ...options, cwd: "/" });
 }
 
 /** What mount or umount said of one mount point, without the prefix that names it. */
@@ -64,28 +78,58 @@ export function saidOf(result: ProgramResult, target: string): string {
 }
 
 /**
- * Mounts the line of an app, which must not be mounted. Whether it is mounted then is seen, not
- * believed: in the pod by its device, elsewhere in the mount table.
+ * Mounts the lines of apps, none of which may be mounted. Whether they are mounted then is seen, not
+ * believed: in the pod by their device, elsewhere in the mount table.
  *
- * @throws {MountError} If it is not; what was mounted in its place, if anything, is noted to be undone.
+ * @throws {MountError} If one is not; what was mounted, in its place or not, is noted to be undone.
+ * @throws {PodError} If that is so for one or more of many.
  */
-export async function mountLine(line: AppLine, run: Application): Promise<void> {
-  const result = await mountOne(run.pod.fstab, line.rootfs, run.programs);
+export async function mountLines(lines: readonly AppLine[], run: Application): Promise<void> {
+  const result = await mountProcess(lines, run);
+  run.options.checkpoint?.("mounted");
+  const unseen = lines.filter((line) => !isSeen(line, run));
+  const found = unseen.length === 0
+    ? []
+    : await (await import("./verify.ts")).findMounted(unseen, run);
+  const seen = lines.filter((line) => !unseen.includes(line)).map(({ rootfs }) => rootfs);
+  noteMounts([...seen, ...found.flatMap(({ target }) => target ?? [])], run);
+  const failed = found.filter(({ isRight }) => !isRight).map(({ line }) => line);
+  if (failed.length === 0) return;
+  run.options.signal?.throwIfAborted();
+  throw await mountErrors(failed, lines, result);
+}
+
+function isSeen(line: AppLine, run: Application): boolean {
   const tellsByDevice = line.source === "overlay" && isWithin(line.rootfs, run.pod.pod);
-  if (tellsByDevice && hasOwnDevice(line.rootfs)) return noteMount(line.rootfs, run);
-  const { findMounted } = await import("./verify.ts");
-  const { target, isRight } = await findMounted(line, run);
-  if (target !== null) noteMount(target, run);
-  if (!isRight) throw mountError(line, result);
+  return tellsByDevice && hasOwnDevice(line.rootfs);
 }
 
 /** Notes that this run has mounted something, and must unmount it before it undoes what is below. */
-function noteMount(rootfs: string, run: Application): void {
+function noteMounts(targets: readonly string[], run: Application): void {
+  const [first] = targets;
+  if (first === undefined) return;
   run.changed = true;
-  run.journal.addBarrier(`unmount ${quote(rootfs)}`, async () => {
-    const result = await unmountAll([rootfs], run.programs);
-    if (result.status !== 0) throw new Error(saidOf(result, rootfs));
+  const what = targets.length === 1
+    ? quote(first)
+    : `${targets.length} mounts from ${quote(first)}`;
+  run.journal.addBarrier(`unmount ${what}`, async () => {
+    const result = await unmountAll(targets.toReversed(), run.programs);
+    if (result.status !== 0) throw new Error(saidOf(result, first));
   });
+}
+
+async function mountErrors(
+  failed: readonly AppLine[],
+  all: readonly AppLine[],
+  result: ProgramResult,
+): Promise<Error> {
+  const [first] = failed;
+  if (first !== undefined && all.length === 1) return mountError(first, result);
+  const { podError } = await import("./failures.ts");
+  return podError(
+    "render",
+    failed.map((line) => ({ app: line.app, error: mountError(line, result) })),
+  );
 }
 
 function likelyCause(said: string): string {

@@ -7,7 +7,7 @@
  */
 import type { Operation } from "./operation.ts";
 import { isWithin, parent } from "./path.ts";
-import type { Plan } from "./plan.ts";
+import type { Plan, PodPlan } from "./plan.ts";
 
 /** Deno permissions, each with its least values. */
 export interface RequiredPermissions {
@@ -86,7 +86,7 @@ function least(paths: readonly string[]): string[] {
  * assert(requiredPermissions(plan).write.join() === "/pods/one");
  * ```
  */
-export function requiredPermissions(plan: Plan): RequiredPermissions {
+export function requiredPermissions(plan: Plan | PodPlan): RequiredPermissions {
   const all = plan.operations.map(needs);
   return {
     read: least(all.flatMap((need) => need.read)),

@@ -9,6 +9,7 @@
  * @module
  */
 import { appLine } from "./app_line.ts";
+import type { PodLayout } from "./layout.ts";
 import { isWithin, parent } from "./path.ts";
 import { fittingOptions } from "./mount_config.ts";
 import type { MountConfig, OptionString } from "./mount_config.ts";
@@ -40,7 +41,15 @@ export interface Plan {
   readonly mount: MountPlan;
 }
 
-/** How {@linkcode planRender} plans. */
+/** What a render of several apps of a pod will do. Frozen, and safe as JSON. */
+export interface PodPlan {
+  /** The operations, in the order in which they are applied. */
+  readonly operations: readonly Operation[];
+  /** What is mounted, in the order of mounting; at least one. */
+  readonly mounts: readonly MountPlan[];
+}
+
+/** How {@linkcode planRender} and {@linkcode planPod} plan. */
 export interface PlanOptions {
   /** Whether the plan ends with the mount; without it, the app is prepared only. @default {true} */
   readonly mount?: boolean;
@@ -67,6 +76,7 @@ function between(top: string, path: string): string[] {
   return found;
 }
 
+/** The destination and the rootfs of an app. */
 function destination(request: ParsedRequest): DirectoryOperation[] {
   const { pod, layout, dirMode } = request;
   const inPod = isWithin(layout.dest, pod.pod);
@@ -145,11 +155,91 @@ function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionS
   return { mount, options };
 }
 
-function freeze<T extends object>(value: T): T {
+/** Freezes a value and all that is in it. */
+export function freeze<T extends object>(value: T): T {
   for (const part of Object.values(value)) {
     if (typeof part === "object" && part !== null) freeze(part);
   }
   return Object.freeze(value);
+}
+
+/** An app whose mount is planned. */
+export interface PlannedApp {
+  /** What is asked for. */
+  readonly request: ParsedRequest;
+  /** What is mounted. */
+  readonly mount: MountPlan;
+  /** How it is written. */
+  readonly options: OptionString;
+}
+
+function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
+  const real = apps.flatMap(({ request, options }) => {
+    return options.needsRealPaths ? [pod.pod, ...request.lower] : [];
+  });
+  return [
+    ...distinct(apps.flatMap(({ request }) => requirements(request))),
+    { ...directory(pod.pod, 0o750), guarded: true },
+    ...[...new Set(real)].map((path) => ({ kind: "real" as const, path })),
+    { kind: "lock", path: pod.lock },
+  ];
+}
+
+/** Without those that do the same to the same path: apps share directories, lowers and manifests. */
+function distinct<T extends Operation>(operations: readonly T[], seen = new Set<string>()): T[] {
+  return operations.filter((operation) => {
+    // A path that is given as lower and as manifest must be both.
+    const type = operation.kind === "require" ? operation.type : "";
+    const key = `${operation.kind} ${type} ${operation.path}`;
+    return !seen.has(key) && seen.add(key);
+  });
+}
+
+/**
+ * The operations that render apps of one pod.
+ *
+ * @param groups The apps in the order of mounting. What the destinations of a group lie in is mounted
+ * with the groups before it.
+ * @param auto Whether they are mounted.
+ */
+export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): Operation[] {
+  const [first = [], ...later] = groups;
+  const apps = groups.flat();
+  const pod = apps[0]?.request.pod;
+  if (pod === undefined) return [];
+  const seen = new Set<string>();
+  const made = (group: readonly PlannedApp[], what: (request: ParsedRequest) => Operation[]) => {
+    return distinct(group.flatMap(({ request }) => what(request)), seen);
+  };
+  const mounted = (group: readonly PlannedApp[]): Operation[] => {
+    return auto
+      ? group.map(({ mount }) => ({ kind: "mount", path: mount.rootfs, fstab: pod.fstab }))
+      : [];
+  };
+  const overlay = (request: ParsedRequest) => request.readOnly ? [] : overlayDirectories(request);
+  return [
+    ...beginning(apps, pod),
+    ...made(first, destination),
+    ...made(apps, overlay),
+    ...made(apps, labels),
+    ...made(first, manifest),
+    ...apps.map(({ mount, options: { text } }): Operation => ({
+      kind: "record",
+      path: pod.fstab,
+      line: appLine(mount, { config: mount, options: text, auto }),
+    })),
+    ...mounted(first),
+    ...later.flatMap((group) => [
+      ...made(group, destination),
+      ...made(group, manifest),
+      ...mounted(group),
+    ]),
+  ];
+}
+
+/** Plans the mount of an app. */
+export function planned(request: ParsedRequest): PlannedApp {
+  return { request, ...mountPlan(request) };
 }
 
 /**
@@ -174,25 +264,7 @@ function freeze<T extends object>(value: T): T {
  * ```
  */
 export function planRender(request: RenderRequest, options: PlanOptions = {}): Plan {
-  const parsed = parseRequest(request);
-  const auto = options.mount ?? true;
-  const { mount, options: { text, needsRealPaths } } = mountPlan(parsed);
-  const { pod, layout } = parsed;
-  const line = appLine(mount, { config: mount, options: text, auto });
-  const real = needsRealPaths ? [pod.pod, ...parsed.lower] : [];
-  return freeze<Plan>({
-    operations: [
-      ...requirements(parsed),
-      { ...directory(pod.pod, 0o750), guarded: true },
-      ...real.map((path) => ({ kind: "real" as const, path })),
-      { kind: "lock", path: pod.lock },
-      ...destination(parsed),
-      ...(parsed.readOnly ? [] : overlayDirectories(parsed)),
-      ...labels(parsed),
-      ...manifest(parsed),
-      { kind: "record", path: pod.fstab, line },
-      ...(auto ? [{ kind: "mount" as const, path: layout.rootfs, fstab: pod.fstab }] : []),
-    ],
-    mount,
-  });
+  const app = planned(parseRequest(request));
+  const operations = operationsFor([[app]], options.mount ?? true);
+  return freeze<Plan>({ operations, mount: app.mount });
 }

@@ -25,6 +25,11 @@ export function quote(value: string): string {
   return JSON.stringify(value).replace(UNPRINTABLE, escaped);
 }
 
+/** The words for an app in a message. */
+export function appWords(app: string): string {
+  return app === "" ? "the pod's own image" : `app ${quote(app)}`;
+}
+
 /** Makes a tool's words printable: control characters become escapes, lines are joined by spaces. */
 export function printable(text: string): string {
   return text.trim().replace(/\s*\n\s*/g, " ").replace(UNPRINTABLE, escaped);

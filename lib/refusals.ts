@@ -12,14 +12,8 @@ import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
-import { sharesWritable } from "./pod_state.ts";
-import type { MountState } from "./pod_state.ts";
-import { quote, shellQuote } from "./quote.ts";
-
-/** The words for an app in a message. */
-export function appWords(app: string): string {
-  return app === "" ? "the pod's own image" : `app ${quote(app)}`;
-}
+import type { MountState } from "./pod_mounts.ts";
+import { appWords, quote, shellQuote } from "./quote.ts";
 
 /**
  * Refuses a render that would give an app another lower, upper or work than it has: what its upper
@@ -100,14 +94,10 @@ export function refuseForeign(
  * Refuses an app whose upper or work another app of the pod has, or that would lie one in the other;
  * the kernel allows it, and what then happens is undefined.
  *
- * @throws {RefusedError} If it is so.
+ * @param other The app that has it, if any.
+ * @throws {RefusedError} If there is one.
  */
-export function refuseSharedUpper(
-  lines: readonly AppLine[],
-  line: AppLine,
-  pod: PodLayout,
-): void {
-  const other = lines.find((other) => other.app !== line.app && sharesWritable(other, line, pod));
+export function refuseSharedUpper(line: AppLine, other: AppLine | undefined): void {
   if (other === undefined) return;
   throw new RefusedError(
     "in-use",
@@ -121,27 +111,19 @@ export function refuseSharedUpper(
  * Refuses an upper or work that is part of a live mount elsewhere, as after a mount by hand.
  *
  * @param line The line of the app, with absolute paths.
- * @throws {RefusedError} If it is so.
+ * @param user The other mount that has it, if any.
+ * @throws {RefusedError} If there is one.
  */
-export function refuseLiveUpper(
-  table: readonly Mount[],
-  line: AppLine,
-  target: string | null,
-): void {
-  const { upper, work } = parseMountOptions(line.options);
-  if (upper === null) return;
-  const user = table.find((mount) => {
-    if (mount.fstype !== "overlay" || mount.target === target) return false;
-    const used = parseMountOptions(mount.options);
-    // A relative path of a mount elsewhere is relative to another pod.
-    if (!used.upper?.startsWith("/")) return false;
-    return used.upper === upper || used.work === work;
-  });
+export function refuseLiveUpper(line: AppLine, user: Mount | undefined): void {
   if (user === undefined) return;
+  const { upper } = parseMountOptions(line.options);
   throw new RefusedError(
     "in-use",
-    `Cannot mount upper ${quote(upper)}: the mount on ${quote(user.target)} writes into it`,
-    { path: upper, hint: `unmount that one first: umount ${shellQuote(user.target)}` },
+    `Cannot mount upper ${quote(`${upper}`)}: the mount on ${quote(user.target)} writes into it`,
+    {
+      ...(upper === null ? {} : { path: upper }),
+      hint: `unmount that one first: umount ${shellQuote(user.target)}`,
+    },
   );
 }
 
@@ -164,10 +146,10 @@ export function refuseVolatile(line: AppLine, mark: string, isThere: boolean): v
 /**
  * Refuses an app whose rootfs is that of another app of the pod.
  *
- * @throws {RefusedError} If it is so.
+ * @param other The other app, if any.
+ * @throws {RefusedError} If there is one.
  */
-export function refuseSameRootfs(lines: readonly AppLine[], line: AppLine): void {
-  const other = lines.find((other) => other.app !== line.app && other.rootfs === line.rootfs);
+export function refuseSameRootfs(line: AppLine, other: AppLine | undefined): void {
   if (other === undefined) return;
   throw new RefusedError(
     "in-use",
@@ -200,22 +182,12 @@ export function refuseElsewhere(lines: readonly AppLine[], pod: PodLayout): void
 }
 
 /**
- * Refuses a mount that would hide the rootfs of other apps: the pod's own image is rendered first. Apps
- * that were rendered after it lie in it, and may be there as long as they are not mounted.
+ * Refuses a mount that would hide the rootfs of another app: the pod's own image is rendered first.
  *
- * @param mounted The lines that are mounted now.
- * @throws {RefusedError} If there are apps below the rootfs.
+ * @param hidden The other app, if any.
+ * @throws {RefusedError} If there is one.
  */
-export function refuseHiding(
-  lines: readonly AppLine[],
-  line: AppLine,
-  mounted: readonly AppLine[],
-): void {
-  const own = lines.findIndex((other) => other.app === line.app);
-  const outside = own < 0 ? lines : [...lines.slice(0, own), ...mounted];
-  const hidden = outside.find((other) => {
-    return other.app !== line.app && isWithin(other.rootfs, line.rootfs);
-  });
+export function refuseHiding(line: AppLine, hidden: AppLine | undefined): void {
   if (hidden === undefined) return;
   throw new RefusedError(
     "in-use",

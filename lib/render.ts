@@ -8,6 +8,7 @@ import { applyPlan } from "./apply.ts";
 import { checkPermissions } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
 import { planRender } from "./plan.ts";
+import type { MountPlan } from "./plan.ts";
 import type { RenderRequest } from "./request.ts";
 import type { OverlayStatus } from "./status.ts";
 
@@ -29,9 +30,20 @@ async function applyRequest(
 ): Promise<Render> {
   const plan = planRender(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
-  const { line, mounted, changed } = await applyPlan(plan, options);
-  const { pod, app, tree, rootfs, lower, upper, work } = plan.mount;
-  return { pod, app, tree, rootfs, lower, upper, work, options: line.options, mounted, changed };
+  const { operations, mount } = plan;
+  const { apps, mounted, changed } = await applyPlan({ operations, mounts: [mount] }, options);
+  return renderOf(mount, apps[0]?.line.options ?? mount.optionString, { mounted, changed });
+}
+
+/** What became of an app. */
+export function renderOf(
+  mount: MountPlan,
+  options: string,
+  result: { readonly mounted: boolean; readonly changed: boolean },
+): Render {
+  const { pod, app, tree, rootfs, lower, upper, work } = mount;
+  const { mounted, changed } = result;
+  return { pod, app, tree, rootfs, lower, upper, work, options, mounted, changed };
 }
 
 /**

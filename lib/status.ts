@@ -12,7 +12,8 @@ import { podLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { linePermissions, mountState, noPodError, readRecord } from "./pod_state.ts";
+import { PodMounts } from "./pod_mounts.ts";
+import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
 
 /** The status of an app. */
 export interface OverlayStatus {
@@ -83,11 +84,11 @@ export async function overlayStatus(
   const { lines } = readRecord(layout.fstab);
   if (lines.length === 0) return [];
   checkPermissions("read the status", linePermissions(lines, layout));
-  const table = await mountTable(programOptions(options));
+  const mounts = new PodMounts(layout, await mountTable(programOptions(options)));
   return lines.map((line) => {
     const { app, tree, rootfs } = line;
     const { lower, upper, work } = configOfLine(line, layout.pod);
-    const mounted = mountState(line, layout, table) === "mounted";
+    const mounted = mounts.stateOf(line) === "mounted";
     return { pod: layout.pod, app, tree, rootfs, lower, upper, work, mounted };
   });
 }

@@ -7,10 +7,10 @@ import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { busyError } from "./busy.ts";
 import { programOptions } from "./change_options.ts";
-import type { ChangeOptions } from "./change_options.ts";
+import type { ChangeOptions, Checkpoints } from "./change_options.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
-import { formatFstab, FSTAB_MODE, withLine } from "./fstab.ts";
+import { formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
 import { podLayout, volatileMark } from "./layout.ts";
@@ -21,18 +21,23 @@ import { unmountAll } from "./mounting.ts";
 import { parseAppName } from "./names.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { linePermissions, mountState, noPodError, readRecord, realRootfs } from "./pod_state.ts";
+import { PodMounts } from "./pod_mounts.ts";
+import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
-import { quote } from "./quote.ts";
-import { appWords, refuseElsewhere, refuseForeign } from "./refusals.ts";
-import type { ProgramOptions } from "./run.ts";
+import { appWords, quote } from "./quote.ts";
+import { refuseElsewhere, refuseForeign } from "./refusals.ts";
 
 /** What to unmount. */
 export interface UnmountRequest {
   /** The pod, an absolute path. */
   readonly pod: string;
-  /** The app; empty for the pod's own image. @default {all apps of the pod} */
-  readonly app?: string;
+  /** The app, or several; empty for the pod's own image. @default {all apps of the pod} */
+  readonly app?: string | readonly string[];
+  /**
+   * Whether an app that is in use is taken out of the file tree all the same, and unmounted by the kernel
+   * when nothing uses it any more (umount2(2), MNT_DETACH). @default {false}
+   */
+  readonly lazy?: boolean;
 }
 
 /** What was unmounted. */
@@ -53,8 +58,8 @@ export function unmountPermissions(pod: string): RequiredPermissions {
 }
 
 /**
- * Unmounts a pod's apps, or one of them: deepest first, never lazily, in one process. What they wrote
- * is kept, and so is their line in `overlay.fstab`, now with `noauto`.
+ * Unmounts a pod's apps, or some of them: deepest first, in one process, and lazily only when asked to.
+ * What they wrote is kept, and so is their line in `overlay.fstab`, now with `noauto`.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod, `--allow-read` for destinations
  * outside it, and `--allow-run` for umount and findmnt.
@@ -91,22 +96,33 @@ export async function unmountOverlay(
   options: ChangeOptions = {},
 ): Promise<Unmounted> {
   const pod = podLayout(request.pod);
-  const app = request.app === undefined ? null : parseAppName(request.app);
+  const apps = namesOf(request);
   checkPermissions("unmount", unmountPermissions(pod.pod));
   if (checkPod(pod.pod) === null) throw noPodError(pod.pod);
   // A pod without a file has no apps, and gets no lock file for being asked.
-  if (readRecord(pod.fstab).lines.length === 0) return unmountNothing(pod, app);
+  if (readRecord(pod.fstab).lines.length === 0) return unmountNothing(pod, apps);
   using _lock = await lockPod(pod.lock, options);
   const record = readRecord(pod.fstab);
-  const lines = chosen(record, pod, app);
+  const lines = chosen(record, pod, apps);
   checkPermissions("unmount", linePermissions(lines, pod));
   refuseElsewhere(record.lines, pod);
-  const unmounted = await unmountLines(lines, record, pod, programOptions(options));
+  const unmounted = await unmountLines(lines, {
+    record,
+    pod,
+    lazy: request.lazy ?? false,
+    options,
+  });
   return { pod: pod.pod, unmounted };
 }
 
-function unmountNothing(pod: PodLayout, app: string | null): Unmounted {
-  if (app !== null) throw noAppError(app, [], pod);
+function namesOf({ app }: UnmountRequest): readonly string[] | null {
+  if (app === undefined) return null;
+  return (typeof app === "string" ? [app] : app).map(parseAppName);
+}
+
+function unmountNothing(pod: PodLayout, apps: readonly string[] | null): Unmounted {
+  const [app] = apps ?? [];
+  if (app !== undefined) throw noAppError(app, [], pod);
   return { pod: pod.pod, unmounted: [] };
 }
 
@@ -118,49 +134,93 @@ function noAppError(app: string, lines: readonly AppLine[], pod: PodLayout): Ove
   });
 }
 
-function chosen(record: PodRecord, pod: PodLayout, app: string | null): readonly AppLine[] {
-  if (app === null) return record.lines;
-  const line = record.lines.find((line) => line.app === app);
-  if (line === undefined) throw noAppError(app, record.lines, pod);
-  return [line];
-}
-
-async function unmountLines(
-  lines: readonly AppLine[],
+function chosen(
   record: PodRecord,
   pod: PodLayout,
-  programs: ProgramOptions,
+  apps: readonly string[] | null,
+): readonly AppLine[] {
+  if (apps === null) return record.lines;
+  const byApp = new Map(record.lines.map((line) => [line.app, line]));
+  return [...new Set(apps)].map((app) => {
+    const line = byApp.get(app);
+    if (line === undefined) throw noAppError(app, record.lines, pod);
+    return line;
+  });
+}
+
+/** What is known of a pod when its apps are unmounted. The pod is locked. */
+export interface PodUnmounting {
+  /** What `overlay.fstab` says. */
+  readonly record: PodRecord;
+  /** The pod. */
+  readonly pod: PodLayout;
+  /** Whether what is in use is unmounted lazily. */
+  readonly lazy: boolean;
+  /** Who is told what happens. */
+  readonly options: ChangeOptions & Checkpoints;
+}
+
+/**
+ * Unmounts lines of a pod that is locked.
+ *
+ * @returns Those that were mounted and are no more, in the order of unmounting.
+ * @throws {UnmountError} If one is in use; the others are unmounted.
+ */
+export async function unmountLines(
+  lines: readonly AppLine[],
+  unmounting: PodUnmounting,
 ): Promise<Unmounted["unmounted"]> {
-  const table = await mountTable(programs);
-  const states = lines.map((line) => ({ line, state: mountState(line, pod, table) }));
-  for (const { line, state } of states) refuseForeign("unmount", line, state);
-  // Backwards and deepest first: lines are in the order of mounting, but a destination can change.
-  const depth = (line: AppLine) => line.rootfs.split("/").length;
-  const mounted = states.filter(({ state }) => state === "mounted").map(({ line }) => line)
-    .reverse().sort((a, b) => depth(b) - depth(a));
-  const idle = lines.filter((line) => !mounted.includes(line));
+  const { record, pod, lazy, options } = unmounting;
+  const programs = programOptions(options);
+  const mounts = new PodMounts(pod, await mountTable(programs));
+  const mounted = mountedOf(lines, mounts);
+  const idle = without(lines, mounted);
   if (mounted.length === 0) {
-    rest(idle, record, pod);
+    rest(idle, record, pod, false);
     return [];
   }
-  const targets = mounted.map((line) => realRootfs(line.rootfs, pod) ?? line.rootfs);
-  const result = await unmountAll(targets, programs);
-  const after = result.status === 0 ? [] : await mountTable(programs);
-  const left = mounted.filter((line) => mountState(line, pod, after) === "mounted");
-  const gone = mounted.filter((line) => !left.includes(line));
-  clearVolatile(gone, pod);
-  rest([...idle, ...gone], record, pod);
-  if (left.length > 0) throw busyError(left, { gone, table: after, pod, result });
+  const targets = mounted.map((line) => mounts.targetOf(line.rootfs) ?? line.rootfs);
+  const result = await unmountAll(targets, programs, lazy);
+  options.checkpoint?.("unmounted");
+  const after = new PodMounts(pod, result.status === 0 ? [] : await mountTable(programs));
+  const left = mounted.filter((line) => after.stateOf(line) === "mounted");
+  const gone = without(mounted, left);
+  // Of what may be in use still nobody knows whether it ends in order.
+  if (!lazy) clearVolatile(gone, pod);
+  options.checkpoint?.("volatile");
+  rest([...idle, ...gone], record, pod, lazy);
+  options.checkpoint?.("record");
+  if (left.length > 0) throw busyError(left, { gone, mounts: after, pod, result });
   return gone.map(({ app, rootfs }) => ({ app, rootfs }));
 }
 
+/** Backwards and deepest first: lines are in the order of mounting, but a destination can change. */
+function mountedOf(lines: readonly AppLine[], mounts: PodMounts): readonly AppLine[] {
+  const states = lines.map((line) => ({ line, state: mounts.stateOf(line) }));
+  for (const { line, state } of states) refuseForeign("unmount", line, state);
+  const depth = (line: AppLine) => line.rootfs.split("/").length;
+  return states.filter(({ state }) => state === "mounted").map(({ line }) => line)
+    .reverse().sort((a, b) => depth(b) - depth(a));
+}
+
+function without(lines: readonly AppLine[], others: readonly AppLine[]): readonly AppLine[] {
+  const left = new Set(others);
+  return lines.filter((line) => !left.has(line));
+}
+
 /** Notes that apps are not to be mounted with the others any more. */
-function rest(lines: readonly AppLine[], record: PodRecord, pod: PodLayout): void {
+function rest(
+  lines: readonly AppLine[],
+  record: PodRecord,
+  pod: PodLayout,
+  lazy: boolean,
+): void {
   const automatic = lines.filter((line) => line.auto);
   if (automatic.length === 0) return;
-  const entries = automatic.reduce(
-    (entries, line) => withLine(entries, { ...line, auto: false }),
+  const mark = lazy ? { lazy: true as const } : {};
+  const entries = withLines(
     record.entries,
+    automatic.map((line) => ({ ...line, auto: false, ...mark })),
   );
   try {
     replaceFile(pod.fstab, new TextEncoder().encode(formatFstab(entries)), FSTAB_MODE);

@@ -7,27 +7,37 @@ import type { AppLine } from "./app_line.ts";
 import type { Application } from "./application.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
-import { mountState, realRootfs, sameDirectory, samePaths } from "./pod_state.ts";
+import { PodMounts, sameDirectory, samePaths } from "./pod_mounts.ts";
+
+/** What has become of the mount of a line. */
+export interface FoundMount {
+  /** The line. */
+  readonly line: AppLine;
+  /** Where it is mounted, if it is anywhere. */
+  readonly target: string | null;
+  /** Whether it is there and as it must be. */
+  readonly isRight: boolean;
+}
 
 /**
- * Looks for the mount of a line that was mounted just now.
- *
- * @returns Where it is, if it is anywhere, and whether it is there and as it must be. A mount can end
- * in another place, where somebody swapped a directory, and a bind mount can stay writable.
+ * Looks for the mounts of lines that were mounted just now. A mount can end in another place, where
+ * somebody swapped a directory, and a bind mount can stay writable.
  */
 export async function findMounted(
-  line: AppLine,
+  lines: readonly AppLine[],
   run: Application,
-): Promise<{ readonly target: string | null; readonly isRight: boolean }> {
-  const table = await mountTable(run.programs);
-  const rootfs = realRootfs(line.rootfs, run.pod);
-  if (mountState(line, run.pod, table) === "mounted") return { target: rootfs, isRight: true };
-  const paths = parseMountOptions(line.options);
-  const own = table.findLast((mount) => {
-    if (line.source !== "overlay") {
-      return mount.target === rootfs && sameDirectory(line.rootfs, line.source);
-    }
-    return mount.fstype === "overlay" && samePaths(paths, parseMountOptions(mount.options));
+): Promise<readonly FoundMount[]> {
+  const mounts = new PodMounts(run.pod, await mountTable(run.programs));
+  return lines.map((line) => {
+    const rootfs = mounts.targetOf(line.rootfs);
+    if (mounts.stateOf(line) === "mounted") return { line, target: rootfs, isRight: true };
+    const paths = parseMountOptions(line.options);
+    const own = mounts.table.findLast((mount) => {
+      if (line.source !== "overlay") {
+        return mount.target === rootfs && sameDirectory(line.rootfs, line.source);
+      }
+      return mount.fstype === "overlay" && samePaths(paths, parseMountOptions(mount.options));
+    });
+    return { line, target: own?.target ?? null, isRight: false };
   });
-  return { target: own?.target ?? null, isRight: false };
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { formatAppLine } from "../lib/app_line.ts";
 import type { AppLine } from "../lib/app_line.ts";
-import { appLines, formatFstab, parseFstab, withLine } from "../lib/fstab.ts";
+import { appLines, formatFstab, parseFstab, withLines } from "../lib/fstab.ts";
 import { nastyName, nastyPath, random } from "./_random.ts";
 
 function line(app: string, lower = "/l"): AppLine {
@@ -64,26 +64,34 @@ Deno.test("parseFstab() reads an empty file and one whose last line has no end",
   assertEquals(parseFstab(formatAppLine(line("web"))), [line("web")]);
 });
 
-Deno.test("withLine() starts a new file with a comment that says what it is", {
+Deno.test("withLines() starts a new file with a comment that says what it is", {
   permissions: "none",
 }, () => {
-  const entries = withLine([], line("web"));
+  const entries = withLines([], [line("web")]);
   assertEquals(appLines(entries), [line("web")]);
   const comments = formatFstab(entries).split("\n").slice(0, -2);
   assert(comments.length > 0 && comments.every((comment) => comment.startsWith("# ")));
 });
 
 Deno.test(
-  "withLine() replaces the line of the same app where it stands, and adds others at the end",
+  "withLines() replaces the line of the same app where it stands, and adds others at the end",
   {
     permissions: "none",
   },
   () => {
     const entries = ["# a", line("web"), "", line("db")];
     const changed = line("web", "/other");
-    assertEquals(withLine(entries, changed), ["# a", changed, "", line("db")]);
-    assertEquals(withLine(entries, line("")), [...entries, line("")]);
-    assertEquals(withLine(["# a"], line("web")), ["# a", line("web")]);
+    assertEquals(withLines(entries, [changed]), ["# a", changed, "", line("db")]);
+    assertEquals(withLines(entries, [line("")]), [...entries, line("")]);
+    assertEquals(withLines(["# a"], [line("web")]), ["# a", line("web")]);
     assertEquals(entries, ["# a", line("web"), "", line("db")]);
   },
 );
+
+Deno.test("withLines() puts many lines in at once, and drops further lines of the same app", {
+  permissions: "none",
+}, () => {
+  const entries = [line("a"), "# b", line("b"), line("a", "/twice"), line("c")];
+  const [a, c, d] = [line("a", "/new"), line("c", "/new"), line("d")];
+  assertEquals(withLines(entries, [d, c, a]), [a, "# b", line("b"), c, d]);
+});

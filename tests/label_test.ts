@@ -12,6 +12,7 @@ import {
 import type { RenderRequest } from "../mod.ts";
 import { applyPlan } from "../lib/apply.ts";
 import { selinuxEnabled } from "../lib/label.ts";
+import type { Plan, PodPlan } from "../lib/plan.ts";
 import { cli } from "./_cli.ts";
 import { disk, flagsOf, runMain } from "./_main.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
@@ -36,6 +37,11 @@ async function labelOf(path: string): Promise<string> {
 }
 
 /** Labels even where SELinux is not enabled: the attribute can be stored all the same. */
+/** A plan of one app, as the interpreter takes it. */
+function of({ operations, mount }: Plan): PodPlan {
+  return { operations, mounts: [mount] };
+}
+
 const labelling = { selinux: () => Promise.resolve(true) };
 
 for (const command of ["render", "prepare"]) {
@@ -91,14 +97,14 @@ Deno.test({
     await using dir = await tempDir();
     const request = await setUp(dir);
     const plan = planRender(request);
-    const { line, changed, mounted } = await applyPlan(plan, labelling);
+    const { apps: [web], changed, mounted } = await applyPlan(of(plan), labelling);
     assertEquals([changed, mounted], [true, true]);
     const { upper, work, rootfs } = plan.mount;
     for (const path of [upper, work]) assertEquals(await labelOf(`${path}`), LABEL);
     for (const path of [`${upper}/..`, `${work}/..`, request.pod, `${request.lower}`]) {
       assertEquals(await labelOf(path), "?");
     }
-    assertEquals(line.options.endsWith(`,context="${LABEL}"`), true);
+    assertEquals(web?.line.options.endsWith(`,context="${LABEL}"`), true);
     const fstab = await Deno.readTextFile(`${request.pod}/overlay.fstab`);
     assertStringIncludes(fstab, `,context="${LABEL}",`);
     assertEquals((await mountsBelow(dir.path)).join(), rootfs);
@@ -106,10 +112,10 @@ Deno.test({
     assertStringIncludes(await kernelOptions(rootfs), `upperdir=${upper},workdir=${work}`);
 
     const before = await disk(dir.path);
-    assertEquals((await applyPlan(plan, labelling)).changed, false);
+    assertEquals((await applyPlan(of(plan), labelling)).changed, false);
     await unmountOverlay({ pod: request.pod });
     assertEquals(await mountsBelow(dir.path), []);
-    assertEquals((await applyPlan(plan, labelling)).changed, true);
+    assertEquals((await applyPlan(of(plan), labelling)).changed, true);
     assertEquals(await disk(dir.path), before);
   },
 });
@@ -120,8 +126,8 @@ Deno.test("applyPlan() labels nothing of a view, which has neither upper nor wor
   const request = { ...await setUp(dir), lower, readOnly: true };
   const plan = planRender(request, { mount: false });
   assertEquals(plan.operations.some(({ kind }) => kind === "label"), false);
-  const { line } = await applyPlan(plan, labelling);
-  assertStringIncludes(line.options, `context="${LABEL}"`);
+  const { apps: [web] } = await applyPlan(of(plan), labelling);
+  assertStringIncludes(`${web?.line.options}`, `context="${LABEL}"`);
 });
 
 Deno.test("applyPlan() leaves nothing where labels cannot be stored", async () => {
@@ -131,7 +137,7 @@ Deno.test("applyPlan() leaves nothing where labels cannot be stored", async () =
   const request = { ...await setUp(dir), pod: dir.join("pods", "pod") };
   const before = await disk(dir.path);
   const plan = planRender(request);
-  const error = await assertRejects(() => applyPlan(plan, labelling), OverlayError);
+  const error = await assertRejects(() => applyPlan(of(plan), labelling), OverlayError);
   assertEquals([error.code, error.path], ["failed", plan.mount.upper]);
   assertStringIncludes(error.message, "Operation not supported");
   assertStringIncludes(error.hint ?? "", "without --label");

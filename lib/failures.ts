@@ -1,0 +1,54 @@
+/**
+ * What went wrong with several apps of one call: each of them is named with its cause.
+ *
+ * @module
+ */
+import { OverlayError, PodError, RefusedError } from "./errors.ts";
+import { appWords } from "./quote.ts";
+
+/** One app that failed. */
+export interface AppFailure {
+  /** The app's name. */
+  readonly app: string;
+  /** Why. */
+  readonly error: OverlayError;
+}
+
+interface Named {
+  readonly line: { readonly app: string };
+}
+
+/**
+ * Does something for each app, and goes on past one that fails.
+ *
+ * @throws {PodError} If any failed; where there is only one app, its own error.
+ */
+export function forEachApp<T extends Named>(apps: readonly T[], act: (app: T) => void): void {
+  const failures: AppFailure[] = [];
+  for (const app of apps) {
+    try {
+      act(app);
+    } catch (error) {
+      if (!(error instanceof OverlayError) || apps.length === 1) throw error;
+      failures.push({ app: app.line.app, error });
+    }
+  }
+  if (failures.length > 0) throw podError("render", failures);
+}
+
+/** The error of several apps. */
+export function podError(verb: string, failures: readonly AppFailure[]): PodError {
+  const reasons = failures.map(({ app, error }) => {
+    const message = error.message.replace(/^C/, "c");
+    return `${appWords(app)} (${message})`;
+  });
+  const [first] = failures;
+  const { path = null, hint = null, code = "failed" } = first?.error ?? {};
+  return new PodError(code, `Cannot ${verb} ${reasons.join(" and ")}`, {
+    ...(path === null ? {} : { path }),
+    hint: hint ?? undefined,
+    cause: first?.error,
+    refused: failures.every(({ error }) => error instanceof RefusedError),
+    failures: failures.map(({ app, error }) => ({ app, ...error.toJSON() })),
+  });
+}

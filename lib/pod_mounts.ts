@@ -1,0 +1,81 @@
+/**
+ * The lines of a pod beside the mount table: what of them is mounted, and where.
+ *
+ * @module
+ */
+import type { AppLine } from "./app_line.ts";
+import { attempt, look } from "./disk.ts";
+import type { PodLayout } from "./layout.ts";
+import { parseMountOptions } from "./mount_config.ts";
+import type { MountConfig } from "./mount_config.ts";
+import type { Mount } from "./mount_table.ts";
+import { child, isWithin, parent } from "./path.ts";
+
+/** How a line and the kernel agree: nothing is mounted there, the line is, or something else is. */
+export type MountState = "unmounted" | "mounted" | "foreign";
+
+/** Whether two configurations mount the same directories. */
+export function samePaths(a: MountConfig, b: MountConfig): boolean {
+  return a.upper === b.upper && a.work === b.work && a.lower.join("\0") === b.lower.join("\0");
+}
+
+/** Whether a path shows the very same directory as another; bind mounts do. */
+export function sameDirectory(a: string, b: string): boolean {
+  const [one, other] = [look(a), look(b)];
+  return one !== null && one.dev === other?.dev && one.ino === other.ino;
+}
+
+/** What the mount table says of a pod. */
+export class PodMounts {
+  /** The mount table, in the order of mounting. */
+  readonly table: readonly Mount[];
+  readonly #pod: PodLayout;
+  /** Only the topmost mount at a mount point counts, since it is the one that anybody sees. */
+  readonly #topmost: ReadonlyMap<string, Mount>;
+  #realPod: string | null | undefined;
+
+  /** Looks at a table for a pod. */
+  constructor(pod: PodLayout, table: readonly Mount[]) {
+    this.#pod = pod;
+    this.table = table;
+    this.#topmost = new Map(table.map((mount) => [mount.target, mount]));
+  }
+
+  /**
+   * The mount point without symlinks, as the kernel names it; `null` when its destination is not there.
+   *
+   * Requires `--allow-read` permission for the pod, and for a destination outside it.
+   */
+  targetOf(rootfs: string): string | null {
+    // A pod is used only while nothing below it is a symlink, so one look serves all its apps.
+    if (!isWithin(rootfs, this.#pod.pod)) {
+      return below(realPath(parent(rootfs)), rootfs, parent(rootfs));
+    }
+    if (this.#realPod === undefined) this.#realPod = realPath(this.#pod.pod);
+    return below(this.#realPod, rootfs, this.#pod.pod);
+  }
+
+  /** Compares a line with the mount table. */
+  stateOf(line: AppLine): MountState {
+    const target = this.targetOf(line.rootfs);
+    const mount = target === null ? undefined : this.#topmost.get(target);
+    if (mount === undefined) return "unmounted";
+    if (line.source !== "overlay") {
+      // A bind mount that can be written through would let an app write into the lower.
+      return mount.readOnly && sameDirectory(line.rootfs, line.source) ? "mounted" : "foreign";
+    }
+    // Both are compared as they were written: relative paths of the one are relative in the other.
+    const same = samePaths(parseMountOptions(line.options), parseMountOptions(mount.options));
+    return mount.fstype === "overlay" && same ? "mounted" : "foreign";
+  }
+}
+
+function realPath(path: string): string | null {
+  if (look(path) === null) return null;
+  return attempt("find", path, () => Deno.realPathSync(path));
+}
+
+/** The path that lies below `real` as `path` lies below `named`. */
+function below(real: string | null, path: string, named: string): string | null {
+  return real === null ? null : child(real, path.slice(named.length).replace(/^\//, ""));
+}

@@ -1,0 +1,123 @@
+/**
+ * What a render of several apps of a pod is asked for.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { InvalidValueError } from "./errors.ts";
+import type { ProfileName } from "./profile.ts";
+import { appWords, quote } from "./quote.ts";
+import { parseRequest } from "./request.ts";
+import type { ParsedRequest, RenderRequest } from "./request.ts";
+
+/** One app of a {@linkcode PodRequest}. */
+export interface PodApp {
+  /** The app; empty for the pod's own image. */
+  readonly app: string;
+  /** The lowers, top first. @default {the tree's rootfs in the store} */
+  readonly lower?: string | readonly string[];
+  /** The tree id. @default {the last part of the first lower's path, or the one before `rootfs`} */
+  readonly tree?: string;
+  /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
+  readonly dest?: string;
+  /** A file that is copied to `<destination>/manifest`. @default {none} */
+  readonly manifest?: string;
+  /** Mount label, an SELinux context. @default {the pod's} */
+  readonly label?: string;
+  /** Further mount options, such as `volatile`. @default {none} */
+  readonly options?: readonly string[];
+  /** Whether the render is a view that cannot be written. @default {false} */
+  readonly readOnly?: boolean;
+}
+
+/** What a render of several apps of a pod is asked for. Every path is absolute. */
+export interface PodRequest {
+  /** The pod. It is made if missing; its parent must be there. */
+  readonly pod: string;
+  /** The tree store. @default {"/var/lib/overlay-render"} */
+  readonly store?: string;
+  /** The profile. @default {"rootfs-mode"} */
+  readonly profile?: ProfileName;
+  /** Mode of the directories, a number or octal digits. @default {the profile's} */
+  readonly dirMode?: number | string;
+  /** Group that may read the image directories, an id or a name of /etc/group. @default {none} */
+  readonly group?: number | string;
+  /** Mount label of the apps that have none of their own. @default {none} */
+  readonly label?: string;
+  /** The apps, at least one. */
+  readonly apps: readonly PodApp[];
+}
+
+/** The words of messages, and the fields that they are about. */
+const APP_FIELDS: Readonly<Record<string, keyof PodApp>> = {
+  app: "app",
+  lower: "lower",
+  tree: "tree",
+  destination: "dest",
+  manifest: "manifest",
+  label: "label",
+  option: "options",
+};
+
+/** What all apps have in common is not named as a field of one. */
+const POD_WORDS: readonly string[] = ["pod", "store", "profile", "dir", "group"];
+
+/** The error of an app, which names the field that is wrong. */
+function named(error: InvalidValueError, at: number): InvalidValueError {
+  const message = error.message.replace(/^Cannot (?:use|render) (\w+)?/, (text, word = "") => {
+    if (POD_WORDS.includes(word)) return text;
+    const field = Object.hasOwn(APP_FIELDS, word) ? APP_FIELDS[word] : undefined;
+    if (field !== undefined) return `Cannot use apps[${at}].${field}`;
+    return text.replace("Cannot", `Cannot use apps[${at}]: cannot`);
+  });
+  return new InvalidValueError(error.code, message, {
+    ...(error.path === null ? {} : { path: error.path }),
+    hint: error.hint ?? undefined,
+    cause: error,
+  });
+}
+
+function parseApp(common: Omit<RenderRequest, "app">, app: PodApp, at: number): ParsedRequest {
+  try {
+    return parseRequest({ ...common, ...app });
+  } catch (error) {
+    throw error instanceof InvalidValueError ? named(error, at) : error;
+  }
+}
+
+/** No two apps of a call may be the same, or have the same rootfs. */
+function checkDistinct(apps: readonly ParsedRequest[]): void {
+  const [names, roots] = [new Map<string, number>(), new Map<string, number>()];
+  for (const [at, { app, layout: { rootfs } }] of apps.entries()) {
+    const twin = names.get(app);
+    if (twin !== undefined) {
+      const reason = `${appWords(app)} is apps[${twin}] already`;
+      throw new InvalidValueError("invalid-value", `Cannot use apps[${at}].app: ${reason}`);
+    }
+    const taken = roots.get(rootfs);
+    if (taken !== undefined) {
+      const reason = `apps[${taken}] has the same rootfs ${quote(rootfs)}`;
+      throw new InvalidValueError("invalid-value", `Cannot use apps[${at}].dest: ${reason}`, {
+        path: rootfs,
+      });
+    }
+    names.set(app, at);
+    roots.set(rootfs, at);
+  }
+}
+
+/**
+ * Parses a request of several apps.
+ *
+ * @throws {InvalidValueError} If a part of it is not usable; the message names and quotes the part.
+ */
+export function parsePodRequest(request: PodRequest): readonly ParsedRequest[] {
+  const { apps, ...common } = request;
+  if (apps.length === 0) {
+    throw new InvalidValueError("invalid-value", "Cannot render a pod without apps: apps is empty");
+  }
+  const parsed = apps.map((app, at) => parseApp(common, app, at));
+  checkDistinct(parsed);
+  return parsed;
+}
