@@ -4,12 +4,13 @@
  *
  * @module
  */
-import { parseCommand } from "./lib/command.ts";
+import { absolute, parseCommand } from "./lib/command.ts";
 import type { Command, Voice } from "./lib/command.ts";
 import {
   InterruptedError,
   MissingPermissionError,
   OverlayError,
+  PodError,
   UnmountError,
 } from "./lib/errors.ts";
 import type { ChangeOptions } from "./lib/change_options.ts";
@@ -21,14 +22,21 @@ export interface Io {
   readonly out: (text: string) => void;
   /** Writes to stderr. */
   readonly err: (text: string) => void;
+  /** Reads stdin to its end. */
+  readonly input: () => string;
   /** The directory that relative paths are taken from. */
   readonly cwd: () => string;
   /** Calls back on SIGINT and SIGTERM with the signal's number; the result takes that back. */
   readonly onSignal: (handler: (signal: number) => void) => () => void;
 }
 
-function voiceOptions(io: Io, voice: Voice, signal?: AbortSignal): ChangeOptions {
+function changeOptions(
+  io: Io,
+  { voice, waitMs }: { readonly voice: Voice; readonly waitMs?: number },
+  signal?: AbortSignal,
+): ChangeOptions {
   return {
+    ...(waitMs === undefined ? {} : { waitMs }),
     ...(voice.quiet ? {} : { warn: (text) => io.err(`warning: ${printable(text)}\n`) }),
     ...(voice.verbose ? { trace: (text) => io.err(`${printable(text)}\n`) } : {}),
     ...(signal === undefined ? {} : { signal }),
@@ -36,9 +44,13 @@ function voiceOptions(io: Io, voice: Voice, signal?: AbortSignal): ChangeOptions
 }
 
 /** Runs what changes something; a signal ends it, and what it did is undone. */
-async function interruptible<T>(io: Io, act: (signal: AbortSignal) => Promise<T>): Promise<T> {
+async function interruptible<T>(
+  io: Io,
+  act: (signal: AbortSignal) => Promise<T>,
+  outcome?: string,
+): Promise<T> {
   const controller = new AbortController();
-  const done = io.onSignal((signal) => controller.abort(new InterruptedError(signal)));
+  const done = io.onSignal((signal) => controller.abort(new InterruptedError(signal, outcome)));
   try {
     return await act(controller.signal);
   } finally {
@@ -60,10 +72,43 @@ async function runRender(command: RenderCommand, io: Io): Promise<void> {
   const { prepareOverlay, renderOverlay } = await import("./lib/render.ts");
   const { request, voice, kind } = command;
   const act = kind === "prepare" ? prepareOverlay : renderOverlay;
-  const render = await interruptible(io, (signal) => act(request, voiceOptions(io, voice, signal)));
+  const render = await interruptible(io, (signal) => {
+    return act(request, changeOptions(io, command, signal));
+  });
   if (kind === "render" && !voice.json) return io.out(`${render.rootfs}\n`);
   const { formatJson, renderText } = await import("./lib/output.ts");
   io.out(voice.json ? formatJson(render) : renderText(render));
+}
+
+/** Deno says so by itself when a file may not be read, but not how to allow it in our words. */
+async function readSpec(file: string, cwd: string, io: Io): Promise<string> {
+  if (file === "-") return io.input();
+  const path = absolute(file, cwd);
+  const { checkPermissions } = await import("./lib/grants.ts");
+  const { attempt } = await import("./lib/disk.ts");
+  checkPermissions("read the spec", { read: [path], write: [], run: [] });
+  return attempt("read spec", path, () => Deno.readTextFileSync(path));
+}
+
+async function runSpec(command: Extract<Command, { kind: "spec" }>, io: Io): Promise<void> {
+  const { file, cwd, action, voice, mount } = command;
+  const { parseSpec } = await import("./lib/spec.ts");
+  const text = await readSpec(file, cwd, io);
+  const request = parseSpec(text, (path) => absolute(path, cwd));
+  const { formatJson, planJson, planText, renderText } = await import("./lib/output.ts");
+  if (action === "plan") {
+    const { planPod } = await import("./lib/pod_plan.ts");
+    const plan = planPod(request, { mount });
+    return io.out(voice.json ? planJson(plan) : planText(plan));
+  }
+  const { preparePod, renderPod } = await import("./lib/render_pod.ts");
+  const act = action === "prepare" ? preparePod : renderPod;
+  const { pod, renders } = await interruptible(io, (signal) => {
+    return act(request, changeOptions(io, command, signal));
+  });
+  if (voice.json) io.out(formatJson({ pod, renders }));
+  else if (action === "render") io.out(renders.map(({ rootfs }) => `${rootfs}\n`).join(""));
+  else io.out(renders.map(renderText).join("\n"));
 }
 
 async function runUnmount(command: Extract<Command, { kind: "unmount" }>, io: Io): Promise<void> {
@@ -72,7 +117,7 @@ async function runUnmount(command: Extract<Command, { kind: "unmount" }>, io: Io
   const { request, voice } = command;
   try {
     const result = await interruptible(io, (signal) => {
-      return unmountOverlay(request, voiceOptions(io, voice, signal));
+      return unmountOverlay(request, changeOptions(io, command, signal));
     });
     io.out(voice.json ? formatJson(result) : unmountedText(result.unmounted));
   } catch (error) {
@@ -84,11 +129,50 @@ async function runUnmount(command: Extract<Command, { kind: "unmount" }>, io: Io
 async function runStatus(command: Extract<Command, { kind: "status" }>, io: Io): Promise<void> {
   const { overlayStatus } = await import("./lib/status.ts");
   const { formatJson, statusText } = await import("./lib/output.ts");
-  const renders = await overlayStatus(command.pod, voiceOptions(io, command.voice));
-  if (renders.length === 0 && !command.voice.quiet) {
-    io.err(`nothing is rendered in ${quote(command.pod)}\n`);
+  const { request, voice } = command;
+  const renders = await overlayStatus(request, changeOptions(io, command));
+  const several = "pods" in request;
+  if (renders.length === 0 && !voice.quiet) {
+    io.err(`nothing is rendered in ${quote(several ? request.pods : request.pod)}\n`);
   }
-  io.out(command.voice.json ? formatJson({ renders }) : statusText(renders));
+  io.out(voice.json ? formatJson({ renders }) : statusText(renders, several));
+}
+
+/** What is done pod by pod stays done when a signal comes in between. */
+const GO_ON = "what was done stays; run it again to go on";
+
+async function runGc(command: Extract<Command, { kind: "gc" }>, io: Io): Promise<number> {
+  const { collectPods } = await import("./lib/gc.ts");
+  const { collectedText, formatJson } = await import("./lib/output.ts");
+  const { request, voice } = command;
+  const collected = await interruptible(io, (signal) => {
+    return collectPods(request, changeOptions(io, command, signal));
+  }, GO_ON);
+  const { kept } = collected;
+  io.out(voice.json ? formatJson(collected) : collectedText(collected));
+  for (const { pod, reason, failed } of voice.json ? [] : kept) {
+    if (failed) io.err(`error: ${printable(reason)}\n`);
+    else if (!voice.quiet) io.err(`kept ${printable(quote(pod))}: ${printable(reason)}\n`);
+  }
+  return kept.some(({ failed }) => failed) ? 1 : 0;
+}
+
+async function runRestore(
+  command: Extract<Command, { kind: "restore" }>,
+  io: Io,
+): Promise<number> {
+  const { restoreOverlays } = await import("./lib/restore.ts");
+  const { formatJson, restoredText } = await import("./lib/output.ts");
+  const { request, voice } = command;
+  const result = await interruptible(io, (signal) => {
+    return restoreOverlays(request, changeOptions(io, command, signal));
+  }, GO_ON);
+  io.out(voice.json ? formatJson(result) : restoredText(result));
+  for (const { reason, hint } of voice.json ? [] : result.failed) {
+    io.err(`error: ${printable(reason)}\n`);
+    if (hint !== null) io.err(`hint: ${printable(hint)}\n`);
+  }
+  return result.failed.length > 0 ? 1 : 0;
 }
 
 async function runVersion(io: Io): Promise<void> {
@@ -101,17 +185,24 @@ async function runHelp(topic: string | null, io: Io): Promise<void> {
   io.out(helpText(topic));
 }
 
-function run(command: Command, io: Io): Promise<void> {
+/** Some commands end with a status of their own, having done what they could. */
+function run(command: Command, io: Io): Promise<number | void> {
   switch (command.kind) {
     case "plan":
       return runPlan(command, io);
     case "prepare":
     case "render":
       return runRender(command, io);
+    case "spec":
+      return runSpec(command, io);
     case "unmount":
       return runUnmount(command, io);
     case "status":
       return runStatus(command, io);
+    case "gc":
+      return runGc(command, io);
+    case "restore":
+      return runRestore(command, io);
     case "version":
       return runVersion(io);
     case "help":
@@ -131,7 +222,8 @@ function report(thrown: unknown, args: readonly string[], io: Io): number {
   const error = thrown instanceof OverlayError ? thrown : unexpected(thrown);
   if (args.includes("--json")) {
     const unmounted = error instanceof UnmountError ? { unmounted: error.unmounted } : {};
-    io.out(`${JSON.stringify({ version: 1, error, ...unmounted })}\n`);
+    const failures = error instanceof PodError ? { failures: error.failures } : {};
+    io.out(`${JSON.stringify({ version: 1, error, ...unmounted, ...failures })}\n`);
     return error.exitStatus;
   }
   // Where a mistake of our own comes from is what its report needs.
@@ -157,15 +249,14 @@ function report(thrown: unknown, args: readonly string[], io: Io): number {
  *
  * const lines: string[] = [];
  * const out = (text: string) => void lines.push(text);
- * const io = { out, err: out, cwd: () => "/", onSignal: () => () => {} };
+ * const io = { out, err: out, input: () => "", cwd: () => "/", onSignal: () => () => {} };
  * assert(await main(["plan", "--lower", "/images/debian", "--pod", "/pods/one"], io) === 0);
  * assert(lines.join("").includes("--allow-write=/pods/one"));
  * ```
  */
 export async function main(args: readonly string[], io: Io = processIo): Promise<number> {
   try {
-    await run(parseCommand(args, io.cwd()), io);
-    return 0;
+    return await run(parseCommand(args, io.cwd()), io) ?? 0;
   } catch (error) {
     return report(error, args, io);
   }
@@ -200,9 +291,21 @@ function write(stream: { writeSync(data: Uint8Array): number }, text: string): v
   }
 }
 
+/** The streams of the web would cost a start of theirs. */
+function readInput(): string {
+  const decoder = new TextDecoder();
+  const buffer = new Uint8Array(65_536);
+  let text = "";
+  for (let read = Deno.stdin.readSync(buffer); read !== null; read = Deno.stdin.readSync(buffer)) {
+    text += decoder.decode(buffer.subarray(0, read), { stream: true });
+  }
+  return text + decoder.decode();
+}
+
 const processIo: Io = {
   out: (text) => write(Deno.stdout, text),
   err: (text) => write(Deno.stderr, text),
+  input: readInput,
   cwd: () => Deno.cwd(),
   onSignal,
 };

@@ -68,7 +68,13 @@ export type { PodRender, RenderedPod } from "./lib/render_pod.ts";
 export { unmountOverlay, unmountPermissions } from "./lib/unmount.ts";
 export type { Unmounted, UnmountRequest } from "./lib/unmount.ts";
 export { overlayStatus, statusPermissions } from "./lib/status.ts";
-export type { OverlayStatus } from "./lib/status.ts";
+export type { Drift, OverlayStatus, StatusRequest } from "./lib/status.ts";
+export type { DiskUse } from "./lib/disk_use.ts";
+export type { PodsRequest } from "./lib/pods.ts";
+export { collectPermissions, collectPods } from "./lib/gc.ts";
+export type { Collected, CollectRequest, Kept } from "./lib/gc.ts";
+export { restoreOverlays, restorePermissions } from "./lib/restore.ts";
+export type { NotRestored, Restored } from "./lib/restore.ts";
 export {
   InterruptedError,
   InvalidValueError,

@@ -8,10 +8,14 @@
 import { parseFlags } from "./args.ts";
 import type { Flags, FlagSpec } from "./args.ts";
 import { normalize } from "./deps.ts";
+import { parseDuration } from "./duration.ts";
 import { InvalidValueError } from "./errors.ts";
 import { parseProfile } from "./names.ts";
 import { quote } from "./quote.ts";
 import type { RenderRequest } from "./request.ts";
+import type { CollectRequest } from "./gc.ts";
+import type { PodsRequest } from "./pods.ts";
+import type { StatusRequest } from "./status.ts";
 import type { UnmountRequest } from "./unmount.ts";
 
 /** How a command talks. */
@@ -24,52 +28,101 @@ export interface Voice {
   readonly verbose: boolean;
 }
 
+/** How long a command waits for another one that changes the pod, in milliseconds. */
+interface Waiting {
+  /** The wait. @default {10000} */
+  readonly waitMs?: number;
+}
+
 /** What to do. */
 export type Command =
   | { readonly kind: "help"; readonly topic: string | null }
   | { readonly kind: "version" }
-  | {
+  | Waiting & {
     readonly kind: "plan" | "prepare" | "render";
     readonly request: RenderRequest;
     readonly voice: Voice;
     /** What `plan` plans: a render, or with `prepare --dry-run` the preparation. */
     readonly mount: boolean;
   }
-  | { readonly kind: "unmount"; readonly request: UnmountRequest; readonly voice: Voice }
-  | { readonly kind: "status"; readonly pod: string; readonly voice: Voice };
+  | Waiting & {
+    readonly kind: "spec";
+    readonly action: "plan" | "prepare" | "render";
+    /** The spec's file, or `-` for stdin. */
+    readonly file: string;
+    /** The directory that its relative paths are taken from. */
+    readonly cwd: string;
+    readonly voice: Voice;
+    readonly mount: boolean;
+  }
+  | Waiting & { readonly kind: "unmount"; readonly request: UnmountRequest; readonly voice: Voice }
+  | { readonly kind: "status"; readonly request: StatusRequest; readonly voice: Voice }
+  | Waiting & { readonly kind: "gc"; readonly request: CollectRequest; readonly voice: Voice }
+  | Waiting & { readonly kind: "restore"; readonly request: PodsRequest; readonly voice: Voice };
 
 /** The names of all commands. */
-export const COMMANDS = ["plan", "prepare", "render", "unmount", "status"] as const;
+export const COMMANDS = [
+  "plan",
+  "prepare",
+  "render",
+  "unmount",
+  "status",
+  "restore",
+  "gc",
+] as const;
 
 const VOICE_FLAGS = ["json", "quiet", "verbose", "help"];
 
-function spec(command: string): FlagSpec {
-  const base = { command, repeated: [], boolean: VOICE_FLAGS, emptyAllowed: ["app"] };
-  const alias = { h: "help", q: "quiet" };
-  if (command === "status") return { ...base, single: ["pod"], alias };
-  if (command === "unmount") return { ...base, single: ["pod", "app"], alias };
-  return {
-    ...base,
-    single: [
-      "tree",
-      "store",
-      "pod",
-      "app",
-      "dest",
-      "profile",
-      "dir-mode",
-      "group",
-      "label",
-      "manifest",
-    ],
-    repeated: ["lower", "option"],
-    boolean: [...VOICE_FLAGS, "read-only", "dry-run"],
-    alias: { ...alias, o: "option", n: "dry-run" },
+/** The flags of a render that a spec has fields for. */
+const REQUEST_FLAGS = [
+  "tree",
+  "store",
+  "pod",
+  "app",
+  "dest",
+  "profile",
+  "dir-mode",
+  "group",
+  "label",
+  "manifest",
+];
+
+function spec(command: (typeof COMMANDS)[number]): FlagSpec {
+  const base = {
+    command,
+    single: ["pod", "wait"],
+    repeated: [],
+    boolean: VOICE_FLAGS,
+    emptyAllowed: ["app"],
+    alias: { h: "help", q: "quiet" },
   };
+  switch (command) {
+    case "status":
+      return { ...base, single: ["pod", "pods"], boolean: [...VOICE_FLAGS, "size"] };
+    case "unmount":
+      return { ...base, repeated: ["app"], boolean: [...VOICE_FLAGS, "lazy"] };
+    case "restore":
+      return { ...base, single: ["pod", "pods", "wait"] };
+    case "gc":
+      return {
+        ...base,
+        single: ["pod", "pods", "grace-period", "wait"],
+        boolean: [...VOICE_FLAGS, "mark", "sweep", "dry-run"],
+        alias: { ...base.alias, n: "dry-run" },
+      };
+    default:
+      return {
+        ...base,
+        single: [...REQUEST_FLAGS, "spec", "wait"],
+        repeated: ["lower", "option"],
+        boolean: [...VOICE_FLAGS, "read-only", "dry-run"],
+        alias: { ...base.alias, o: "option", n: "dry-run" },
+      };
+  }
 }
 
 /** A path as the user names it, from the working directory on. Only there is `..` taken away by name. */
-function absolute(path: string, cwd: string): string {
+export function absolute(path: string, cwd: string): string {
   return path.startsWith("/") ? path : normalize(`${cwd}/${path}`);
 }
 
@@ -126,6 +179,60 @@ function unknownCommand(name: string): InvalidValueError {
   });
 }
 
+/** One pod, or all pods in a directory. */
+function podsOf(flags: Flags, cwd: string): PodsRequest {
+  const [pod, pods] = [flags.values.pod?.[0], flags.values.pods?.[0]];
+  if (pod !== undefined && pods !== undefined) {
+    throw new InvalidValueError("usage", "Cannot use --pod and --pods together: give one of them");
+  }
+  if (pods !== undefined) return { pods: absolute(pods, cwd) };
+  if (pod !== undefined) return { pod: absolute(pod, cwd) };
+  throw new InvalidValueError("usage", "Cannot go on without a pod: --pod and --pods are missing", {
+    hint: "give one pod (--pod DIR), or the directory that all of them are in (--pods DIR)",
+  });
+}
+
+function waitOf(flags: Flags): Waiting {
+  const wait = flags.values.wait?.[0];
+  return wait === undefined ? {} : { waitMs: parseDuration("wait", wait) };
+}
+
+function unmountOf(flags: Flags, cwd: string): UnmountRequest {
+  const [first, ...more] = flags.values.app ?? [];
+  return {
+    pod: podOf(flags, cwd),
+    ...(first === undefined ? {} : { app: more.length === 0 ? first : [first, ...more] }),
+    ...(flags.set.has("lazy") ? { lazy: true } : {}),
+  };
+}
+
+function collectOf(flags: Flags, cwd: string): CollectRequest {
+  const grace = flags.values["grace-period"]?.[0];
+  if (flags.set.has("mark") && flags.set.has("sweep")) {
+    throw new InvalidValueError("usage", "Cannot use --mark and --sweep together: gc does both", {
+      hint: "leave both out",
+    });
+  }
+  return {
+    ...podsOf(flags, cwd),
+    ...(flags.set.has("mark") ? { phase: "mark" as const } : {}),
+    ...(flags.set.has("sweep") ? { phase: "sweep" as const } : {}),
+    ...(grace === undefined ? {} : { gracePeriodMs: parseDuration("grace period", grace) }),
+    ...(flags.set.has("dry-run") ? { dryRun: true } : {}),
+  };
+}
+
+/** A render from a spec, which has fields for what is given by flags otherwise. */
+function specOf(file: string, flags: Flags): { readonly file: string } {
+  const given = [...REQUEST_FLAGS, "lower", "option"].find((name) => {
+    return (flags.values[name]?.length ?? 0) > 0;
+  }) ?? (flags.set.has("read-only") ? "read-only" : undefined);
+  if (given === undefined) return { file };
+  throw new InvalidValueError("usage", `Cannot use --${given} with --spec: the spec says it`, {
+    hint: "leave it out, and put it in the spec",
+  });
+}
+
 function parseOf(name: (typeof COMMANDS)[number], args: readonly string[], cwd: string): Command {
   // Help wins over whatever else is wrong with the line.
   if (args.includes("--help") || args.includes("-h")) return { kind: "help", topic: name };
@@ -135,14 +242,23 @@ function parseOf(name: (typeof COMMANDS)[number], args: readonly string[], cwd: 
     quiet: flags.set.has("quiet"),
     verbose: flags.set.has("verbose"),
   };
-  if (name === "status") return { kind: name, pod: podOf(flags, cwd), voice };
-  if (name === "unmount") {
-    const app = flags.values.app?.[0];
-    const request = { pod: podOf(flags, cwd), ...(app === undefined ? {} : { app }) };
-    return { kind: name, request, voice };
+  switch (name) {
+    case "status": {
+      const size = flags.set.has("size") ? { size: true } : {};
+      return { kind: name, request: { ...podsOf(flags, cwd), ...size }, voice };
+    }
+    case "unmount":
+      return { kind: name, request: unmountOf(flags, cwd), voice, ...waitOf(flags) };
+    case "restore":
+      return { kind: name, request: podsOf(flags, cwd), voice, ...waitOf(flags) };
+    case "gc":
+      return { kind: name, request: collectOf(flags, cwd), voice, ...waitOf(flags) };
   }
-  const kind = flags.set.has("dry-run") ? "plan" : name;
-  return { kind, request: requestOf(flags, cwd), voice, mount: name !== "prepare" };
+  const action = flags.set.has("dry-run") ? "plan" : name;
+  const common = { voice, mount: name !== "prepare", ...waitOf(flags) };
+  const file = flags.values.spec?.[0];
+  if (file === undefined) return { kind: action, request: requestOf(flags, cwd), ...common };
+  return { kind: "spec", action, ...specOf(file, flags), cwd, ...common };
 }
 
 /**

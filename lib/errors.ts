@@ -238,9 +238,9 @@ export class InterruptedError extends OverlayError {
   /** The signal's number: 2 for SIGINT, 15 for SIGTERM. */
   readonly signal: number;
 
-  /** Makes an error for the signal with this number. */
-  constructor(signal: number) {
-    super("interrupted", `Cannot finish: interrupted by signal ${signal}, and undone`);
+  /** Makes an error for the signal with this number, which says what became of what had been done. */
+  constructor(signal: number, outcome: string = "and undone") {
+    super("interrupted", `Cannot finish: interrupted by signal ${signal}, ${outcome}`);
     this.signal = signal;
   }
 

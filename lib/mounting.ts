@@ -8,6 +8,8 @@ import type { Application } from "./application.ts";
 import { attempt, look, writeScratch } from "./disk.ts";
 import { MountError } from "./errors.ts";
 import { formatFstab } from "./fstab.ts";
+import type { ChangeOptions, Checkpoints } from "./change_options.ts";
+import type { PodLayout } from "./layout.ts";
 import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
@@ -36,9 +38,12 @@ function nameOf(path: string): string {
  *
  * Requires `--allow-run` permission for mount.
  */
-async function mountProcess(lines: readonly AppLine[], run: Application): Promise<ProgramResult> {
-  const { fstab, batch } = run.pod;
-  const how = { ...run.programs, cwd: parent(fstab) };
+async function mountProcess(
+  lines: readonly AppLine[],
+  mounting: Mounting,
+): Promise<ProgramResult> {
+  const { fstab, batch } = mounting.pod;
+  const how = { ...mounting.programs, cwd: parent(fstab) };
   const [first] = lines;
   if (first !== undefined && lines.length === 1) {
     return await runProgram(PROGRAMS.mount, ["--fstab", nameOf(fstab), "--", first.rootfs], how);
@@ -46,7 +51,7 @@ async function mountProcess(lines: readonly AppLine[], run: Application): Promis
   const text = formatFstab(lines.map((line) => ({ ...line, auto: true })));
   writeScratch(batch, new TextEncoder().encode(text));
   try {
-    run.options.checkpoint?.("batch");
+    mounting.options.checkpoint?.("batch");
     return await runProgram(PROGRAMS.mount, ["--all", "--fstab", nameOf(batch)], how);
   } finally {
     attempt("remove", batch, () => Deno.removeSync(batch));
@@ -77,30 +82,64 @@ export function saidOf(result: ProgramResult, target: string): string {
   return result.status === 0 ? "nothing, and nothing is mounted" : `exit status ${result.status}`;
 }
 
+/** What mounting lines needs to know. */
+export interface Mounting {
+  /** The pod. */
+  readonly pod: PodLayout;
+  /** What programs are run with. */
+  readonly programs: ProgramOptions;
+  /** Who is told what is done. */
+  readonly options: ChangeOptions & Checkpoints;
+}
+
+/** What became of lines that were to be mounted. */
+export interface Mounted {
+  /** Where something was mounted, rightly or not. */
+  readonly targets: readonly string[];
+  /** The lines that are not mounted, each with the reason. */
+  readonly failures: readonly { readonly line: AppLine; readonly error: MountError }[];
+}
+
 /**
- * Mounts the lines of apps, none of which may be mounted. Whether they are mounted then is seen, not
- * believed: in the pod by their device, elsewhere in the mount table.
+ * Mounts lines of `overlay.fstab`, none of which may be mounted, in one process. Whether they are mounted
+ * then is seen, not believed: in the pod by their device, elsewhere in the mount table.
+ */
+export async function tryMount(lines: readonly AppLine[], mounting: Mounting): Promise<Mounted> {
+  const result = await mountProcess(lines, mounting);
+  mounting.options.checkpoint?.("mounted");
+  const unseen = lines.filter((line) => !isSeen(line, mounting.pod));
+  if (unseen.length === 0) return { targets: lines.map(({ rootfs }) => rootfs), failures: [] };
+  const { findMounted } = await import("./verify.ts");
+  const found = await findMounted(unseen, mounting);
+  const left = new Set(unseen);
+  const seen = lines.filter((line) => !left.has(line)).map(({ rootfs }) => rootfs);
+  return {
+    targets: [...seen, ...found.flatMap(({ target }) => target ?? [])],
+    failures: found.filter(({ isRight }) => !isRight).map(({ line }) => {
+      return { line, error: mountError(line, result) };
+    }),
+  };
+}
+
+/**
+ * Mounts lines of `overlay.fstab` for a run.
  *
- * @throws {MountError} If one is not; what was mounted, in its place or not, is noted to be undone.
+ * @throws {MountError} If one is not mounted; what was, in its place or not, is noted to be undone.
  * @throws {PodError} If that is so for one or more of many.
  */
 export async function mountLines(lines: readonly AppLine[], run: Application): Promise<void> {
-  const result = await mountProcess(lines, run);
-  run.options.checkpoint?.("mounted");
-  const unseen = lines.filter((line) => !isSeen(line, run));
-  const found = unseen.length === 0
-    ? []
-    : await (await import("./verify.ts")).findMounted(unseen, run);
-  const seen = lines.filter((line) => !unseen.includes(line)).map(({ rootfs }) => rootfs);
-  noteMounts([...seen, ...found.flatMap(({ target }) => target ?? [])], run);
-  const failed = found.filter(({ isRight }) => !isRight).map(({ line }) => line);
-  if (failed.length === 0) return;
+  const { targets, failures } = await tryMount(lines, run);
+  noteMounts(targets, run);
+  const [first] = failures;
+  if (first === undefined) return;
   run.options.signal?.throwIfAborted();
-  throw await mountErrors(failed, lines, result);
+  if (lines.length === 1) throw first.error;
+  const { podError } = await import("./failures.ts");
+  throw podError("render", failures.map(({ line, error }) => ({ app: line.app, error })));
 }
 
-function isSeen(line: AppLine, run: Application): boolean {
-  const tellsByDevice = line.source === "overlay" && isWithin(line.rootfs, run.pod.pod);
+function isSeen(line: AppLine, pod: PodLayout): boolean {
+  const tellsByDevice = line.source === "overlay" && isWithin(line.rootfs, pod.pod);
   return tellsByDevice && hasOwnDevice(line.rootfs);
 }
 
@@ -116,20 +155,6 @@ function noteMounts(targets: readonly string[], run: Application): void {
     const result = await unmountAll(targets.toReversed(), run.programs);
     if (result.status !== 0) throw new Error(saidOf(result, first));
   });
-}
-
-async function mountErrors(
-  failed: readonly AppLine[],
-  all: readonly AppLine[],
-  result: ProgramResult,
-): Promise<Error> {
-  const [first] = failed;
-  if (first !== undefined && all.length === 1) return mountError(first, result);
-  const { podError } = await import("./failures.ts");
-  return podError(
-    "render",
-    failed.map((line) => ({ app: line.app, error: mountError(line, result) })),
-  );
 }
 
 function likelyCause(said: string): string {

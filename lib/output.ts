@@ -8,10 +8,12 @@
 import { describeOperation } from "./describe.ts";
 import { formatMode } from "./names.ts";
 import { permissionFlags, requiredPermissions } from "./permissions.ts";
-import type { Plan } from "./plan.ts";
+import type { MountPlan, Plan, PodPlan } from "./plan.ts";
 import { shellQuote, showName } from "./quote.ts";
 import type { Render } from "./render.ts";
 import type { OverlayStatus } from "./status.ts";
+import type { Collected } from "./gc.ts";
+import type { Restored } from "./restore.ts";
 import type { Unmounted } from "./unmount.ts";
 
 /** Writes one JSON object that starts with the version of its form; modes become octal strings. */
@@ -23,14 +25,13 @@ export function formatJson(value: object): string {
 }
 
 /** A plan as JSON. */
-export function planJson(plan: Plan): string {
+export function planJson(plan: Plan | PodPlan): string {
   const flags = permissionFlags(requiredPermissions(plan));
-  const { optionString, ...mount } = plan.mount;
-  return formatJson({
-    operations: plan.operations,
-    mount: { ...mount, options: optionString },
-    flags,
-  });
+  const mountOf = ({ optionString, ...mount }: MountPlan) => ({ ...mount, options: optionString });
+  const mounts = "mount" in plan
+    ? { mount: mountOf(plan.mount) }
+    : { mounts: plan.mounts.map(mountOf) };
+  return formatJson({ operations: plan.operations, ...mounts, flags });
 }
 
 function indented(lines: readonly string[]): string[] {
@@ -38,13 +39,14 @@ function indented(lines: readonly string[]): string[] {
 }
 
 /** A plan as text. */
-export function planText(plan: Plan): string {
+export function planText(plan: Plan | PodPlan): string {
   const flags = permissionFlags(requiredPermissions(plan)).map(shellQuote);
+  const mounts = "mount" in plan ? [plan.mount] : plan.mounts;
   return [
     "operations:",
     ...indented(plan.operations.map(describeOperation)),
     "options:",
-    `  ${showName(plan.mount.optionString)}`,
+    ...indented(mounts.map(({ optionString }) => showName(optionString))),
     "flags:",
     ...indented(flags),
     "",
@@ -68,18 +70,48 @@ export function unmountedText(unmounted: Unmounted["unmounted"]): string {
   return unmounted.map(({ rootfs }) => `${showName(rootfs)}\n`).join("");
 }
 
-/** The status of apps, as a table. */
-export function statusText(renders: readonly OverlayStatus[]): string {
+/** What a status says of the state of an app. */
+function stateWords({ mounted, drift }: OverlayStatus): string {
+  const state = mounted ? "mounted" : "unmounted";
+  return drift === undefined ? state : `${state}, ${drift}`;
+}
+
+/** The status of apps, as a table; of several pods with their names. */
+export function statusText(renders: readonly OverlayStatus[], several = false): string {
   if (renders.length === 0) return "";
+  const sized = renders.some(({ size }) => size !== undefined);
   const rows = renders.map((render) => [
+    ...(several ? [showName(render.pod)] : []),
     showName(render.app),
     showName(render.tree),
-    render.mounted ? "mounted" : "unmounted",
+    stateWords(render),
+    ...(sized ? [`${render.size?.bytes ?? 0}`, `${render.size?.files ?? 0}`] : []),
     showName(render.rootfs),
   ]);
-  const table = [["APP", "TREE", "STATE", "ROOTFS"], ...rows];
-  const widths = [0, 1, 2].map((at) => Math.max(...table.map((row) => row[at]?.length ?? 0)));
+  const pod = several ? ["POD"] : [];
+  const size = sized ? ["BYTES", "FILES"] : [];
+  return tableText([[...pod, "APP", "TREE", "STATE", ...size, "ROOTFS"], ...rows]);
+}
+
+function tableText(table: readonly (readonly string[])[]): string {
+  const widths = table[0]?.map((_, at) => Math.max(...table.map((row) => row[at]?.length ?? 0)));
   return table.map((row) => {
-    return `${row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join("  ")}\n`;
+    const cells = row.map((cell, at) =>
+      at < row.length - 1 ? cell.padEnd(widths?.[at] ?? 0) : cell
+    );
+    return `${cells.join("  ")}\n`;
   }).join("");
+}
+
+/** What gc did, as text: one pod a line. */
+export function collectedText({ marked, removed }: Collected): string {
+  return [
+    ...marked.map(({ pod, garbage }) => `marked   ${showName(pod)} as ${showName(garbage)}\n`),
+    ...removed.map(({ garbage }) => `removed  ${showName(garbage)}\n`),
+  ].join("");
+}
+
+/** What was mounted again, as text: one rootfs a line. */
+export function restoredText({ restored }: Restored): string {
+  return restored.map(({ rootfs }) => `${showName(rootfs)}\n`).join("");
 }

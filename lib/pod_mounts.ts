@@ -51,8 +51,19 @@ export class PodMounts {
     if (!isWithin(rootfs, this.#pod.pod)) {
       return below(realPath(parent(rootfs)), rootfs, parent(rootfs));
     }
+    return below(this.realPod(), rootfs, this.#pod.pod);
+  }
+
+  /** The pod without symlinks; `null` when it is not there. */
+  realPod(): string | null {
     if (this.#realPod === undefined) this.#realPod = realPath(this.#pod.pod);
-    return below(this.#realPod, rootfs, this.#pod.pod);
+    return this.#realPod;
+  }
+
+  /** The mounts at the pod and below it. */
+  inPod(): readonly Mount[] {
+    const real = this.realPod();
+    return real === null ? [] : this.table.filter(({ target }) => isWithin(target, real));
   }
 
   /** Compares a line with the mount table. */

@@ -1,19 +1,43 @@
 /**
- * What is rendered in a pod, and what of it is mounted.
+ * What is rendered in pods, what of it is mounted, and where `overlay.fstab` and the kernel differ.
  *
  * @module
  */
 import { configOfLine } from "./app_line.ts";
+import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { Reporter } from "./change_options.ts";
 import { lookForDirectory } from "./disk.ts";
+import { errno } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { podLayout } from "./layout.ts";
+import type { PodLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
+import type { Mount } from "./mount_table.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { PodMounts } from "./pod_mounts.ts";
+import type { MountState } from "./pod_mounts.ts";
 import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
+import { podsOf } from "./pods.ts";
+import type { PodsRequest } from "./pods.ts";
+import type { DiskUse } from "./disk_use.ts";
+
+/** Whose status is asked for. */
+export type StatusRequest = PodsRequest & {
+  /** Whether the size of each upper is measured. @default {false} */
+  readonly size?: boolean;
+};
+
+/**
+ * How `overlay.fstab` and the kernel differ about an app.
+ *
+ * - `not-mounted`: its line says that it is mounted with the others, and it is not, as after a reboot.
+ * - `not-recorded`: it is mounted, and its line says `noauto`: it would not be mounted again.
+ * - `foreign`: something else is mounted on its rootfs.
+ * - `missing`: a lower, the upper, the work or the destination is gone.
+ */
+export type Drift = "not-mounted" | "not-recorded" | "foreign" | "missing";
 
 /** The status of an app. */
 export interface OverlayStatus {
@@ -33,26 +57,31 @@ export interface OverlayStatus {
   readonly work: string | null;
   /** Whether the rootfs is mounted, with these directories. */
   readonly mounted: boolean;
+  /** How `overlay.fstab` and the kernel differ; not there when they agree. */
+  readonly drift?: Drift;
+  /** What the upper takes on the disk, where that was asked for. */
+  readonly size?: DiskUse;
 }
 
 /**
- * The Deno permissions that asking for a pod's status needs.
+ * The Deno permissions that asking for the status of a pod, or of all pods in a directory, needs.
  *
  * Requires no permissions.
  */
-export function statusPermissions(pod: string): RequiredPermissions {
-  return { read: [pod], write: [], run: [PROGRAMS.findmnt] };
+export function statusPermissions(directory: string): RequiredPermissions {
+  return { read: [directory], write: [], run: [PROGRAMS.findmnt] };
 }
 
 /**
- * Says what is rendered in a pod, and what of it is mounted, as the kernel sees it.
+ * Says what is rendered in a pod, or in all pods of a directory, and what of it is mounted, as the
+ * kernel sees it.
  *
  * Requires `--allow-read` permission for the pod and for destinations outside it, and `--allow-run` for
  * findmnt.
  *
- * @param pod The pod, an absolute path.
+ * @param request A pod, an absolute path; or a directory of pods, and what is to be measured.
  * @param options Who is told what is run.
- * @returns Its apps, in the order of mounting.
+ * @returns The apps, in the order of mounting, pod by pod.
  * @throws {InvalidValueError} If the pod is no absolute path.
  * @throws {MissingPermissionError} If a Deno permission is missing.
  * @throws {OverlayError} If there is no such pod, or it cannot be read.
@@ -75,20 +104,83 @@ export function statusPermissions(pod: string): RequiredPermissions {
  * @tags allow-read, allow-run
  */
 export async function overlayStatus(
-  pod: string,
+  request: string | StatusRequest,
   options: Reporter = {},
 ): Promise<readonly OverlayStatus[]> {
-  const layout = podLayout(pod);
-  checkPermissions("read the status", statusPermissions(layout.pod));
-  if (lookForDirectory(layout.pod) === null) throw noPodError(layout.pod);
-  const { lines } = readRecord(layout.fstab);
-  if (lines.length === 0) return [];
-  checkPermissions("read the status", linePermissions(lines, layout));
-  const mounts = new PodMounts(layout, await mountTable(programOptions(options)));
+  const wanted = typeof request === "string" ? { pod: request } : request;
+  const directory = "pod" in wanted ? podLayout(wanted.pod).pod : wanted.pods;
+  checkPermissions("read the status", statusPermissions(directory));
+  if ("pod" in wanted && lookForDirectory(directory) === null) throw noPodError(directory);
+  const records = podsOf(wanted).map((pod) => {
+    const layout = podLayout(pod);
+    return { layout, lines: readRecord(layout.fstab).lines };
+  }).filter(({ lines }) => lines.length > 0);
+  if (records.length === 0) return [];
+  for (const { lines, layout } of records) {
+    checkPermissions("read the status", linePermissions(lines, layout));
+  }
+  const table = await mountTable(programOptions(options));
+  const all = records.flatMap(({ layout, lines }) => statusOfPod(layout, lines, table));
+  if (!wanted.size) return all;
+  const { diskUse } = await import("./disk_use.ts");
+  return all.map((status) => {
+    return status.upper === null ? status : { ...status, size: diskUse(status.upper) };
+  });
+}
+
+function statusOfPod(
+  layout: PodLayout,
+  lines: readonly AppLine[],
+  table: readonly Mount[],
+): OverlayStatus[] {
+  const mounts = new PodMounts(layout, table);
+  const states = new Map(lines.map((line) => [line, mounts.stateOf(line)]));
+  const idle = lines.filter((line) => states.get(line) !== "mounted");
   return lines.map((line) => {
     const { app, tree, rootfs } = line;
     const { lower, upper, work } = configOfLine(line, layout.pod);
-    const mounted = mounts.stateOf(line) === "mounted";
-    return { pod: layout.pod, app, tree, rootfs, lower, upper, work, mounted };
+    const state = states.get(line) ?? "unmounted";
+    const drift = driftOf(line, state, { layout, idle });
+    const status = { pod: layout.pod, app, tree, rootfs, lower, upper, work };
+    return { ...status, mounted: state === "mounted", ...(drift === null ? {} : { drift }) };
   });
+}
+
+function driftOf(
+  line: AppLine,
+  state: MountState,
+  pod: { readonly layout: PodLayout; readonly idle: readonly AppLine[] },
+): Drift | null {
+  if (state === "foreign") return "foreign";
+  if (state === "mounted") return line.auto ? null : "not-recorded";
+  if (missingOf(line, pod.layout, pod.idle) !== null) return "missing";
+  return line.auto ? "not-mounted" : null;
+}
+
+/**
+ * The first directory that the mount of a line needs and that is not there. The rootfs of an app that
+ * lies in the rootfs of another one is there only while that one is mounted.
+ *
+ * @param idle The lines of the pod that are not mounted.
+ */
+export function missingOf(
+  line: AppLine,
+  pod: PodLayout,
+  idle: readonly AppLine[],
+): string | null {
+  const { lower, upper, work } = configOfLine(line, pod.pod);
+  const nested = idle.some(({ rootfs }) => line.rootfs.startsWith(`${rootfs}/`));
+  const needed = [...lower, upper, work, nested ? null : line.rootfs];
+  return needed.find((path) => path !== null && !isDirectory(path)) ?? null;
+}
+
+function isDirectory(path: string): boolean {
+  // What may not be looked at cannot be said to be missing, and nobody is to be asked for more.
+  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return true;
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "ELOOP"].includes(errno(error) ?? "")) return false;
+    throw error;
+  }
 }

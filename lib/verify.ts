@@ -4,8 +4,8 @@
  * @module
  */
 import type { AppLine } from "./app_line.ts";
-import type { Application } from "./application.ts";
 import { parseMountOptions } from "./mount_config.ts";
+import type { Mounting } from "./mounting.ts";
 import { mountTable } from "./mount_table.ts";
 import { PodMounts, sameDirectory, samePaths } from "./pod_mounts.ts";
 
@@ -25,9 +25,9 @@ export interface FoundMount {
  */
 export async function findMounted(
   lines: readonly AppLine[],
-  run: Application,
+  { pod, programs }: Pick<Mounting, "pod" | "programs">,
 ): Promise<readonly FoundMount[]> {
-  const mounts = new PodMounts(run.pod, await mountTable(run.programs));
+  const mounts = new PodMounts(pod, await mountTable(programs));
   return lines.map((line) => {
     const rootfs = mounts.targetOf(line.rootfs);
     if (mounts.stateOf(line) === "mounted") return { line, target: rootfs, isRight: true };

@@ -76,7 +76,7 @@ Deno.test("parseCommand() reads unmount and status", { permissions: "none" }, ()
     }],
     [["status", "--pod", "/p", "--quiet"], {
       kind: "status",
-      pod: "/p",
+      request: { pod: "/p" },
       voice: { ...SILENT, quiet: true },
     }],
   ];
@@ -114,7 +114,7 @@ Deno.test("parseCommand() takes relative paths from the working directory", {
   assertEquals(unmount.request.pod, "/work/dir/p");
   const status = parse("status", "--pod=-p");
   assert(status.kind === "status");
-  assertEquals(status.pod, "/work/dir/-p");
+  assertEquals(status.request, { pod: "/work/dir/-p" });
 });
 
 Deno.test("parseCommand() takes relative paths from / as the working directory", {
@@ -122,7 +122,7 @@ Deno.test("parseCommand() takes relative paths from / as the working directory",
 }, () => {
   const status = parseCommand(["status", "--pod", "p"], "/");
   assert(status.kind === "status");
-  assertEquals(status.pod, "/p");
+  assertEquals(status.request, { pod: "/p" });
 });
 
 Deno.test("parseCommand() leaves names that are no paths alone", { permissions: "none" }, () => {

@@ -1,0 +1,247 @@
+/**
+ * Collecting pods in two passes, as rkt does: what nobody needs is first put aside, and what has been
+ * aside for long enough is removed. Nothing runs in between.
+ *
+ * @module
+ */
+import type { ChangeOptions, Checkpoints } from "./change_options.ts";
+import { attempt, look } from "./disk.ts";
+import { errno, InvalidValueError, OverlayError, RefusedError } from "./errors.ts";
+import type { ErrorCode } from "./errors.ts";
+import { checkPermissions } from "./grants.ts";
+import { podLayout } from "./layout.ts";
+import { formatDuration } from "./duration.ts";
+import { markPod } from "./mark.ts";
+import { parsePath } from "./names.ts";
+import { child, parent } from "./path.ts";
+import { PROGRAMS } from "./permissions.ts";
+import type { RequiredPermissions } from "./permissions.ts";
+import { noPodError } from "./pod_state.ts";
+import { directoriesIn, GARBAGE, podsOf } from "./pods.ts";
+import type { PodsRequest } from "./pods.ts";
+import { sweepPod } from "./sweep.ts";
+
+/** What to collect. */
+export type CollectRequest = PodsRequest & {
+  /** Which pass: putting pods aside, or removing those that are aside. @default {both} */
+  readonly phase?: "mark" | "sweep";
+  /**
+   * How long a pod must have been aside before it is removed, in milliseconds.
+   * @default {30 minutes; 0 for a pod that is named}
+   */
+  readonly gracePeriodMs?: number;
+  /** Whether it is only said what would be done. @default {false} */
+  readonly dryRun?: boolean;
+};
+
+/** A pod that was left alone. */
+export interface Kept {
+  /** The pod. */
+  readonly pod: string;
+  /** Why, in one word: `locked`, `in-use`, `young`, or the code of what went wrong. */
+  readonly code: ErrorCode | "young";
+  /** Why, in a sentence. */
+  readonly reason: string;
+  /** Whether something went wrong; otherwise it is only not its time. */
+  readonly failed: boolean;
+}
+
+/** What was collected. */
+export interface Collected {
+  /** The pods that were put aside, and where. */
+  readonly marked: readonly { readonly pod: string; readonly garbage: string }[];
+  /** What was removed, by the path that it had aside. */
+  readonly removed: readonly { readonly garbage: string }[];
+  /** What was left alone, and why. */
+  readonly kept: readonly Kept[];
+}
+
+/** How long a pod is aside before it is removed. */
+const GRACE_PERIOD_MS = 30 * 60_000;
+
+/** How gc is run. */
+export type CollectOptions = ChangeOptions & Checkpoints;
+
+/** A run of gc: what it has done so far. */
+interface Run {
+  readonly marked: { pod: string; garbage: string }[];
+  readonly removed: { garbage: string }[];
+  readonly kept: Kept[];
+}
+
+/**
+ * The Deno permissions that collecting needs: the directory that the pods are in, where they are put
+ * aside.
+ *
+ * Requires no permissions.
+ */
+export function collectPermissions(request: PodsRequest): RequiredPermissions {
+  const directory = "pods" in request ? request.pods : parent(request.pod);
+  const { mount, umount, findmnt } = PROGRAMS;
+  return { read: [directory], write: [directory], run: [mount, umount, findmnt] };
+}
+
+/**
+ * Collects pods: renames those that nothing holds to `<directory>/garbage/<name>`, and removes what has
+ * been there for the grace period. A pod is held while a command works on it, an app of it is mounted,
+ * or its lines say that one is to be mounted again, as after a reboot.
+ *
+ * A pod that is named is collected whatever its lines say: its apps are unmounted first, never lazily.
+ *
+ * Nothing is removed while anything is mounted below it. Links are not followed, other devices not
+ * entered, and `overlay.fstab` goes last, so that an interrupted run can be taken up again. Source: rkt
+ * `gc`.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the directory of the pods, `--allow-read`
+ * for destinations outside it, and `--allow-run` for mount, umount and findmnt.
+ *
+ * @param request Which pods.
+ * @param options Who is told what happens, and what can end it between two pods.
+ * @returns What was collected; what was not, and why.
+ * @throws {InvalidValueError} If a path is not absolute.
+ * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
+ * @throws {UnmountError} If an app of a pod that is named is in use.
+ * @throws {RefusedError} If a pod that is named holds something that must not be touched.
+ * @throws {OverlayError} If there is no such pod, or something cannot be removed.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { collectPods, prepareOverlay } from "@overlay/render";
+ *
+ * const dir = await Deno.makeTempDir();
+ * await Deno.mkdir(`${dir}/image`);
+ * await Deno.mkdir(`${dir}/pods`);
+ * await prepareOverlay({ lower: `${dir}/image`, pod: `${dir}/pods/one`, app: "web" });
+ *
+ * const { marked, removed } = await collectPods({ pods: `${dir}/pods`, gracePeriodMs: 0 });
+ * assert(marked.length === 1 && removed.length === 1);
+ *
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @tags allow-read, allow-write, allow-run
+ */
+export async function collectPods(
+  request: CollectRequest,
+  options: CollectOptions = {},
+): Promise<Collected> {
+  checkPermissions("collect", collectPermissions(request));
+  const run: Run = { marked: [], removed: [], kept: [] };
+  if ("pod" in request) await collectOne(request, run, options);
+  else await collectAll(request, run, options);
+  return run;
+}
+
+async function collectAll(
+  request: CollectRequest & { readonly pods: string },
+  run: Run,
+  options: CollectOptions,
+): Promise<void> {
+  const { phase, dryRun = false, gracePeriodMs = GRACE_PERIOD_MS } = request;
+  const directory = parsePath("directory of pods", request.pods);
+  const patient = { ...options, waitMs: options.waitMs ?? 0 };
+  for (const pod of phase === "sweep" ? [] : podsOf({ pods: directory })) {
+    options.signal?.throwIfAborted();
+    await keepGoing(pod, run, async () => {
+      const garbage = await markPod(podLayout(pod), { named: false, dryRun, options: patient });
+      if (garbage !== null) run.marked.push({ pod, garbage });
+    });
+  }
+  if (phase === "mark") return;
+  for (const garbage of garbageIn(directory, dryRun ? run.marked : [])) {
+    options.signal?.throwIfAborted();
+    const left = youngFor(garbage, gracePeriodMs);
+    if (left > 0) {
+      run.kept.push({ pod: garbage, code: "young", reason: youngReason(left), failed: false });
+      continue;
+    }
+    await keepGoing(garbage, run, async () => {
+      const removed = await sweepPod(podLayout(garbage), { dryRun, options: patient });
+      if (removed) run.removed.push({ garbage });
+    });
+  }
+  if (!dryRun) removeIfEmpty(child(directory, GARBAGE));
+}
+
+async function collectOne(
+  request: CollectRequest & { readonly pod: string },
+  run: Run,
+  options: CollectOptions,
+): Promise<void> {
+  const { phase, dryRun = false, gracePeriodMs = 0 } = request;
+  const { pod } = podLayout(request.pod);
+  if (pod === "/") {
+    const message = 'Cannot collect pod "/": it is no pod';
+    throw new InvalidValueError("invalid-value", message, { path: pod });
+  }
+  const there = look(pod) !== null;
+  if (there && phase !== "sweep") {
+    const how = { named: phase !== "mark", dryRun, options };
+    const garbage = await markPod(podLayout(pod), how);
+    if (garbage !== null) run.marked.push({ pod, garbage });
+  }
+  const name = pod.slice(pod.lastIndexOf("/") + 1);
+  const aside = garbageIn(parent(pod), dryRun ? run.marked : []).filter((path) => {
+    return isOf(path.slice(path.lastIndexOf("/") + 1), name);
+  });
+  if (!there && aside.length === 0) throw noPodError(pod);
+  if (phase === "mark") return;
+  for (const garbage of aside) {
+    const left = youngFor(garbage, gracePeriodMs);
+    if (left > 0) {
+      run.kept.push({ pod: garbage, code: "young", reason: youngReason(left), failed: false });
+    } else if (await sweepPod(podLayout(garbage), { dryRun, options })) {
+      run.removed.push({ garbage });
+    }
+  }
+  if (!dryRun) removeIfEmpty(child(parent(pod), GARBAGE));
+}
+
+/** Whether a name in the garbage is that of a pod, or one of its further ones. */
+function isOf(garbage: string, name: string): boolean {
+  return garbage === name || (garbage.startsWith(`${name}~`) &&
+    /^\d+$/.test(garbage.slice(name.length + 1)));
+}
+
+/** What is aside; in a dry run with what would be put there. */
+function garbageIn(
+  directory: string,
+  planned: readonly { readonly pod: string; readonly garbage: string }[],
+): readonly string[] {
+  const aside = child(directory, GARBAGE);
+  const names = look(aside)?.isDirectory ? directoriesIn(aside) : [];
+  return [...names.map((name) => child(aside, name)), ...planned.map(({ garbage }) => garbage)];
+}
+
+/** How long a pod must still be aside, in milliseconds; when it was put there is its time of change. */
+function youngFor(garbage: string, gracePeriodMs: number): number {
+  const since = look(garbage)?.mtime?.getTime() ?? Date.now();
+  return since + gracePeriodMs - Date.now();
+}
+
+function youngReason(left: number): string {
+  return `its grace period ends in ${formatDuration(Math.ceil(left / 1000) * 1000)}`;
+}
+
+/** A pod that cannot be collected does not keep the others from being collected. */
+async function keepGoing(pod: string, run: Run, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
+    const { code, message: reason } = error;
+    const failed = !(error instanceof RefusedError && ["locked", "in-use"].includes(code));
+    run.kept.push({ pod, code, reason, failed });
+  }
+}
+
+function removeIfEmpty(garbage: string): void {
+  attempt("remove", garbage, () => {
+    try {
+      Deno.removeSync(garbage);
+    } catch (error) {
+      if (errno(error) !== "ENOENT" && errno(error) !== "ENOTEMPTY") throw error;
+    }
+  });
+}

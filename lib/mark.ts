@@ -1,0 +1,181 @@
+/**
+ * Putting a pod aside, the first pass of gc.
+ *
+ * @module
+ */
+import { configOfLine } from "./app_line.ts";
+import type { AppLine } from "./app_line.ts";
+import { programOptions } from "./change_options.ts";
+import { makeDirectory } from "./directory.ts";
+import { attempt, look } from "./disk.ts";
+import { errno, OverlayError, RefusedError } from "./errors.ts";
+import type { CollectOptions } from "./gc.ts";
+import { checkPermissions } from "./grants.ts";
+import { checkPod } from "./guard.ts";
+import type { PodLayout } from "./layout.ts";
+import { refuseLazy } from "./lazy.ts";
+import { lockPod } from "./lock.ts";
+import { mountTable } from "./mount_table.ts";
+import { child, isWithin, parent } from "./path.ts";
+import { PodMounts } from "./pod_mounts.ts";
+import { linePermissions, readRecord } from "./pod_state.ts";
+import type { PodRecord } from "./pod_state.ts";
+import { GARBAGE, isPod } from "./pods.ts";
+import { appWords, quote, shellQuote } from "./quote.ts";
+import { refuseElsewhere } from "./refusals.ts";
+import { unmountLines } from "./unmount.ts";
+
+/** How a pod is put aside. */
+export interface Marking {
+  /** Whether the pod was named: then its apps are unmounted first. */
+  readonly named: boolean;
+  /** Whether it is only said what would be done. */
+  readonly dryRun: boolean;
+  /** Who is told what happens. */
+  readonly options: CollectOptions;
+}
+
+/**
+ * Renames a pod to `<directory>/garbage/<name>`.
+ *
+ * Its lines keep their absolute paths, so that no other command takes it for a pod that can be used.
+ *
+ * @returns Where it is now; `null` when it is gone, as when another process has collected it.
+ * @throws {RefusedError} If something holds it.
+ * @throws {UnmountError} If it was named and an app is in use.
+ */
+export async function markPod(pod: PodLayout, marking: Marking): Promise<string | null> {
+  const { options, dryRun } = marking;
+  if (checkPod(pod.pod) === null) return null;
+  if (!isPod(pod.pod) && !isEmpty(pod.pod)) throw notPodError(pod);
+  if (dryRun) {
+    await checkFree(pod, readRecord(pod.fstab), marking);
+    return child(parent(pod.pod), GARBAGE, nameOf(pod.pod));
+  }
+  try {
+    using _lock = await lockPod(pod.lock, options);
+    const record = readRecord(pod.fstab);
+    checkPermissions("collect", linePermissions(record.lines, pod));
+    refuseElsewhere(record.lines, pod);
+    if (marking.named) await unmountLines(record.lines, { record, pod, lazy: false, options });
+    await checkFree(pod, readRecord(pod.fstab), marking);
+    const garbage = putAside(pod);
+    options.checkpoint?.("marked");
+    return garbage;
+  } catch (error) {
+    // Another process was faster, and the pod is not there any more.
+    const gone = error instanceof OverlayError && errno(error.cause) === "ENOENT";
+    if (gone && look(pod.pod) === null) return null;
+    throw error;
+  }
+}
+
+function nameOf(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+/** Whether there is nothing in a directory. */
+export function isEmpty(directory: string): boolean {
+  return attempt("read directory", directory, () => {
+    return Deno.readDirSync(directory)[Symbol.iterator]().next().done === true;
+  });
+}
+
+/** The error of a directory that is no pod. */
+export function notPodError(pod: PodLayout): RefusedError {
+  const reason = "it holds neither overlay.fstab nor overlay.lock nor overlay, and is no pod";
+  return new RefusedError("refused", `Cannot collect ${quote(pod.pod)}: ${reason}`, {
+    path: pod.pod,
+    hint: "check --pod; only pods are collected",
+  });
+}
+
+/** Refuses a pod in which anything is mounted, that is to be mounted again, or that holds a tree. */
+async function checkFree(pod: PodLayout, record: PodRecord, marking: Marking): Promise<void> {
+  const { options, named, dryRun } = marking;
+  const { lines } = record;
+  const programs = programOptions(options);
+  const mounts = new PodMounts(pod, await mountTable(programs));
+  const mounted = lines.filter((line) => mounts.stateOf(line) === "mounted");
+  const [first] = mounted;
+  if (first !== undefined && !(named && dryRun)) {
+    throw inUse(
+      pod,
+      `${appWords(first.app)} is mounted`,
+      "unmount it first: overlay-render unmount",
+    );
+  }
+  refuseMounts(pod, mounts, mounted);
+  const automatic = named ? undefined : lines.find((line) => line.auto);
+  if (automatic !== undefined) {
+    const reason = `${appWords(automatic.app)} was mounted when the machine or the command stopped`;
+    throw inUse(pod, reason, "mount it again with overlay-render restore, or unmount it");
+  }
+  refuseTree(pod, lines);
+  if (!dryRun) await refuseLazy("collect", lines, { pod, programs, options });
+}
+
+function inUse(pod: PodLayout, reason: string, hint: string): RefusedError {
+  return new RefusedError("in-use", `Cannot collect pod ${quote(pod.pod)}: ${reason}`, {
+    path: pod.pod,
+    hint: `${hint} --pod ${shellQuote(pod.pod)}`,
+  });
+}
+
+/**
+ * Refuses a directory while anything is mounted in it.
+ *
+ * @param known What is mounted and will not be.
+ * @throws {RefusedError} If something is; it names the mount.
+ */
+export function refuseMounts(
+  pod: PodLayout,
+  mounts: PodMounts,
+  known: readonly AppLine[] = [],
+): void {
+  const own = new Set(known.map((line) => mounts.targetOf(line.rootfs)));
+  const other = mounts.inPod().find(({ target }) => !own.has(target));
+  if (other === undefined) return;
+  throw new RefusedError(
+    "foreign-mount",
+    `Cannot collect pod ${quote(pod.pod)}: something else is mounted on ${quote(other.target)}`,
+    { path: other.target, hint: `umount ${shellQuote(other.target)} if it may go` },
+  );
+}
+
+/** A tree that lies in the pod would go with it, and other pods may be rendered from it. */
+function refuseTree(pod: PodLayout, lines: readonly AppLine[]): void {
+  for (const line of lines) {
+    const tree = configOfLine(line, pod.pod).lower.find((lower) => isWithin(lower, pod.pod));
+    if (tree === undefined) continue;
+    throw new RefusedError(
+      "refused",
+      `Cannot collect pod ${quote(pod.pod)}: the lower ${quote(tree)} lies in it`,
+      { path: tree, hint: "move the tree out of the pod, or remove the pod by hand" },
+    );
+  }
+}
+
+/** Renames the pod to the first free name, and notes when: its time of change tells how long it is aside. */
+function putAside(pod: PodLayout): string {
+  const aside = child(parent(pod.pod), GARBAGE);
+  const name = nameOf(pod.pod);
+  const now = new Date();
+  attempt("set the time of", pod.pod, () => Deno.utimeSync(pod.pod, now, now));
+  for (let at = 0;; at++) {
+    const garbage = child(aside, at === 0 ? name : `${name}~${at}`);
+    makeDirectory(aside, 0o700);
+    if (look(garbage) !== null) continue;
+    try {
+      Deno.renameSync(pod.pod, garbage);
+      return garbage;
+    } catch (error) {
+      // Another process was faster, or has removed the directory when it was empty.
+      const again = ["EEXIST", "ENOTEMPTY", "ENOENT"].includes(errno(error) ?? "");
+      if (again && look(pod.pod) !== null && at < 1000) continue;
+      attempt("put aside", pod.pod, () => {
+        throw error;
+      });
+    }
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Removing a pod with all that is in it. Links are removed and never followed, another device is never
+ * entered, and what tells that there is something to remove goes last.
+ *
+ * @module
+ */
+import type { Checkpoints } from "./change_options.ts";
+import { attempt, look } from "./disk.ts";
+import { errno, OverlayError, RefusedError } from "./errors.ts";
+import type { PodLayout } from "./layout.ts";
+import { child, parent } from "./path.ts";
+import { quote, shellQuote } from "./quote.ts";
+
+/**
+ * Removes a pod in which nothing is mounted and which is locked. `overlay.fstab` goes after everything
+ * else, so that an interrupted removal can be taken up again.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the pod.
+ *
+ * @throws {RefusedError} If something in it is on another device; what is before it is gone by then.
+ * @throws {OverlayError} If something cannot be removed.
+ */
+export function removePod(pod: PodLayout, { checkpoint }: Checkpoints = {}): void {
+  const device = look(pod.pod)?.dev;
+  const last = [pod.fstab, pod.lock];
+  for (const { name, isDirectory } of entriesOf(pod.pod)) {
+    const path = child(pod.pod, name);
+    if (last.includes(path)) continue;
+    removeEntry(path, isDirectory, device);
+    checkpoint?.("removed");
+  }
+  for (const path of last) {
+    if (look(path) !== null) removeEntry(path, false, device);
+    checkpoint?.("removed");
+  }
+  attempt("remove", pod.pod, () => Deno.removeSync(pod.pod));
+}
+
+function entriesOf(directory: string): Deno.DirEntry[] {
+  return attempt("read directory", directory, () => {
+    try {
+      return [...Deno.readDirSync(directory)];
+    } catch (error) {
+      if (errno(error) !== "EACCES") throw error;
+      // The kernel makes a directory in a work that not even its owner may read.
+      Deno.chmodSync(directory, 0o700);
+      return [...Deno.readDirSync(directory)];
+    }
+  });
+}
+
+function removeEntry(path: string, isDirectory: boolean, device: number | undefined): void {
+  if (isDirectory) {
+    refuseOtherDevice(path, device);
+    for (const entry of entriesOf(path)) {
+      removeEntry(child(path, entry.name), entry.isDirectory, device);
+    }
+  }
+  attempt("remove", path, () => removeOne(path));
+}
+
+/** Removes a file, a link or an empty directory; somebody else may have done so. */
+function removeOne(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (errno(error) !== "ENOENT") throw error;
+    if (!path.includes("\ufffd")) return;
+    // Deno shows a name that is not UTF-8 in this way, and cannot use it.
+    throw new OverlayError("failed", `Cannot remove ${quote(path)}: its name is not valid UTF-8`, {
+      path,
+      hint: `remove it by hand: rm -r --one-file-system -- ${shellQuote(parent(path))}`,
+    });
+  }
+}
+
+function refuseOtherDevice(path: string, device: number | undefined): void {
+  if (look(path)?.dev === device) return;
+  throw new RefusedError("foreign-mount", `Cannot remove ${quote(path)}: it is on another device`, {
+    path,
+    hint: `see what is mounted there: findmnt ${shellQuote(path)}`,
+  });
+}

@@ -1,0 +1,195 @@
+/**
+ * Mounting again what `overlay.fstab` says, as after a reboot.
+ *
+ * @module
+ */
+import { configOfLine } from "./app_line.ts";
+import type { AppLine } from "./app_line.ts";
+import { programOptions } from "./change_options.ts";
+import type { ChangeOptions, Checkpoints } from "./change_options.ts";
+import { look } from "./disk.ts";
+import { OverlayError } from "./errors.ts";
+import type { ErrorCode } from "./errors.ts";
+import { checkPermissions } from "./grants.ts";
+import { checkPod } from "./guard.ts";
+import { podLayout, volatileMark } from "./layout.ts";
+import type { PodLayout } from "./layout.ts";
+import { lockPod } from "./lock.ts";
+import { mountOptions } from "./mount_config.ts";
+import { mountTable } from "./mount_table.ts";
+import { tryMount } from "./mounting.ts";
+import { Writers } from "./neighbours.ts";
+import { PROGRAMS } from "./permissions.ts";
+import type { RequiredPermissions } from "./permissions.ts";
+import { PodMounts } from "./pod_mounts.ts";
+import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
+import { podsOf } from "./pods.ts";
+import type { PodsRequest } from "./pods.ts";
+import { appWords, quote } from "./quote.ts";
+import { refuseElsewhere, refuseForeign, refuseLiveUpper, refuseVolatile } from "./refusals.ts";
+import { missingOf } from "./status.ts";
+
+/** An app that could not be mounted again. */
+export interface NotRestored {
+  /** The pod. */
+  readonly pod: string;
+  /** The app's name; `null` when it is the pod that is wrong. */
+  readonly app: string | null;
+  /** What kind of failure it is. */
+  readonly code: ErrorCode;
+  /** Why, in a sentence. */
+  readonly reason: string;
+  /** What to do about it, or `null`. */
+  readonly hint: string | null;
+}
+
+/** What was mounted again. */
+export interface Restored {
+  /** The apps that were not mounted and are now, in the order of mounting. */
+  readonly restored: readonly {
+    readonly pod: string;
+    readonly app: string;
+    readonly rootfs: string;
+  }[];
+  /** What could not be mounted, and why. */
+  readonly failed: readonly NotRestored[];
+}
+
+interface Run {
+  readonly restored: { pod: string; app: string; rootfs: string }[];
+  readonly failed: NotRestored[];
+}
+
+/**
+ * The Deno permissions that restoring a pod, or all pods in a directory, needs, beside reading lowers
+ * and destinations outside it.
+ *
+ * Requires no permissions.
+ */
+export function restorePermissions(directory: string): RequiredPermissions {
+  const { mount, umount, findmnt } = PROGRAMS;
+  return { read: [directory], write: [directory], run: [mount, umount, findmnt] };
+}
+
+/**
+ * Mounts again what the lines of a pod, or of all pods in a directory, say, in one mount process a pod:
+ * the apps that were mounted when the machine stopped. Those that were unmounted or only prepared are
+ * left alone. A line that cannot be mounted is reported, and does not keep the others from it.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the pods, `--allow-read` for lowers and for
+ * destinations outside them, and `--allow-run` for mount, umount and findmnt.
+ *
+ * @param request A pod, or a directory of pods.
+ * @param options Who is told what happens, and what can end it between two pods.
+ * @returns What was mounted, and what could not be.
+ * @throws {InvalidValueError} If the path is not absolute.
+ * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
+ * @throws {OverlayError} If there is no such pod or directory.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { restoreOverlays } from "@overlay/render";
+ *
+ * const pods = await Deno.makeTempDir();
+ * const { restored } = await restoreOverlays({ pods });
+ * assert(restored.length === 0);
+ *
+ * await Deno.remove(pods);
+ * ```
+ *
+ * @tags allow-read, allow-write, allow-run
+ */
+export async function restoreOverlays(
+  request: PodsRequest,
+  options: ChangeOptions & Checkpoints = {},
+): Promise<Restored> {
+  const directory = "pod" in request ? request.pod : request.pods;
+  checkPermissions("restore", restorePermissions(directory));
+  if ("pod" in request && look(podLayout(request.pod).pod) === null) throw noPodError(request.pod);
+  const run: Run = { restored: [], failed: [] };
+  for (const path of podsOf(request)) {
+    options.signal?.throwIfAborted();
+    const pod = podLayout(path);
+    try {
+      await restorePod(pod, run, options);
+    } catch (error) {
+      if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
+      run.failed.push(notRestored(pod, null, error));
+    }
+  }
+  return run;
+}
+
+function notRestored(pod: PodLayout, app: string | null, error: OverlayError): NotRestored {
+  const { code, message: reason, hint } = error;
+  return { pod: pod.pod, app, code, reason, hint };
+}
+
+async function restorePod(
+  pod: PodLayout,
+  run: Run,
+  options: ChangeOptions & Checkpoints,
+): Promise<void> {
+  if (checkPod(pod.pod) === null) return;
+  if (!readRecord(pod.fstab).lines.some((line) => line.auto)) return;
+  using _lock = await lockPod(pod.lock, options);
+  const { lines } = readRecord(pod.fstab);
+  checkPermissions("restore", linePermissions(lines, pod));
+  refuseElsewhere(lines, pod);
+  const programs = programOptions(options);
+  const mounts = new PodMounts(pod, await mountTable(programs));
+  const fit = fitLines(lines, { pod, mounts, run });
+  if (fit.length === 0) return;
+  const { failures } = await tryMount(fit, { pod, programs, options });
+  const failed = new Set(failures.map(({ line }) => line));
+  for (const { line, error } of failures) run.failed.push(notRestored(pod, line.app, error));
+  for (const line of fit) {
+    const { app, rootfs } = line;
+    if (!failed.has(line)) run.restored.push({ pod: pod.pod, app, rootfs });
+  }
+}
+
+/** The lines that are to be mounted and can be; what is wrong with the others is noted. */
+function fitLines(
+  lines: readonly AppLine[],
+  known: { readonly pod: PodLayout; readonly mounts: PodMounts; readonly run: Run },
+): readonly AppLine[] {
+  const { pod, mounts, run } = known;
+  const open = lines.filter((line) => line.auto && mounts.stateOf(line) !== "mounted");
+  const writers = new Writers(mounts.table);
+  return open.filter((line) => {
+    try {
+      checkLine(line, { pod, mounts, writers, open });
+      return true;
+    } catch (error) {
+      if (!(error instanceof OverlayError)) throw error;
+      run.failed.push(notRestored(pod, line.app, error));
+      return false;
+    }
+  });
+}
+
+function checkLine(
+  line: AppLine,
+  known: {
+    readonly pod: PodLayout;
+    readonly mounts: PodMounts;
+    readonly writers: Writers;
+    readonly open: readonly AppLine[];
+  },
+): void {
+  const { pod, mounts, writers, open } = known;
+  refuseForeign("mount", line, mounts.stateOf(line));
+  const gone = missingOf(line, pod, open);
+  if (gone !== null) {
+    const message = `Cannot mount ${appWords(line.app)} again: ${quote(gone)} does not exist`;
+    const hint = "put it back, or render the app anew; its line is in overlay.fstab";
+    throw new OverlayError("missing", message, { path: gone, hint });
+  }
+  const config = configOfLine(line, pod.pod);
+  const absolute = { ...line, options: mountOptions(config) };
+  refuseLiveUpper(absolute, writers.of(absolute, mounts.targetOf(line.rootfs)));
+  if (config.work === null) return;
+  refuseVolatile(line, volatileMark(config.work), look(volatileMark(config.work)) !== null);
+}
