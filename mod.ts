@@ -42,6 +42,7 @@ export { planRender } from "./lib/plan.ts";
 export { planPod } from "./lib/pod_plan.ts";
 export type { MountPlan, Plan, PlanOptions, PodPlan } from "./lib/plan.ts";
 export type {
+  CopyOperation,
   DirectoryOperation,
   GroupOperation,
   LabelOperation,
@@ -49,12 +50,15 @@ export type {
   LockOperation,
   ManifestOperation,
   MountOperation,
+  MtabOperation,
   Operation,
   RealOperation,
   RecordOperation,
   RequireOperation,
+  TouchOperation,
 } from "./lib/operation.ts";
 export type { ProfileName } from "./lib/profile.ts";
+export type { OverlayMode } from "./lib/names.ts";
 export { permissionFlags, requiredPermissions } from "./lib/permissions.ts";
 export type { ProgramOptions } from "./lib/run.ts";
 export type { RequiredPermissions } from "./lib/permissions.ts";

@@ -27,6 +27,8 @@ export interface AppLine {
   readonly options: string;
   /** Whether `mount --all` mounts it. An app that is only prepared, or was unmounted, is not. */
   readonly auto: boolean;
+  /** Set when the rootfs is a copy of the lower, which nothing is mounted for. */
+  readonly copy?: true;
   /** Set when it was unmounted lazily, so that a process may use it still. */
   readonly lazy?: true;
 }
@@ -34,23 +36,32 @@ export interface AppLine {
 const APP = "X-overlay-render.app=";
 const TREE = "X-overlay-render.tree=";
 const LAZY = "X-overlay-render.lazy";
+const COPY = "X-overlay-render.copy";
+const MARKS: readonly string[] = ["noauto", LAZY, COPY];
 
 /** Makes the line of an app from its mount configuration and option string. */
 export function appLine(
-  names: { readonly app: string; readonly tree: string; readonly rootfs: string },
+  names: {
+    readonly app: string;
+    readonly tree: string;
+    readonly rootfs: string;
+    readonly copy?: true;
+  },
   mount: { readonly config: MountConfig; readonly options: string; readonly auto: boolean },
 ): AppLine {
   const { app, tree, rootfs } = names;
   const source = isBind(mount.config) ? mount.config.lower[0] ?? "" : "overlay";
-  return { app, tree, rootfs, source, options: mount.options, auto: mount.auto };
+  const line = { app, tree, rootfs, source, options: mount.options };
+  return names.copy ? { ...line, auto: false, copy: true } : { ...line, auto: mount.auto };
 }
 
 /** Writes the line, without a line end. */
 export function formatAppLine(line: AppLine): string {
   const options = [
-    line.options,
+    ...(line.options === "" ? [] : [line.options]),
     ...(line.auto ? [] : ["noauto"]),
     ...(line.lazy ? [LAZY] : []),
+    ...(line.copy ? [COPY] : []),
     APP + encodeURIComponent(line.app),
     TREE + encodeURIComponent(line.tree),
   ].join(",");
@@ -79,7 +90,7 @@ export function parseAppLine(text: string): AppLine | null {
   const tree = value(TREE);
   if (text.trimStart().startsWith("#") || app === null || tree === null) return null;
   const own = (part: string) => {
-    return part === "noauto" || part === LAZY || part.startsWith(APP) || part.startsWith(TREE);
+    return MARKS.includes(part) || part.startsWith(APP) || part.startsWith(TREE);
   };
   return {
     app,
@@ -89,6 +100,7 @@ export function parseAppLine(text: string): AppLine | null {
     options: parts.filter((part) => !own(part)).join(","),
     auto: !parts.includes("noauto"),
     ...(parts.includes(LAZY) ? { lazy: true } : {}),
+    ...(parts.includes(COPY) ? { copy: true } : {}),
   };
 }
 

@@ -5,7 +5,7 @@
  */
 import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
-import type { ChangeOptions, Checkpoints } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import { OverlayError } from "./errors.ts";
 import type { FstabEntry } from "./fstab.ts";
 import { Journal } from "./journal.ts";
@@ -17,7 +17,7 @@ import type { MountPlan, PodPlan } from "./plan.ts";
 import type { ProgramOptions } from "./run.ts";
 
 /** How a plan is applied. */
-export interface ApplyOptions extends ChangeOptions, Checkpoints {
+export interface ApplyOptions extends ChangeOptions {
   /** Asks whether SELinux is enabled. @default {asks findmnt} */
   readonly selinux?: () => Promise<boolean>;
 }
@@ -34,6 +34,8 @@ export interface AppRun {
   recorded: boolean;
   /** Whether this run changed anything of the app that stays. */
   changed: boolean;
+  /** Whether this run wrote into its rootfs, and so into its upper. */
+  wrote: boolean;
 }
 
 /** The state of one run. */
@@ -79,7 +81,7 @@ export class Application {
       if (line === undefined) {
         throw new OverlayError("failed", "Cannot apply plan: a line is missing");
       }
-      return { mount, line, live: false, recorded: false, changed: false };
+      return { mount, line, live: false, recorded: false, changed: false, wrote: false };
     });
     this.mounts = plan.operations.some(({ kind }) => kind === "mount");
     for (const app of this.apps) {

@@ -17,7 +17,15 @@ import {
 import { applyLock } from "./apply_lock.ts";
 import { applyLabel, applyMounts } from "./apply_mount.ts";
 import { OverlayError } from "./errors.ts";
-import type { MountOperation, Operation, RecordOperation, RequireOperation } from "./operation.ts";
+import type {
+  CopyOperation,
+  MountOperation,
+  MtabOperation,
+  Operation,
+  RecordOperation,
+  RequireOperation,
+  TouchOperation,
+} from "./operation.ts";
 import type { PodPlan } from "./plan.ts";
 
 /** What applying a plan came to. */
@@ -78,7 +86,8 @@ function batches(operations: readonly Operation[]): Operation[][] {
 /** An app that is mounted as asked for needs nothing but its manifest and its line. */
 function isDone(operation: Operation, run: Application): boolean {
   if (operation.kind === "manifest" || operation.kind === "record") return false;
-  return run.live || run.appOf(operation.path)?.live === true;
+  const path = "rootfs" in operation ? operation.rootfs : operation.path;
+  return run.live || run.appOf(path)?.live === true;
 }
 
 async function tell(
@@ -109,11 +118,26 @@ function apply(batch: readonly Operation[], run: Application): void | Promise<vo
       return applyManifest(operation, run);
     case "record":
       return applyRecords(batch as readonly RecordOperation[], run);
+    case "copy":
+    case "touch":
+    case "mtab":
+      return applyToRootfs(operation, run);
     case "mount":
       return applyMounts(batch as readonly MountOperation[], run);
     default:
       return operation satisfies never;
   }
+}
+
+/** Loaded when it is needed: most renders have none of these. */
+async function applyToRootfs(
+  operation: CopyOperation | TouchOperation | MtabOperation,
+  run: Application,
+): Promise<void> {
+  const { applyCopy, applyMtab, applyTouch } = await import("./apply_rootfs.ts");
+  if (operation.kind === "copy") return await applyCopy(operation, run);
+  if (operation.kind === "mtab") return await applyMtab(operation, run);
+  applyTouch(operation, run);
 }
 
 /** The error, and what could not be taken back after it. */

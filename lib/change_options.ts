@@ -22,13 +22,12 @@ export interface ChangeOptions extends Reporter {
   readonly signal?: AbortSignal;
   /** How long to wait for another process that changes the pod, in milliseconds. @default {10000} */
   readonly waitMs?: number;
-}
-
-/** Where tests can stop a run. */
-export interface Checkpoints {
-  /** Is told the kind of each single step when it is done. */
+  /** Is told the name of each single step when it is done. What it throws ends the run. */
   readonly checkpoint?: (step: string) => void;
 }
+
+/** The one option by which a run can be followed, and stopped, step by step. */
+export type Checkpoints = Pick<ChangeOptions, "checkpoint">;
 
 /** What programs are run with. */
 export function programOptions(options: Reporter): ProgramOptions {

@@ -10,7 +10,8 @@ import type { Flags, FlagSpec } from "./args.ts";
 import { normalize } from "./deps.ts";
 import { parseDuration } from "./duration.ts";
 import { InvalidValueError } from "./errors.ts";
-import { parseProfile } from "./names.ts";
+import { parseOverlayMode, parseProfile } from "./names.ts";
+import type { OverlayMode } from "./names.ts";
 import { quote } from "./quote.ts";
 import type { RenderRequest } from "./request.ts";
 import type { CollectRequest } from "./gc.ts";
@@ -85,6 +86,7 @@ const REQUEST_FLAGS = [
   "group",
   "label",
   "manifest",
+  "overlay",
 ];
 
 function spec(command: (typeof COMMANDS)[number]): FlagSpec {
@@ -115,7 +117,7 @@ function spec(command: (typeof COMMANDS)[number]): FlagSpec {
         ...base,
         single: [...REQUEST_FLAGS, "spec", "wait"],
         repeated: ["lower", "option"],
-        boolean: [...VOICE_FLAGS, "read-only", "dry-run"],
+        boolean: [...VOICE_FLAGS, "read-only", "no-overlay", "mtab", "dry-run"],
         alias: { ...base.alias, o: "option", n: "dry-run" },
       };
   }
@@ -146,9 +148,20 @@ function requestOf(flags: Flags, cwd: string): RenderRequest {
     manifest: path("manifest"),
     options: flags.values.option,
     readOnly: flags.set.has("read-only"),
+    overlay: overlayOf(flags),
+    mtab: flags.set.has("mtab") ? true : undefined,
   };
   const given = Object.entries(all).filter(([, value]) => value !== undefined);
   return { pod: podOf(flags, cwd), ...Object.fromEntries(given) };
+}
+
+function overlayOf(flags: Flags): OverlayMode | undefined {
+  const mode = flags.values.overlay?.[0];
+  if (!flags.set.has("no-overlay")) return mode === undefined ? undefined : parseOverlayMode(mode);
+  if (mode === undefined || mode === "never") return "never";
+  throw new InvalidValueError("usage", `Cannot use --no-overlay with --overlay ${quote(mode)}`, {
+    hint: "leave one of them out",
+  });
 }
 
 function podOf(flags: Flags, cwd: string): string {
@@ -226,7 +239,7 @@ function collectOf(flags: Flags, cwd: string): CollectRequest {
 function specOf(file: string, flags: Flags): { readonly file: string } {
   const given = [...REQUEST_FLAGS, "lower", "option"].find((name) => {
     return (flags.values[name]?.length ?? 0) > 0;
-  }) ?? (flags.set.has("read-only") ? "read-only" : undefined);
+  }) ?? ["read-only", "no-overlay", "mtab"].find((name) => flags.set.has(name));
   if (given === undefined) return { file };
   throw new InvalidValueError("usage", `Cannot use --${given} with --spec: the spec says it`, {
     hint: "leave it out, and put it in the spec",

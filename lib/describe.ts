@@ -34,8 +34,15 @@ function detail(operation: Operation): string {
       return `${formatMode(operation.mode)}, copy of ${showName(operation.from)}`;
     case "record":
       return showName(formatAppLine(operation.line));
+    case "copy":
+      return `a copy of ${showName(operation.from)}`;
     case "mount":
-      return `as in ${showName(operation.fstab)}`;
+      return `as in ${showName(operation.fstab)}` +
+        (operation.orCopy ? ", or a copy where overlayfs cannot be mounted" : "");
+    case "touch":
+      return "if the image has it";
+    case "mtab":
+      return "link to ../proc/self/mounts, unless it is there";
   }
 }
 

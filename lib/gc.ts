@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { ChangeOptions, Checkpoints } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import { attempt, look } from "./disk.ts";
 import { errno, InvalidValueError, OverlayError, RefusedError } from "./errors.ts";
 import type { ErrorCode } from "./errors.ts";
@@ -58,9 +58,6 @@ export interface Collected {
 
 /** How long a pod is aside before it is removed. */
 const GRACE_PERIOD_MS = 30 * 60_000;
-
-/** How gc is run. */
-export type CollectOptions = ChangeOptions & Checkpoints;
 
 /** A run of gc: what it has done so far. */
 interface Run {
@@ -124,7 +121,7 @@ export function collectPermissions(request: PodsRequest): RequiredPermissions {
  */
 export async function collectPods(
   request: CollectRequest,
-  options: CollectOptions = {},
+  options: ChangeOptions = {},
 ): Promise<Collected> {
   checkPermissions("collect", collectPermissions(request));
   const run: Run = { marked: [], removed: [], kept: [] };
@@ -136,7 +133,7 @@ export async function collectPods(
 async function collectAll(
   request: CollectRequest & { readonly pods: string },
   run: Run,
-  options: CollectOptions,
+  options: ChangeOptions,
 ): Promise<void> {
   const { phase, dryRun = false, gracePeriodMs = GRACE_PERIOD_MS } = request;
   const directory = parsePath("directory of pods", request.pods);
@@ -167,7 +164,7 @@ async function collectAll(
 async function collectOne(
   request: CollectRequest & { readonly pod: string },
   run: Run,
-  options: CollectOptions,
+  options: ChangeOptions,
 ): Promise<void> {
   const { phase, dryRun = false, gracePeriodMs = 0 } = request;
   const { pod } = podLayout(request.pod);

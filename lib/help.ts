@@ -22,8 +22,10 @@ Commands:
   plan     print what a render would do and the flags it needs; touch nothing
   prepare  make the directories; print the mount configuration; do not mount
   render   prepare and mount
-  unmount  unmount a pod's apps, or one app
+  unmount  unmount a pod's apps, or some of them
   status   what is rendered, and what is mounted
+  restore  mount again what was mounted, as after a reboot
+  gc       unmount and remove pods
 
   overlay-render COMMAND --help says more; --version prints the version.
 `;
@@ -32,6 +34,10 @@ const VOICE = `  --json             one JSON object on stdout, errors included
   -q, --quiet        no warnings
   --verbose          each operation and each command run, on stderr
   -h, --help         this text
+`;
+
+const WAIT = `  --wait TIME        how long to wait for another command on the same pod
+                     (default: 10s)
 `;
 
 const EXIT = `
@@ -64,7 +70,22 @@ Flags:
                      index=on|off, metacopy=on|off, nfs_export=on|off,
                      redirect_dir=on|off|follow|nofollow, xino=on|off|auto
   --read-only        a view without upper and work
+  --overlay MODE     always; never: a copy of the tree instead of a mount; auto:
+                     a copy where overlayfs cannot be mounted (default: always)
+  --no-overlay       the same as --overlay never
+  --mtab             make etc/mtab in the rootfs a link to ../proc/self/mounts,
+                     where etc is a directory and has none
+  --spec FILE        many apps of a pod from a file of JSON, - for stdin;
+                     instead of the flags above
   -n, --dry-run      the same as plan
+`;
+
+const SPEC = `
+Spec:
+  {"pod": DIR, "apps": [{"app": NAME, "lower": [DIR]}, ...]}
+  A pod may have group, profile, dirMode, label and store; an app tree, dest,
+  manifest, label, options (a list), readOnly, overlay and mtab. They mean what
+  the flags mean. All apps are mounted by one mount process, or none is.
 `;
 
 const RENDER_PERMISSIONS = `
@@ -80,7 +101,7 @@ Usage: overlay-render plan --lower DIR --pod DIR [FLAGS]
 Examples:
   overlay-render plan --lower /images/debian --pod /run/pods/one --app web
   overlay-render plan --lower /images/debian --pod /run/pods/one --json
-${RENDER_FLAGS}${VOICE}
+${RENDER_FLAGS}${WAIT}${VOICE}${SPEC}
 Permissions: none.
 ${EXIT}`,
 
@@ -93,7 +114,7 @@ Examples:
   # Mount it later, from the line that was written:
   mount --fstab /run/pods/one/overlay.fstab \\
     /run/pods/one/stage1/rootfs/opt/stage2/web/rootfs
-${RENDER_FLAGS}${VOICE}${RENDER_PERMISSIONS}${EXIT}`,
+${RENDER_FLAGS}${WAIT}${VOICE}${SPEC}${RENDER_PERMISSIONS}${EXIT}`,
 
   render: `Turn a tree into a writable root filesystem, and print its path.
 
@@ -107,21 +128,25 @@ Examples:
   # Without root; the mount lasts as long as the shell:
   unshare --user --map-root-user --mount sh -c 'R=$(overlay-render render \\
     --lower ~/debian --pod ~/pod --option userxattr) && cd "$R" && exec sh'
-${RENDER_FLAGS}${VOICE}${RENDER_PERMISSIONS}${EXIT}`,
+${RENDER_FLAGS}${WAIT}${VOICE}${SPEC}${RENDER_PERMISSIONS}${EXIT}`,
 
-  unmount: `Unmount a pod's apps, or one app, and print each rootfs that was unmounted.
+  unmount: `Unmount a pod's apps, or some of them, and print each rootfs that was unmounted.
 What the apps wrote is kept.
 
-Usage: overlay-render unmount --pod DIR [--app NAME] [FLAGS]
+Usage: overlay-render unmount --pod DIR [--app NAME]... [FLAGS]
 
 Examples:
   overlay-render unmount --pod /run/pods/one
-  overlay-render unmount --pod /run/pods/one --app web
+  overlay-render unmount --pod /run/pods/one --app web --app db
 
 Flags:
   --pod DIR          the pod; required
-  --app NAME         the app, "" for the pod's own image (default: all)
-${VOICE}
+  --app NAME         an app, "" for the pod's own image; may be given several
+                     times (default: all)
+  --lazy             take away what is in use too; the kernel unmounts it when
+                     nothing uses it any more, and until then the app can be
+                     neither rendered nor collected
+${WAIT}${VOICE}
 Permissions:
   --allow-read=POD --allow-write=POD
   --allow-run=/usr/bin/umount,/usr/bin/findmnt
@@ -129,20 +154,72 @@ Permissions:
   --allow-read=LOWER for a read-only view of one lower
 ${EXIT}`,
 
-  status: `Say what is rendered in a pod, and what of it is mounted.
+  status: `Say what is rendered in a pod, or in all pods of a directory, what of it is
+mounted, and where overlay.fstab and the kernel differ.
 
-Usage: overlay-render status --pod DIR [FLAGS]
+Usage: overlay-render status --pod DIR | --pods DIR [FLAGS]
 
 Examples:
   overlay-render status --pod /run/pods/one
-  overlay-render status --pod /run/pods/one --json
+  overlay-render status --pods /run/pods --size --json
 
 Flags:
-  --pod DIR          the pod; required
+  --pod DIR          the pod
+  --pods DIR         a directory of pods
+  --size             measure what each upper takes on the disk
 ${VOICE}
 Permissions:
   --allow-read=POD --allow-run=/usr/bin/findmnt
   and --allow-read=DEST for a destination outside the pod,
+  --allow-read=LOWER for a read-only view of one lower
+${EXIT}`,
+
+  restore: `Mount again what was mounted when the machine stopped, in one mount process a
+pod, and print each rootfs. What was unmounted is left alone; what cannot be
+mounted is an error, and does not keep the rest from it.
+
+Usage: overlay-render restore --pod DIR | --pods DIR [FLAGS]
+
+Examples:
+  overlay-render restore --pods /run/pods
+
+Flags:
+  --pod DIR          the pod
+  --pods DIR         a directory of pods
+${WAIT}${VOICE}
+Permissions:
+  --allow-read=POD --allow-write=POD
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt
+  and --allow-read=DEST for a destination outside the pod,
+  --allow-read=LOWER for the lowers
+${EXIT}`,
+
+  gc: `Put aside the pods that nothing holds, and unmount and remove those that have
+been aside for the grace period. A pod is held while a command works on it, an
+app of it is mounted, or one is to be restored. A pod that is named is taken
+whatever it holds: its apps are unmounted first, never lazily.
+
+Usage: overlay-render gc --pods DIR | --pod DIR [FLAGS]
+
+Examples:
+  overlay-render gc --pods /run/pods --dry-run
+  overlay-render gc --pods /run/pods
+  overlay-render gc --pod /run/pods/one
+
+Flags:
+  --pods DIR         a directory of pods; they are put into DIR/garbage
+  --pod DIR          one pod
+  --mark             only put aside
+  --sweep            only remove what is aside
+  --grace-period TIME
+                     how long a pod is aside before it is removed
+                     (default: 30m; 0 with --pod)
+  -n, --dry-run      say what would go, and touch nothing
+${WAIT}${VOICE}
+Permissions, where DIR is the directory that the pods are in:
+  --allow-read=DIR --allow-write=DIR
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt
+  and --allow-read=DEST for a destination outside it,
   --allow-read=LOWER for a read-only view of one lower
 ${EXIT}`,
 };

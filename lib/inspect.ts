@@ -51,6 +51,7 @@ export async function inspect(run: Application): Promise<void> {
   checkPermissions("look at the pod", linePermissions(lines, run.pod));
   refuseElsewhere(lines, run.pod);
   await decideLabels(run);
+  await checkLazy(lines, run);
   await checkApps(lines, run);
   if (run.live) return;
   await mountBelow(lines, run);
@@ -62,6 +63,15 @@ function removeRests(run: Application): void {
   for (const rest of [run.pod.batch, `${run.pod.fstab}.new`]) {
     if (look(rest)?.isFile) Deno.removeSync(rest);
   }
+}
+
+/** An upper that was unmounted lazily may be part of a mount that nobody sees. */
+async function checkLazy(lines: readonly AppLine[], run: Application): Promise<void> {
+  const own = new Set(run.apps.map(({ line }) => line.app));
+  const lazy = lines.filter((line) => line.lazy && own.has(line.app));
+  if (lazy.length === 0 || !run.mounts) return;
+  const { refuseLazy } = await import("./lazy.ts");
+  await refuseLazy("render", lazy, run);
 }
 
 /** Without SELinux a label means nothing, and is left out; rkt's label library does the same. */
@@ -137,6 +147,10 @@ function checkApp(app: AppRun, known: Known): void {
     return;
   }
   const state = mounts.stateOf(line);
+  if (line.copy && old?.copy && state === "unmounted" && look(line.rootfs)?.isDirectory) {
+    app.live = true;
+    return;
+  }
   // Mounted as asked for, but not recorded: not by us.
   refuseForeign("mount", line, state === "mounted" ? "foreign" : state);
   const absolute = { ...line, options: mountOptions(configOfLine(line, run.pod.pod)) };

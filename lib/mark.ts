@@ -6,10 +6,10 @@
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
 import { attempt, look } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
-import type { CollectOptions } from "./gc.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
@@ -32,7 +32,7 @@ export interface Marking {
   /** Whether it is only said what would be done. */
   readonly dryRun: boolean;
   /** Who is told what happens. */
-  readonly options: CollectOptions;
+  readonly options: ChangeOptions;
 }
 
 /**

@@ -8,7 +8,7 @@ import type { Application } from "./application.ts";
 import { attempt, look, writeScratch } from "./disk.ts";
 import { MountError } from "./errors.ts";
 import { formatFstab } from "./fstab.ts";
-import type { ChangeOptions, Checkpoints } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import type { PodLayout } from "./layout.ts";
 import { isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
@@ -89,7 +89,7 @@ export interface Mounting {
   /** What programs are run with. */
   readonly programs: ProgramOptions;
   /** Who is told what is done. */
-  readonly options: ChangeOptions & Checkpoints;
+  readonly options: ChangeOptions;
 }
 
 /** What became of lines that were to be mounted. */

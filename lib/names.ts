@@ -204,6 +204,19 @@ export function parseLabel(value: string): string {
   return value;
 }
 
+/** Whether a rootfs is an overlay: always, never (a copy), or a copy only where it cannot be one. */
+export type OverlayMode = "always" | "auto" | "never";
+
+/**
+ * Parses an overlay mode.
+ *
+ * @throws {InvalidValueError} If it is none.
+ */
+export function parseOverlayMode(value: string): OverlayMode {
+  if (value === "always" || value === "auto" || value === "never") return value;
+  throw invalid("overlay", value, "it must be always, auto or never");
+}
+
 /**
  * Finds a profile by its name.
  *

@@ -105,6 +105,43 @@ export interface MountOperation {
   readonly path: string;
   /** The `overlay.fstab`. */
   readonly fstab: string;
+  /** Set when a copy of the tree will do where overlayfs cannot be mounted. */
+  readonly orCopy?: true;
+}
+
+/** The rootfs is made a copy of the lower, where it is not to be an overlay. */
+export interface CopyOperation {
+  /** Tells the operations apart. */
+  readonly kind: "copy";
+  /** The rootfs. */
+  readonly path: string;
+  /** The lower. */
+  readonly from: string;
+  /** Mode of the rootfs; the lower's when it is `null`. */
+  readonly mode: number | null;
+}
+
+/**
+ * The directory in which the pod's own image keeps the exit status of apps is touched, if the image has
+ * it: so it is in the upper, where it is read without the mount (rkt stage0).
+ */
+export interface TouchOperation {
+  /** Tells the operations apart. */
+  readonly kind: "touch";
+  /** The directory. */
+  readonly path: string;
+  /** The rootfs that it lies in. */
+  readonly rootfs: string;
+}
+
+/** `etc/mtab` becomes a link to `../proc/self/mounts`, if there is none (rkt `ensureMtabExists`). */
+export interface MtabOperation {
+  /** Tells the operations apart. */
+  readonly kind: "mtab";
+  /** The link. */
+  readonly path: string;
+  /** The rootfs that it lies in. */
+  readonly rootfs: string;
 }
 
 /** One step of a plan. */
@@ -117,4 +154,7 @@ export type Operation =
   | LabelOperation
   | ManifestOperation
   | RecordOperation
-  | MountOperation;
+  | CopyOperation
+  | MountOperation
+  | TouchOperation
+  | MtabOperation;

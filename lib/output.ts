@@ -11,7 +11,7 @@ import { permissionFlags, requiredPermissions } from "./permissions.ts";
 import type { MountPlan, Plan, PodPlan } from "./plan.ts";
 import { shellQuote, showName } from "./quote.ts";
 import type { Render } from "./render.ts";
-import type { OverlayStatus } from "./status.ts";
+import type { Drift, OverlayStatus } from "./status.ts";
 import type { Collected } from "./gc.ts";
 import type { Restored } from "./restore.ts";
 import type { Unmounted } from "./unmount.ts";
@@ -70,10 +70,18 @@ export function unmountedText(unmounted: Unmounted["unmounted"]): string {
   return unmounted.map(({ rootfs }) => `${showName(rootfs)}\n`).join("");
 }
 
-/** What a status says of the state of an app. */
-function stateWords({ mounted, drift }: OverlayStatus): string {
-  const state = mounted ? "mounted" : "unmounted";
-  return drift === undefined ? state : `${state}, ${drift}`;
+/** How a status says that `overlay.fstab` and the kernel differ. */
+const DRIFT_WORDS: Readonly<Record<Drift, string>> = {
+  "not-mounted": "to be restored",
+  "not-recorded": "mounted by hand",
+  foreign: "hidden by another mount",
+  missing: "directories missing",
+};
+
+function stateWords({ mounted, drift, copy }: OverlayStatus): string {
+  if (drift !== undefined) return DRIFT_WORDS[drift];
+  if (copy) return "copied";
+  return mounted ? "mounted" : "unmounted";
 }
 
 /** The status of apps, as a table; of several pods with their names. */

@@ -27,6 +27,8 @@ export const PROGRAMS = {
   umount: "/usr/bin/umount",
   findmnt: "/usr/bin/findmnt",
   chcon: "/usr/bin/chcon",
+  cp: "/usr/bin/cp",
+  ln: "/usr/bin/ln",
 } as const;
 
 /** The file in which groups have their names. */
@@ -34,7 +36,7 @@ export const GROUP_FILE = "/etc/group";
 
 function needs(operation: Operation): RequiredPermissions {
   const own = [operation.path];
-  const { mount, umount, findmnt, chcon } = PROGRAMS;
+  const { mount, umount, findmnt, chcon, cp, ln } = PROGRAMS;
   switch (operation.kind) {
     case "require":
     case "real":
@@ -54,8 +56,22 @@ function needs(operation: Operation): RequiredPermissions {
       return { read: [...own, operation.from], write: own, run: [] };
     case "record":
       return { read: own, write: own, run: [findmnt] };
+    case "copy":
+      return {
+        read: [...own, operation.from],
+        write: [parent(operation.path)],
+        run: [cp, findmnt],
+      };
+    case "touch":
+      return { read: own, write: own, run: [] };
+    case "mtab":
+      return { read: own, write: own, run: [ln] };
     case "mount":
-      return { read: own, write: [], run: [mount, umount, findmnt] };
+      return {
+        read: own,
+        write: [],
+        run: [mount, umount, findmnt, ...(operation.orCopy ? [cp] : [])],
+      };
   }
 }
 

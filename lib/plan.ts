@@ -10,7 +10,7 @@
  */
 import { appLine } from "./app_line.ts";
 import type { PodLayout } from "./layout.ts";
-import { isWithin, parent } from "./path.ts";
+import { child, isWithin, parent } from "./path.ts";
 import { fittingOptions } from "./mount_config.ts";
 import type { MountConfig, OptionString } from "./mount_config.ts";
 import type { DirectoryOperation, LikeMode, Operation } from "./operation.ts";
@@ -29,8 +29,10 @@ export interface MountPlan extends MountConfig {
   readonly dest: string;
   /** The mount point. */
   readonly rootfs: string;
-  /** The option string, as mount(8) takes it. */
+  /** The option string, as mount(8) takes it; empty for a copy. */
   readonly optionString: string;
+  /** Set when the rootfs is a copy of the lower and not mounted. */
+  readonly copy?: true;
 }
 
 /** What a render will do. Frozen, and safe as JSON. */
@@ -84,10 +86,8 @@ function destination(request: ParsedRequest): DirectoryOperation[] {
   const chain = inPod
     ? between(pod.pod, layout.dest).map((path) => directory(path, dirMode))
     : [{ ...directory(layout.dest, dirMode), guarded: true }];
-  return [
-    ...chain,
-    rootDirectory(request, layout.rootfs),
-  ];
+  // A copy comes with its own root.
+  return request.overlay === "never" ? chain : [...chain, rootDirectory(request, layout.rootfs)];
 }
 
 /**
@@ -133,8 +133,12 @@ function requirements(request: ParsedRequest): Operation[] {
   return [...needs, { kind: "require", path: request.manifest, type: "file" }];
 }
 
+const NO_OPTIONS: OptionString = { text: "", relative: false, needsRealPaths: false };
+
 function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionString } {
-  const { layout, readOnly } = request;
+  const { layout } = request;
+  const copy = request.overlay === "never";
+  const readOnly = request.readOnly || copy;
   const config: MountConfig = {
     lower: request.lower,
     upper: readOnly ? null : layout.upper,
@@ -142,7 +146,7 @@ function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionS
     label: request.label,
     options: request.options,
   };
-  const options = fittingOptions(config, request.pod.pod);
+  const options = copy ? NO_OPTIONS : fittingOptions(config, request.pod.pod);
   const mount: MountPlan = {
     ...config,
     pod: request.pod.pod,
@@ -151,6 +155,7 @@ function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionS
     dest: layout.dest,
     rootfs: layout.rootfs,
     optionString: options.text,
+    ...(copy ? { copy: true } : {}),
   };
   return { mount, options };
 }
@@ -211,12 +216,13 @@ export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): O
   const made = (group: readonly PlannedApp[], what: (request: ParsedRequest) => Operation[]) => {
     return distinct(group.flatMap(({ request }) => what(request)), seen);
   };
-  const mounted = (group: readonly PlannedApp[]): Operation[] => {
-    return auto
-      ? group.map(({ mount }) => ({ kind: "mount", path: mount.rootfs, fstab: pod.fstab }))
-      : [];
+  const mounted = (group: readonly PlannedApp[]): Operation[] => [
+    ...group.flatMap(({ request }) => copies(request)),
+    ...(auto ? group.flatMap(({ request }) => mounts(request)) : []),
+  ];
+  const overlay = (request: ParsedRequest) => {
+    return request.readOnly || request.overlay === "never" ? [] : overlayDirectories(request);
   };
-  const overlay = (request: ParsedRequest) => request.readOnly ? [] : overlayDirectories(request);
   return [
     ...beginning(apps, pod),
     ...made(first, destination),
@@ -234,6 +240,30 @@ export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): O
       ...made(group, manifest),
       ...mounted(group),
     ]),
+    ...(auto ? apps : apps.filter(({ mount }) => mount.copy)).flatMap(({ request }) => {
+      return finishings(request);
+    }),
+  ];
+}
+
+function copies({ overlay, layout, lower, profile, dirMode }: ParsedRequest): Operation[] {
+  if (overlay !== "never") return [];
+  const mode = profile.rootLikeLower ? null : dirMode;
+  return [{ kind: "copy", path: layout.rootfs, from: lower[0], mode }];
+}
+
+function mounts({ overlay, layout, pod }: ParsedRequest): Operation[] {
+  if (overlay === "never") return [];
+  const orCopy = overlay === "auto" ? { orCopy: true as const } : {};
+  return [{ kind: "mount", path: layout.rootfs, fstab: pod.fstab, ...orCopy }];
+}
+
+/** What is done in the rootfs when it is there. */
+function finishings({ app, layout: { rootfs }, readOnly, mtab }: ParsedRequest): Operation[] {
+  const touch = app === "" && !readOnly;
+  return [
+    ...(touch ? [{ kind: "touch" as const, path: child(rootfs, "rkt", "status"), rootfs }] : []),
+    ...(mtab ? [{ kind: "mtab" as const, path: child(rootfs, "etc", "mtab"), rootfs }] : []),
   ];
 }
 

@@ -29,6 +29,10 @@ export interface PodApp {
   readonly options?: readonly string[];
   /** Whether the render is a view that cannot be written. @default {false} */
   readonly readOnly?: boolean;
+  /** Whether the rootfs is an overlay, or a copy of the tree. @default {"always"} */
+  readonly overlay?: "always" | "never";
+  /** Whether `etc/mtab` of the rootfs is made a link to `../proc/self/mounts`. @default {false} */
+  readonly mtab?: boolean;
 }
 
 /** What a render of several apps of a pod is asked for. Every path is absolute. */
@@ -58,6 +62,8 @@ const APP_FIELDS: Readonly<Record<string, keyof PodApp>> = {
   manifest: "manifest",
   label: "label",
   option: "options",
+  overlay: "overlay",
+  mtab: "mtab",
 };
 
 /** What all apps have in common is not named as a field of one. */
@@ -118,6 +124,14 @@ export function parsePodRequest(request: PodRequest): readonly ParsedRequest[] {
     throw new InvalidValueError("invalid-value", "Cannot render a pod without apps: apps is empty");
   }
   const parsed = apps.map((app, at) => parseApp(common, app, at));
+  const auto = parsed.findIndex(({ overlay }) => overlay === "auto");
+  if (auto >= 0) {
+    const reason = "in a pod all apps are rendered or none, so it must be always or never";
+    throw new InvalidValueError(
+      "invalid-value",
+      `Cannot use apps[${auto}].overlay "auto": ${reason}`,
+    );
+  }
   checkDistinct(parsed);
   return parsed;
 }

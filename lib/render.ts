@@ -5,10 +5,11 @@
  */
 import type { ChangeOptions } from "./change_options.ts";
 import { applyPlan } from "./apply.ts";
+import { MountError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
 import { planRender } from "./plan.ts";
-import type { MountPlan } from "./plan.ts";
+import type { MountPlan, Plan } from "./plan.ts";
 import type { RenderRequest } from "./request.ts";
 import type { OverlayStatus } from "./status.ts";
 
@@ -30,9 +31,20 @@ async function applyRequest(
 ): Promise<Render> {
   const plan = planRender(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
+  try {
+    return await applyOne(plan, options);
+  } catch (error) {
+    if (request.overlay !== "auto" || !(error instanceof MountError)) throw error;
+    const { copyInstead } = await import("./fallback.ts");
+    return await applyOne(copyInstead(request, plan, { error, options }), options);
+  }
+}
+
+async function applyOne(plan: Plan, options: ChangeOptions): Promise<Render> {
   const { operations, mount } = plan;
   const { apps, mounted, changed } = await applyPlan({ operations, mounts: [mount] }, options);
-  return renderOf(mount, apps[0]?.line.options ?? mount.optionString, { mounted, changed });
+  const line = apps[0]?.line.options ?? mount.optionString;
+  return renderOf(mount, line, { mounted: mounted && !mount.copy, changed });
 }
 
 /** What became of an app. */

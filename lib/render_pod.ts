@@ -32,7 +32,7 @@ async function applyRequest(
   checkPermissions(action, requiredPermissions(plan));
   const { apps, mounted } = await applyPlan(plan, options);
   const renders = apps.map(({ mount, line, changed }) => {
-    return renderOf(mount, line.options, { mounted, changed });
+    return renderOf(mount, line.options, { mounted: mounted && !mount.copy, changed });
   });
   return { pod: apps[0]?.mount.pod ?? request.pod, renders };
 }

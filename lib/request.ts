@@ -15,12 +15,13 @@ import {
   parseDirMode,
   parseGroup,
   parseLabel,
+  parseOverlayMode,
   parsePath,
   parseProfile,
   parseTreeId,
   treeIdOfLower,
 } from "./names.ts";
-import type { AbsolutePath } from "./names.ts";
+import type { AbsolutePath, OverlayMode } from "./names.ts";
 import { isWithin } from "./path.ts";
 import type { Profile, ProfileName } from "./profile.ts";
 import { quote } from "./quote.ts";
@@ -53,6 +54,10 @@ export interface RenderRequest {
   readonly options?: readonly string[];
   /** Whether the render is a view that cannot be written. @default {false} */
   readonly readOnly?: boolean;
+  /** Whether the rootfs is an overlay, or a copy of the tree. @default {"always"} */
+  readonly overlay?: OverlayMode;
+  /** Whether `etc/mtab` of the rootfs is made a link to `../proc/self/mounts`. @default {false} */
+  readonly mtab?: boolean;
 }
 
 /** A request whose every part is known to be usable. */
@@ -79,8 +84,12 @@ export interface ParsedRequest {
   readonly manifest: string | null;
   /** Further mount options. */
   readonly options: readonly string[];
-  /** Whether there is neither upper nor work. */
+  /** Whether the render is a view that cannot be written. */
   readonly readOnly: boolean;
+  /** Whether the rootfs is an overlay, or a copy of the tree. */
+  readonly overlay: OverlayMode;
+  /** Whether there is to be an `etc/mtab`. */
+  readonly mtab: boolean;
 }
 
 /** The tree store of a request that names none. */
@@ -140,6 +149,7 @@ function checkDestination(pod: PodLayout, layout: AppLayout): void {
 /** A view has no upper to be volatile, and a view of one lower is a bind mount, not an overlay. */
 function checkView(request: ParsedRequest): void {
   if (!request.readOnly) return;
+  if (request.mtab) refuse("mtab", "true", "nothing can be written into a read-only view");
   const hint = "leave it out, or render without --read-only";
   if (request.options.includes("volatile")) {
     refuse("option", "volatile", "a read-only view writes nothing", hint);
@@ -149,6 +159,17 @@ function checkView(request: ParsedRequest): void {
   const option = request.options.find((option) => !GENERIC_OPTIONS.includes(option));
   if (option !== undefined) refuse("option", option, reason, hint);
   if (request.label !== null) refuse("label", request.label, reason, hint);
+}
+
+/** A copy is no mount: it has no options, no label, nothing below it, and can be written. */
+function checkCopy({ overlay, readOnly, lower, options, label }: ParsedRequest): void {
+  if (overlay !== "never") return;
+  const hint = "leave it out, or render with --overlay always";
+  const [second, option] = [lower[1], options[0]];
+  if (readOnly) refuse("overlay", overlay, "a read-only view is a mount", hint);
+  if (second !== undefined) refuse("lower", second, "a copy is made of one lower", hint);
+  if (option !== undefined) refuse("option", option, "a copy has no mount options", hint);
+  if (label !== null) refuse("label", label, "a copy has no mount label", hint);
 }
 
 /**
@@ -177,10 +198,13 @@ export function parseRequest(request: RenderRequest): ParsedRequest {
     manifest: manifest === undefined ? null : parsePath("manifest", manifest),
     options: parseOptions(request.options ?? []),
     readOnly: request.readOnly ?? false,
+    overlay: parseOverlayMode(request.overlay ?? "always"),
+    mtab: request.mtab ?? false,
   };
   checkDestination(pod, parsed.layout);
   checkLowers(parsed);
   checkView(parsed);
+  checkCopy(parsed);
   if (profile.needsManifest && parsed.manifest === null) {
     refuse("profile", profile.name, "it needs a manifest", "give one with --manifest FILE");
   }

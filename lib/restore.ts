@@ -6,7 +6,7 @@
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
-import type { ChangeOptions, Checkpoints } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import { look } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import type { ErrorCode } from "./errors.ts";
@@ -102,7 +102,7 @@ export function restorePermissions(directory: string): RequiredPermissions {
  */
 export async function restoreOverlays(
   request: PodsRequest,
-  options: ChangeOptions & Checkpoints = {},
+  options: ChangeOptions = {},
 ): Promise<Restored> {
   const directory = "pod" in request ? request.pod : request.pods;
   checkPermissions("restore", restorePermissions(directory));
@@ -129,7 +129,7 @@ function notRestored(pod: PodLayout, app: string | null, error: OverlayError): N
 async function restorePod(
   pod: PodLayout,
   run: Run,
-  options: ChangeOptions & Checkpoints,
+  options: ChangeOptions,
 ): Promise<void> {
   if (checkPod(pod.pod) === null) return;
   if (!readRecord(pod.fstab).lines.some((line) => line.auto)) return;

@@ -32,6 +32,8 @@ const APP_FIELDS: Readonly<Record<keyof PodApp, Kind>> = {
   label: "name",
   options: "names",
   readOnly: "flag",
+  overlay: "name",
+  mtab: "flag",
 };
 
 const WORDS: Readonly<Record<Kind, string>> = {

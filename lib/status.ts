@@ -57,6 +57,8 @@ export interface OverlayStatus {
   readonly work: string | null;
   /** Whether the rootfs is mounted, with these directories. */
   readonly mounted: boolean;
+  /** Set when the rootfs is a copy of the lower, which nothing is mounted for. */
+  readonly copy?: true;
   /** How `overlay.fstab` and the kernel differ; not there when they agree. */
   readonly drift?: Drift;
   /** What the upper takes on the disk, where that was asked for. */
@@ -141,7 +143,8 @@ function statusOfPod(
     const { lower, upper, work } = configOfLine(line, layout.pod);
     const state = states.get(line) ?? "unmounted";
     const drift = driftOf(line, state, { layout, idle });
-    const status = { pod: layout.pod, app, tree, rootfs, lower, upper, work };
+    const copy = line.copy ? { copy: true as const } : {};
+    const status = { pod: layout.pod, app, tree, rootfs, lower, upper, work, ...copy };
     return { ...status, mounted: state === "mounted", ...(drift === null ? {} : { drift }) };
   });
 }

@@ -5,9 +5,9 @@
  */
 import { configOfLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import { look } from "./disk.ts";
 import { OverlayError, UnmountError } from "./errors.ts";
-import type { CollectOptions } from "./gc.ts";
 import type { PodLayout } from "./layout.ts";
 import { isEmpty, notPodError, refuseMounts } from "./mark.ts";
 import { lockPod } from "./lock.ts";
@@ -25,7 +25,7 @@ export interface Sweeping {
   /** Whether it is only said what would be done. */
   readonly dryRun: boolean;
   /** Who is told what happens. */
-  readonly options: CollectOptions;
+  readonly options: ChangeOptions;
 }
 
 /**
@@ -54,7 +54,7 @@ export async function sweepPod(pod: PodLayout, sweeping: Sweeping): Promise<bool
 }
 
 /** Its mounts moved with it, so they are told by the uppers that its lines name, not by their places. */
-async function unmountOwn(pod: PodLayout, options: CollectOptions): Promise<void> {
+async function unmountOwn(pod: PodLayout, options: ChangeOptions): Promise<void> {
   const { lines } = readRecord(pod.fstab);
   const uppers = new Set(lines.map((line) => configOfLine(line, pod.pod).upper));
   const programs = programOptions(options);

@@ -7,7 +7,7 @@ import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { busyError } from "./busy.ts";
 import { programOptions } from "./change_options.ts";
-import type { ChangeOptions, Checkpoints } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
@@ -157,7 +157,7 @@ export interface PodUnmounting {
   /** Whether what is in use is unmounted lazily. */
   readonly lazy: boolean;
   /** Who is told what happens. */
-  readonly options: ChangeOptions & Checkpoints;
+  readonly options: ChangeOptions;
 }
 
 /**
