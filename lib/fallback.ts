@@ -4,9 +4,12 @@
  * @module
  */
 import type { ChangeOptions } from "./change_options.ts";
+import { look } from "./disk.ts";
 import type { MountError } from "./errors.ts";
+import { podLayout } from "./layout.ts";
 import { planRender } from "./plan.ts";
 import type { Plan } from "./plan.ts";
+import { readRecord } from "./pod_state.ts";
 import type { RenderRequest } from "./request.ts";
 
 /**
@@ -14,6 +17,26 @@ import type { RenderRequest } from "./request.ts";
  * upper. It says the same of options that do not fit together.
  */
 const NOT_SUPPORTED = /unknown filesystem type|wrong fs type/;
+
+/** Whether a copy would be all that was asked for. */
+function isPlain({ mount }: Plan): boolean {
+  return mount.options.length === 0 && mount.label === null && mount.lower.length === 1 &&
+    mount.upper !== null;
+}
+
+/**
+ * The plan that fits what is there: of an app that was copied because overlayfs was not supported, the
+ * copy again.
+ *
+ * Requires `--allow-read` permission for the pod.
+ */
+export function copyAgain(request: RenderRequest, plan: Plan): Plan {
+  const { app, pod } = plan.mount;
+  if (!isPlain(plan) || look(pod) === null) return plan;
+  const { lines } = readRecord(podLayout(pod).fstab);
+  const copied = lines.some((line) => line.app === app && line.copy);
+  return copied ? planRender({ ...request, overlay: "never" }) : plan;
+}
 
 /**
  * Plans a copy instead of a mount that failed because overlayfs is not supported.
@@ -27,10 +50,7 @@ export function copyInstead(
   failed: { readonly error: MountError; readonly options: ChangeOptions },
 ): Plan {
   const { error, options } = failed;
-  const { mount } = plan;
-  const isPlain = mount.options.length === 0 && mount.label === null && mount.lower.length === 1 &&
-    mount.upper !== null;
-  if (!isPlain || !NOT_SUPPORTED.test(error.failure.stderr)) throw error;
+  if (!isPlain(plan) || !NOT_SUPPORTED.test(error.failure.stderr)) throw error;
   options.warn?.(`a copy is made instead of an overlay: ${error.message}`);
   return planRender({ ...request, overlay: "never" });
 }

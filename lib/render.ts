@@ -31,11 +31,12 @@ async function applyRequest(
 ): Promise<Render> {
   const plan = planRender(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
+  if (request.overlay !== "auto") return await applyOne(plan, options);
+  const { copyAgain, copyInstead } = await import("./fallback.ts");
   try {
-    return await applyOne(plan, options);
+    return await applyOne(copyAgain(request, plan), options);
   } catch (error) {
-    if (request.overlay !== "auto" || !(error instanceof MountError)) throw error;
-    const { copyInstead } = await import("./fallback.ts");
+    if (!(error instanceof MountError)) throw error;
     return await applyOne(copyInstead(request, plan, { error, options }), options);
   }
 }
