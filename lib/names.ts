@@ -121,6 +121,8 @@ export function parsePath(what: string, value: string): AbsolutePath {
   if (length > PATH_MAX) {
     throw invalid(what, value, `a path has at most ${PATH_MAX} bytes and this one has ${length}`);
   }
+  // Most are as they should be, and are not read from their first character again.
+  if (!/\/\/|\/\.(?:\/|$)|.\/$/.test(value)) return value as AbsolutePath;
   const path = normalize(value);
   return (path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path) as AbsolutePath;
 }

@@ -225,7 +225,7 @@ export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): O
   };
   return [
     ...beginning(apps, pod),
-    ...made(first, destination),
+    ...made(topDown(first), destination),
     ...made(apps, overlay),
     ...made(apps, labels),
     ...made(first, manifest),
@@ -236,7 +236,7 @@ export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): O
     })),
     ...mounted(first),
     ...later.flatMap((group) => [
-      ...made(group, destination),
+      ...made(topDown(group), destination),
       ...made(group, manifest),
       ...mounted(group),
     ]),
@@ -244,6 +244,12 @@ export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): O
       return finishings(request);
     }),
   ];
+}
+
+/** The destination of one app can lie in that of another; what lies above is made first. */
+function topDown(apps: readonly PlannedApp[]): readonly PlannedApp[] {
+  const depth = ({ mount }: PlannedApp) => mount.dest.split("/").length;
+  return apps.length === 1 ? apps : apps.toSorted((a, b) => depth(a) - depth(b));
 }
 
 function copies({ overlay, layout, lower, profile, dirMode }: ParsedRequest): Operation[] {

@@ -6,7 +6,7 @@
  * @module
  */
 import { appLine } from "./app_line.ts";
-import { InvalidValueError } from "./errors.ts";
+import { InvalidValueError, RefusedError } from "./errors.ts";
 import { linesWithin, Neighbours } from "./neighbours.ts";
 import { parent } from "./path.ts";
 import { freeze, operationsFor, planned } from "./plan.ts";
@@ -15,6 +15,7 @@ import { parsePodRequest } from "./pod_request.ts";
 import type { PodRequest } from "./pod_request.ts";
 import { appWords, quote } from "./quote.ts";
 import { refuseSharedUpper } from "./refusals.ts";
+import type { ParsedRequest } from "./request.ts";
 
 /**
  * The apps in groups: each lies in the rootfs of one of the group before, or in none of the others.
@@ -61,12 +62,28 @@ function levels(apps: readonly PlannedApp[]): PlannedApp[][] {
  * ```
  */
 export function planPod(request: PodRequest, options: PlanOptions = {}): PodPlan {
-  const groups = levels(parsePodRequest(request).map(planned));
+  const groups = levels(parsePodRequest(request).map(plannedOf));
   const auto = options.mount ?? true;
   const apps = groups.flat();
   checkTogether(apps, auto);
   const mounts = apps.map(({ mount }) => mount);
   return freeze<PodPlan>({ operations: operationsFor(groups, auto), mounts });
+}
+
+/** Plans the mount of an app; an option string that is too long is that of an app. */
+function plannedOf(request: ParsedRequest): PlannedApp {
+  try {
+    return planned(request);
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    const message = `Cannot render ${appWords(request.app)}: ${error.message.replace(/^C/, "c")}`;
+    const { code, path, hint } = error;
+    throw new RefusedError(code, message, {
+      ...(path === null ? {} : { path }),
+      hint: hint ?? undefined,
+      cause: error,
+    });
+  }
 }
 
 /** Apps of one call must not share an upper; and nothing is made in an image that is not mounted. */
@@ -78,8 +95,9 @@ function checkTogether(apps: readonly PlannedApp[], auto: boolean): void {
   for (const line of lines) refuseSharedUpper(line, neighbours.sharingUpper(line));
   if (auto) return;
   const within = linesWithin(lines, new Set(lines.map(({ rootfs }) => rootfs)));
-  for (const [around, [inside]] of within) {
-    if (inside === undefined || inside.rootfs === around) continue;
+  for (const [around, all] of within) {
+    const inside = all.find(({ rootfs }) => rootfs !== around);
+    if (inside === undefined) continue;
     const message = `Cannot prepare ${appWords(inside.app)}: it lies in the rootfs ` +
       `${quote(around)} of the same call, which is not mounted`;
     throw new InvalidValueError("invalid-value", message, { path: inside.rootfs });

@@ -67,12 +67,16 @@ const APP_FIELDS: Readonly<Record<string, keyof PodApp>> = {
 };
 
 /** What all apps have in common is not named as a field of one. */
-const POD_WORDS: readonly string[] = ["pod", "store", "profile", "dir", "group"];
+const POD_WORDS: readonly string[] = ["pod", "store", "dir", "group"];
 
 /** The error of an app, which names the field that is wrong. */
-function named(error: InvalidValueError, at: number): InvalidValueError {
+function named(error: InvalidValueError, app: PodApp, at: number): InvalidValueError {
   const message = error.message.replace(/^Cannot (?:use|render) (\w+)?/, (text, word = "") => {
-    if (POD_WORDS.includes(word)) return text;
+    // A profile is that of the pod, but the manifest that it needs is that of an app.
+    const isProfile = word === "profile" && !error.message.includes('manifest": ');
+    if (isProfile || POD_WORDS.includes(word) || (word === "label" && app.label === undefined)) {
+      return text;
+    }
     const field = Object.hasOwn(APP_FIELDS, word) ? APP_FIELDS[word] : undefined;
     if (field !== undefined) return `Cannot use apps[${at}].${field}`;
     return text.replace("Cannot", `Cannot use apps[${at}]: cannot`);
@@ -88,7 +92,7 @@ function parseApp(common: Omit<RenderRequest, "app">, app: PodApp, at: number): 
   try {
     return parseRequest({ ...common, ...app });
   } catch (error) {
-    throw error instanceof InvalidValueError ? named(error, at) : error;
+    throw error instanceof InvalidValueError ? named(error, app, at) : error;
   }
 }
 

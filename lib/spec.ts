@@ -69,8 +69,8 @@ function refuse(what: string, reason: string, hint?: string): never {
 
 /** What a value is, for a message: all of it where it is short. */
 function shown(value: unknown): string {
-  const text = JSON.stringify(value);
-  return printable(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+  const signs = [...JSON.stringify(value)];
+  return printable(signs.length > 60 ? `${signs.slice(0, 60).join("")}…` : signs.join(""));
 }
 
 /** An object whose fields are all known and of their kinds; paths are made absolute. */
@@ -92,6 +92,10 @@ function fieldsOf(
       refuse(`spec field ${quote(path)}`, "there is no such field", `there are ${names}`);
     }
     if (!fits(part, kind)) refuse(path, `it must be ${WORDS[kind]}, and is ${shown(part)}`);
+    // An empty path would be the working directory.
+    if (kind.startsWith("path") && [part].flat().includes("")) {
+      refuse(path, "a path must not be empty");
+    }
     if (kind === "path") found[name] = absolute(part);
     else if (kind === "paths") found[name] = (part as string[]).map(absolute);
     else found[name] = part;

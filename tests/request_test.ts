@@ -21,6 +21,8 @@ Deno.test("parseRequest() fills in what is not given", { permissions: "none" }, 
     manifest: null,
     options: [],
     readOnly: false,
+    overlay: "always",
+    mtab: false,
   };
   assertEquals<unknown>(parseRequest(LEAST), expected);
 });
@@ -39,6 +41,8 @@ Deno.test("parseRequest() takes every part that is given", { permissions: "none"
     manifest: "/manifest.json",
     options: ["nodev", "nosuid"],
     readOnly: true,
+    overlay: "auto",
+    mtab: false,
   };
   const request: RenderRequest = {
     pod: "/pod/",
@@ -54,6 +58,7 @@ Deno.test("parseRequest() takes every part that is given", { permissions: "none"
     manifest: "/manifest.json",
     options: ["nodev,nosuid"],
     readOnly: true,
+    overlay: "auto",
   };
   assertEquals<unknown>(parseRequest(request), expected);
 });
