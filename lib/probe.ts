@@ -1,0 +1,76 @@
+/**
+ * Trying out whether an overlay works in a directory.
+ *
+ * @module
+ */
+import { attempt, reasonOf } from "./disk.ts";
+import { mountOptions } from "./mount_config.ts";
+import { child } from "./path.ts";
+import { PROGRAMS } from "./permissions.ts";
+import { printable } from "./quote.ts";
+import { run } from "./run.ts";
+import type { ProgramOptions } from "./run.ts";
+
+/** Does something in a temporary directory, which is gone afterwards. */
+export async function withScratch<T>(
+  place: string,
+  act: (directory: string) => Promise<T>,
+): Promise<T> {
+  const directory = attempt("make directory in", place, () => {
+    return Deno.makeTempDirSync({ dir: place, prefix: "overlay-render-probe-" });
+  });
+  try {
+    return await act(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/**
+ * Mounts an overlay, writes into it, deletes a directory that comes from the lower and makes it again,
+ * which takes a whiteout and an opaque directory, and unmounts it.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the directory, and `--allow-run` for mount
+ * and umount.
+ *
+ * @returns Why that does not work; `null` when it does.
+ */
+export async function probeMount(
+  directory: string,
+  options: readonly string[],
+  programs: ProgramOptions,
+): Promise<string | null> {
+  return await withScratch(directory, async (scratch) => {
+    const [lower = "", upper = "", work = "", root = ""] = ["lower", "upper", "work", "root"]
+      .map((name) => child(scratch, name));
+    for (const path of [lower, upper, work, root]) await Deno.mkdir(path);
+    await Deno.mkdir(child(lower, "directory"));
+    await Deno.writeTextFile(child(lower, "directory", "file"), "from the lower");
+    const text = mountOptions({ lower: [lower], upper, work, label: null, options });
+    const args = ["--types", "overlay", "--options", text, "--", "overlay", root];
+    const mounted = await run(PROGRAMS.mount, args, { ...programs, cwd: "/" });
+    if (mounted.status !== 0) return saidWithout(mounted.stderr, root);
+    const failed = await use(root);
+    const unmounted = await run(PROGRAMS.umount, ["--", root], { ...programs, cwd: "/" });
+    if (unmounted.status === 0) return failed;
+    return `it cannot be unmounted: ${printable(unmounted.stderr)}`;
+  });
+}
+
+function saidWithout(said: string, root: string): string {
+  return printable(said.replaceAll(`${root}: `, "").replaceAll(/^u?mount: /gm, ""));
+}
+
+/** Without a mark for opaque directories, one that was deleted cannot be made again. */
+async function use(root: string): Promise<string | null> {
+  const directory = child(root, "directory");
+  try {
+    await Deno.writeTextFile(child(root, "new"), "from the app");
+    await Deno.remove(directory, { recursive: true });
+    await Deno.mkdir(directory);
+    const left = await Array.fromAsync(Deno.readDir(directory));
+    return left.length === 0 ? null : "a directory that was made again is not opaque";
+  } catch (error) {
+    return `a directory that was deleted cannot be made again (opaque): ${reasonOf(error)}`;
+  }
+}
