@@ -23,7 +23,7 @@ export interface Io {
   /** Writes to stderr. */
   readonly err: (text: string) => void;
   /** Reads stdin to its end. */
-  readonly input: () => string;
+  readonly input: () => Uint8Array | string;
   /** The directory that relative paths are taken from. */
   readonly cwd: () => string;
   /** Calls back on SIGINT and SIGTERM with the signal's number; the result takes that back. */
@@ -81,20 +81,20 @@ async function runRender(command: RenderCommand, io: Io): Promise<void> {
 }
 
 /** Deno says so by itself when a file may not be read, but not how to allow it in our words. */
-async function readSpec(file: string, cwd: string, io: Io): Promise<string> {
+async function readSpec(file: string, cwd: string, io: Io): Promise<Uint8Array | string> {
   if (file === "-") return io.input();
   const path = absolute(file, cwd);
   const { checkPermissions } = await import("./lib/grants.ts");
   const { attempt } = await import("./lib/disk.ts");
   checkPermissions("read the spec", { read: [path], write: [], run: [] });
-  return attempt("read spec", path, () => Deno.readTextFileSync(path));
+  return attempt("read spec", path, () => Deno.readFileSync(path));
 }
 
 async function runSpec(command: Extract<Command, { kind: "spec" }>, io: Io): Promise<void> {
   const { file, cwd, action, voice, mount } = command;
   const { parseSpec } = await import("./lib/spec.ts");
-  const text = await readSpec(file, cwd, io);
-  const request = parseSpec(text, (path) => absolute(path, cwd));
+  const content = await readSpec(file, cwd, io);
+  const request = parseSpec(content, (path) => absolute(path, cwd));
   const { formatJson, planJson, planText, renderText } = await import("./lib/output.ts");
   if (action === "plan") {
     const { planPod } = await import("./lib/pod_plan.ts");
@@ -175,6 +175,15 @@ async function runRestore(
   return result.failed.length > 0 ? 1 : 0;
 }
 
+async function runDoctor(command: Extract<Command, { kind: "doctor" }>, io: Io): Promise<number> {
+  const { diagnose } = await import("./lib/doctor.ts");
+  const { diagnosisText, formatJson } = await import("./lib/output.ts");
+  const { request, voice } = command;
+  const diagnosis = await diagnose(request, changeOptions(io, command));
+  io.out(voice.json ? formatJson(diagnosis) : diagnosisText(diagnosis));
+  return diagnosis.healthy ? 0 : 1;
+}
+
 async function runVersion(io: Io): Promise<void> {
   const { default: config } = await import("./deno.json", { with: { type: "json" } });
   io.out(`overlay-render ${config.version}\n`);
@@ -201,6 +210,8 @@ function run(command: Command, io: Io): Promise<number | void> {
       return runStatus(command, io);
     case "gc":
       return runGc(command, io);
+    case "doctor":
+      return runDoctor(command, io);
     case "restore":
       return runRestore(command, io);
     case "version":
@@ -249,7 +260,7 @@ function report(thrown: unknown, args: readonly string[], io: Io): number {
  *
  * const lines: string[] = [];
  * const out = (text: string) => void lines.push(text);
- * const io = { out, err: out, input: () => "", cwd: () => "/", onSignal: () => () => {} };
+ * const io = { out, err: out, input: () => new Uint8Array(), cwd: () => "/", onSignal: () => () => {} };
  * assert(await main(["plan", "--lower", "/images/debian", "--pod", "/pods/one"], io) === 0);
  * assert(lines.join("").includes("--allow-write=/pods/one"));
  * ```
@@ -292,14 +303,19 @@ function write(stream: { writeSync(data: Uint8Array): number }, text: string): v
 }
 
 /** The streams of the web would cost a start of theirs. */
-function readInput(): string {
-  const decoder = new TextDecoder();
+function readInput(): Uint8Array {
+  const parts: Uint8Array[] = [];
   const buffer = new Uint8Array(65_536);
-  let text = "";
   for (let read = Deno.stdin.readSync(buffer); read !== null; read = Deno.stdin.readSync(buffer)) {
-    text += decoder.decode(buffer.subarray(0, read), { stream: true });
+    parts.push(buffer.slice(0, read));
   }
-  return text + decoder.decode();
+  const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }
 
 const processIo: Io = {

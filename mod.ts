@@ -77,6 +77,8 @@ export type { DiskUse } from "./lib/disk_use.ts";
 export type { PodsRequest } from "./lib/pods.ts";
 export { collectPermissions, collectPods } from "./lib/gc.ts";
 export type { Collected, CollectRequest, Kept } from "./lib/gc.ts";
+export { diagnose } from "./lib/doctor.ts";
+export type { Check, Diagnosis, DoctorRequest } from "./lib/doctor.ts";
 export { restoreOverlays, restorePermissions } from "./lib/restore.ts";
 export type { NotRestored, Restored } from "./lib/restore.ts";
 export {

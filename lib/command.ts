@@ -14,6 +14,7 @@ import { parseOverlayMode, parseProfile } from "./names.ts";
 import type { OverlayMode } from "./names.ts";
 import { quote } from "./quote.ts";
 import type { RenderRequest } from "./request.ts";
+import type { DoctorRequest } from "./doctor.ts";
 import type { CollectRequest } from "./gc.ts";
 import type { PodsRequest } from "./pods.ts";
 import type { StatusRequest } from "./status.ts";
@@ -59,7 +60,8 @@ export type Command =
   | Waiting & { readonly kind: "unmount"; readonly request: UnmountRequest; readonly voice: Voice }
   | { readonly kind: "status"; readonly request: StatusRequest; readonly voice: Voice }
   | Waiting & { readonly kind: "gc"; readonly request: CollectRequest; readonly voice: Voice }
-  | Waiting & { readonly kind: "restore"; readonly request: PodsRequest; readonly voice: Voice };
+  | Waiting & { readonly kind: "restore"; readonly request: PodsRequest; readonly voice: Voice }
+  | { readonly kind: "doctor"; readonly request: DoctorRequest; readonly voice: Voice };
 
 /** The names of all commands. */
 export const COMMANDS = [
@@ -70,6 +72,7 @@ export const COMMANDS = [
   "status",
   "restore",
   "gc",
+  "doctor",
 ] as const;
 
 const VOICE_FLAGS = ["json", "quiet", "verbose", "help"];
@@ -101,6 +104,8 @@ function spec(command: (typeof COMMANDS)[number]): FlagSpec {
   switch (command) {
     case "status":
       return { ...base, single: ["pod", "pods"], boolean: [...VOICE_FLAGS, "size"] };
+    case "doctor":
+      return { ...base, single: ["pod"] };
     case "unmount":
       return { ...base, repeated: ["app"], boolean: [...VOICE_FLAGS, "lazy"] };
     case "restore":
@@ -262,6 +267,10 @@ function parseOf(name: (typeof COMMANDS)[number], args: readonly string[], cwd: 
     }
     case "unmount":
       return { kind: name, request: unmountOf(flags, cwd), voice, ...waitOf(flags) };
+    case "doctor": {
+      const request = flags.values.pod?.[0] === undefined ? {} : { pod: podOf(flags, cwd) };
+      return { kind: name, request, voice };
+    }
     case "restore":
       return { kind: name, request: podsOf(flags, cwd), voice, ...waitOf(flags) };
     case "gc":

@@ -26,6 +26,7 @@ Commands:
   status   what is rendered, and what is mounted
   restore  mount again what was mounted, as after a reboot
   gc       unmount and remove pods
+  doctor   what this machine can do, and what to do about the rest
 
   overlay-render COMMAND --help says more; --version prints the version.
 `;
@@ -192,6 +193,27 @@ Permissions:
   --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt
   and --allow-read=DEST for a destination outside the pod,
   --allow-read=LOWER for the lowers
+${EXIT}`,
+
+  doctor: `Find out what a render needs and whether it works here, by trying it in a
+temporary directory: overlayfs and its options, user namespaces, the tools, the
+permissions. Says how each was found out, and what to do about what does not
+work. The exit status is 0 when a render will work.
+
+Usage: overlay-render doctor [--pod DIR] [FLAGS]
+
+Examples:
+  overlay-render doctor
+  overlay-render doctor --pod /run/pods/one --json
+
+Flags:
+  --pod DIR          the pod that is to be rendered into; it need not be there
+                     (default: /tmp)
+${VOICE}
+Permissions, where DIR is the pod or the nearest directory above it:
+  --allow-read=DIR --allow-write=DIR
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt
+  and --allow-run=/usr/bin/unshare to try user namespaces
 ${EXIT}`,
 
   gc: `Put aside the pods that nothing holds, and unmount and remove those that have

@@ -9,7 +9,8 @@ import { describeOperation } from "./describe.ts";
 import { formatMode } from "./names.ts";
 import { permissionFlags, requiredPermissions } from "./permissions.ts";
 import type { MountPlan, Plan, PodPlan } from "./plan.ts";
-import { shellQuote, showName } from "./quote.ts";
+import type { Diagnosis } from "./doctor.ts";
+import { printable, shellQuote, showName } from "./quote.ts";
 import type { Render } from "./render.ts";
 import type { Drift, OverlayStatus } from "./status.ts";
 import type { Collected } from "./gc.ts";
@@ -117,6 +118,18 @@ export function collectedText({ marked, removed }: Collected): string {
     ...marked.map(({ pod, garbage }) => `marked   ${showName(pod)} as ${showName(garbage)}\n`),
     ...removed.map(({ garbage }) => `removed  ${showName(garbage)}\n`),
   ].join("");
+}
+
+const ANSWERS = new Map<boolean | null, string>([[true, "yes"], [false, "no"], [null, "?"]]);
+
+/** What the doctor found, as text: a line each, and what to do about what does not work. */
+export function diagnosisText({ healthy, checks }: Diagnosis): string {
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  const lines = checks.flatMap(({ name, ok, found, how, hint }) => [
+    `${(ANSWERS.get(ok) ?? "").padEnd(3)}  ${name.padEnd(width)}  ${printable(found)}  (${how})\n`,
+    ...(hint === null ? [] : [`     ${"".padEnd(width)}  hint: ${printable(hint)}\n`]),
+  ]);
+  return `${lines.join("")}${healthy ? "A render will work.\n" : "A render will not work.\n"}`;
 }
 
 /** What was mounted again, as text: one rootfs a line. */

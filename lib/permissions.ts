@@ -6,7 +6,7 @@
  * @module
  */
 import type { Operation } from "./operation.ts";
-import { isWithin, parent } from "./path.ts";
+import { parent } from "./path.ts";
 import type { Plan, PodPlan } from "./plan.ts";
 
 /** Deno permissions, each with its least values. */
@@ -77,12 +77,14 @@ function needs(operation: Operation): RequiredPermissions {
 
 /** Drops each path that another one covers, and repeats. */
 function least(paths: readonly string[]): string[] {
-  let kept: string[] = [];
-  for (const path of paths) {
-    if (kept.some((other) => isWithin(path, other))) continue;
-    kept = [...kept.filter((other) => !isWithin(other, path)), path];
-  }
-  return kept;
+  const all = new Set(paths);
+  return [...all].filter((path) => {
+    for (let at = path; at !== "/";) {
+      at = parent(at);
+      if (all.has(at)) return false;
+    }
+    return true;
+  });
 }
 
 /**

@@ -106,12 +106,16 @@ function fieldsOf(
 /**
  * Reads a spec.
  *
- * @param text JSON: `{"pod", "apps": [{"app", "lower": […], …}], …}`.
+ * @param content JSON in UTF-8: `{"pod", "apps": [{"app", "lower": […], …}], …}`.
  * @param absolute Takes a relative path from the working directory.
  * @throws {InvalidValueError} If it is not JSON, or a field is unknown, missing or of another type; the
  * message names the field, such as `apps[3].lower`.
  */
-export function parseSpec(text: string, absolute: (path: string) => string): PodRequest {
+export function parseSpec(
+  content: string | Uint8Array,
+  absolute: (path: string) => string,
+): PodRequest {
+  const text = typeof content === "string" ? content : decode(content);
   const fields = fieldsOf(parseJson(text), "", POD_FIELDS, absolute);
   for (const name of ["pod", "apps"]) {
     if (!Object.hasOwn(fields, name)) refuse(name, "it is missing, and every spec has one");
@@ -124,6 +128,16 @@ export function parseSpec(text: string, absolute: (path: string) => string): Pod
     return found;
   });
   return { ...fields, apps } as unknown as PodRequest;
+}
+
+/** What is not UTF-8 would be read as the name of something else. */
+function decode(content: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(content);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return refuse("spec", "it is not valid UTF-8", "write it in UTF-8");
+  }
 }
 
 function parseJson(text: string): unknown {

@@ -17,7 +17,7 @@ export async function runMain(args: readonly string[], io: Partial<Io> = {}): Pr
   const status = await main(args, {
     out: (text) => void (stdout += text),
     err: (text) => void (stderr += text),
-    input: () => "",
+    input: () => new Uint8Array(),
     cwd: () => "/",
     onSignal: () => () => {},
     ...io,
