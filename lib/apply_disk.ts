@@ -90,12 +90,12 @@ function lowerOf(path: string, run: Application): Deno.FileInfo {
   return info;
 }
 
-/** A pod that another run has begun to use meanwhile is left to it. */
+/** A pod that another run has begun to use meanwhile is left to it; gc may have taken an empty one. */
 function removeMade(path: string, isPod: boolean): void {
   try {
     Deno.removeSync(path);
   } catch (error) {
-    if (!(isPod && errno(error) === "ENOTEMPTY")) throw error;
+    if (!(isPod && ["ENOTEMPTY", "ENOENT"].includes(errno(error) ?? ""))) throw error;
   }
 }
 

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { errno } from "./errors.ts";
+import { errno, OverlayError } from "./errors.ts";
 import { attempt, lookForDirectory, modeOf } from "./disk.ts";
 import { checkMode, parseGroup } from "./names.ts";
 
@@ -47,17 +47,24 @@ export function makeDirectory(
   like?: { readonly uid: number | null; readonly gid: number | null },
 ): { readonly made: boolean; readonly owned: boolean } {
   checkMode(mode);
-  if (!attempt("make directory", path, () => mkdir(path))) {
-    lookForDirectory(path);
-    return { made: false, owned: true };
-  }
-  try {
-    const owned = like === undefined || takeOwner(path, like);
-    attempt("set the mode of", path, () => Deno.chmodSync(path, mode));
-    return { made: true, owned };
-  } catch (error) {
-    Deno.removeSync(path);
-    throw error;
+  for (let attempts = 0;; attempts++) {
+    if (!attempt("make directory", path, () => mkdir(path))) {
+      lookForDirectory(path);
+      return { made: false, owned: true };
+    }
+    try {
+      const owned = attempt("set the owner of", path, () => {
+        return like === undefined || takeOwner(path, like);
+      });
+      attempt("set the mode of", path, () => Deno.chmodSync(path, mode));
+      return { made: true, owned };
+    } catch (error) {
+      // Another process may have taken it away, empty as it is.
+      const gone = error instanceof OverlayError && errno(error.cause) === "ENOENT";
+      if (gone && attempts < 100) continue;
+      Deno.removeSync(path);
+      throw error;
+    }
   }
 }
 

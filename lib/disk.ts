@@ -198,5 +198,13 @@ export function readOwnFile(path: string): Uint8Array | null {
       hint: "a file must be there, or nothing",
     });
   }
-  return attempt("read", path, () => Deno.readFileSync(path));
+  return attempt("read", path, () => {
+    try {
+      return Deno.readFileSync(path);
+    } catch (error) {
+      // Another process has removed it, or what it is in, since it was looked at.
+      if (errno(error) === "ENOENT") return null;
+      throw error;
+    }
+  });
 }

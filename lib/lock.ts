@@ -163,3 +163,22 @@ export async function lockPod(path: string, options: LockOptions = {}): Promise<
   }
   throw new OverlayError("locked", `Cannot lock ${quote(path)}: it keeps being replaced`, { path });
 }
+
+/**
+ * Locks a pod that was there a moment ago.
+ *
+ * @returns The lock; `null` when the pod is not there any more: another process has collected it.
+ * @throws {RefusedError} If the lock is still held after the wait, or the path is a symlink.
+ * @throws {OverlayError} If the file cannot be opened.
+ */
+export async function lockPodIfThere(
+  path: string,
+  options: LockOptions = {},
+): Promise<PodLock | null> {
+  try {
+    return await lockPod(path, options);
+  } catch (error) {
+    if (error instanceof OverlayError && errno(error.cause) === "ENOENT") return null;
+    throw error;
+  }
+}

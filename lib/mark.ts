@@ -9,18 +9,18 @@ import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
 import { attempt, look } from "./disk.ts";
-import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { errno, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
 import { refuseLazy } from "./lazy.ts";
-import { lockPod } from "./lock.ts";
+import { lockPodIfThere } from "./lock.ts";
 import { mountTable } from "./mount_table.ts";
 import { child, isWithin, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, readRecord } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
-import { GARBAGE, isPod } from "./pods.ts";
+import { entriesIn, GARBAGE } from "./pods.ts";
 import { appWords, quote, shellQuote } from "./quote.ts";
 import { refuseElsewhere } from "./refusals.ts";
 import { unmountLines } from "./unmount.ts";
@@ -47,47 +47,46 @@ export interface Marking {
 export async function markPod(pod: PodLayout, marking: Marking): Promise<string | null> {
   const { options, dryRun } = marking;
   if (checkPod(pod.pod) === null) return null;
-  if (!isPod(pod.pod) && !isEmpty(pod.pod)) throw notPodError(pod);
+  refuseNoPod(pod);
   if (dryRun) {
     await checkFree(pod, readRecord(pod.fstab), marking);
     return child(parent(pod.pod), GARBAGE, nameOf(pod.pod));
   }
-  try {
-    using _lock = await lockPod(pod.lock, options);
-    const record = readRecord(pod.fstab);
-    checkPermissions("collect", linePermissions(record.lines, pod));
-    refuseElsewhere(record.lines, pod);
-    if (marking.named) await unmountLines(record.lines, { record, pod, lazy: false, options });
-    await checkFree(pod, readRecord(pod.fstab), marking);
-    const garbage = putAside(pod);
-    options.checkpoint?.("marked");
-    return garbage;
-  } catch (error) {
-    // Another process was faster, and the pod is not there any more.
-    const gone = error instanceof OverlayError && errno(error.cause) === "ENOENT";
-    if (gone && look(pod.pod) === null) return null;
-    throw error;
-  }
+  using lock = await lockPodIfThere(pod.lock, options);
+  if (lock === null) return null;
+  const record = readRecord(pod.fstab);
+  checkPermissions("collect", linePermissions(record.lines, pod));
+  refuseElsewhere(record.lines, pod);
+  if (marking.named) await unmountLines(record.lines, { record, pod, lazy: false, options });
+  await checkFree(pod, readRecord(pod.fstab), marking);
+  const garbage = putAside(pod);
+  options.checkpoint?.("marked");
+  return garbage;
 }
 
 function nameOf(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }
 
-/** Whether there is nothing in a directory. */
-export function isEmpty(directory: string): boolean {
-  return attempt("read directory", directory, () => {
-    return Deno.readDirSync(directory)[Symbol.iterator]().next().done === true;
-  });
-}
-
-/** The error of a directory that is no pod. */
-export function notPodError(pod: PodLayout): RefusedError {
+/**
+ * Refuses a directory that holds something and is no pod. It is looked at once: what tells a pod can come
+ * and go between two looks.
+ *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseNoPod(pod: PodLayout): void {
+  const entries = entriesIn(pod.pod);
+  if (entries.length === 0 || entries.some((entry) => tellsPod(entry, pod))) return;
   const reason = "it holds neither overlay.fstab nor overlay.lock nor overlay, and is no pod";
-  return new RefusedError("refused", `Cannot collect ${quote(pod.pod)}: ${reason}`, {
+  throw new RefusedError("refused", `Cannot collect ${quote(pod.pod)}: ${reason}`, {
     path: pod.pod,
     hint: "check --pod; only pods are collected",
   });
+}
+
+function tellsPod({ name, isFile, isDirectory }: Deno.DirEntry, pod: PodLayout): boolean {
+  const path = child(pod.pod, name);
+  return isDirectory ? path === pod.overlay : isFile && [pod.fstab, pod.lock].includes(path);
 }
 
 /** Refuses a pod in which anything is mounted, that is to be mounted again, or that holds a tree. */

@@ -5,6 +5,7 @@
  */
 import type { AppLine } from "./app_line.ts";
 import { attempt, look } from "./disk.ts";
+import { errno } from "./errors.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
@@ -83,7 +84,15 @@ export class PodMounts {
 
 function realPath(path: string): string | null {
   if (look(path) === null) return null;
-  return attempt("find", path, () => Deno.realPathSync(path));
+  return attempt("find", path, () => {
+    try {
+      return Deno.realPathSync(path);
+    } catch (error) {
+      // Another process has removed it since it was looked at.
+      if (errno(error) === "ENOENT") return null;
+      throw error;
+    }
+  });
 }
 
 /** The path that lies below `real` as `path` lies below `named`. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { attempt, look, lookForDirectory } from "./disk.ts";
-import { OverlayError } from "./errors.ts";
+import { errno, OverlayError } from "./errors.ts";
 import { podLayout } from "./layout.ts";
 import { parsePath } from "./names.ts";
 import { child } from "./path.ts";
@@ -31,10 +31,21 @@ export function isPod(path: string): boolean {
     look(overlay)?.isDirectory === true;
 }
 
+/** What is in a directory; nothing if it is not there, as when another process has removed it. */
+export function entriesIn(path: string): readonly Deno.DirEntry[] {
+  return attempt("read directory", path, () => {
+    try {
+      return [...Deno.readDirSync(path)];
+    } catch (error) {
+      if (errno(error) === "ENOENT") return [];
+      throw error;
+    }
+  });
+}
+
 /** The names of the directories in a directory, sorted; links are none. */
 export function directoriesIn(path: string): string[] {
-  const entries = attempt("read directory", path, () => [...Deno.readDirSync(path)]);
-  return entries.filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
+  return entriesIn(path).filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
 }
 
 /**

@@ -17,10 +17,11 @@ import { quote, shellQuote } from "./quote.ts";
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod.
  *
+ * @returns Whether it is gone by this call; otherwise another process removes it.
  * @throws {RefusedError} If something in it is on another device; what is before it is gone by then.
  * @throws {OverlayError} If something cannot be removed.
  */
-export function removePod(pod: PodLayout, { checkpoint }: Checkpoints = {}): void {
+export function removePod(pod: PodLayout, { checkpoint }: Checkpoints = {}): boolean {
   const device = look(pod.pod)?.dev;
   const last = [pod.fstab, pod.lock];
   for (const { name, isDirectory } of entriesOf(pod.pod)) {
@@ -33,7 +34,21 @@ export function removePod(pod: PodLayout, { checkpoint }: Checkpoints = {}): voi
     if (look(path) !== null) removeEntry(path, false, device);
     checkpoint?.("removed");
   }
-  attempt("remove", pod.pod, () => Deno.removeSync(pod.pod));
+  return attempt("remove", pod.pod, () => removeLast(pod));
+}
+
+/** Between the lock file's end and its own, another process can have locked the pod, to remove it too. */
+function removeLast(pod: PodLayout): boolean {
+  try {
+    Deno.removeSync(pod.pod);
+    return true;
+  } catch (error) {
+    if (errno(error) === "ENOENT") return false;
+    const locked = errno(error) === "ENOTEMPTY" &&
+      entriesOf(pod.pod).every(({ name }) => child(pod.pod, name) === pod.lock);
+    if (locked) return false;
+    throw error;
+  }
 }
 
 function entriesOf(directory: string): Deno.DirEntry[] {

@@ -14,7 +14,7 @@ import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
 import { podLayout, volatileMark } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
-import { lockPod } from "./lock.ts";
+import { lockPodIfThere } from "./lock.ts";
 import { mountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import { tryMount } from "./mounting.ts";
@@ -133,7 +133,8 @@ async function restorePod(
 ): Promise<void> {
   if (checkPod(pod.pod) === null) return;
   if (!readRecord(pod.fstab).lines.some((line) => line.auto)) return;
-  using _lock = await lockPod(pod.lock, options);
+  using lock = await lockPodIfThere(pod.lock, options);
+  if (lock === null) return;
   const { lines } = readRecord(pod.fstab);
   checkPermissions("restore", linePermissions(lines, pod));
   refuseElsewhere(lines, pod);

@@ -6,17 +6,15 @@
 import { configOfLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
-import { look } from "./disk.ts";
-import { OverlayError, UnmountError } from "./errors.ts";
+import { UnmountError } from "./errors.ts";
 import type { PodLayout } from "./layout.ts";
-import { isEmpty, notPodError, refuseMounts } from "./mark.ts";
-import { lockPod } from "./lock.ts";
+import { refuseMounts, refuseNoPod } from "./mark.ts";
+import { lockPodIfThere } from "./lock.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import { saidOf, unmountAll } from "./mounting.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { readRecord } from "./pod_state.ts";
-import { isPod } from "./pods.ts";
 import { quote } from "./quote.ts";
 import { removePod } from "./removal.ts";
 
@@ -38,19 +36,13 @@ export interface Sweeping {
 export async function sweepPod(pod: PodLayout, sweeping: Sweeping): Promise<boolean> {
   const { dryRun, options } = sweeping;
   // Whoever named a directory so may keep other things in it.
-  if (look(pod.pod) !== null && !isPod(pod.pod) && !isEmpty(pod.pod)) throw notPodError(pod);
+  refuseNoPod(pod);
   if (dryRun) return true;
-  try {
-    using _lock = await lockPod(pod.lock, options);
-    await unmountOwn(pod, options);
-    refuseMounts(pod, new PodMounts(pod, await mountTable(programOptions(options))));
-    removePod(pod, options);
-    return true;
-  } catch (error) {
-    // Another process was faster.
-    if (error instanceof OverlayError && look(pod.pod) === null) return false;
-    throw error;
-  }
+  using lock = await lockPodIfThere(pod.lock, options);
+  if (lock === null) return false;
+  await unmountOwn(pod, options);
+  refuseMounts(pod, new PodMounts(pod, await mountTable(programOptions(options))));
+  return removePod(pod, options);
 }
 
 /** Its mounts moved with it, so they are told by the uppers that its lines name, not by their places. */

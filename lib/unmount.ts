@@ -15,7 +15,7 @@ import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
 import { podLayout, volatileMark } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
-import { lockPod } from "./lock.ts";
+import { lockPodIfThere } from "./lock.ts";
 import { mountTable } from "./mount_table.ts";
 import { unmountAll } from "./mounting.ts";
 import { parseAppName } from "./names.ts";
@@ -101,7 +101,8 @@ export async function unmountOverlay(
   if (checkPod(pod.pod) === null) throw noPodError(pod.pod);
   // A pod without a file has no apps, and gets no lock file for being asked.
   if (readRecord(pod.fstab).lines.length === 0) return unmountNothing(pod, apps);
-  using _lock = await lockPod(pod.lock, options);
+  using lock = await lockPodIfThere(pod.lock, options);
+  if (lock === null) throw noPodError(pod.pod);
   const record = readRecord(pod.fstab);
   const lines = chosen(record, pod, apps);
   checkPermissions("unmount", linePermissions(lines, pod));
