@@ -14,6 +14,7 @@ import type { PodLayout } from "./layout.ts";
 import type { PodLock } from "./lock.ts";
 import type { Operation } from "./operation.ts";
 import type { MountPlan, PodPlan } from "./plan.ts";
+import { child } from "./path.ts";
 import type { ProgramOptions } from "./run.ts";
 
 /** How a plan is applied. */
@@ -85,12 +86,13 @@ export class Application {
     });
     this.mounts = plan.operations.some(({ kind }) => kind === "mount");
     for (const app of this.apps) {
-      const { rootfs, upper, work } = app.mount;
-      for (const path of [rootfs, upper, work]) if (path !== null) this.#owners.set(path, app);
+      const { dest, rootfs, upper, work } = app.mount;
+      const own = [rootfs, upper, work, child(dest, "manifest")];
+      for (const path of own) if (path !== null) this.#owners.set(path, app);
     }
   }
 
-  /** The app whose rootfs, upper or work the path is. */
+  /** The app whose rootfs, upper, work or manifest the path is. */
   appOf(path: string): AppRun | undefined {
     return this.#owners.get(path);
   }

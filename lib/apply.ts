@@ -16,7 +16,7 @@ import {
 } from "./apply_disk.ts";
 import { applyLock } from "./apply_lock.ts";
 import { applyLabel, applyMounts } from "./apply_mount.ts";
-import { OverlayError } from "./errors.ts";
+import { OverlayError, PodError } from "./errors.ts";
 import type {
   CopyOperation,
   MountOperation,
@@ -59,6 +59,8 @@ export async function applyPlan(plan: PodPlan, options: ApplyOptions = {}): Prom
       options.checkpoint?.(open[0]?.kind ?? "");
     }
     await run.onDisk;
+    // It may have come while the last operation was applied.
+    options.signal?.throwIfAborted();
   } catch (error) {
     await Promise.allSettled([run.onDisk]);
     throw withProblems(error, await run.journal.rollBack());
@@ -147,9 +149,10 @@ function withProblems(error: unknown, problems: readonly string[]): unknown {
   const { code, path, hint } = error instanceof OverlayError
     ? error
     : { code: "failed" as const, path: null, hint: null };
-  return new OverlayError(code, `${message}; and then ${problems.join("; ")}`, {
-    ...(path === null ? {} : { path }),
-    hint: hint ?? undefined,
-    cause: error,
-  });
+  const text = `${message}; and then ${problems.join("; ")}`;
+  const how = { ...(path === null ? {} : { path }), hint: hint ?? undefined, cause: error };
+  // Something was touched, so nothing was only refused.
+  return error instanceof PodError
+    ? new PodError(code, text, { ...how, failures: error.failures, refused: false })
+    : new OverlayError(code, text, how);
 }

@@ -5,6 +5,7 @@
  */
 import { operationsOf } from "./application.ts";
 import type { Application } from "./application.ts";
+import { formatAppLine } from "./app_line.ts";
 import { dropSetgid, makeDirectory, setGroup, takeOwner } from "./directory.ts";
 import { attempt, look, makeFile, modeOf, readOwnFile, replaceFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
@@ -193,7 +194,7 @@ function put(path: string, content: Uint8Array, mode: number, run: Application):
     had.every((byte, i) => byte === content[i]);
   if (same) return;
   replaceFile(path, content, mode);
-  run.changedBy(`put ${quote(path)} back`, () => restore(path, had, hadMode));
+  run.changedBy(`put ${quote(path)} back`, () => restore(path, had, hadMode), run.appOf(path));
 }
 
 /** Copies the manifest. */
@@ -208,7 +209,13 @@ export function applyRecords(operations: readonly RecordOperation[], run: Applic
   const path = operations[0]?.path ?? run.pod.fstab;
   const lines = run.apps.map(({ line }) => line);
   const text = new TextEncoder().encode(formatFstab(withLines(run.entries, lines)));
-  if (!run.fresh) return put(path, text, FSTAB_MODE, run);
+  if (!run.fresh) {
+    const had = new Set(run.entries.map((entry) => {
+      return typeof entry === "string" ? entry : formatAppLine(entry);
+    }));
+    for (const app of run.apps) if (!had.has(formatAppLine(app.line))) app.changed = true;
+    return put(path, text, FSTAB_MODE, run);
+  }
   run.onDisk = makeFile(path, text, FSTAB_MODE);
   // It is awaited when all else is done; until then a failure must not end the process.
   run.onDisk.catch(() => {});

@@ -24,7 +24,7 @@ const UNITS: Readonly<Record<string, number>> = {
  */
 export function parseDuration(what: string, value: string): number {
   if (value === "0") return 0;
-  const [, number, unit = ""] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(value) ?? [];
+  const [, number, unit = ""] = /^(\d{1,12}(?:\.\d{1,12})?)(ms|s|m|h|d)$/.exec(value) ?? [];
   const factor = UNITS[unit];
   if (number === undefined || factor === undefined) {
     const reason = "it must be a number with a unit: ms, s, m, h or d";

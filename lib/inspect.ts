@@ -9,7 +9,8 @@ import type { AppLine } from "./app_line.ts";
 import type { Application, AppRun } from "./application.ts";
 import { look, readOwnFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
-import { forEachApp } from "./failures.ts";
+import { forEachApp, podError } from "./failures.ts";
+import type { AppFailure } from "./failures.ts";
 import { withLines } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkAbove, checkGuarded } from "./guard.ts";
@@ -215,13 +216,23 @@ function checkWays(run: Application): void {
     if (!isWithin(dest, run.pod.pod)) checkAbove(dest, run.owner);
   }
   const missing = new Set<string>();
+  const failures = new Map<string, AppFailure>();
   for (const next of run.plan.operations) {
     // Nothing is in a directory that is not there.
     if (missing.has(parent(next.path))) {
       if (next.kind === "directory") missing.add(next.path);
       continue;
     }
-    if (next.kind === "manifest") readOwnFile(next.path);
-    if (next.kind === "directory" && !checkGuarded(next, run.owner)) missing.add(next.path);
+    try {
+      if (next.kind === "manifest") readOwnFile(next.path);
+      if (next.kind === "directory" && !checkGuarded(next, run.owner)) missing.add(next.path);
+    } catch (error) {
+      const app = run.appOf(next.path)?.line.app;
+      if (!(error instanceof OverlayError) || app === undefined || run.apps.length === 1) {
+        throw error;
+      }
+      if (!failures.has(app)) failures.set(app, { app, error });
+    }
   }
+  if (failures.size > 0) throw podError("render", [...failures.values()]);
 }

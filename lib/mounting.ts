@@ -74,10 +74,12 @@ export function unmountAll(
 
 /** What mount or umount said of one mount point, without the prefix that names it. */
 export function saidOf(result: ProgramResult, target: string): string {
-  const lines = result.stderr.split(/\n(?=u?mount: )/);
-  const own = lines.filter((line) => line.includes(`mount: ${target}: `));
-  const said = (own.length > 0 ? own : lines).join("\n");
-  const words = said.replaceAll(/^u?mount: /gm, "").replaceAll(`${target}: `, "");
+  const { stderr } = result;
+  const before = `mount: ${target}: `;
+  const at = stderr.indexOf(before);
+  // What follows the name ends where mount begins to speak of the next one.
+  const [own = ""] = at < 0 ? [] : stderr.slice(at + before.length).split(/\nu?mount: /);
+  const words = at < 0 ? stderr.replaceAll(/^u?mount: /gm, "") : own;
   if (words !== "") return printable(words);
   return result.status === 0 ? "nothing, and nothing is mounted" : `exit status ${result.status}`;
 }
@@ -133,7 +135,7 @@ export async function mountLines(lines: readonly AppLine[], run: Application): P
   const [first] = failures;
   if (first === undefined) return;
   run.options.signal?.throwIfAborted();
-  if (lines.length === 1) throw first.error;
+  if (run.apps.length === 1) throw first.error;
   const { podError } = await import("./failures.ts");
   throw podError("render", failures.map(({ line, error }) => ({ app: line.app, error })));
 }

@@ -6,6 +6,7 @@
  * @module
  */
 import { InvalidValueError } from "./errors.ts";
+import { parseLabel } from "./names.ts";
 import type { ProfileName } from "./profile.ts";
 import { appWords, quote } from "./quote.ts";
 import { parseRequest } from "./request.ts";
@@ -74,8 +75,9 @@ function named(error: InvalidValueError, app: PodApp, at: number): InvalidValueE
   const message = error.message.replace(/^Cannot (?:use|render) (\w+)?/, (text, word = "") => {
     // A profile is that of the pod, but the manifest that it needs is that of an app.
     const isProfile = word === "profile" && !error.message.includes('manifest": ');
-    if (isProfile || POD_WORDS.includes(word) || (word === "label" && app.label === undefined)) {
-      return text;
+    if (isProfile || POD_WORDS.includes(word)) return text;
+    if (word === "label" && app.label === undefined) {
+      return text.replace("Cannot", `Cannot use apps[${at}]: cannot`);
     }
     const field = Object.hasOwn(APP_FIELDS, word) ? APP_FIELDS[word] : undefined;
     if (field !== undefined) return `Cannot use apps[${at}].${field}`;
@@ -127,6 +129,7 @@ export function parsePodRequest(request: PodRequest): readonly ParsedRequest[] {
   if (apps.length === 0) {
     throw new InvalidValueError("invalid-value", "Cannot render a pod without apps: apps is empty");
   }
+  if (common.label !== undefined) parseLabel(common.label);
   const parsed = apps.map((app, at) => parseApp(common, app, at));
   const auto = parsed.findIndex(({ overlay }) => overlay === "auto");
   if (auto >= 0) {
