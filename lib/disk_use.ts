@@ -10,7 +10,7 @@ import { child } from "./path.ts";
 export interface DiskUse {
   /** Bytes of the blocks that are allocated; a file with several names counts once. */
   readonly bytes: number;
-  /** How many files, directories and others there are, without the directory itself. */
+  /** How many files, directories and others there are, as bytes are counted, without the directory itself. */
   readonly files: number;
 }
 
@@ -30,16 +30,17 @@ export function diskUse(directory: string): DiskUse {
   const open = [directory];
   for (let at = open.pop(); at !== undefined; at = open.pop()) {
     const names = attempt("read directory", at, () => [...Deno.readDirSync(at)]);
-    for (const { name, isDirectory } of names) {
+    for (const { name } of names) {
       const path = child(at, name);
       const info = look(path);
       // It is gone by now, or has a name that is not UTF-8.
       if (info === null) continue;
-      files++;
-      if (isDirectory) open.push(path);
+      // Not as it was listed: a name that is not UTF-8 is shown as another one, which can be a link's.
+      if (info.isDirectory) open.push(path);
       const id = `${info.dev}:${info.ino}`;
-      if ((info.nlink ?? 1) > 1 && !isDirectory && seen.has(id)) continue;
+      if (seen.has(id)) continue;
       seen.add(id);
+      files++;
       bytes += (info.blocks ?? 0) * BLOCK;
     }
   }

@@ -10,13 +10,15 @@ import { errno, InvalidValueError, OverlayError, RefusedError } from "./errors.t
 import type { ErrorCode } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { podLayout } from "./layout.ts";
+import { configOfLine } from "./app_line.ts";
 import { formatDuration } from "./duration.ts";
-import { markPod } from "./mark.ts";
+import { quote } from "./quote.ts";
+import { checkGarbage, markPod } from "./mark.ts";
 import { parsePath } from "./names.ts";
-import { child, parent } from "./path.ts";
+import { child, isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { noPodError } from "./pod_state.ts";
+import { noPodError, readRecord } from "./pod_state.ts";
 import { directoriesIn, GARBAGE, podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
 import { sweepPod } from "./sweep.ts";
@@ -146,6 +148,7 @@ async function collectAll(
     });
   }
   if (phase === "mark") return;
+  checkGarbage(directory, look(directory)?.uid ?? null);
   for (const garbage of garbageIn(directory, dryRun ? run.marked : [])) {
     options.signal?.throwIfAborted();
     const left = youngFor(garbage, gracePeriodMs);
@@ -168,19 +171,18 @@ async function collectOne(
 ): Promise<void> {
   const { phase, dryRun = false, gracePeriodMs = 0 } = request;
   const { pod } = podLayout(request.pod);
-  if (pod === "/") {
-    const message = 'Cannot collect pod "/": it is no pod';
-    throw new InvalidValueError("invalid-value", message, { path: pod });
-  }
+  const name = pod.slice(pod.lastIndexOf("/") + 1);
+  if (pod === "/" || name === GARBAGE) throw noPodName(pod);
   const there = look(pod) !== null;
   if (there && phase !== "sweep") {
     const how = { named: phase !== "mark", dryRun, options };
     const garbage = await markPod(podLayout(pod), how);
     if (garbage !== null) run.marked.push({ pod, garbage });
   }
-  const name = pod.slice(pod.lastIndexOf("/") + 1);
-  const aside = garbageIn(parent(pod), dryRun ? run.marked : []).filter((path) => {
-    return isOf(path.slice(path.lastIndexOf("/") + 1), name);
+  checkGarbage(parent(pod), look(parent(pod))?.uid ?? null);
+  const planned = dryRun ? run.marked : [];
+  const aside = garbageIn(parent(pod), planned).filter((path) => {
+    return planned.some(({ garbage }) => garbage === path) || isOf(path, pod);
   });
   if (!there && aside.length === 0) throw noPodError(pod);
   if (phase === "mark") return;
@@ -195,10 +197,21 @@ async function collectOne(
   if (!dryRun) removeIfEmpty(child(parent(pod), GARBAGE));
 }
 
-/** Whether a name in the garbage is that of a pod, or one of its further ones. */
-function isOf(garbage: string, name: string): boolean {
-  return garbage === name || (garbage.startsWith(`${name}~`) &&
-    /^\d+$/.test(garbage.slice(name.length + 1)));
+function noPodName(pod: string): InvalidValueError {
+  const message = `Cannot collect pod ${quote(pod)}: that is no name of a pod`;
+  return new InvalidValueError("invalid-value", message, { path: pod });
+}
+
+/** Whether what is aside was this pod: its name tells, and its lines, which keep their paths. */
+function isOf(garbage: string, pod: string): boolean {
+  const [own, name] = [garbage, pod].map((path) => path.slice(path.lastIndexOf("/") + 1));
+  const number = own?.slice(`${name}~`.length) ?? "";
+  if (own !== name && !(own?.startsWith(`${name}~`) && /^\d+$/.test(number))) return false;
+  const { lines } = readRecord(podLayout(garbage).fstab);
+  const first = lines.find(({ source }) => source === "overlay") ?? lines[0];
+  if (first === undefined) return own === name;
+  const { upper } = configOfLine(first, pod);
+  return isWithin(upper ?? first.rootfs, pod) || (own === name && upper === null);
 }
 
 /** What is aside; in a dry run with what would be put there. */
@@ -234,6 +247,7 @@ async function keepGoing(pod: string, run: Run, act: () => Promise<void>): Promi
 }
 
 function removeIfEmpty(garbage: string): void {
+  if (look(garbage)?.isDirectory !== true) return;
   attempt("remove", garbage, () => {
     try {
       Deno.removeSync(garbage);

@@ -25,7 +25,10 @@ function refuse(path: string, reason: string, hint: string): never {
  * @returns Whether the directory is there.
  * @throws {RefusedError} If somebody else can.
  */
-export function checkGuarded(operation: DirectoryOperation, owner: number | null): boolean {
+export function checkGuarded(
+  operation: Pick<DirectoryOperation, "path" | "guarded" | "force">,
+  owner: number | null,
+): boolean {
   const { path, guarded, force } = operation;
   const info = lookForDirectory(path);
   if (info === null) return false;

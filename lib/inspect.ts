@@ -68,11 +68,21 @@ function removeRests(run: Application): void {
 
 /** An upper that was unmounted lazily may be part of a mount that nobody sees. */
 async function checkLazy(lines: readonly AppLine[], run: Application): Promise<void> {
-  const own = new Set(run.apps.map(({ line }) => line.app));
-  const lazy = lines.filter((line) => line.lazy && own.has(line.app));
-  if (lazy.length === 0 || !run.mounts) return;
+  const lazy = lines.filter((line) => line.lazy);
+  if (lazy.length === 0) return;
+  const byApp = new Map(lazy.map((line) => [line.app, line]));
+  if (!run.mounts) {
+    // What is only prepared may be in use as before.
+    for (const app of run.apps) if (byApp.has(app.line.app)) app.line = { ...app.line, lazy: true };
+    return;
+  }
   const { refuseLazy } = await import("./lazy.ts");
-  await refuseLazy("render", lazy, run);
+  const wanted = lazy.filter((line) => {
+    return run.apps.some(({ line: { app, rootfs } }) => {
+      return app === line.app || rootfs.startsWith(`${line.rootfs}/`);
+    });
+  });
+  await refuseLazy("render", wanted, run);
 }
 
 /** Without SELinux a label means nothing, and is left out; rkt's label library does the same. */

@@ -11,10 +11,11 @@ import { makeDirectory } from "./directory.ts";
 import { attempt, look } from "./disk.ts";
 import { errno, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
-import { checkPod } from "./guard.ts";
+import { checkGuarded, checkPod } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
 import { refuseLazy } from "./lazy.ts";
 import { lockPodIfThere } from "./lock.ts";
+import { parseMountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import { child, isWithin, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
@@ -46,11 +47,13 @@ export interface Marking {
  */
 export async function markPod(pod: PodLayout, marking: Marking): Promise<string | null> {
   const { options, dryRun } = marking;
-  if (checkPod(pod.pod) === null) return null;
+  const owner = checkPod(pod.pod);
+  if (owner === null) return null;
   refuseNoPod(pod);
+  checkGarbage(parent(pod.pod), owner);
   if (dryRun) {
     await checkFree(pod, readRecord(pod.fstab), marking);
-    return child(parent(pod.pod), GARBAGE, nameOf(pod.pod));
+    return freeName(pod, 0);
   }
   using lock = await lockPodIfThere(pod.lock, options);
   if (lock === null) return null;
@@ -77,16 +80,15 @@ function nameOf(path: string): string {
 export function refuseNoPod(pod: PodLayout): void {
   const entries = entriesIn(pod.pod);
   if (entries.length === 0 || entries.some((entry) => tellsPod(entry, pod))) return;
-  const reason = "it holds neither overlay.fstab nor overlay.lock nor overlay, and is no pod";
+  const reason = "it holds neither overlay.fstab nor overlay.lock, and is no pod";
   throw new RefusedError("refused", `Cannot collect ${quote(pod.pod)}: ${reason}`, {
     path: pod.pod,
     hint: "check --pod; only pods are collected",
   });
 }
 
-function tellsPod({ name, isFile, isDirectory }: Deno.DirEntry, pod: PodLayout): boolean {
-  const path = child(pod.pod, name);
-  return isDirectory ? path === pod.overlay : isFile && [pod.fstab, pod.lock].includes(path);
+function tellsPod({ name, isFile }: Deno.DirEntry, pod: PodLayout): boolean {
+  return isFile && [pod.fstab, pod.lock].includes(child(pod.pod, name));
 }
 
 /** Refuses a pod in which anything is mounted, that is to be mounted again, or that holds a tree. */
@@ -105,6 +107,12 @@ async function checkFree(pod: PodLayout, record: PodRecord, marking: Marking): P
     );
   }
   refuseMounts(pod, mounts, mounted);
+  refuseUsers(pod, mounts, mounted);
+  const copied = named ? undefined : lines.find((line) => line.copy);
+  if (copied !== undefined) {
+    const reason = `${appWords(copied.app)} is a copy, and nothing tells whether it is used`;
+    throw inUse(pod, reason, "collect the pod by its name: overlay-render gc");
+  }
   const automatic = named ? undefined : lines.find((line) => line.auto);
   if (automatic !== undefined) {
     const reason = `${appWords(automatic.app)} was mounted when the machine or the command stopped`;
@@ -142,6 +150,25 @@ export function refuseMounts(
   );
 }
 
+/** Mounts elsewhere can be made of what is in the pod: an upper of it, as after a mount by hand, or a lower. */
+function refuseUsers(pod: PodLayout, mounts: PodMounts, known: readonly AppLine[]): void {
+  const own = new Set(known.map((line) => mounts.targetOf(line.rootfs)));
+  const places = [pod.pod, mounts.realPod() ?? pod.pod];
+  const user = mounts.table.find(({ target, fstype, options }) => {
+    if (fstype !== "overlay" || own.has(target)) return false;
+    const { lower, upper, work } = parseMountOptions(options);
+    return [...lower, upper, work].some((path) => {
+      return path !== null && places.some((place) => isWithin(path, place));
+    });
+  });
+  if (user === undefined) return;
+  throw inUse(
+    pod,
+    `the mount on ${quote(user.target)} is made of what is in it`,
+    `umount ${shellQuote(user.target)} if it may go, and then: overlay-render gc`,
+  );
+}
+
 /** A tree that lies in the pod would go with it, and other pods may be rendered from it. */
 function refuseTree(pod: PodLayout, lines: readonly AppLine[]): void {
   for (const line of lines) {
@@ -155,16 +182,33 @@ function refuseTree(pod: PodLayout, lines: readonly AppLine[]): void {
   }
 }
 
-/** Renames the pod to the first free name, and notes when: its time of change tells how long it is aside. */
-function putAside(pod: PodLayout): string {
+/**
+ * Refuses a directory for what is put aside that is a link, or that others can change.
+ *
+ * @throws {RefusedError} If it is so.
+ * @throws {OverlayError} If it is no directory.
+ */
+export function checkGarbage(directory: string, owner: number | null): void {
+  checkGuarded({ path: child(directory, GARBAGE), guarded: true, force: false }, owner);
+}
+
+/** The first name that nothing aside has, after so many that were tried. */
+function freeName(pod: PodLayout, tried: number): string {
   const aside = child(parent(pod.pod), GARBAGE);
   const name = nameOf(pod.pod);
+  for (let at = tried;; at++) {
+    const garbage = child(aside, at === 0 ? name : `${name}~${at}`);
+    if (look(garbage) === null) return garbage;
+  }
+}
+
+/** Renames the pod to the first free name, and notes when: its time of change tells how long it is aside. */
+function putAside(pod: PodLayout): string {
   const now = new Date();
   attempt("set the time of", pod.pod, () => Deno.utimeSync(pod.pod, now, now));
   for (let at = 0;; at++) {
-    const garbage = child(aside, at === 0 ? name : `${name}~${at}`);
-    makeDirectory(aside, 0o700);
-    if (look(garbage) !== null) continue;
+    makeDirectory(child(parent(pod.pod), GARBAGE), 0o700);
+    const garbage = freeName(pod, 0);
     try {
       Deno.renameSync(pod.pod, garbage);
       return garbage;

@@ -24,11 +24,10 @@ export type PodsRequest =
 /** The name of the directory, beside the pods, that holds those which are to be removed. */
 export const GARBAGE = "garbage";
 
-/** Whether a directory is a pod: it holds what a render makes first. */
+/** Whether a directory is a pod: it holds the lock, which a render makes first, or the lines. */
 export function isPod(path: string): boolean {
-  const { overlay, fstab, lock } = podLayout(path);
-  return look(fstab)?.isFile === true || look(lock)?.isFile === true ||
-    look(overlay)?.isDirectory === true;
+  const { fstab, lock } = podLayout(path);
+  return look(fstab)?.isFile === true || look(lock)?.isFile === true;
 }
 
 /** What is in a directory; nothing if it is not there, as when another process has removed it. */

@@ -66,12 +66,33 @@ function entriesOf(directory: string): Deno.DirEntry[] {
 
 function removeEntry(path: string, isDirectory: boolean, device: number | undefined): void {
   if (isDirectory) {
-    refuseOtherDevice(path, device);
+    refuseOther(path, device);
     for (const entry of entriesOf(path)) {
       removeEntry(child(path, entry.name), entry.isDirectory, device);
     }
   }
   attempt("remove", path, () => removeOne(path));
+}
+
+/**
+ * What was listed as a directory must be one by its name, too. Deno shows a name that is not UTF-8 as
+ * another name, which can be that of a link.
+ */
+function refuseOther(path: string, device: number | undefined): void {
+  const info = look(path);
+  if (info?.isDirectory !== true) throw nameError(path);
+  if (info.dev === device) return;
+  throw new RefusedError("foreign-mount", `Cannot remove ${quote(path)}: it is on another device`, {
+    path,
+    hint: `see what is mounted there: findmnt ${shellQuote(path)}`,
+  });
+}
+
+function nameError(path: string): OverlayError {
+  return new OverlayError("failed", `Cannot remove ${quote(path)}: its name is not valid UTF-8`, {
+    path,
+    hint: `remove it by hand: rm -r --one-file-system -- ${shellQuote(parent(path))}`,
+  });
 }
 
 /** Removes a file, a link or an empty directory; somebody else may have done so. */
@@ -80,19 +101,7 @@ function removeOne(path: string): void {
     Deno.removeSync(path);
   } catch (error) {
     if (errno(error) !== "ENOENT") throw error;
-    if (!path.includes("\ufffd")) return;
     // Deno shows a name that is not UTF-8 in this way, and cannot use it.
-    throw new OverlayError("failed", `Cannot remove ${quote(path)}: its name is not valid UTF-8`, {
-      path,
-      hint: `remove it by hand: rm -r --one-file-system -- ${shellQuote(parent(path))}`,
-    });
+    if (path.includes("\ufffd")) throw nameError(path);
   }
-}
-
-function refuseOtherDevice(path: string, device: number | undefined): void {
-  if (look(path)?.dev === device) return;
-  throw new RefusedError("foreign-mount", `Cannot remove ${quote(path)}: it is on another device`, {
-    path,
-    hint: `see what is mounted there: findmnt ${shellQuote(path)}`,
-  });
 }

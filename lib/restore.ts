@@ -18,7 +18,7 @@ import { lockPodIfThere } from "./lock.ts";
 import { mountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import { tryMount } from "./mounting.ts";
-import { Writers } from "./neighbours.ts";
+import { Neighbours, Writers } from "./neighbours.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { PodMounts } from "./pod_mounts.ts";
@@ -26,7 +26,13 @@ import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
 import { podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
 import { appWords, quote } from "./quote.ts";
-import { refuseElsewhere, refuseForeign, refuseLiveUpper, refuseVolatile } from "./refusals.ts";
+import {
+  refuseElsewhere,
+  refuseForeign,
+  refuseLiveUpper,
+  refuseSharedUpper,
+  refuseVolatile,
+} from "./refusals.ts";
 import { missingOf } from "./status.ts";
 
 /** An app that could not be mounted again. */
@@ -157,11 +163,17 @@ function fitLines(
   known: { readonly pod: PodLayout; readonly mounts: PodMounts; readonly run: Run },
 ): readonly AppLine[] {
   const { pod, mounts, run } = known;
-  const open = lines.filter((line) => line.auto && mounts.stateOf(line) !== "mounted");
+  // Further lines of an app would mount it on itself.
+  const first = new Map(lines.toReversed().map((line) => [line.app, line]));
+  const open = lines.filter((line) => {
+    return line.auto && first.get(line.app) === line && mounts.stateOf(line) !== "mounted";
+  });
   const writers = new Writers(mounts.table);
+  const neighbours = new Neighbours(lines, pod.pod);
   return open.filter((line) => {
     try {
       checkLine(line, { pod, mounts, writers, open });
+      refuseSharedUpper(line, neighbours.sharingUpper(line));
       return true;
     } catch (error) {
       if (!(error instanceof OverlayError)) throw error;

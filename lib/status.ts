@@ -7,7 +7,7 @@ import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { Reporter } from "./change_options.ts";
-import { lookForDirectory } from "./disk.ts";
+import { look, lookForDirectory } from "./disk.ts";
 import { errno } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { podLayout } from "./layout.ts";
@@ -126,7 +126,9 @@ export async function overlayStatus(
   if (!wanted.size) return all;
   const { diskUse } = await import("./disk_use.ts");
   return all.map((status) => {
-    return status.upper === null ? status : { ...status, size: diskUse(status.upper) };
+    const { upper } = status;
+    if (upper === null || look(upper)?.isDirectory !== true) return status;
+    return { ...status, size: diskUse(upper) };
   });
 }
 

@@ -7,6 +7,7 @@ import { configOfLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { UnmountError } from "./errors.ts";
+import { checkPod } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
 import { refuseMounts, refuseNoPod } from "./mark.ts";
 import { lockPodIfThere } from "./lock.ts";
@@ -38,6 +39,7 @@ export async function sweepPod(pod: PodLayout, sweeping: Sweeping): Promise<bool
   // Whoever named a directory so may keep other things in it.
   refuseNoPod(pod);
   if (dryRun) return true;
+  if (checkPod(pod.pod) === null) return false;
   using lock = await lockPodIfThere(pod.lock, options);
   if (lock === null) return false;
   await unmountOwn(pod, options);

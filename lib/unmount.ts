@@ -9,7 +9,7 @@ import { busyError } from "./busy.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
-import { OverlayError } from "./errors.ts";
+import { OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
@@ -177,9 +177,10 @@ export async function unmountLines(
   const mounted = mountedOf(lines, mounts);
   const idle = without(lines, mounted);
   if (mounted.length === 0) {
-    rest(idle, record, pod, false);
+    rest({ idle, gone: [], lazy }, record, pod);
     return [];
   }
+  if (lazy) refuseTakingAway(mounted, mounts);
   const targets = mounted.map((line) => mounts.targetOf(line.rootfs) ?? line.rootfs);
   const result = await unmountAll(targets, programs, lazy);
   options.checkpoint?.("unmounted");
@@ -189,7 +190,7 @@ export async function unmountLines(
   // Of what may be in use still nobody knows whether it ends in order.
   if (!lazy) clearVolatile(gone, pod);
   options.checkpoint?.("volatile");
-  rest([...idle, ...gone], record, pod, lazy);
+  rest({ idle, gone, lazy }, record, pod);
   options.checkpoint?.("record");
   if (left.length > 0) throw busyError(left, { gone, mounts: after, pod, result });
   return gone.map(({ app, rootfs }) => ({ app, rootfs }));
@@ -204,6 +205,23 @@ function mountedOf(lines: readonly AppLine[], mounts: PodMounts): readonly AppLi
     .reverse().sort((a, b) => depth(b) - depth(a));
 }
 
+/** A mount that is taken away lazily takes with it what is mounted in it, asked for or not. */
+function refuseTakingAway(mounted: readonly AppLine[], mounts: PodMounts): void {
+  const targets = new Set(mounted.map((line) => mounts.targetOf(line.rootfs)));
+  for (const line of mounted) {
+    const target = mounts.targetOf(line.rootfs);
+    const inside = mounts.table.find((mount) => {
+      return target !== null && mount.target.startsWith(`${target}/`) && !targets.has(mount.target);
+    });
+    if (inside === undefined) continue;
+    throw new RefusedError(
+      "busy",
+      `Cannot unmount ${quote(line.rootfs)}: ${quote(inside.target)} is mounted in it`,
+      { path: line.rootfs, hint: `unmount that one first: ${quote(inside.target)}` },
+    );
+  }
+}
+
 function without(lines: readonly AppLine[], others: readonly AppLine[]): readonly AppLine[] {
   const left = new Set(others);
   return lines.filter((line) => !left.has(line));
@@ -211,18 +229,20 @@ function without(lines: readonly AppLine[], others: readonly AppLine[]): readonl
 
 /** Notes that apps are not to be mounted with the others any more. */
 function rest(
-  lines: readonly AppLine[],
+  lines: { readonly idle: readonly AppLine[]; gone: readonly AppLine[]; readonly lazy: boolean },
   record: PodRecord,
   pod: PodLayout,
-  lazy: boolean,
 ): void {
-  const automatic = lines.filter((line) => line.auto);
-  if (automatic.length === 0) return;
-  const mark = lazy ? { lazy: true as const } : {};
-  const entries = withLines(
-    record.entries,
-    automatic.map((line) => ({ ...line, auto: false, ...mark })),
-  );
+  const { idle, gone, lazy } = lines;
+  const marked = gone.filter((line) => line.auto || lazy).map((line) => {
+    return { ...line, auto: false, ...(lazy ? { lazy: true as const } : {}) };
+  });
+  const changed = [
+    ...idle.filter((line) => line.auto).map((line) => ({ ...line, auto: false })),
+    ...marked,
+  ];
+  if (changed.length === 0) return;
+  const entries = withLines(record.entries, changed);
   try {
     replaceFile(pod.fstab, new TextEncoder().encode(formatFstab(entries)), FSTAB_MODE);
   } catch (error) {
