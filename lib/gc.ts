@@ -148,7 +148,6 @@ async function collectAll(
     });
   }
   if (phase === "mark") return;
-  checkGarbage(directory, look(directory)?.uid ?? null);
   for (const garbage of garbageIn(directory, dryRun ? run.marked : [])) {
     options.signal?.throwIfAborted();
     const left = youngFor(garbage, gracePeriodMs);
@@ -157,6 +156,7 @@ async function collectAll(
       continue;
     }
     await keepGoing(garbage, run, async () => {
+      checkGarbage(directory, look(directory)?.uid ?? null);
       const removed = await sweepPod(podLayout(garbage), { dryRun, options: patient });
       if (removed) run.removed.push({ garbage });
     });

@@ -7,7 +7,7 @@
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import type { Application, AppRun } from "./application.ts";
-import { look, readOwnFile } from "./disk.ts";
+import { attempt, look, readOwnFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { forEachApp, podError } from "./failures.ts";
 import type { AppFailure } from "./failures.ts";
@@ -20,7 +20,7 @@ import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
 import { mountLines } from "./mounting.ts";
 import { linesWithin, Neighbours, Writers } from "./neighbours.ts";
-import { isWithin, parent } from "./path.ts";
+import { child, isWithin, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, readRecord } from "./pod_state.ts";
 import { appWords, quote } from "./quote.ts";
@@ -44,7 +44,7 @@ import {
  * @throws {PodError} If it does so for one or more of many apps.
  */
 export async function inspect(run: Application): Promise<void> {
-  removeRests(run);
+  await removeRests(run);
   const { entries, lines } = readRecord(run.pod.fstab);
   run.entries = entries;
   const recorded = new Set(lines.map(({ app }) => app));
@@ -60,10 +60,13 @@ export async function inspect(run: Application): Promise<void> {
 }
 
 /** What a run left that was killed while it wrote or mounted. */
-function removeRests(run: Application): void {
+async function removeRests(run: Application): Promise<void> {
   for (const rest of [run.pod.batch, `${run.pod.fstab}.new`]) {
-    if (look(rest)?.isFile) Deno.removeSync(rest);
+    if (look(rest)?.isFile) attempt("remove", rest, () => Deno.removeSync(rest));
   }
+  if (look(child(run.pod.pod, "overlay.probe")) === null) return;
+  const { clearProbes } = await import("./in_use.ts");
+  await clearProbes(run.pod, run.programs);
 }
 
 /** An upper that was unmounted lazily may be part of a mount that nobody sees. */
@@ -76,13 +79,13 @@ async function checkLazy(lines: readonly AppLine[], run: Application): Promise<v
     for (const app of run.apps) if (byApp.has(app.line.app)) app.line = { ...app.line, lazy: true };
     return;
   }
-  const { refuseLazy } = await import("./lazy.ts");
+  const { refuseInUse } = await import("./in_use.ts");
   const wanted = lazy.filter((line) => {
     return run.apps.some(({ line: { app, rootfs } }) => {
       return app === line.app || rootfs.startsWith(`${line.rootfs}/`);
     });
   });
-  await refuseLazy("render", wanted, run);
+  await refuseInUse("render", wanted, run);
 }
 
 /** Without SELinux a label means nothing, and is left out; rkt's label library does the same. */

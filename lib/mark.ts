@@ -13,7 +13,7 @@ import { errno, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkGuarded, checkPod } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
-import { refuseLazy } from "./lazy.ts";
+import { clearProbes, refuseInUse } from "./in_use.ts";
 import { lockPodIfThere } from "./lock.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
@@ -57,6 +57,7 @@ export async function markPod(pod: PodLayout, marking: Marking): Promise<string 
   }
   using lock = await lockPodIfThere(pod.lock, options);
   if (lock === null) return null;
+  await clearProbes(pod, programOptions(options));
   const record = readRecord(pod.fstab);
   checkPermissions("collect", linePermissions(record.lines, pod));
   refuseElsewhere(record.lines, pod);
@@ -119,7 +120,7 @@ async function checkFree(pod: PodLayout, record: PodRecord, marking: Marking): P
     throw inUse(pod, reason, "mount it again with overlay-render restore, or unmount it");
   }
   refuseTree(pod, lines);
-  if (!dryRun) await refuseLazy("collect", lines, { pod, programs, options });
+  if (!dryRun) await refuseInUse("collect", lines, { pod, programs, options });
 }
 
 function inUse(pod: PodLayout, reason: string, hint: string): RefusedError {
