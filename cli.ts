@@ -275,19 +275,22 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
 
 const SIGNALS = { SIGINT: 2, SIGTERM: 15 } as const;
 
+/**
+ * The listeners stay until the process ends: a signal that comes when all is done must not make it end
+ * as if it had been undone. They do not keep it from ending.
+ */
 function onSignal(handler: (signal: number) => void): () => void {
   let interrupted = false;
-  const listeners = Object.entries(SIGNALS).map(([name, number]) => {
-    const listener = () => {
+  let done = false;
+  for (const [name, number] of Object.entries(SIGNALS)) {
+    Deno.addSignalListener(name as Deno.Signal, () => {
       // The second one is from somebody who does not want to wait for the undoing.
       if (interrupted) Deno.exit(128 + number);
       interrupted = true;
-      handler(number);
-    };
-    Deno.addSignalListener(name as Deno.Signal, listener);
-    return () => Deno.removeSignalListener(name as Deno.Signal, listener);
-  });
-  return () => listeners.forEach((remove) => remove());
+      if (!done) handler(number);
+    });
+  }
+  return () => void (done = true);
 }
 
 function write(stream: { writeSync(data: Uint8Array): number }, text: string): void {

@@ -85,9 +85,12 @@ function batches(operations: readonly Operation[]): Operation[][] {
   return found;
 }
 
-/** An app that is mounted as asked for needs nothing but its manifest and its line. */
+/** What is done whether or not the app is mounted: each looks by itself whether there is anything to do. */
+const ALWAYS: readonly Operation["kind"][] = ["manifest", "record", "touch", "mtab"];
+
+/** An app that is mounted as asked for needs nothing but its manifest, its line, and what is put into it. */
 function isDone(operation: Operation, run: Application): boolean {
-  if (operation.kind === "manifest" || operation.kind === "record") return false;
+  if (ALWAYS.includes(operation.kind)) return false;
   const path = "rootfs" in operation ? operation.rootfs : operation.path;
   return run.live || run.appOf(path)?.live === true;
 }

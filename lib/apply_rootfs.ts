@@ -65,9 +65,12 @@ function removeTree(path: string): void {
 
 /** Touches a directory of the image, if it is one and no part of the way to it is a link. */
 export function applyTouch({ path, rootfs }: TouchOperation, run: Application): void {
-  if (!isDirectoryIn(path, rootfs)) return;
   const app = run.appOf(rootfs);
-  if (app !== undefined) app.wrote = true;
+  const upper = app?.mount.upper ?? null;
+  // A copy has no upper, and what is in one already need not be touched again.
+  if (app === undefined || upper === null || !isDirectoryIn(path, rootfs)) return;
+  if (look(child(upper, path.slice(rootfs.length + 1))) !== null) return;
+  app.wrote = true;
   const now = new Date();
   attempt("touch", path, () => Deno.utimeSync(path, now, now));
 }

@@ -11,6 +11,7 @@ import type { ChangeOptions } from "./change_options.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
+import type { FstabEntry } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
 import { podLayout, volatileMark } from "./layout.ts";
@@ -180,7 +181,11 @@ export async function unmountLines(
     rest({ idle, gone: [], lazy }, record, pod);
     return [];
   }
-  if (lazy) refuseTakingAway(mounted, mounts);
+  if (lazy) {
+    refuseTakingAway(mounted, mounts);
+    // Before it is so: when this ends in between, the app may be in use and nobody would know.
+    write(withLines(record.entries, mounted.map((line) => ({ ...line, lazy: true }))), pod);
+  }
   const targets = mounted.map((line) => mounts.targetOf(line.rootfs) ?? line.rootfs);
   const result = await unmountAll(targets, programs, lazy);
   options.checkpoint?.("unmounted");
@@ -241,8 +246,11 @@ function rest(
     ...idle.filter((line) => line.auto).map((line) => ({ ...line, auto: false })),
     ...marked,
   ];
-  if (changed.length === 0) return;
-  const entries = withLines(record.entries, changed);
+  if (changed.length === 0 && !lazy) return;
+  write(withLines(record.entries, changed), pod);
+}
+
+function write(entries: readonly FstabEntry[], pod: PodLayout): void {
   try {
     replaceFile(pod.fstab, new TextEncoder().encode(formatFstab(entries)), FSTAB_MODE);
   } catch (error) {
