@@ -20,7 +20,7 @@ import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
 import { mountLines } from "./mounting.ts";
 import { linesWithin, Neighbours, Writers } from "./neighbours.ts";
-import { child, isWithin, parent } from "./path.ts";
+import { isWithin, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, readRecord } from "./pod_state.ts";
 import { appWords, quote } from "./quote.ts";
@@ -44,7 +44,7 @@ import {
  * @throws {PodError} If it does so for one or more of many apps.
  */
 export async function inspect(run: Application): Promise<void> {
-  await removeRests(run);
+  removeRests(run);
   const { entries, lines } = readRecord(run.pod.fstab);
   run.entries = entries;
   const recorded = new Set(lines.map(({ app }) => app));
@@ -60,13 +60,10 @@ export async function inspect(run: Application): Promise<void> {
 }
 
 /** What a run left that was killed while it wrote or mounted. */
-async function removeRests(run: Application): Promise<void> {
+function removeRests(run: Application): void {
   for (const rest of [run.pod.batch, `${run.pod.fstab}.new`]) {
     if (look(rest)?.isFile) attempt("remove", rest, () => Deno.removeSync(rest));
   }
-  if (look(child(run.pod.pod, "overlay.probe")) === null) return;
-  const { clearProbes } = await import("./in_use.ts");
-  await clearProbes(run.pod, run.programs);
 }
 
 /** An upper that was unmounted lazily may be part of a mount that nobody sees. */
@@ -80,8 +77,10 @@ async function checkLazy(lines: readonly AppLine[], run: Application): Promise<v
     return;
   }
   const { refuseInUse } = await import("./in_use.ts");
+  // A run that was killed may have noted what it had yet to do.
+  const mounts = new PodMounts(run.pod, await mountTable(run.programs));
   const wanted = lazy.filter((line) => {
-    return run.apps.some(({ line: { app, rootfs } }) => {
+    return mounts.stateOf(line) !== "mounted" && run.apps.some(({ line: { app, rootfs } }) => {
       return app === line.app || rootfs.startsWith(`${line.rootfs}/`);
     });
   });

@@ -13,7 +13,7 @@ import { errno, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkGuarded, checkPod } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
-import { clearProbes, refuseInUse } from "./in_use.ts";
+import { refuseInUse } from "./in_use.ts";
 import { lockPodIfThere } from "./lock.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
@@ -57,7 +57,6 @@ export async function markPod(pod: PodLayout, marking: Marking): Promise<string 
   }
   using lock = await lockPodIfThere(pod.lock, options);
   if (lock === null) return null;
-  await clearProbes(pod, programOptions(options));
   const record = readRecord(pod.fstab);
   checkPermissions("collect", linePermissions(record.lines, pod));
   refuseElsewhere(record.lines, pod);

@@ -8,7 +8,7 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { look } from "./disk.ts";
-import { OverlayError } from "./errors.ts";
+import { OverlayError, RefusedError } from "./errors.ts";
 import type { ErrorCode } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkPod } from "./guard.ts";
@@ -18,6 +18,7 @@ import { lockPodIfThere } from "./lock.ts";
 import { mountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import { tryMount } from "./mounting.ts";
+import type { Mounting } from "./mounting.ts";
 import { Neighbours, Writers } from "./neighbours.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
@@ -146,15 +147,37 @@ async function restorePod(
   refuseElsewhere(lines, pod);
   const programs = programOptions(options);
   const mounts = new PodMounts(pod, await mountTable(programs));
-  const fit = fitLines(lines, { pod, mounts, run });
+  const mounting = { pod, programs, options };
+  const fit = await freeLines(fitLines(lines, { pod, mounts, run }), mounting, run);
   if (fit.length === 0) return;
-  const { failures } = await tryMount(fit, { pod, programs, options });
+  const { failures } = await tryMount(fit, mounting);
   const failed = new Set(failures.map(({ line }) => line));
   for (const { line, error } of failures) run.failed.push(notRestored(pod, line.app, error));
   for (const line of fit) {
     const { app, rootfs } = line;
     if (!failed.has(line)) run.restored.push({ pod: pod.pod, app, rootfs });
   }
+}
+
+/** The lines whose uppers nobody uses since they were unmounted lazily; what is wrong with the others is noted. */
+async function freeLines(
+  lines: readonly AppLine[],
+  mounting: Mounting,
+  run: Run,
+): Promise<readonly AppLine[]> {
+  if (!lines.some((line) => line.lazy)) return lines;
+  const { refuseInUse } = await import("./in_use.ts");
+  const used = new Set<AppLine>();
+  for (const line of lines.filter((line) => line.lazy)) {
+    try {
+      await refuseInUse("restore", [line], mounting);
+    } catch (error) {
+      if (!(error instanceof RefusedError)) throw error;
+      used.add(line);
+      run.failed.push(notRestored(mounting.pod, line.app, error));
+    }
+  }
+  return lines.filter((line) => !used.has(line));
 }
 
 /** The lines that are to be mounted and can be; what is wrong with the others is noted. */
