@@ -66,6 +66,8 @@ async function askFor(
     const result = await run(PROGRAMS.mount, ["--all", "--fstab", name], {
       ...programs,
       cwd: pod.pod,
+      // Every line fails, and each with a line.
+      talkative: true,
     });
     options.checkpoint?.("probing");
     return new Map(probes.flatMap(({ line, upper }) => {

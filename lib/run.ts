@@ -40,6 +40,11 @@ export interface ProgramOptions {
 export interface RunOptions extends ProgramOptions {
   /** The directory it runs in; it must exist. */
   readonly cwd: string;
+  /**
+   * Whether it will say a great deal, line by line. Deno keeps a buffer of 64 KiB for each piece that it
+   * reads meanwhile; this process then only waits, and reads all at once. @default {false}
+   */
+  readonly talkative?: boolean;
 }
 
 /**
@@ -57,13 +62,14 @@ export async function run(
   const argv = [program, ...args];
   options.trace?.(argv);
   try {
-    const output = await new Deno.Command(program, {
+    const command = new Deno.Command(program, {
       args: [...args],
       cwd: options.cwd,
       clearEnv: true,
       env: ENVIRONMENT,
       stdin: "null",
-    }).output();
+    });
+    const output = await (options.talkative ? command.outputSync() : command.output());
     const decoder = new TextDecoder();
     return {
       argv,

@@ -1,0 +1,131 @@
+/**
+ * What changes a pod, done in a process of its own that is ended at a step: by SIGKILL, which nothing can
+ * clean up after, or by a signal that the command undoes its work on.
+ *
+ * @module
+ */
+import type { ChangeOptions, Checkpoints } from "../lib/change_options.ts";
+import type { CollectRequest } from "../lib/gc.ts";
+import type { PodRequest } from "../lib/pod_request.ts";
+import type { PodsRequest } from "../lib/pods.ts";
+import type { UnmountRequest } from "../lib/unmount.ts";
+import type { CliResult } from "./_cli.ts";
+
+/** What is done. */
+export type Deed =
+  | { readonly kind: "render"; readonly request: PodRequest }
+  | { readonly kind: "unmount"; readonly request: UnmountRequest }
+  | { readonly kind: "collect"; readonly request: CollectRequest }
+  | { readonly kind: "restore"; readonly request: PodsRequest };
+
+/**
+ * Does it, and loads only what that takes.
+ *
+ * @param onStep Is told each step when it is done, and each program before it is run.
+ */
+export async function perform(
+  deed: Deed,
+  onStep: (step: string) => void = () => {},
+): Promise<unknown> {
+  const options: ChangeOptions & Checkpoints = {
+    checkpoint: onStep,
+    trace: (text) => void (text.startsWith("run ") && onStep(text)),
+  };
+  switch (deed.kind) {
+    case "render":
+      return await (await import("../lib/render_pod.ts")).renderPod(deed.request, options);
+    case "unmount":
+      return await (await import("../lib/unmount.ts")).unmountOverlay(deed.request, options);
+    case "collect":
+      return await (await import("../lib/gc.ts")).collectPods(deed.request, options);
+    case "restore":
+      return await (await import("../lib/restore.ts")).restoreOverlays(deed.request, options);
+  }
+}
+
+/** What the process is told to do. */
+type Orders =
+  | { readonly deed: Deed; readonly at: number }
+  | {
+    readonly args: readonly string[];
+    readonly at: number;
+    readonly signal: "SIGINT" | "SIGTERM";
+  };
+
+/** The status is as a shell has it: when a signal ended the process, 128 and the signal's number. */
+async function obey(orders: Orders): Promise<CliResult> {
+  const root = new URL("../", import.meta.url).pathname;
+  const flags = ["-A", "--quiet", "--no-check", "--no-prompt", `--config=${root}deno.json`];
+  const output = await new Deno.Command(Deno.execPath(), {
+    args: ["run", ...flags, import.meta.filename ?? "", JSON.stringify(orders)],
+    env: { NO_COLOR: "1", RUST_BACKTRACE: "0" },
+    stdin: "null",
+  }).output();
+  return {
+    status: output.code,
+    stdout: new TextDecoder().decode(output.stdout),
+    stderr: new TextDecoder().decode(output.stderr),
+  };
+}
+
+const KILLED = 128 + 9;
+
+/** What a process did before it was killed. */
+export interface Crash {
+  /** Its steps. */
+  readonly steps: readonly string[];
+  /** Whether it was killed, and did not end by itself before. */
+  readonly killed: boolean;
+}
+
+/** Does something in a process that is killed as soon as it has done so many steps. */
+export async function crash(deed: Deed, at: number): Promise<Crash> {
+  const { status, stdout, stderr } = await obey({ deed, at });
+  if (stderr !== "" || (status !== 0 && status !== KILLED)) {
+    throw new Error(`exit status ${status}: ${stderr}`);
+  }
+  return { steps: stdout.split("\n").slice(0, -1), killed: status === KILLED };
+}
+
+/** Runs the command in a process that gets a signal when it has written so many times. */
+export async function interrupt(
+  args: readonly string[],
+  at: number,
+  signal: "SIGINT" | "SIGTERM",
+): Promise<CliResult> {
+  return await obey({ args, at, signal });
+}
+
+async function end({ deed, at }: Extract<Orders, { readonly deed: Deed }>): Promise<void> {
+  let steps = 0;
+  await perform(deed, (step) => {
+    Deno.stdout.writeSync(new TextEncoder().encode(`${step}\n`));
+    if (++steps === at) Deno.kill(Deno.pid, "SIGKILL");
+  });
+}
+
+/** How long a signal may take until the thread of Deno that waits for signals has it. */
+const DELIVERY_MS = 50;
+
+/** A line is written by one call, so the signal comes exactly there; `main()` does all the rest. */
+async function command(orders: Exclude<Orders, { readonly deed: Deed }>): Promise<void> {
+  const { main } = await import("../cli.ts");
+  let lines = 0;
+  for (const stream of [Deno.stderr, Deno.stdout]) {
+    const write = stream.writeSync.bind(stream);
+    stream.writeSync = (data) => {
+      const written = write(data);
+      if (++lines === orders.at) {
+        Deno.kill(Deno.pid, orders.signal);
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, DELIVERY_MS);
+      }
+      return written;
+    };
+  }
+  Deno.exitCode = await main(orders.args);
+}
+
+if (import.meta.main) {
+  const orders = JSON.parse(Deno.args[0] ?? "") as Orders;
+  await ("deed" in orders ? end(orders) : command(orders));
+}
