@@ -14,6 +14,7 @@ import {
   UnmountError,
 } from "./lib/errors.ts";
 import type { ChangeOptions } from "./lib/change_options.ts";
+import type { MountPlan } from "./lib/plan.ts";
 import { printable, quote } from "./lib/quote.ts";
 
 /** What the command needs of the process it runs in. */
@@ -66,6 +67,24 @@ async function runPlan(command: RenderCommand, io: Io): Promise<void> {
   const { planJson, planText } = await import("./lib/output.ts");
   const plan = planRender(command.request, { mount: command.mount });
   io.out(command.voice.json ? planJson(plan) : planText(plan));
+  if (!command.voice.json) await tellFindings([plan.mount], command.voice, io);
+}
+
+/** Says what would keep a plan from being carried out, as far as the permissions go. */
+async function tellFindings(
+  mounts: readonly MountPlan[],
+  voice: Voice,
+  io: Io,
+): Promise<void> {
+  if (voice.quiet) return;
+  const { findingsOf } = await import("./lib/check.ts");
+  const { byApp, unchecked } = await findingsOf(mounts, {});
+  const told = new Set(byApp.flatMap(({ findings }) => {
+    return findings.map(({ sentence, hint }) => `warning: ${sentence}\nhint: ${hint}\n`);
+  }));
+  for (const text of told) io.err(text);
+  if (!voice.verbose || unchecked.length === 0) return;
+  io.err(`not checked without further permissions: ${printable(unchecked.join(", "))}\n`);
 }
 
 async function runRender(command: RenderCommand, io: Io): Promise<void> {
@@ -99,7 +118,8 @@ async function runSpec(command: Extract<Command, { kind: "spec" }>, io: Io): Pro
   if (action === "plan") {
     const { planPod } = await import("./lib/pod_plan.ts");
     const plan = planPod(request, { mount });
-    return io.out(voice.json ? planJson(plan) : planText(plan));
+    io.out(voice.json ? planJson(plan) : planText(plan));
+    return voice.json ? undefined : await tellFindings(plan.mounts, voice, io);
   }
   const { preparePod, renderPod } = await import("./lib/render_pod.ts");
   const act = action === "prepare" ? preparePod : renderPod;

@@ -48,7 +48,9 @@ export function makeDirectory(
 ): { readonly made: boolean; readonly owned: boolean } {
   checkMode(mode);
   for (let attempts = 0;; attempts++) {
-    if (!attempt("make directory", path, () => mkdir(path))) {
+    if (
+      !attempt("make directory", path, () => mkdir(path, like === undefined ? mode & 0o777 : 0o700))
+    ) {
       lookForDirectory(path);
       return { made: false, owned: true };
     }
@@ -68,10 +70,13 @@ export function makeDirectory(
   }
 }
 
-/** Whether it was made now. Closed to everybody else until it has its owner and mode. */
-function mkdir(path: string): boolean {
+/**
+ * Whether it was made now. One that is to have another owner is closed to everybody else until it has it;
+ * any other is what it must be but for the umask, should this end before the mode is set.
+ */
+function mkdir(path: string, mode: number): boolean {
   try {
-    Deno.mkdirSync(path, { mode: 0o700 });
+    Deno.mkdirSync(path, { mode });
     return true;
   } catch (error) {
     if (errno(error) === "EEXIST") return false;

@@ -71,25 +71,59 @@ function directoryFacts(path: string): DirectoryFacts {
   }
 }
 
-/** The path without symlinks of something that need not be there; `null` when it cannot be found out. */
+/**
+ * The path without symlinks of something that need not be there; `null` when it cannot be found out, or a
+ * link leads nowhere. That a link stands where none may be is for others to say.
+ */
 function realPathOf(path: string): string | null {
   let rest = "";
-  for (let at = path;; at = parent(at)) {
-    if (!mayRead(at)) return null;
-    if (look(at) !== null) return child(Deno.realPathSync(at), rest);
+  for (let at = path; mayRead(at); at = parent(at)) {
+    const info = look(at);
+    if (info?.isSymlink) return null;
+    if (info !== null) return child(Deno.realPathSync(at), rest);
     if (at === "/") return null;
     rest = child(at.slice(at.lastIndexOf("/") + 1), rest);
   }
+  return null;
 }
 
-/** The device of a path, or of the nearest directory above it that is there. */
-function deviceOf(path: string): number | null {
-  for (let at = path; mayRead(at); at = parent(at)) {
-    const info = look(at);
-    if (info !== null) return info.dev;
-    if (at === "/") break;
+/**
+ * What was looked at already: many apps of a pod have lowers, directories and a file system in common.
+ */
+export class Looked {
+  readonly #lowers = new Map<string, DirectoryFacts>();
+  readonly #devices = new Map<string, number | null>();
+  readonly #fileSystems = new Map<number | null, FileSystemFacts | null>();
+
+  /** What is known of a lower. */
+  lower(path: string): DirectoryFacts {
+    let facts = this.#lowers.get(path);
+    if (facts === undefined) this.#lowers.set(path, facts = directoryFacts(path));
+    return facts;
   }
-  return null;
+
+  /** The device of a path, or of the nearest directory above it that is there. */
+  device(path: string): number | null {
+    let device = this.#devices.get(path);
+    if (device !== undefined) return device;
+    if (!mayRead(path)) device = null;
+    else device = look(path)?.dev ?? (path === "/" ? null : this.device(parent(path)));
+    this.#devices.set(path, device);
+    return device;
+  }
+
+  /** The file system of a path on a device. */
+  async fileSystem(
+    device: number | null,
+    path: string,
+    programs: ProgramOptions,
+  ): Promise<FileSystemFacts | null> {
+    let found = this.#fileSystems.get(device);
+    if (found === undefined) {
+      this.#fileSystems.set(device, found = await fileSystemOf(path, programs));
+    }
+    return found;
+  }
 }
 
 /** The major number of a device, see makedev(3); 0 is that of file systems without a disk of their own. */
@@ -121,36 +155,47 @@ export async function fileSystemOf(
   return { type: found.fstype, readOnly: flags.includes("ro") };
 }
 
+/** How facts are collected. */
+export interface CollectFactsOptions {
+  /** Whether the type of the file system is asked for in any case, as when a mount has failed. @default {false} */
+  readonly thorough?: boolean;
+  /** What was looked at already, for other apps. @default {nothing} */
+  readonly looked?: Looked;
+}
+
 /**
  * Collects the facts of a render. Of an ordinary disk, all but a few system calls is left out: an upper
  * can lie on it. Only of file systems without one, such as tmpfs and overlayfs, the type is asked for.
  *
  * Requires no permissions; what they do not allow is not looked at.
  *
- * @param thorough Whether the type is asked for in any case, as when the mount has failed.
+ * @param options Whether the type is asked for in any case, and what was looked at already.
  */
 export async function collectFacts(
   mount: MountPlan,
   programs: ProgramOptions,
-  thorough = false,
+  { thorough = false, looked = new Looked() }: CollectFactsOptions = {},
 ): Promise<Facts> {
-  const lowers = mount.lower.map(directoryFacts);
+  const lowers = mount.lower.map((path) => looked.lower(path));
   const unchecked = lowers.filter(({ kind }) => kind === "unchecked").map(({ path }) => path);
   const { upper, work, pod, rootfs } = mount;
   if (upper === null || work === null) {
     return { lowers, real: null, devices: null, fileSystem: null, unchecked };
   }
-  const [upperDevice, workDevice] = [deviceOf(upper), deviceOf(work)];
+  const [upperDevice, workDevice] = [looked.device(upper), looked.device(work)];
   const devices = upperDevice === null || workDevice === null
     ? null
     : { upper: upperDevice, work: workDevice };
-  if (devices === null) unchecked.push(parent(pod));
-  const asks = thorough || (devices !== null && majorOf(devices.upper) === 0);
+  if (devices === null) unchecked.push("the file system of the pod");
+  const wanted = thorough || (devices !== null && majorOf(devices.upper) === 0);
+  const command = PROGRAMS.findmnt;
+  const asks = wanted && Deno.permissions.querySync({ name: "run", command }).state === "granted";
+  if (wanted && !asks) unchecked.push("the type of the file system of the pod");
   return {
     lowers,
     real: realPathsOf({ upper, work, rootfs, pod }),
     devices,
-    fileSystem: asks ? await fileSystemOf(nearest(upper, pod), programs) : null,
+    fileSystem: asks ? await looked.fileSystem(upperDevice, nearest(upper, pod), programs) : null,
     unchecked,
   };
 }
@@ -162,15 +207,13 @@ function nearest(path: string, pod: string): string {
   return parent(pod);
 }
 
+/** In the pod nothing is a link, or it is refused; so all in it lies where the pod lies. */
 function realPathsOf(
   paths: { readonly upper: string; readonly work: string; readonly rootfs: string; pod: string },
 ): Facts["real"] {
   const real = realPathOf(paths.pod);
-  const rootfs = realPathOf(paths.rootfs) ??
-    (real === null || !isWithin(paths.rootfs, paths.pod)
-      ? null
-      : real + paths.rootfs.slice(paths.pod.length));
-  if (real === null || rootfs === null) return null;
+  if (real === null) return null;
   const inPod = (path: string) => real + path.slice(paths.pod.length);
-  return { upper: inPod(paths.upper), work: inPod(paths.work), rootfs };
+  const rootfs = isWithin(paths.rootfs, paths.pod) ? inPod(paths.rootfs) : realPathOf(paths.rootfs);
+  return rootfs === null ? null : { upper: inPod(paths.upper), work: inPod(paths.work), rootfs };
 }

@@ -5,7 +5,8 @@
  */
 import type { ChangeOptions } from "./change_options.ts";
 import { look } from "./disk.ts";
-import type { MountError } from "./errors.ts";
+import { MountError, RefusedError } from "./errors.ts";
+import type { ErrorCode, OverlayError } from "./errors.ts";
 import { podLayout } from "./layout.ts";
 import { planRender } from "./plan.ts";
 import type { Plan } from "./plan.ts";
@@ -17,6 +18,19 @@ import type { RenderRequest } from "./request.ts";
  * upper. It says the same of options that do not fit together.
  */
 const NOT_SUPPORTED = /unknown filesystem type|wrong fs type/;
+
+/** What is known of the pod's file system before the mount. */
+const NO_UPPER: readonly ErrorCode[] = [
+  "upper-on-overlay",
+  "upper-on-network",
+  "upper-on-fuse",
+  "upper-without-xattr",
+];
+
+function isUnsupported(error: OverlayError): boolean {
+  if (error instanceof RefusedError) return NO_UPPER.includes(error.code);
+  return error instanceof MountError && NOT_SUPPORTED.test(error.failure.stderr);
+}
 
 /** Whether a copy would be all that was asked for. */
 function isPlain({ mount }: Plan): boolean {
@@ -41,16 +55,16 @@ export function copyAgain(request: RenderRequest, plan: Plan): Plan {
 /**
  * Plans a copy instead of a mount that failed because overlayfs is not supported.
  *
- * @throws {MountError} The failure itself, if it can have another reason, or a copy would leave out
+ * @throws {OverlayError} The failure itself, if it can have another reason, or a copy would leave out
  * what was asked for: further options, a label, several lowers, that nothing can be written.
  */
 export function copyInstead(
   request: RenderRequest,
   plan: Plan,
-  failed: { readonly error: MountError; readonly options: ChangeOptions },
+  failed: { readonly error: OverlayError; readonly options: ChangeOptions },
 ): Plan {
   const { error, options } = failed;
-  if (!isPlain(plan) || !NOT_SUPPORTED.test(error.failure.stderr)) throw error;
+  if (!isPlain(plan) || !isUnsupported(error)) throw error;
   options.warn?.(`a copy is made instead of an overlay: ${error.message}`);
   return planRender({ ...request, overlay: "never" });
 }

@@ -184,7 +184,10 @@ async function collectOne(
   const aside = garbageIn(parent(pod), planned).filter((path) => {
     return planned.some(({ garbage }) => garbage === path) || isOf(path, pod);
   });
-  if (!there && aside.length === 0) throw noPodError(pod);
+  if (!there && aside.length === 0) {
+    if (!dryRun) removeIfEmpty(child(parent(pod), GARBAGE));
+    throw noPodError(pod);
+  }
   if (phase === "mark") return;
   for (const garbage of aside) {
     const left = youngFor(garbage, gracePeriodMs);

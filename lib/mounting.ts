@@ -6,7 +6,7 @@
 import type { AppLine } from "./app_line.ts";
 import type { Application } from "./application.ts";
 import { attempt, look, writeScratch } from "./disk.ts";
-import { MountError } from "./errors.ts";
+import type { MountError } from "./errors.ts";
 import { formatFstab } from "./fstab.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import type { PodLayout } from "./layout.ts";
@@ -15,6 +15,7 @@ import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { run as runProgram } from "./run.ts";
 import type { ProgramOptions, ProgramResult } from "./run.ts";
+import type { FoundMount } from "./verify.ts";
 
 /**
  * Whether a rootfs is on a device of its own, as an overlay is. Tells that the line of an app is mounted
@@ -124,10 +125,19 @@ export async function tryMount(lines: readonly AppLine[], mounting: Mounting): P
   const seen = lines.filter((line) => !left.has(line)).map(({ rootfs }) => rootfs);
   return {
     targets: [...seen, ...found.flatMap(({ target }) => target ?? [])],
-    failures: found.filter(({ isRight }) => !isRight).map(({ line }) => {
-      return { line, error: mountError(line, result) };
-    }),
+    failures: await failuresOf(found, result, mounting),
   };
+}
+
+async function failuresOf(
+  found: readonly FoundMount[],
+  result: ProgramResult,
+  mounting: Mounting,
+): Promise<Mounted["failures"]> {
+  const failed = found.filter(({ isRight }) => !isRight).map(({ line }) => line);
+  if (failed.length === 0) return [];
+  const { mountErrors } = await import("./mount_error.ts");
+  return await mountErrors(failed, result, mounting);
 }
 
 /**
@@ -164,35 +174,4 @@ function noteMounts(targets: readonly string[], run: Application): void {
     const result = await unmountAll(targets.toReversed(), run.programs);
     if (result.status !== 0) throw new Error(saidOf(result, first));
   });
-}
-
-function likelyCause(said: string): string {
-  if (/superuser|permission denied/i.test(said)) {
-    return "run as root, or inside: unshare --user --map-root-user --mount " +
-      "(where the options metacopy and redirect_dir are not allowed)";
-  }
-  if (said.includes("any subsequent operation failed")) {
-    return "give the options that the file system of the lower is mounted with, such as " +
-      "--option nosuid --option nodev";
-  }
-  if (said.includes("special device overlay does not exist")) {
-    return "a lower, the upper or the work is missing, or cannot be reached";
-  }
-  if (said.includes("Too many levels of symbolic links")) {
-    return "a lower is given twice, or a lower, the upper or the work lies in another of them";
-  }
-  return "the pod may lie on overlayfs, as in a container, or options conflict; " +
-    "the kernel's own words are at the end of: dmesg";
-}
-
-/** The error of an app that mount could not mount. */
-function mountError(line: AppLine, result: ProgramResult): MountError {
-  const said = saidOf(result, line.rootfs);
-  const { argv, status, stderr } = result;
-  return new MountError(
-    "mount-failed",
-    `Cannot mount overlay at ${quote(line.rootfs)}: mount said "${said}", ` +
-      `with options ${quote(line.options)}`,
-    { path: line.rootfs, hint: likelyCause(said), failure: { argv, status, stderr } },
-  );
 }

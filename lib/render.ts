@@ -5,7 +5,8 @@
  */
 import type { ChangeOptions } from "./change_options.ts";
 import { applyPlan } from "./apply.ts";
-import { MountError } from "./errors.ts";
+import { checkBefore } from "./check.ts";
+import { OverlayError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
 import { planRender } from "./plan.ts";
@@ -36,12 +37,13 @@ async function applyRequest(
   try {
     return await applyOne(copyAgain(request, plan), options);
   } catch (error) {
-    if (!(error instanceof MountError)) throw error;
+    if (!(error instanceof OverlayError)) throw error;
     return await applyOne(copyInstead(request, plan, { error, options }), options);
   }
 }
 
 async function applyOne(plan: Plan, options: ChangeOptions): Promise<Render> {
+  await checkBefore([plan.mount], options);
   const { operations, mount } = plan;
   const { apps, mounted, changed } = await applyPlan({ operations, mounts: [mount] }, options);
   const line = apps[0]?.line.options ?? mount.optionString;

@@ -4,6 +4,7 @@
  * @module
  */
 import { applyPlan } from "./apply.ts";
+import { checkBefore } from "./check.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { checkPermissions } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
@@ -30,6 +31,7 @@ async function applyRequest(
 ): Promise<PodRender> {
   const plan = planPod(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
+  await checkBefore(plan.mounts, options);
   const { apps, mounted } = await applyPlan(plan, options);
   const renders = apps.map(({ mount, line, changed }) => {
     return renderOf(mount, line.options, { mounted: mounted && !mount.copy, changed });

@@ -55,11 +55,12 @@ const foreign = {
   type: RefusedError,
   cause: "something else is mounted there",
 } as const;
+const refused = { status: 3, type: RefusedError } as const;
 const mountFails = {
   status: 1,
   code: "mount-failed",
   type: MountError,
-  cause: 'mount said "',
+  cause: "the kernel refused it as invalid",
 } as const;
 
 /** A rootfs outside the pod, on which something can be mounted before there is a pod. */
@@ -269,7 +270,9 @@ const CASES: readonly Case[] = [
     },
   },
   {
-    ...mountFails,
+    ...refused,
+    code: "upper-on-overlay",
+    cause: "an overlay cannot hold another one's upper",
     name: "a mount with its upper on an overlay",
     pods: ["missing"],
     arrange: async ({ dir, good }) => {
@@ -277,15 +280,17 @@ const CASES: readonly Case[] = [
       const layers = ["lowerdir=l", "upperdir=u", "workdir=w", ...MARKS].join(",")
         .replaceAll(/dir=/g, `dir=${dir.path}/`);
       await sh("mount", "-t", "overlay", "overlay", "-o", layers, "--", dir.join("pods"));
-      return [{}, `${good.pod}/stage1/rootfs/opt/stage2/web/rootfs`];
+      return [{}, good.pod];
     },
   },
   {
-    ...mountFails,
+    ...refused,
+    code: "lower-nested",
+    cause: "it lies in the lower",
     name: "a mount of one lower below another",
     arrange: ({ good }) => {
       const lower = [`${good.lower}`, `${good.lower}/etc`];
-      return [{ lower }, `${good.pod}/stage1/rootfs/opt/stage2/web/rootfs`];
+      return [{ lower }, `${good.lower}/etc`];
     },
   },
 ];
@@ -368,10 +373,32 @@ Deno.test({
 Deno.test("renderOverlay() says which lowers the kernel refuses to stack", async () => {
   await using dir = await tempDir();
   const { good } = await setScene(dir, "missing");
-  const lower = [`${good.lower}`, `${good.lower}/etc`];
-  const error = await assertRejects(() => renderOverlay({ ...good, lower }), MountError);
-  // The kernel's own word, ELOOP, speaks of symbolic links, of which there are none.
-  assertMatch(error.hint ?? "", /lower .*lies in another/);
+  const lower = `${good.lower}`;
+  await Deno.symlink(lower, dir.join("alias"));
+  const table: readonly [lower: string[], code: string, words: RegExp][] = [
+    [[lower, lower], "lower-twice", /it is given twice/],
+    [[lower, dir.join("alias")], "lower-twice", /it is the lower ".*image", too/],
+    [[lower, `${lower}/etc`], "lower-nested", /it lies in the lower/],
+    [[`${dir.join("alias")}/etc`, lower], "lower-nested", /it lies in the lower/],
+  ];
+  const before = await disk(dir.path);
+  for (const [lower, code, words] of table) {
+    const request = { ...good, lower, tree: "image" };
+    const error = await assertRejects(() => renderOverlay(request), RefusedError);
+    // The kernel's own word, ELOOP, speaks of symbolic links, of which there are none.
+    assertEquals(error.code, code);
+    assertMatch(error.message, words);
+    assertEquals(await disk(dir.path), before);
+  }
+});
+
+Deno.test("renderOverlay() names the options that exclude each other", async () => {
+  await using dir = await tempDir();
+  const { good } = await setScene(dir, "missing");
+  const options = ["metacopy=on", "redirect_dir=off"];
+  const error = await assertRejects(() => renderOverlay({ ...good, options }), MountError);
+  assertMatch(error.hint ?? "", /leave out "metacopy=on" or "redirect_dir=off"/);
+  assertEquals(error.message.includes("wrong fs type"), false);
 });
 
 Deno.test({

@@ -1,6 +1,5 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import {
-  MountError,
   OverlayError,
   overlayStatus,
   planRender,
@@ -111,8 +110,8 @@ Deno.test("renderOverlay() mounts as many lowers as the kernel stacks, and takes
   const pod = dir.join("pod");
   const request = { pod, app: "web", tree: "many", options: MARKS };
   const before = await snapshot(dir.path);
-  const error = await assertRejects(() => renderOverlay({ ...request, lower }), MountError);
-  assertEquals(error.code, "mount-failed");
+  const error = await assertRejects(() => renderOverlay({ ...request, lower }), RefusedError);
+  assertEquals(error.code, "too-many-lowers");
   assertEquals(await snapshot(dir.path), before);
   const { rootfs } = await renderOverlay({ ...request, lower: lower.slice(0, 500) });
   assertEquals(await Deno.readTextFile(`${rootfs}/own-499`), lower[499]);

@@ -1,7 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import {
   collectPods,
-  MountError,
   overlayStatus,
   planRender,
   RefusedError,
@@ -142,7 +141,11 @@ Deno.test("renderOverlay() with overlay auto copies where an upper cannot be, wi
   await sh("mount", "-t", "overlay", "-o", options, "overlay", `${m}`);
   // An upper on an overlay is what a container has at hand, and overlayfs refuses it.
   const inside = { ...request, pod: `${m}/pod` };
-  await assertRejects(() => renderOverlay({ ...inside, overlay: "always" }), MountError);
+  const refused = await assertRejects(
+    () => renderOverlay({ ...inside, overlay: "always" }),
+    RefusedError,
+  );
+  assertEquals(refused.code, "upper-on-overlay");
   const warnings: string[] = [];
   const render = await renderOverlay(inside, { warn: (text) => void warnings.push(text) });
   assertEquals([render.mounted, render.changed, warnings.length], [false, true, 1]);
@@ -151,7 +154,7 @@ Deno.test("renderOverlay() with overlay auto copies where an upper cannot be, wi
   assertEquals((await renderOverlay(inside)).changed, false);
   // What a copy could not keep is an error as before.
   const asked = { ...inside, app: "other", options: ["nodev"] };
-  await assertRejects(() => renderOverlay(asked), MountError);
+  await assertRejects(() => renderOverlay(asked), RefusedError);
 });
 
 Deno.test("renderOverlay() with overlay auto mounts where it can, and plans the right to copy", async () => {

@@ -1,0 +1,70 @@
+/**
+ * The look at a render before anything is made, and at a mount that failed all the same.
+ *
+ * @module
+ */
+import { programOptions } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
+import { RefusedError } from "./errors.ts";
+import { collectFacts, Looked } from "./facts.ts";
+import type { MountPlan } from "./plan.ts";
+import { preflight } from "./preflight.ts";
+import type { Finding } from "./preflight.ts";
+
+/** These are found by the operations that require a lower, which name it in the same words. */
+const LEFT_TO_REQUIRE: readonly Finding["code"][] = ["missing", "not-a-directory"];
+
+/** What was found out about the apps of a call. */
+export interface Findings {
+  /** What is wrong, by app. */
+  readonly byApp: readonly { readonly mount: MountPlan; readonly findings: readonly Finding[] }[];
+  /** What could not be looked at with the permissions that there are. */
+  readonly unchecked: readonly string[];
+}
+
+/**
+ * Judges all apps of a call, as far as the permissions go.
+ *
+ * Requires no permissions; with those that the plan needs, all is looked at.
+ */
+export async function findingsOf(
+  mounts: readonly MountPlan[],
+  options: ChangeOptions,
+): Promise<Findings> {
+  const programs = programOptions(options);
+  const looked = new Looked();
+  const unchecked = new Set<string>();
+  const byApp = [];
+  for (const mount of mounts) {
+    const facts = await collectFacts(mount, programs, { looked });
+    facts.unchecked.forEach((path) => unchecked.add(path));
+    byApp.push({ mount, findings: preflight(mount, facts) });
+  }
+  return { byApp, unchecked: [...unchecked] };
+}
+
+/**
+ * Refuses a render of which it is known that it would fail, or would end badly.
+ *
+ * @throws {RefusedError} If it is so; with one app, the plainest reason.
+ * @throws {PodError} If it is so of one or more of many.
+ */
+export async function checkBefore(
+  mounts: readonly MountPlan[],
+  options: ChangeOptions,
+): Promise<void> {
+  const { byApp } = await findingsOf(mounts, options);
+  const failures = byApp.flatMap(({ mount: { app }, findings }) => {
+    const finding = findings.find(({ code }) => !LEFT_TO_REQUIRE.includes(code));
+    return finding === undefined ? [] : [{ app, error: refusalOf(finding) }];
+  });
+  const [first] = failures;
+  if (first === undefined) return;
+  if (mounts.length === 1) throw first.error;
+  const { podError } = await import("./failures.ts");
+  throw podError("render", failures);
+}
+
+function refusalOf({ code, paths: [path], sentence, hint }: Finding): RefusedError {
+  return new RefusedError(code, sentence, { path, hint });
+}

@@ -1,0 +1,100 @@
+/**
+ * The error of an app that mount could not mount: what was said, and why it is likely so.
+ *
+ * @module
+ */
+import { configOfLine } from "./app_line.ts";
+import type { AppLine } from "./app_line.ts";
+import { conflictOf } from "./conflicts.ts";
+import { MountError } from "./errors.ts";
+import { collectFacts, Looked } from "./facts.ts";
+import { saidOf } from "./mounting.ts";
+import type { Mounting } from "./mounting.ts";
+import { parent } from "./path.ts";
+import type { MountPlan } from "./plan.ts";
+import { preflight } from "./preflight.ts";
+import { quote } from "./quote.ts";
+import type { ProgramResult } from "./run.ts";
+
+/** What mount(8) says of every EINVAL, whatever the cause; it helps nobody. */
+const ANYTHING = /wrong fs type, bad option/;
+
+/** What the line of an app mounts, as a plan says it. */
+function planOf(line: AppLine, pod: string): MountPlan {
+  const config = configOfLine(line, pod);
+  const { app, tree, rootfs, options } = line;
+  return { ...config, pod, app, tree, dest: parent(rootfs), rootfs, optionString: options };
+}
+
+/** What the texts of mount(8) mean, where they say anything. */
+const MEANINGS: readonly (readonly [text: RegExp, cause: string])[] = [
+  [
+    /superuser|permission denied/i,
+    "run as root, or inside: unshare --user --map-root-user --mount " +
+    "(where the options metacopy and redirect_dir are not allowed)",
+  ],
+  [
+    /any subsequent operation failed/,
+    "give the options that the file system of the lower is mounted with, such as " +
+    "--option nosuid --option nodev",
+  ],
+  [
+    /special device overlay does not exist/,
+    "a lower, the upper or the work is missing, or cannot be reached",
+  ],
+  [
+    /Too many levels of symbolic links/,
+    "a lower is given twice, or a lower, the upper or the work lies in another of them",
+  ],
+  [/unknown filesystem type/, "this kernel has no overlayfs: modprobe overlay, or --overlay never"],
+];
+
+/** What remains when nothing else is found, the likeliest first. */
+const REMAINING = "the pod lies on overlayfs, as in a container; or a lower is an overlay on an " +
+  "overlay; or this kernel does not know an option; its own words are at the end of: dmesg";
+
+/** The causes, the likeliest first: what is seen comes before what is guessed. */
+async function causesOf(
+  line: AppLine,
+  said: string,
+  known: { readonly mounting: Mounting; readonly looked: Looked },
+): Promise<readonly string[]> {
+  const { mounting, looked } = known;
+  const [, meaning] = MEANINGS.find(([text]) => text.test(said)) ?? [];
+  if (meaning !== undefined && !said.includes("Too many levels")) return [meaning];
+  const plan = planOf(line, mounting.pod.pod);
+  const conflict = conflictOf(plan.options, plan.upper !== null);
+  const facts = await collectFacts(plan, mounting.programs, { thorough: true, looked });
+  return [
+    ...(conflict === null ? [] : [
+      `leave out ${conflict.options.map(quote).join(" or ")}, which exclude each other: ` +
+      conflict.reason,
+    ]),
+    ...preflight(plan, facts).map(({ sentence, hint }) => `${sentence}; ${hint}`),
+    meaning ?? REMAINING,
+  ];
+}
+
+/** The errors of the apps that one mount process could not mount. */
+export async function mountErrors(
+  failed: readonly AppLine[],
+  result: ProgramResult,
+  mounting: Mounting,
+): Promise<readonly { readonly line: AppLine; readonly error: MountError }[]> {
+  const { argv, status, stderr } = result;
+  const looked = new Looked();
+  const errors = [];
+  for (const line of failed) {
+    const said = saidOf(result, line.rootfs);
+    const words = ANYTHING.test(said) ? "the kernel refused it as invalid" : `mount said "${said}"`;
+    const [cause] = await causesOf(line, said, { mounting, looked });
+    const error = new MountError(
+      "mount-failed",
+      `Cannot mount overlay at ${quote(line.rootfs)}: ${words}, ` +
+        `with options ${quote(line.options)}`,
+      { path: line.rootfs, hint: cause, failure: { argv, status, stderr } },
+    );
+    errors.push({ line, error });
+  }
+  return errors;
+}
