@@ -199,7 +199,9 @@ async function runDoctor(command: Extract<Command, { kind: "doctor" }>, io: Io):
   const { diagnose } = await import("./lib/doctor.ts");
   const { diagnosisText, formatJson } = await import("./lib/output.ts");
   const { request, voice } = command;
-  const diagnosis = await diagnose(request, changeOptions(io, command));
+  const diagnosis = await interruptible(io, (signal) => {
+    return diagnose(request, changeOptions(io, command, signal));
+  });
   io.out(voice.json ? formatJson(diagnosis) : diagnosisText(diagnosis));
   return diagnosis.healthy ? 0 : 1;
 }

@@ -71,6 +71,22 @@ export function look(path: string): Deno.FileInfo | null {
   }
 }
 
+/** What a look through links brings; `null` where they lead nowhere, or nobody may look. */
+export function ifAny<T>(act: () => T): T | null {
+  try {
+    return act();
+  } catch (error) {
+    const nothing = [...NOTHING_THERE, "EACCES"].includes(errno(error) ?? "");
+    if (nothing || error instanceof Deno.errors.NotCapable) return null;
+    throw error;
+  }
+}
+
+/** The device of what is at a path, behind a link if there is one; `null` when nothing is. */
+export function deviceAt(path: string): number | null {
+  return ifAny(() => Deno.statSync(path).dev);
+}
+
 /** What a path is, in a word. */
 export function typeOf(info: Deno.FileInfo): string {
   if (info.isSymlink) return "a symlink";
@@ -99,6 +115,12 @@ export function lookForDirectory(path: string): Deno.FileInfo | null {
     });
   }
   return info;
+}
+
+/** The major number of a device, see makedev(3); 0 is that of file systems without a disk of their own. */
+export function majorOf(device: number): number {
+  // Twelve bits from the ninth on; what is above 32 bits is more of them, and is never all there is.
+  return Math.floor(device / 256) % 4096 + Math.floor(device / 2 ** 44) * 4096;
 }
 
 /** The twelve mode bits of what was looked at. */

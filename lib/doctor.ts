@@ -6,7 +6,7 @@
 import { programOptions } from "./change_options.ts";
 import type { Reporter } from "./change_options.ts";
 import { look } from "./disk.ts";
-import { OverlayError } from "./errors.ts";
+import { errno, OverlayError } from "./errors.ts";
 import { fileSystemOf } from "./facts.ts";
 import { podLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
@@ -58,6 +58,8 @@ interface Bench {
   /** Where mounts are tried. */
   readonly directory: string;
   readonly programs: ProgramOptions;
+  /** Ends the run between two checks. */
+  readonly signal: AbortSignal | undefined;
 }
 
 function check(name: string, ok: boolean | null, rest: Partial<Check> & { how: string }): Check {
@@ -187,6 +189,17 @@ function checkIdmap(mount: Check): Check {
   return check("idmapped mounts", ok, { how: "the version of mount, 2.39 or newer", found });
 }
 
+/** A pod may not be a link, but what is above it may. */
+function isDirectory(path: string, isPod: boolean): boolean {
+  if (isPod) return look(path)?.isDirectory === true;
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "ELOOP"].includes(errno(error) ?? "")) return false;
+    throw error;
+  }
+}
+
 /** Where mounts are tried: in the pod, or in what is nearest above it. */
 function placeOf(request: DoctorRequest): string {
   if (request.pod === undefined) return "/tmp";
@@ -194,7 +207,7 @@ function placeOf(request: DoctorRequest): string {
   for (let at = pod; at !== "/"; at = parent(at)) {
     // What may not be read cannot be said to be missing.
     if (!isGranted({ name: "read", path: at })) return at;
-    if (look(at)?.isDirectory) return at;
+    if (isDirectory(at, at === pod)) return at;
   }
   return "/";
 }
@@ -208,7 +221,7 @@ function placeOf(request: DoctorRequest): string {
  * also for /usr/bin/unshare. What is missing is said, and what needs it is not tried.
  *
  * @param request Where to try.
- * @param options Who is told what is run.
+ * @param options Who is told what is run, and what can end it.
  * @returns What works, how it was found out, and what to do about the rest.
  * @throws {InvalidValueError} If the pod is no absolute path.
  *
@@ -225,14 +238,14 @@ function placeOf(request: DoctorRequest): string {
  */
 export async function diagnose(
   request: DoctorRequest = {},
-  options: Reporter = {},
+  options: Reporter & { readonly signal?: AbortSignal } = {},
 ): Promise<Diagnosis> {
   const place = placeOf(request);
   const programs = programOptions(options);
   const first = [checkDeno(), ...checkPermissions(place)];
   if (first.some(({ ok }) => !ok)) return { healthy: false, checks: first };
   const checks = await withScratch(place, async (directory) => {
-    return await examine({ directory, programs });
+    return await examine({ directory, programs, signal: options.signal });
   }).catch((error: unknown) => [noScratch(place, error)]);
   const all = [...first, ...checks];
   const overlay = all.find(({ name }) => name === "overlayfs");
@@ -242,7 +255,7 @@ export async function diagnose(
 }
 
 function noScratch(place: string, error: unknown): Check {
-  if (!(error instanceof OverlayError)) throw error;
+  if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
   return check("a place for the pod", false, {
     needed: true,
     how: `made a directory in ${place}`,
@@ -258,7 +271,11 @@ async function examine(bench: Bench): Promise<Check[]> {
   if (versions.some(({ ok }) => !ok)) return versions;
   const [mount] = versions;
   const overlays = [await checkOverlay(bench, [])];
-  for (const option of OPTIONS) overlays.push(await checkOverlay(bench, [option]));
+  for (const option of OPTIONS) {
+    bench.signal?.throwIfAborted();
+    overlays.push(await checkOverlay(bench, [option]));
+  }
+  bench.signal?.throwIfAborted();
   return [
     ...versions,
     await checkFileSystem(bench),

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { look } from "./disk.ts";
+import { deviceAt, ifAny, look, majorOf } from "./disk.ts";
 import { errno } from "./errors.ts";
 import type { MountPlan } from "./plan.ts";
 import { child, isWithin, parent } from "./path.ts";
@@ -63,6 +63,9 @@ function directoryFacts(path: string): DirectoryFacts {
     return { path, kind: isDirectory ? "directory" : "file", real, id: `${dev}:${ino}` };
   } catch (error) {
     const code = errno(error) ?? "";
+    if (error instanceof Deno.errors.NotCapable) {
+      return { path, kind: "unchecked", real: null, id: null };
+    }
     if (["ENOENT", "ENOTDIR", "ELOOP"].includes(code)) {
       return { path, kind: "missing", real: null, id: null };
     }
@@ -79,12 +82,19 @@ function realPathOf(path: string): string | null {
   let rest = "";
   for (let at = path; mayRead(at); at = parent(at)) {
     const info = look(at);
-    if (info?.isSymlink) return null;
-    if (info !== null) return child(Deno.realPathSync(at), rest);
+    if (info?.isSymlink && at === path) return null;
+    if (info !== null) {
+      const real = realPathIfAny(at);
+      return real === null ? null : child(real, rest);
+    }
     if (at === "/") return null;
     rest = child(at.slice(at.lastIndexOf("/") + 1), rest);
   }
   return null;
+}
+
+function realPathIfAny(path: string): string | null {
+  return ifAny(() => Deno.realPathSync(path));
 }
 
 /**
@@ -107,7 +117,7 @@ export class Looked {
     let device = this.#devices.get(path);
     if (device !== undefined) return device;
     if (!mayRead(path)) device = null;
-    else device = look(path)?.dev ?? (path === "/" ? null : this.device(parent(path)));
+    else device = deviceAt(path) ?? (path === "/" ? null : this.device(parent(path)));
     this.#devices.set(path, device);
     return device;
   }
@@ -126,12 +136,6 @@ export class Looked {
   }
 }
 
-/** The major number of a device, see makedev(3); 0 is that of file systems without a disk of their own. */
-function majorOf(device: number): number {
-  const number = BigInt(device);
-  return Number(((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn));
-}
-
 /**
  * Asks findmnt for the file system of a path.
  *
@@ -143,7 +147,16 @@ export async function fileSystemOf(
   path: string,
   programs: ProgramOptions,
 ): Promise<FileSystemFacts | null> {
-  const columns = ["--json", "--output", "FSTYPE,VFS-OPTIONS,FS-OPTIONS", "--target", path];
+  // Of mounts that are stacked, the one on top is what anybody sees.
+  const topmost = ["--direction", "backward", "--first-only"];
+  const columns = [
+    "--json",
+    "--output",
+    "FSTYPE,VFS-OPTIONS,FS-OPTIONS",
+    "--target",
+    path,
+    ...topmost,
+  ];
   const result = await run(PROGRAMS.findmnt, columns, { ...programs, cwd: "/" });
   if (result.status !== 0) return null;
   const { filesystems } = JSON.parse(result.stdout) as {

@@ -55,6 +55,8 @@ export async function inspect(run: Application): Promise<void> {
   await checkLazy(lines, run);
   await checkApps(lines, run);
   if (run.live) return;
+  const { checkBefore } = await import("./check.ts");
+  await checkBefore(run.apps.filter(({ live }) => !live).map(({ mount }) => mount), run.options);
   await mountBelow(lines, run);
   checkWays(run);
 }

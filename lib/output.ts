@@ -126,7 +126,9 @@ const ANSWERS = new Map<boolean | null, string>([[true, "yes"], [false, "no"], [
 export function diagnosisText({ healthy, checks }: Diagnosis): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, ok, found, how, hint }) => [
-    `${(ANSWERS.get(ok) ?? "").padEnd(3)}  ${name.padEnd(width)}  ${printable(found)}  (${how})\n`,
+    `${(ANSWERS.get(ok) ?? "").padEnd(3)}  ${name.padEnd(width)}  ${printable(found)}  (${
+      printable(how)
+    })\n`,
     ...(hint === null ? [] : [`     ${"".padEnd(width)}  hint: ${printable(hint)}\n`]),
   ]);
   return `${lines.join("")}${healthy ? "A render will work.\n" : "A render will not work.\n"}`;

@@ -214,7 +214,8 @@ export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): O
   if (pod === undefined) return [];
   const seen = new Set<string>();
   const made = (group: readonly PlannedApp[], what: (request: ParsedRequest) => Operation[]) => {
-    return distinct(group.flatMap(({ request }) => what(request)), seen);
+    const all = group.flatMap(({ request }) => what(request));
+    return apps.length === 1 ? all : distinct(all, seen);
   };
   const mounted = (group: readonly PlannedApp[]): Operation[] => [
     ...group.flatMap(({ request }) => copies(request)),

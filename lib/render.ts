@@ -5,8 +5,9 @@
  */
 import type { ChangeOptions } from "./change_options.ts";
 import { applyPlan } from "./apply.ts";
-import { checkBefore } from "./check.ts";
+import { deviceAt, majorOf } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
+import { isWithin, parent } from "./path.ts";
 import { checkPermissions } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
 import { planRender } from "./plan.ts";
@@ -43,11 +44,27 @@ async function applyRequest(
 }
 
 async function applyOne(plan: Plan, options: ChangeOptions): Promise<Render> {
-  await checkBefore([plan.mount], options);
+  if (isOdd(plan.mount)) {
+    const { checkBefore } = await import("./check.ts");
+    await checkBefore([plan.mount], options);
+  }
   const { operations, mount } = plan;
   const { apps, mounted, changed } = await applyPlan({ operations, mounts: [mount] }, options);
   const line = apps[0]?.line.options ?? mount.optionString;
   return renderOf(mount, line, { mounted: mounted && !mount.copy, changed });
+}
+
+/**
+ * Whether anything can be wrong with a pod that is yet to be made, but what making it shows: there are
+ * several lowers, a destination elsewhere, or a file system without a disk, which may hold no upper. A pod
+ * that is there is looked at when it is locked.
+ */
+function isOdd({ lower, dest, pod }: MountPlan): boolean {
+  if (lower.length > 1 || !isWithin(dest, pod)) return true;
+  const above = parent(pod);
+  if (Deno.permissions.querySync({ name: "read", path: above }).state !== "granted") return false;
+  const device = deviceAt(above);
+  return device !== null && majorOf(device) === 0;
 }
 
 /** What became of an app. */

@@ -1,0 +1,37 @@
+/**
+ * Tables of what was measured.
+ *
+ * @module
+ */
+import { say } from "../tools/run.ts";
+import { median, medianOf } from "./_measure.ts";
+import type { Measured } from "./_measure.ts";
+
+/** Whose rows the others are compared with. */
+export const OURS = "overlay-render";
+const HEAD = ["ms median", "ms min", "per app", "ratio", "rounds"];
+
+function line(cells: readonly string[], what: string): string {
+  return `${cells.map((cell, at) => cell.padStart(at === 0 ? 9 : 8)).join(" ")}  ${what}\n`;
+}
+
+function rowText({ row, times, failure }: Measured, all: readonly Measured[]): string {
+  if (failure !== "") return line(HEAD.map(() => "-"), `${row.what}: FAILED: ${failure}`);
+  const middle = median(times);
+  const ours = medianOf(all, OURS, row.apps);
+  const ratio = Number.isNaN(ours) ? "-" : (middle / ours).toFixed(2);
+  const cells = [middle, Math.min(...times)].map((time) => time.toFixed(1));
+  const perApp = (middle / row.apps).toFixed(2);
+  return line([...cells, perApp, ratio, `${times.length}`], row.what);
+}
+
+/** Prints a table, with a part for each number of apps. */
+export function sayTable(title: string, all: readonly Measured[]): void {
+  say(`\n${title}\n`);
+  for (const apps of new Set(all.map(({ row }) => row.apps))) {
+    const part = all.filter(({ row }) => row.apps === apps);
+    say(`\n${apps} ${apps === 1 ? "app" : "apps"}\n`);
+    say(line(HEAD, "what"));
+    for (const one of part) say(rowText(one, part));
+  }
+}
