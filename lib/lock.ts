@@ -37,7 +37,7 @@ export class PodLock implements Disposable {
     this.path = path;
     this.made = made;
     this.#file = file;
-    const mark = `${Deno.pid} ${performance.timeOrigin} ${++locks}`;
+    const mark = `${Deno.pid} ${Date.now()} ${Math.random()} ${++locks}`.slice(0, MARK_LENGTH - 1);
     this.#mark = `${mark.padEnd(MARK_LENGTH - 1)}\n`;
     this.#write(new TextEncoder().encode(this.#mark));
   }
@@ -109,6 +109,7 @@ async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): P
   // Deno 2.4 can only wait without an end.
   const { tryLockSync } = file as Partial<Deno.FsFile>;
   if (tryLockSync === undefined) return await file.lock(true);
+  if (file.tryLockSync(true)) return;
   const end = performance.now() + (options.waitMs ?? LOCK_WAIT_MS);
   while (!file.tryLockSync(true)) {
     options.signal?.throwIfAborted();
