@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { attempt, look, lookForDirectory, modeOf } from "./disk.ts";
+import { attempt, ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
 import { RefusedError } from "./errors.ts";
 import { formatMode } from "./names.ts";
 import type { DirectoryOperation } from "./operation.ts";
@@ -91,7 +91,9 @@ export function checkAbove(pod: string, owner: number | null): void {
   if (all.state !== "granted" || look(parent(pod)) === null) return;
   // In a user namespace that does not map root, root's directories belong to whoever "/" belongs to.
   const trusted = [0, owner, Deno.lstatSync("/").uid];
-  const above = new Set([...upwards(parent(pod)), ...upwards(Deno.realPathSync(parent(pod)))]);
+  // Another process may have removed what the pod lies in, as gc does with an empty garbage.
+  const real = ifAny(() => Deno.realPathSync(parent(pod)));
+  const above = new Set([...upwards(parent(pod)), ...upwards(real ?? "/")]);
   for (const path of above) {
     const info = look(path);
     if (info === null) continue;
