@@ -170,9 +170,10 @@ async function runGc(command: Extract<Command, { kind: "gc" }>, io: Io): Promise
   }, GO_ON);
   const { kept } = collected;
   io.out(voice.json ? formatJson(collected) : collectedText(collected));
-  for (const { pod, reason, failed } of voice.json ? [] : kept) {
+  for (const { pod, reason, hint, failed } of voice.json ? [] : kept) {
     if (failed) io.err(`error: ${printable(reason)}\n`);
     else if (!voice.quiet) io.err(`kept ${printable(quote(pod))}: ${printable(reason)}\n`);
+    if (failed && hint !== null) io.err(`hint: ${printable(hint)}\n`);
   }
   return kept.some(({ failed }) => failed) ? 1 : 0;
 }

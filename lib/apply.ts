@@ -32,8 +32,8 @@ import type { PodPlan } from "./plan.ts";
 export interface Applied {
   /** Each app, in the order of the plan. */
   readonly apps: readonly AppRun[];
-  /** Whether the plan ends with the mounts. */
-  readonly mounted: boolean;
+  /** Whether the plan mounts the apps; those that were live are mounted in any case. */
+  readonly mounts: boolean;
   /** Whether anything was changed. */
   readonly changed: boolean;
 }
@@ -67,7 +67,7 @@ export async function applyPlan(plan: PodPlan, options: ApplyOptions = {}): Prom
   } finally {
     run.lock?.[Symbol.dispose]();
   }
-  return { apps: run.apps, mounted: run.mounts || run.live, changed: run.changed };
+  return { apps: run.apps, mounts: run.mounts, changed: run.changed };
 }
 
 /** What is done for many apps at once: one look, one write, one mount process. */

@@ -11,6 +11,7 @@ import type { CopyOperation, MtabOperation, TouchOperation } from "./operation.t
 import { child, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
+import { removeTree } from "./removal.ts";
 import { run as runProgram } from "./run.ts";
 
 /**
@@ -19,7 +20,8 @@ import { run as runProgram } from "./run.ts";
  */
 export async function applyCopy(operation: CopyOperation, run: Application): Promise<void> {
   const { path, from, mode } = operation;
-  const beside = `${path}.new`;
+  // A name that nobody else gives to anything.
+  const beside = child(parent(path), ".overlay-render.rootfs");
   refuseOther(path);
   // What a run left that was killed while it copied.
   removeTree(beside);
@@ -55,12 +57,6 @@ async function copy(from: string, to: string, run: Application): Promise<void> {
     path: from,
     hint: "run as a user who may read all of it, such as root, and see to free space",
   });
-}
-
-function removeTree(path: string): void {
-  if (look(path) !== null) {
-    attempt("remove", path, () => Deno.removeSync(path, { recursive: true }));
-  }
 }
 
 /** Touches a directory of the image, if it is one and no part of the way to it is a link. */

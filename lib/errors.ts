@@ -38,8 +38,6 @@ export type ErrorCode =
   | "upper-on-fuse"
   | "upper-without-xattr"
   | "upper-read-only"
-  | "conflicting-options"
-  | "unsupported"
   | "permission"
   | "interrupted";
 

@@ -44,6 +44,8 @@ export interface Kept {
   readonly code: ErrorCode | "young";
   /** Why, in a sentence. */
   readonly reason: string;
+  /** What to do about it, or `null`. */
+  readonly hint: string | null;
   /** Whether something went wrong; otherwise it is only not its time. */
   readonly failed: boolean;
 }
@@ -75,7 +77,9 @@ interface Run {
  * Requires no permissions.
  */
 export function collectPermissions(request: PodsRequest): RequiredPermissions {
-  const directory = "pods" in request ? request.pods : parent(request.pod);
+  const directory = "pods" in request
+    ? parsePath("directory of pods", request.pods)
+    : parent(podLayout(request.pod).pod);
   const { mount, umount, findmnt } = PROGRAMS;
   return { read: [directory], write: [directory], run: [mount, umount, findmnt] };
 }
@@ -152,7 +156,7 @@ async function collectAll(
     options.signal?.throwIfAborted();
     const left = youngFor(garbage, gracePeriodMs);
     if (left > 0) {
-      run.kept.push({ pod: garbage, code: "young", reason: youngReason(left), failed: false });
+      run.kept.push(youngOne(garbage, left));
       continue;
     }
     await keepGoing(garbage, run, async () => {
@@ -192,10 +196,15 @@ async function collectOne(
   for (const garbage of aside) {
     const left = youngFor(garbage, gracePeriodMs);
     if (left > 0) {
-      run.kept.push({ pod: garbage, code: "young", reason: youngReason(left), failed: false });
-    } else if (await sweepPod(podLayout(garbage), { dryRun, options })) {
-      run.removed.push({ garbage });
+      run.kept.push(youngOne(garbage, left));
+      continue;
     }
+    const sweep = async () => {
+      const removed = await sweepPod(podLayout(garbage), { dryRun, options });
+      if (removed) run.removed.push({ garbage });
+    };
+    // Once it is put aside, something was touched, and no refusal is a refusal of all.
+    await (run.marked.length === 0 ? sweep() : keepGoing(garbage, run, sweep));
   }
   if (!dryRun) removeIfEmpty(child(parent(pod), GARBAGE));
 }
@@ -233,8 +242,9 @@ function youngFor(garbage: string, gracePeriodMs: number): number {
   return since + gracePeriodMs - Date.now();
 }
 
-function youngReason(left: number): string {
-  return `its grace period ends in ${formatDuration(Math.ceil(left / 1000) * 1000)}`;
+function youngOne(pod: string, left: number): Kept {
+  const reason = `its grace period ends in ${formatDuration(Math.ceil(left / 1000) * 1000)}`;
+  return { pod, code: "young", reason, hint: null, failed: false };
 }
 
 /** A pod that cannot be collected does not keep the others from being collected. */
@@ -243,9 +253,9 @@ async function keepGoing(pod: string, run: Run, act: () => Promise<void>): Promi
     await act();
   } catch (error) {
     if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
-    const { code, message: reason } = error;
+    const { code, message: reason, hint } = error;
     const failed = !(error instanceof RefusedError && ["locked", "in-use"].includes(code));
-    run.kept.push({ pod, code, reason, failed });
+    run.kept.push({ pod, code, reason, hint, failed });
   }
 }
 

@@ -8,7 +8,7 @@ import { attempt, ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
 import { RefusedError } from "./errors.ts";
 import { formatMode } from "./names.ts";
 import type { DirectoryOperation } from "./operation.ts";
-import { child, parent } from "./path.ts";
+import { child, isWithin, parent } from "./path.ts";
 import { quote, shellQuote } from "./quote.ts";
 
 const SHARED_WRITE = 0o022;
@@ -83,6 +83,17 @@ export function checkPod(pod: string): number | null {
   if (info.uid !== 0 && info.uid !== ownUid(pod)) refuseOwner(pod, info);
   checkAbove(pod, info.uid);
   return info.uid;
+}
+
+/**
+ * Checks that no directory on the way from a pod down to a path is a symlink.
+ *
+ * @throws {RefusedError} If one is.
+ * @throws {OverlayError} If something else is there.
+ */
+export function checkWay(path: string, pod: string): void {
+  if (!isWithin(path, pod)) return void lookForDirectory(path);
+  for (let at = path; at !== pod; at = parent(at)) lookForDirectory(at);
 }
 
 /** Checks the directories above a pod, by the names as given and by the real ones. */

@@ -13,7 +13,7 @@ import { forEachApp, podError } from "./failures.ts";
 import type { AppFailure } from "./failures.ts";
 import { withLines } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
-import { checkAbove, checkGuarded } from "./guard.ts";
+import { checkAbove, checkGuarded, checkWay } from "./guard.ts";
 import { volatileMark } from "./layout.ts";
 import { mountOptions, splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
@@ -202,6 +202,7 @@ async function mountBelow(lines: readonly AppLine[], run: Application): Promise<
   const within = linesWithin(open, new Set(others.map(({ rootfs }) => rootfs)));
   const below = others.filter(({ rootfs }) => within.has(rootfs));
   if (below.length === 0) return;
+  for (const { rootfs } of below) checkWay(rootfs, run.pod.pod);
   const mounts = new PodMounts(run.pod, await mountTable(run.programs));
   for (const line of below) {
     const state = mounts.stateOf(line);

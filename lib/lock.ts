@@ -63,8 +63,13 @@ export class PodLock implements Disposable {
 
   /** Frees the lock, and leaves the file blank. */
   [Symbol.dispose](): void {
-    this.#write(BLANK);
-    this.#file.close();
+    try {
+      this.#write(BLANK);
+    } catch {
+      // The mark of a holder that is gone harms nobody; a lock that is not freed would.
+    } finally {
+      this.#file.close();
+    }
   }
 }
 

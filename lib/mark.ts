@@ -53,13 +53,15 @@ export async function markPod(pod: PodLayout, marking: Marking): Promise<string 
   checkGarbage(parent(pod.pod), owner);
   if (dryRun) {
     await checkFree(pod, readRecord(pod.fstab), marking);
-    return freeName(pod, 0);
+    return freeName(pod);
   }
   using lock = await lockPodIfThere(pod.lock, options);
   if (lock === null) return null;
   const record = readRecord(pod.fstab);
   checkPermissions("collect", linePermissions(record.lines, pod));
   refuseElsewhere(record.lines, pod);
+  // What would refuse the pod afterwards refuses it before its apps are stopped.
+  if (marking.named) await checkFree(pod, record, { ...marking, dryRun: true });
   if (marking.named) await unmountLines(record.lines, { record, pod, lazy: false, options });
   await checkFree(pod, readRecord(pod.fstab), marking);
   const garbage = putAside(pod);
@@ -192,11 +194,11 @@ export function checkGarbage(directory: string, owner: number | null): void {
   checkGuarded({ path: child(directory, GARBAGE), guarded: true, force: false }, owner);
 }
 
-/** The first name that nothing aside has, after so many that were tried. */
-function freeName(pod: PodLayout, tried: number): string {
+/** The first name that nothing aside has. */
+function freeName(pod: PodLayout): string {
   const aside = child(parent(pod.pod), GARBAGE);
   const name = nameOf(pod.pod);
-  for (let at = tried;; at++) {
+  for (let at = 0;; at++) {
     const garbage = child(aside, at === 0 ? name : `${name}~${at}`);
     if (look(garbage) === null) return garbage;
   }
@@ -208,7 +210,7 @@ function putAside(pod: PodLayout): string {
   attempt("set the time of", pod.pod, () => Deno.utimeSync(pod.pod, now, now));
   for (let at = 0;; at++) {
     makeDirectory(child(parent(pod.pod), GARBAGE), 0o700);
-    const garbage = freeName(pod, 0);
+    const garbage = freeName(pod);
     try {
       Deno.renameSync(pod.pod, garbage);
       return garbage;

@@ -147,8 +147,10 @@ async function failuresOf(
  * @throws {PodError} If that is so for one or more of many.
  */
 export async function mountLines(lines: readonly AppLine[], run: Application): Promise<void> {
+  const noted = noteMounts(lines, run);
   const { targets, failures } = await tryMount(lines, run);
-  noteMounts(targets, run);
+  noted.targets = targets;
+  if (targets.length > 0) run.changed = true;
   const [first] = failures;
   if (first === undefined) return;
   run.options.signal?.throwIfAborted();
@@ -162,16 +164,27 @@ function isSeen(line: AppLine, pod: PodLayout): boolean {
   return tellsByDevice && hasOwnDevice(line.rootfs);
 }
 
-/** Notes that this run has mounted something, and must unmount it before it undoes what is below. */
-function noteMounts(targets: readonly string[], run: Application): void {
-  const [first] = targets;
-  if (first === undefined) return;
-  run.changed = true;
-  const what = targets.length === 1
-    ? quote(first)
-    : `${targets.length} mounts from ${quote(first)}`;
-  run.journal.addBarrier(`unmount ${what}`, async () => {
+/**
+ * Notes, before it is so, that this run mounts something, and must unmount it before it undoes what is
+ * below: what becomes of a mount process may never be known.
+ */
+function noteMounts(
+  lines: readonly AppLine[],
+  run: Application,
+): { targets: readonly string[] | null } {
+  const noted: { targets: readonly string[] | null } = { targets: null };
+  const [first] = lines;
+  const more = lines.length === 1 ? "" : ` and ${lines.length - 1} more`;
+  run.journal.addBarrier(`unmount ${quote(first?.rootfs ?? "")}${more}`, async () => {
+    const targets = noted.targets ?? await mountedOf(lines, run);
+    if (targets.length === 0) return;
     const result = await unmountAll(targets.toReversed(), run.programs);
-    if (result.status !== 0) throw new Error(saidOf(result, first));
+    if (result.status !== 0) throw new Error(saidOf(result, targets[0] ?? ""));
   });
+  return noted;
+}
+
+async function mountedOf(lines: readonly AppLine[], run: Application): Promise<readonly string[]> {
+  const { findMounted } = await import("./verify.ts");
+  return (await findMounted(lines, run)).flatMap(({ target }) => target ?? []);
 }

@@ -53,6 +53,8 @@ export async function probeMount(
     const failed = await use(root);
     const unmounted = await run(PROGRAMS.umount, ["--", root], { ...programs, cwd: "/" });
     if (unmounted.status === 0) return failed;
+    // It is this probe's own, and must not stay in what is removed now.
+    await run(PROGRAMS.umount, ["--lazy", "--", root], { ...programs, cwd: "/" });
     return `it cannot be unmounted: ${printable(unmounted.stderr)}`;
   });
 }

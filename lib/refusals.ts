@@ -8,6 +8,7 @@ import type { AppLine } from "./app_line.ts";
 import { RefusedError } from "./errors.ts";
 import { escapeOption } from "./escape.ts";
 import { isWithin } from "./path.ts";
+import { appLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
@@ -158,6 +159,17 @@ export function refuseSameRootfs(line: AppLine, other: AppLine | undefined): voi
   );
 }
 
+function isElsewhere(line: AppLine, pod: PodLayout): boolean {
+  const { upper } = configOfLine(line, pod.pod);
+  return (upper !== null && !isWithin(upper, pod.overlay)) || isDefaultElsewhere(line, pod);
+}
+
+/** Views and copies have no upper, and a relative one fits every pod; but a destination of a pod is its own. */
+function isDefaultElsewhere({ app, tree, rootfs }: AppLine, { pod }: PodLayout): boolean {
+  if (isWithin(rootfs, pod)) return false;
+  return rootfs.endsWith(appLayout(pod, { app, tree }).rootfs.slice(pod.length));
+}
+
 /**
  * Refuses a pod whose lines are those of another place: it was moved or copied, or is named in another
  * way than before. Its uppers would be taken for others than they are, or be those of another pod.
@@ -165,15 +177,15 @@ export function refuseSameRootfs(line: AppLine, other: AppLine | undefined): voi
  * @throws {RefusedError} If it is so.
  */
 export function refuseElsewhere(lines: readonly AppLine[], pod: PodLayout): void {
-  const line = lines.find((line) => {
-    const { upper } = configOfLine(line, pod.pod);
-    return upper !== null && !isWithin(upper, pod.overlay);
-  });
+  const line = lines.find((line) => isElsewhere(line, pod));
   if (line === undefined) return;
   const { upper } = configOfLine(line, pod.pod);
+  const [word, path] = isDefaultElsewhere(line, pod) || upper === null
+    ? ["rootfs", line.rootfs]
+    : ["upper", upper];
   throw new RefusedError(
     "elsewhere",
-    `Cannot use pod ${quote(pod.pod)}: the upper of ${appWords(line.app)} is ${quote(`${upper}`)}`,
+    `Cannot use pod ${quote(pod.pod)}: the ${word} of ${appWords(line.app)} is ${quote(path)}`,
     {
       path: pod.pod,
       hint: "a pod cannot be moved, copied or named in two ways: use the name it was made with",

@@ -64,6 +64,17 @@ function entriesOf(directory: string): Deno.DirEntry[] {
   });
 }
 
+/**
+ * Removes a directory that this project made, with all that is in it; nothing if it is not there.
+ *
+ * @throws {RefusedError} If something in it is on another device.
+ * @throws {OverlayError} If something cannot be removed.
+ */
+export function removeTree(path: string): void {
+  const info = look(path);
+  if (info !== null) removeEntry(path, info.isDirectory, info.dev);
+}
+
 function removeEntry(path: string, isDirectory: boolean, device: number | undefined): void {
   if (isDirectory) {
     refuseOther(path, device);

@@ -49,9 +49,12 @@ async function applyOne(plan: Plan, options: ChangeOptions): Promise<Render> {
     await checkBefore([plan.mount], options);
   }
   const { operations, mount } = plan;
-  const { apps, mounted, changed } = await applyPlan({ operations, mounts: [mount] }, options);
-  const line = apps[0]?.line.options ?? mount.optionString;
-  return renderOf(mount, line, { mounted: mounted && !mount.copy, changed });
+  const { apps: [app], mounts, changed } = await applyPlan(
+    { operations, mounts: [mount] },
+    options,
+  );
+  const mounted = !mount.copy && (mounts || app?.live === true);
+  return renderOf(mount, app?.line.options ?? mount.optionString, { mounted, changed });
 }
 
 /**

@@ -32,9 +32,10 @@ async function applyRequest(
   const plan = planPod(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
   await checkBefore(plan.mounts, options);
-  const { apps, mounted } = await applyPlan(plan, options);
-  const renders = apps.map(({ mount, line, changed }) => {
-    return renderOf(mount, line.options, { mounted: mounted && !mount.copy, changed });
+  const { apps, mounts } = await applyPlan(plan, options);
+  const renders = apps.map(({ mount, line, live, changed }) => {
+    const mounted = !mount.copy && (mounts || live);
+    return renderOf(mount, line.options, { mounted, changed });
   });
   return { pod: apps[0]?.mount.pod ?? request.pod, renders };
 }

@@ -140,7 +140,8 @@ function checkDestination(pod: PodLayout, layout: AppLayout): void {
   if (isWithin(pod.pod, layout.rootfs)) {
     refuse("destination", layout.dest, `its rootfs would hide the pod ${quote(pod.pod)}`);
   }
-  const taken = [pod.overlay, pod.fstab, pod.lock].find((own) => isWithin(layout.dest, own));
+  const states = [pod.overlay, pod.fstab, `${pod.fstab}.new`, pod.lock, pod.batch];
+  const taken = states.find((own) => isWithin(layout.dest, own));
   if (taken !== undefined) {
     refuse("destination", layout.dest, `the pod keeps its own state at ${quote(taken)}`);
   }

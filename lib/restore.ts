@@ -8,18 +8,19 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { look } from "./disk.ts";
-import { OverlayError, RefusedError } from "./errors.ts";
+import { MissingPermissionError, OverlayError, RefusedError } from "./errors.ts";
 import type { ErrorCode } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
-import { checkPod } from "./guard.ts";
+import { checkPod, checkWay } from "./guard.ts";
 import { podLayout, volatileMark } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { lockPodIfThere } from "./lock.ts";
 import { mountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
-import { tryMount } from "./mounting.ts";
+import { tryMount, unmountAll } from "./mounting.ts";
 import type { Mounting } from "./mounting.ts";
 import { Neighbours, Writers } from "./neighbours.ts";
+import { parsePath } from "./names.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { PodMounts } from "./pod_mounts.ts";
@@ -111,7 +112,9 @@ export async function restoreOverlays(
   request: PodsRequest,
   options: ChangeOptions = {},
 ): Promise<Restored> {
-  const directory = "pod" in request ? request.pod : request.pods;
+  const directory = "pod" in request
+    ? podLayout(request.pod).pod
+    : parsePath("directory of pods", request.pods);
   checkPermissions("restore", restorePermissions(directory));
   if ("pod" in request && look(podLayout(request.pod).pod) === null) throw noPodError(request.pod);
   const run: Run = { restored: [], failed: [] };
@@ -122,6 +125,8 @@ export async function restoreOverlays(
       await restorePod(pod, run, options);
     } catch (error) {
       if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
+      // A pod that was named is all that was asked for.
+      if ("pod" in request || error instanceof MissingPermissionError) throw error;
       run.failed.push(notRestored(pod, null, error));
     }
   }
@@ -150,13 +155,26 @@ async function restorePod(
   const mounting = { pod, programs, options };
   const fit = await freeLines(fitLines(lines, { pod, mounts, run }), mounting, run);
   if (fit.length === 0) return;
-  const { failures } = await tryMount(fit, mounting);
+  const { failures, targets } = await tryMount(fit, mounting);
   const failed = new Set(failures.map(({ line }) => line));
+  await takeBack(targets, fit.filter((line) => !failed.has(line)), { mounts, mounting });
   for (const { line, error } of failures) run.failed.push(notRestored(pod, line.app, error));
   for (const line of fit) {
     const { app, rootfs } = line;
     if (!failed.has(line)) run.restored.push({ pod: pod.pod, app, rootfs });
   }
+}
+
+/** Takes away what was mounted for a line and is not as it must be: elsewhere, or open to be written through. */
+async function takeBack(
+  targets: readonly string[],
+  good: readonly AppLine[],
+  known: { readonly mounts: PodMounts; readonly mounting: Mounting },
+): Promise<void> {
+  const { mounts, mounting } = known;
+  const right = new Set(good.flatMap(({ rootfs }) => [rootfs, mounts.targetOf(rootfs)]));
+  const wrong = targets.filter((target) => !right.has(target));
+  if (wrong.length > 0) await unmountAll(wrong.toReversed(), mounting.programs);
 }
 
 /** The lines whose uppers nobody uses since they were unmounted lazily; what is wrong with the others is noted. */
@@ -217,6 +235,8 @@ function checkLine(
 ): void {
   const { pod, mounts, writers, open } = known;
   refuseForeign("mount", line, mounts.stateOf(line));
+  const { upper, work } = configOfLine(line, pod.pod);
+  for (const path of [line.rootfs, upper, work]) if (path !== null) checkWay(path, pod.pod);
   const gone = missingOf(line, pod, open);
   if (gone !== null) {
     const message = `Cannot mount ${appWords(line.app)} again: ${quote(gone)} does not exist`;

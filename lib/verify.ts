@@ -32,10 +32,12 @@ export async function findMounted(
     const rootfs = mounts.targetOf(line.rootfs);
     if (mounts.stateOf(line) === "mounted") return { line, target: rootfs, isRight: true };
     const paths = parseMountOptions(line.options);
+    // Only an upper by its absolute path is nobody else's: a view, and a pod beside this one with the same
+    // relative paths, look the same.
+    const isOnly = paths.upper?.startsWith("/") === true;
     const own = mounts.table.findLast((mount) => {
-      if (line.source !== "overlay") {
-        return mount.target === rootfs && sameDirectory(line.rootfs, line.source);
-      }
+      if (!isOnly && mount.target !== rootfs) return false;
+      if (line.source !== "overlay") return sameDirectory(line.rootfs, line.source);
       return mount.fstype === "overlay" && samePaths(paths, parseMountOptions(mount.options));
     });
     return { line, target: own?.target ?? null, isRight: false };

@@ -97,8 +97,8 @@ Deno.test({
     await using dir = await tempDir();
     const request = await setUp(dir);
     const plan = planRender(request);
-    const { apps: [web], changed, mounted } = await applyPlan(of(plan), labelling);
-    assertEquals([changed, mounted], [true, true]);
+    const { apps: [web], changed, mounts } = await applyPlan(of(plan), labelling);
+    assertEquals([changed, mounts], [true, true]);
     const { upper, work, rootfs } = plan.mount;
     for (const path of [upper, work]) assertEquals(await labelOf(`${path}`), LABEL);
     for (const path of [`${upper}/..`, `${work}/..`, request.pod, `${request.lower}`]) {

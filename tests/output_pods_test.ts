@@ -192,7 +192,7 @@ const COLLECTED: Collected = {
     garbage: "/pods/garbage/b\u001b~1",
   }],
   removed: [{ garbage: "/pods/garbage/a" }],
-  kept: [{ pod: "/pods/c", code: "in-use", reason: "app is mounted", failed: false }],
+  kept: [{ pod: "/pods/c", code: "in-use", reason: "app is mounted", hint: null, failed: false }],
 };
 
 Deno.test("collectedText() is one pod a line, and says nothing of those that stay", {
