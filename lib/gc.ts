@@ -199,14 +199,25 @@ async function collectOne(
       run.kept.push(youngOne(garbage, left));
       continue;
     }
-    const sweep = async () => {
+    try {
       const removed = await sweepPod(podLayout(garbage), { dryRun, options });
       if (removed) run.removed.push({ garbage });
-    };
-    // Once it is put aside, something was touched, and no refusal is a refusal of all.
-    await (run.marked.length === 0 ? sweep() : keepGoing(garbage, run, sweep));
+    } catch (error) {
+      throw run.marked.length === 0 ? error : asFailure(error);
+    }
   }
   if (!dryRun) removeIfEmpty(child(parent(pod), GARBAGE));
+}
+
+/** Once a pod is put aside, something was touched, and what is refused then has failed. */
+function asFailure(error: unknown): unknown {
+  if (!(error instanceof RefusedError)) return error;
+  const { code, message, path, hint } = error;
+  return new OverlayError(code, message, {
+    ...(path === null ? {} : { path }),
+    hint: hint ?? undefined,
+    cause: error,
+  });
 }
 
 function noPodName(pod: string): InvalidValueError {

@@ -645,7 +645,8 @@ Deno.test("overlay-render gc --json prints one object", async () => {
     marked: [{ pod: `${pods}/idle`, garbage: `${pods}/garbage/idle` }],
     removed: [{ garbage: `${pods}/garbage/idle` }],
   });
-  const { reason, ...why } = mounted;
+  const { reason, hint, ...why } = mounted;
+  assertMatch(hint, /^unmount it first: /);
   assertEquals(why, { pod: `${pods}/mounted`, code: "in-use", failed: false });
   assertMatch(reason, /app "web" is mounted/);
 });
@@ -677,7 +678,10 @@ Deno.test("overlay-render gc exits 1 when something could not be collected, and 
   const text = await runMain(args);
   assertEquals(text.status, 1);
   assertMatch(text.stdout, /^marked {3}.*\/good as .*\nremoved {2}.*\/good\n$/);
-  assertMatch(text.stderr, /^error: Cannot .*\/bad": others than its owner can write to it.*\n$/);
+  assertMatch(
+    text.stderr,
+    /^error: Cannot .*\/bad": others than its owner can write to it.*\nhint: take that away.*\n$/,
+  );
   const json = await runMain([...args, "--json"]);
   const [bad] = JSON.parse(json.stdout).kept;
   assertEquals([json.status, bad.code, bad.failed], [1, "shared-pod", true]);

@@ -535,8 +535,7 @@ for (const [command, argsOf] of WAITING) {
       const result = await runMain([command, ...argsOf(written), "--wait", wait]);
       assert(performance.now() - start < 5000);
       assertStringIncludes(result.stderr, `process ${holder.pid} holds it`);
-      // A pod that could not be restored does not keep others from it, and is an error at the end.
-      assertEquals(result.status, command === "restore" ? 1 : 3);
+      assertEquals(result.status, 3);
     }
   });
 }
