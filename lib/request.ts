@@ -119,6 +119,9 @@ function refuse(what: string, value: string, reason: string, hint?: string): nev
   });
 }
 
+const OUTSIDE_TREE = "put the pod outside the tree: a lower is never written to";
+const OTHER_DEST = "give another destination (--dest DIR), or leave it out";
+
 /**
  * A lower is never written to, so no pod and no destination may lie in one, and no lower in what is
  * written or mounted. That a pod below `/` lies in the lower `/` is for the file system to say.
@@ -126,24 +129,41 @@ function refuse(what: string, value: string, reason: string, hint?: string): nev
 function checkLowers(request: ParsedRequest): void {
   const { pod, layout } = request;
   for (const lower of request.lower.filter((lower) => lower !== "/")) {
-    if (isWithin(pod.pod, lower)) refuse("pod", pod.pod, `it lies in the lower ${quote(lower)}`);
+    if (isWithin(pod.pod, lower)) {
+      const reason = `it lies in the lower ${quote(lower)}`;
+      refuse("pod", pod.pod, reason, OUTSIDE_TREE);
+    }
     if (isWithin(layout.rootfs, lower)) {
-      refuse("destination", layout.dest, `its rootfs lies in the lower ${quote(lower)}`);
+      const reason = `its rootfs lies in the lower ${quote(lower)}`;
+      refuse("destination", layout.dest, reason, OTHER_DEST);
     }
     const over = [layout.rootfs, layout.upper, layout.work].find((path) => isWithin(lower, path));
-    if (over !== undefined) refuse("lower", lower, `it lies in ${quote(over)} of the same app`);
+    if (over !== undefined) {
+      const reason = `it lies in ${quote(over)} of the same app`;
+      refuse("lower", lower, reason, "put the tree outside the pod");
+    }
   }
 }
 
 /** A rootfs over the pod would hide it, and one in an upper or a work would change what is mounted. */
 function checkDestination(pod: PodLayout, layout: AppLayout): void {
   if (isWithin(pod.pod, layout.rootfs)) {
-    refuse("destination", layout.dest, `its rootfs would hide the pod ${quote(pod.pod)}`);
+    refuse(
+      "destination",
+      layout.dest,
+      `its rootfs would hide the pod ${quote(pod.pod)}`,
+      OTHER_DEST,
+    );
   }
   const states = [pod.overlay, pod.fstab, `${pod.fstab}.new`, pod.lock, pod.batch];
   const taken = states.find((own) => isWithin(layout.dest, own));
   if (taken !== undefined) {
-    refuse("destination", layout.dest, `the pod keeps its own state at ${quote(taken)}`);
+    refuse(
+      "destination",
+      layout.dest,
+      `the pod keeps its own state at ${quote(taken)}`,
+      OTHER_DEST,
+    );
   }
 }
 
