@@ -11,8 +11,15 @@ import type { MountPlan } from "./plan.ts";
 import { preflight } from "./preflight.ts";
 import type { Finding } from "./preflight.ts";
 
-/** These are found by the operations that require a lower, which name it in the same words. */
-const LEFT_TO_REQUIRE: readonly Finding["code"][] = ["missing", "not-a-directory"];
+/**
+ * Found by the operations that require a lower, which name it in the same words; and what another kernel
+ * may take, so that the mount has to tell, after which it is named.
+ */
+const LEFT_TO_OTHERS: readonly Finding["code"][] = [
+  "missing",
+  "not-a-directory",
+  "conflicting-options",
+];
 
 /** What was found out about the apps of a call. */
 export interface Findings {
@@ -55,7 +62,7 @@ export async function checkBefore(
 ): Promise<void> {
   const { byApp } = await findingsOf(mounts, options);
   const failures = byApp.flatMap(({ mount: { app }, findings }) => {
-    const finding = findings.find(({ code }) => !LEFT_TO_REQUIRE.includes(code));
+    const finding = findings.find(({ code }) => !LEFT_TO_OTHERS.includes(code));
     return finding === undefined ? [] : [{ app, error: refusalOf(finding) }];
   });
   const [first] = failures;

@@ -32,6 +32,7 @@ export type ErrorCode =
   | "lower-twice"
   | "lower-nested"
   | "crossing"
+  | "conflicting-options"
   | "different-devices"
   | "upper-on-overlay"
   | "upper-on-network"

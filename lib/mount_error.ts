@@ -5,7 +5,6 @@
  */
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
-import { conflictOf } from "./conflicts.ts";
 import { MountError } from "./errors.ts";
 import { collectFacts, Looked } from "./facts.ts";
 import { saidOf } from "./mounting.ts";
@@ -63,14 +62,11 @@ async function causesOf(
   const [, meaning] = MEANINGS.find(([text]) => text.test(said)) ?? [];
   if (meaning !== undefined && !said.includes("Too many levels")) return [meaning];
   const plan = planOf(line, mounting.pod.pod);
-  const conflict = conflictOf(plan.options, plan.upper !== null);
   const facts = await collectFacts(plan, mounting.programs, { thorough: true, looked });
   return [
-    ...(conflict === null ? [] : [
-      `leave out ${conflict.options.map(quote).join(" or ")}, which exclude each other: ` +
-      conflict.reason,
-    ]),
-    ...preflight(plan, facts).map(({ sentence, hint }) => `${sentence}; ${hint}`),
+    ...preflight(plan, facts).map(({ code, sentence, hint }) => {
+      return code === "conflicting-options" ? hint : `${sentence}; ${hint}`;
+    }),
     meaning ?? REMAINING,
   ];
 }

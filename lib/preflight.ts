@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { conflictOf } from "./conflicts.ts";
 import type { ErrorCode } from "./errors.ts";
 import type { DirectoryFacts, Facts } from "./facts.ts";
 import { isWithin } from "./path.ts";
@@ -205,10 +206,24 @@ function unfitFileSystem({ pod }: MountPlan, { fileSystem }: Facts): Finding | n
   return finding("upper-read-only", [pod], `${cannot} that is read-only`, hint);
 }
 
+/** Two options that exclude each other: measured on one kernel, so that another may think otherwise. */
+function conflictingOptions({ options, upper, rootfs }: MountPlan): Finding | null {
+  const conflict = conflictOf(options, upper !== null);
+  if (conflict === null) return null;
+  const [a, b] = conflict.options;
+  return finding(
+    "conflicting-options",
+    [rootfs],
+    `Cannot mount ${quote(rootfs)}: option ${quote(a)} excludes ${quote(b)}`,
+    `leave out ${quote(a)} or ${quote(b)}, which exclude each other: ${conflict.reason}`,
+  );
+}
+
 /** In the order in which they are told: what is plainest comes first. */
 const RULES: readonly Rule[] = [
   badLower,
   tooManyLowers,
+  conflictingOptions,
   overlappingLowers,
   crossing,
   rootfsInside,

@@ -214,6 +214,21 @@ Deno.test("main() tells each operation and each command line with --verbose, on 
   }
 });
 
+Deno.test("overlay-render plan warns of options that exclude each other, and of nothing else", async () => {
+  await using dir = await tempDir();
+  const request = await setUp(dir);
+  const options = ["index=off", "nfs_export=on"];
+  const { status, stderr } = await runMain(["plan", ...flagsOf({ ...request, options })]);
+  assertEquals(status, 0);
+  assertMatch(stderr, /^warning: Cannot mount "\S+\/rootfs": option "index=off" excludes /);
+  assertMatch(
+    stderr,
+    /\nhint: leave out "index=off" or "nfs_export=on", which exclude each other: .+\n$/,
+  );
+  const { stderr: nothing } = await runMain(["plan", ...flagsOf(request)]);
+  assertEquals(nothing, "");
+});
+
 Deno.test("main() warns unless it is told to be quiet", async () => {
   await using dir = await tempDir();
   const request = await setUp(dir);

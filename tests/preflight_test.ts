@@ -138,6 +138,12 @@ const LOWERS: readonly Case[] = [
     findings: found([directory("/"), directory("/a")]),
     ...{ code: "lower-nested", paths: ["/a", "/"], says: 'it lies in the lower "/"' },
   },
+  {
+    name: "options that exclude each other",
+    findings: found(SOUND, {}, { options: ["metacopy=on", "xino=on", "redirect_dir=off"] }),
+    ...{ code: "conflicting-options", paths: [`${DEST}/rootfs`] },
+    says: 'option "metacopy=on" excludes "redirect_dir=off"',
+  },
 ];
 
 const CROSSING: readonly Case[] = [
@@ -225,6 +231,14 @@ interface Harmless {
 const HARMLESS: readonly Harmless[] = [
   { name: "two lowers beside each other", findings: found(SOUND) },
   { name: "500 lowers", findings: found(several(500)) },
+  {
+    name: "options that exclude each other only with an upper, in a view",
+    findings: found(SOUND, {}, {
+      upper: null,
+      work: null,
+      options: ["metacopy=on", "redirect_dir=off"],
+    }),
+  },
   {
     name: "a lower whose name only begins like another's",
     findings: found([directory("/a"), directory("/ab"), directory("/a.b/c")]),
