@@ -56,14 +56,15 @@ const rootfsOf = (pod: string): string => `${pod}/stage1/rootfs/opt/stage2/web/r
 const unmount = (target: string): Promise<string> => must(["umount", "-n", target]);
 
 /** What the command is measured with: exactly the flags that its plan asks for. */
-function flagsFor(lower: string, pod: string): readonly string[] {
-  const plan = planRender({ lower, pod, app: "web" });
+function flagsFor(lower: readonly string[], pod: string): readonly string[] {
+  const plan = planRender({ lower, tree: "t", pod, app: "web" });
   return ["--no-prompt", ...permissionFlags(requiredPermissions(plan))];
 }
 
 function rows(scratch: string, options: string): Row[] {
   const deno = [Deno.execPath(), "run"];
   const lower = `${scratch}/image`;
+  const two = [lower, `${scratch}/other`];
   const base: Row[] = [
     {
       name: "deno run of an empty script",
@@ -82,9 +83,10 @@ function rows(scratch: string, options: string): Row[] {
     },
   ];
   const option = options === "" ? [] : ["--option", options.slice(1)];
-  const render = (script: string, pod: string) => {
-    const request = ["--lower", lower, "--pod", pod, "--app", "web", ...option];
-    return [...deno, ...flagsFor(lower, pod), script, "render", ...request];
+  const render = (script: string, pod: string, lowers: readonly string[] = [lower]) => {
+    const given = lowers.flatMap((path) => ["--lower", path]);
+    const request = [...given, "--tree", "t", "--pod", pod, "--app", "web", ...option];
+    return [...deno, ...flagsFor(lowers, pod), script, "render", ...request];
   };
   const scripts = {
     "overlay-render.js": `${scratch}/overlay-render.js`,
@@ -94,6 +96,13 @@ function rows(scratch: string, options: string): Row[] {
     {
       name: `${name} render, a new pod`,
       command: (pod) => render(script, pod),
+      after: async (pod) => void await unmount(rootfsOf(pod)),
+      times: [],
+    },
+    {
+      // Several lowers are looked at before anything is made; one lower has nothing to look for.
+      name: `${name} render, a new pod of two lowers`,
+      command: (pod) => render(script, pod, two),
       after: async (pod) => void await unmount(rootfsOf(pod)),
       times: [],
     },
@@ -110,6 +119,7 @@ function rows(scratch: string, options: string): Row[] {
 
 async function measure(scratch: string, options: string): Promise<void> {
   await Deno.mkdir(`${scratch}/image`);
+  await Deno.mkdir(`${scratch}/other`);
   await Deno.writeTextFile(`${scratch}/image/file`, "from the tree\n");
   await Deno.writeTextFile(`${scratch}/empty.ts`, "");
   await bundle(`${scratch}/overlay-render.js`);
