@@ -8,6 +8,7 @@ import type { Reporter } from "./change_options.ts";
 import { look } from "./disk.ts";
 import { errno, OverlayError } from "./errors.ts";
 import { fileSystemOf } from "./facts.ts";
+import { isGranted } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
 import { parent } from "./path.ts";
@@ -81,10 +82,6 @@ function checkDeno(): Check {
   const ok = isAtLeast(deno, DENO_MIN);
   const hint = ok ? null : `install Deno ${DENO_MIN} or newer`;
   return check("Deno", ok, { needed: true, how: "Deno.version", found: deno, hint });
-}
-
-function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
-  return Deno.permissions.querySync(descriptor).state === "granted";
 }
 
 /** Which programs may be run, and whether the directory may be used. */

@@ -8,7 +8,8 @@ import { permissionFlags } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { shellQuote } from "./quote.ts";
 
-function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
+/** Whether a permission is granted. Never prompts. */
+export function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(descriptor).state === "granted";
 }
 

@@ -8,7 +8,7 @@ import { attempt, ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
 import { RefusedError } from "./errors.ts";
 import { formatMode } from "./names.ts";
 import type { DirectoryOperation } from "./operation.ts";
-import { child, isWithin, parent } from "./path.ts";
+import { child, isWithin, parent, upwards } from "./path.ts";
 import { quote, shellQuote } from "./quote.ts";
 
 const SHARED_WRITE = 0o022;
@@ -104,7 +104,7 @@ export function checkAbove(pod: string, owner: number | null): void {
   const trusted = [0, owner, Deno.lstatSync("/").uid];
   // Another process may have removed what the pod lies in, as gc does with an empty garbage.
   const real = ifAny(() => Deno.realPathSync(parent(pod)));
-  const above = new Set([...upwards(parent(pod)), ...upwards(real ?? "/")]);
+  const above = new Set([...upwards(parent(pod)), ...upwards(real ?? "/"), "/"]);
   for (const path of above) {
     const info = look(path);
     if (info === null) continue;
@@ -115,8 +115,4 @@ export function checkAbove(pod: string, owner: number | null): void {
       refuse(path, reason, `set its sticky bit: chmod +t ${shellQuote(path)}`);
     }
   }
-}
-
-function upwards(path: string): string[] {
-  return path === "/" ? ["/"] : [path, ...upwards(parent(path))];
 }

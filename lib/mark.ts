@@ -17,7 +17,7 @@ import { refuseInUse } from "./in_use.ts";
 import { lockPodIfThere } from "./lock.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
-import { child, isWithin, parent } from "./path.ts";
+import { child, isWithin, nameOf, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, readRecord } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
@@ -67,10 +67,6 @@ export async function markPod(pod: PodLayout, marking: Marking): Promise<string 
   const garbage = putAside(pod);
   options.checkpoint?.("marked");
   return garbage;
-}
-
-function nameOf(path: string): string {
-  return path.slice(path.lastIndexOf("/") + 1);
 }
 
 /**

@@ -10,7 +10,7 @@ import type { MountError } from "./errors.ts";
 import { formatFstab } from "./fstab.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import type { PodLayout } from "./layout.ts";
-import { isWithin, parent } from "./path.ts";
+import { isWithin, nameOf, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { run as runProgram } from "./run.ts";
@@ -25,10 +25,6 @@ import type { FoundMount } from "./verify.ts";
  */
 function hasOwnDevice(rootfs: string): boolean {
   return look(rootfs)?.dev !== look(parent(rootfs))?.dev;
-}
-
-function nameOf(path: string): string {
-  return path.slice(path.lastIndexOf("/") + 1);
 }
 
 /**

@@ -11,7 +11,7 @@ import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
-import { parent } from "./path.ts";
+import { upwards } from "./path.ts";
 
 /** Lines by path. Of each path two different apps are enough: every app then finds another than itself. */
 class ByPath {
@@ -26,12 +26,6 @@ class ByPath {
   other(path: string, line: AppLine): AppLine | undefined {
     return this.#lines.get(path)?.find(({ app }) => app !== line.app);
   }
-}
-
-function upwards(path: string): string[] {
-  const found: string[] = [];
-  for (let at = path; at !== "/"; at = parent(at)) found.push(at);
-  return found;
 }
 
 function writable(line: AppLine, pod: string): string[] {

@@ -8,7 +8,7 @@ import { applyPlan } from "./apply.ts";
 import { deviceAt, majorOf } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { isWithin, parent } from "./path.ts";
-import { checkPermissions } from "./grants.ts";
+import { checkPermissions, isGranted } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
 import { planRender } from "./plan.ts";
 import type { MountPlan, Plan } from "./plan.ts";
@@ -65,7 +65,7 @@ async function applyOne(plan: Plan, options: ChangeOptions): Promise<Render> {
 function isOdd({ lower, dest, pod }: MountPlan): boolean {
   if (lower.length > 1 || !isWithin(dest, pod)) return true;
   const above = parent(pod);
-  if (Deno.permissions.querySync({ name: "read", path: above }).state !== "granted") return false;
+  if (!isGranted({ name: "read", path: above })) return false;
   const device = deviceAt(above);
   return device !== null && majorOf(device) === 0;
 }

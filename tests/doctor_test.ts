@@ -9,15 +9,14 @@ import { diagnose, InvalidValueError } from "../mod.ts";
 import type { Check, Diagnosis, DoctorRequest } from "../mod.ts";
 import { isAtLeast } from "../lib/doctor.ts";
 import { cli } from "./_cli.ts";
-import type { CliResult } from "./_cli.ts";
+import { mountOverlay, mountTmpfs } from "./_disks.ts";
 import { disk, runMain } from "./_main.ts";
 import { counter } from "./_pods.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
-import { MARKS, namesIn } from "./_tree.ts";
-
-const ROOT = new URL("../", import.meta.url).pathname;
+import { hasScript, onTerminal } from "./_terminal.ts";
+import { namesIn } from "./_tree.ts";
 
 /** Everything that is tried where nothing is missing, in the order in which it is told. */
 const NAMES = [
@@ -54,22 +53,6 @@ async function diagnosed(dir: TempDir, request: DoctorRequest): Promise<Diagnosi
   assertEquals(await disk(dir.path), before);
   assertTold(diagnosis.checks);
   return diagnosis;
-}
-
-async function mountTmpfs(path: string, options = "rw"): Promise<string> {
-  await Deno.mkdir(path);
-  await sh("mount", "-t", "tmpfs", "-o", options, "tmpfs", path);
-  return path;
-}
-
-/** Mounts an overlay, on which another one's upper cannot lie. */
-async function mountOverlay(dir: TempDir): Promise<string> {
-  const paths = ["lower", "upper", "work", "overlaid"].map((name) => dir.join(name));
-  for (const path of paths) await Deno.mkdir(path);
-  const [lower, upper, work, root = ""] = paths;
-  const options = [`lowerdir=${lower},upperdir=${upper},workdir=${work}`, ...MARKS].join(",");
-  await sh("mount", "-t", "overlay", "-o", options, "overlay", root);
-  return root;
 }
 
 Deno.test("isAtLeast() compares versions by their numbers", { permissions: "none" }, () => {
@@ -339,29 +322,6 @@ async function documentedFlags(directory: string): Promise<string[]> {
   });
 }
 
-/** Runs the doctor on a terminal that nobody answers on, without `--no-prompt`. */
-async function onTerminal(flags: readonly string[], pod: string): Promise<CliResult> {
-  const words = [
-    ...["timeout", "--kill-after=1", "20", Deno.execPath(), "run", "--quiet"],
-    ...[`--config=${ROOT}deno.json`, ...flags, `${ROOT}cli.ts`, "doctor", "--pod", pod],
-  ].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
-  const output = await new Deno.Command("script", {
-    args: ["--quiet", "--return", "--command", words.join(" "), "/dev/null"],
-    stdin: "null",
-    env: { NO_COLOR: "1", SHELL: "/bin/sh" },
-  }).output();
-  const stdout = new TextDecoder().decode(output.stdout).replaceAll("\r\n", "\n");
-  return { status: output.code, stdout, stderr: "" };
-}
-
-async function hasScript(): Promise<boolean> {
-  try {
-    return (await new Deno.Command("script", { args: ["--version"] }).output()).success;
-  } catch {
-    return false;
-  }
-}
-
 const noTerminal = !await hasScript();
 const suffix = noTerminal ? " [skipped: needs script(1)]" : "";
 
@@ -378,7 +338,7 @@ for (const isThere of [true, false]) {
         ...["--allow-read", "--allow-write", "--allow-run"],
       ]);
       const pod = isThere ? dir.path : dir.join("pods", "one");
-      const { status, stdout } = await onTerminal(flags, pod);
+      const { status, stdout } = await onTerminal(["doctor", "--pod", pod], flags);
       assertEquals([status, stdout.endsWith("\nA render will work.\n")], [0, true], stdout);
       // With all of them there is nothing that could not be tried.
       assertEquals(/^\?/m.test(stdout), false, stdout);

@@ -5,12 +5,13 @@ import { permissionFlags, requiredPermissions } from "../lib/permissions.ts";
 import { planRender } from "../lib/plan.ts";
 import type { MountPlan, Plan } from "../lib/plan.ts";
 import { preflight } from "../lib/preflight.ts";
+import { mountOverlay, mountTmpfs } from "./_disks.ts";
 import { factsOf } from "./_facts.ts";
 import { counter } from "./_pods.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { sh, snapshot, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
-import { makeTree, MARKS } from "./_tree.ts";
+import { makeTree } from "./_tree.ts";
 
 function planOf(pod: string, lower: string | readonly string[], readOnly = false): Plan {
   return planRender({ lower, pod, app: "web", tree: "t", readOnly });
@@ -164,22 +165,6 @@ Deno.test("collectFacts() does with the permissions of a plan what it can", asyn
   assertEquals(there.unchecked, []);
   assertEquals(there, await collectFacts(plan.mount, {}));
 });
-
-/** Mounts an overlay on a new directory, in which a pod can be, and returns the directory. */
-async function mountOverlay(dir: TempDir): Promise<string> {
-  const paths = ["lower", "upper", "work", "overlaid"].map((name) => dir.join(name));
-  for (const path of paths) await Deno.mkdir(path);
-  const [lower, upper, work, root = ""] = paths;
-  const options = [`lowerdir=${lower},upperdir=${upper},workdir=${work}`, ...MARKS].join(",");
-  await sh("mount", "-t", "overlay", "-o", options, "overlay", root);
-  return root;
-}
-
-async function mountTmpfs(path: string, options = "rw"): Promise<string> {
-  await Deno.mkdir(path);
-  await sh("mount", "-t", "tmpfs", "-o", options, "tmpfs", path);
-  return path;
-}
 
 /** The type of the file system of the temporary directory, and whether it has no disk of its own. */
 async function fileSystemHere(dir: TempDir): Promise<{ type: string; isPlain: boolean }> {

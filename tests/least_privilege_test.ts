@@ -3,15 +3,13 @@ import { dirname } from "@std/path/posix/dirname";
 import { prepareOverlay, renderOverlay, unmountOverlay } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
 import { cli } from "./_cli.ts";
-import type { CliOptions, CliResult } from "./_cli.ts";
+import type { CliOptions } from "./_cli.ts";
 import { assertErrorText, disk, flagsOf, runMain } from "./_main.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
+import { hasScript, onTerminal } from "./_terminal.ts";
 import { isMissing, makeTree, MARKS } from "./_tree.ts";
-
-const CLI = new URL("../cli.ts", import.meta.url).pathname;
-const CONFIG = new URL("../deno.json", import.meta.url).pathname;
 
 /** The flags of `deno run` that a request needs, as `plan` says. */
 async function plannedFlags(command: string, request: RenderRequest): Promise<string[]> {
@@ -250,29 +248,6 @@ for (const args of FREE) {
     const { status, stdout, stderr } = await cli([...args, ...request], { flags: [] });
     assertEquals([status, stdout !== "", stderr], [0, true, ""]);
   });
-}
-
-/** Runs the command on a terminal that nobody answers on, without `--no-prompt`. */
-async function onTerminal(args: readonly string[], flags: readonly string[]): Promise<CliResult> {
-  const words = [
-    ...["timeout", "--kill-after=1", "20", Deno.execPath(), "run", "--quiet"],
-    ...[`--config=${CONFIG}`, ...flags, CLI, ...args],
-  ].map((word) => `'${word.replaceAll("'", "'\\''")}'`);
-  const output = await new Deno.Command("script", {
-    args: ["--quiet", "--return", "--command", words.join(" "), "/dev/null"],
-    stdin: "null",
-    env: { NO_COLOR: "1", SHELL: "/bin/sh" },
-  }).output();
-  const stdout = new TextDecoder().decode(output.stdout).replaceAll("\r\n", "\n");
-  return { status: output.code, stdout, stderr: "" };
-}
-
-async function hasScript(): Promise<boolean> {
-  try {
-    return (await new Deno.Command("script", { args: ["--version"] }).output()).success;
-  } catch {
-    return false;
-  }
 }
 
 const noTerminal = !await hasScript();

@@ -1,10 +1,10 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { OverlayError } from "../lib/errors.ts";
 import { probeMount, withScratch } from "../lib/probe.ts";
+import { mountOverlay } from "./_disks.ts";
 import { counter } from "./_pods.ts";
 import { isRealRoot } from "./_privilege.ts";
-import { mountsBelow, sh, snapshot, tempDir } from "./_temp.ts";
-import type { TempDir } from "./_temp.ts";
+import { mountsBelow, snapshot, tempDir } from "./_temp.ts";
 import { isMissing, MARKS, namesIn } from "./_tree.ts";
 
 /** Tries a mount, and checks that nothing of it is left. */
@@ -13,16 +13,6 @@ async function probe(directory: string, options: readonly string[]): Promise<str
   const reason = await probeMount(directory, options, {});
   assertEquals([await namesIn(directory), await mountsBelow(directory)], [names, mounts]);
   return reason;
-}
-
-/** Mounts an overlay, on which another one's upper cannot lie. */
-async function mountOverlay(dir: TempDir): Promise<string> {
-  const paths = ["lower", "upper", "work", "overlaid"].map((name) => dir.join(name));
-  for (const path of paths) await Deno.mkdir(path);
-  const [lower, upper, work, root = ""] = paths;
-  const options = [`lowerdir=${lower},upperdir=${upper},workdir=${work}`, ...MARKS].join(",");
-  await sh("mount", "-t", "overlay", "-o", options, "overlay", root);
-  return root;
 }
 
 Deno.test("probeMount() finds nothing in the way where an overlay works, and leaves nothing", async () => {
