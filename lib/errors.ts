@@ -39,6 +39,12 @@ export type ErrorCode =
   | "upper-on-fuse"
   | "upper-without-xattr"
   | "upper-read-only"
+  | "bad-archive"
+  | "bad-digest"
+  | "bad-image"
+  | "too-large"
+  | "bad-store"
+  | "changed-tree"
   | "permission"
   | "interrupted";
 

@@ -29,7 +29,12 @@ export const PROGRAMS = {
   chcon: "/usr/bin/chcon",
   cp: "/usr/bin/cp",
   ln: "/usr/bin/ln",
+  tar: "/usr/bin/tar",
+  sync: "/usr/bin/sync",
 } as const;
+
+/** The programs that take off a compression which is not done here, by absolute path. */
+export const COMPRESSION_PROGRAMS = { xz: "/usr/bin/xz", zstd: "/usr/bin/zstd" } as const;
 
 /** The file in which groups have their names. */
 export const GROUP_FILE = "/etc/group";

@@ -1,0 +1,136 @@
+/**
+ * Taking the compression off an archive: gzip here, xz and zstd by the programs of the same name.
+ *
+ * `node:zlib` inflates faster than gzip(1), and all members of a file; of zstd it reads the first frame
+ * only and misses where it is cut off (Deno 2.9), so that is left to zstd(1).
+ *
+ * @module
+ */
+import { createGunzip } from "node:zlib";
+import { OverlayError } from "./errors.ts";
+import { COMPRESSION_PROGRAMS } from "./permissions.ts";
+import { printable, quote } from "./quote.ts";
+import { archiveError } from "./tar_reader.ts";
+
+/** How an archive is compressed. */
+export type Compression = "none" | "gzip" | "xz" | "zstd";
+
+/** What takes compressed bytes and gives the others. */
+export interface Decompressor {
+  /** Takes a piece; settles when it wants more. */
+  readonly write: (bytes: Uint8Array<ArrayBuffer>) => Promise<void>;
+  /** There is no more; settles when all was taken. */
+  readonly end: () => Promise<void>;
+  /** What comes out; throws where what came in is damaged. */
+  readonly output: AsyncIterable<Uint8Array>;
+  /** Gives up. */
+  readonly destroy: () => void;
+}
+
+const MAGIC: readonly (readonly [Compression, readonly number[]])[] = [
+  ["gzip", [0x1f, 0x8b]],
+  ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
+  ["zstd", [0x28, 0xb5, 0x2f, 0xfd]],
+];
+
+/** How something is compressed that begins with these bytes. */
+export function compressionOf(start: Uint8Array): Compression {
+  const [found] = MAGIC.find(([, magic]) => magic.every((byte, at) => start[at] === byte)) ?? [];
+  return found ?? "none";
+}
+
+/** How much comes out at once: in larger pieces what follows would wait (measured). */
+const CHUNK = 1 << 16;
+
+function gunzip(): Decompressor {
+  const stream = createGunzip({ chunkSize: CHUNK });
+  const settle = (act: (done: () => void) => void) => {
+    return new Promise<void>((resolve, reject) => {
+      const fail = (error?: Error) => reject(error ?? new Error("it was given up"));
+      stream.once("error", fail);
+      stream.once("close", fail);
+      act(() => {
+        stream.off("error", fail);
+        stream.off("close", fail);
+        resolve();
+      });
+    });
+  };
+  return {
+    write: (bytes) =>
+      settle((done) => void (stream.write(bytes) ? done() : stream.once("drain", done))),
+    end: () => settle((done) => void stream.end(done)),
+    output: explained(stream),
+    destroy: () => void stream.destroy(),
+  };
+}
+
+async function* explained(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* stream;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw archiveError(`its gzip compression is damaged: ${reason}`);
+  }
+}
+
+function program(name: "xz" | "zstd", signal?: AbortSignal): Decompressor {
+  const path = COMPRESSION_PROGRAMS[name];
+  const child = spawn(path, signal);
+  const writer = child.stdin.getWriter();
+  return {
+    write: (bytes) => writer.write(bytes),
+    end: () => writer.close(),
+    output: outputOf(child, path),
+    destroy: () => {
+      writer.abort().catch(() => {/* It has ended. */});
+      try {
+        child.kill();
+      } catch {
+        // It has ended.
+      }
+    },
+  };
+}
+
+function spawn(path: string, signal?: AbortSignal): Deno.ChildProcess {
+  try {
+    return new Deno.Command(path, {
+      args: ["--decompress", "--stdout"],
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+      clearEnv: true,
+      env: { LC_ALL: "C" },
+      ...(signal === undefined ? {} : { signal }),
+    }).spawn();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new OverlayError("failed", `Cannot run ${quote(path)}: it is not there`, {
+      path,
+      hint: "install it, or decompress the archive elsewhere",
+    });
+  }
+}
+
+async function* outputOf(child: Deno.ChildProcess, path: string): AsyncGenerator<Uint8Array> {
+  const said = new Response(child.stderr).text();
+  yield* child.stdout;
+  const { success } = await child.status;
+  if (!success) throw archiveError(`${path} said ${quote(printable(await said))}`);
+  await said;
+}
+
+/**
+ * Starts to take a compression off.
+ *
+ * Requires `--allow-run` permission for the program, with xz and zstd.
+ *
+ * @throws {OverlayError} If the program is not there.
+ */
+export function decompress(
+  compression: Exclude<Compression, "none">,
+  signal?: AbortSignal,
+): Decompressor {
+  return compression === "gzip" ? gunzip() : program(compression, signal);
+}

@@ -1,0 +1,81 @@
+/**
+ * Where an entry of an archive goes: a path in the layer that cannot leave it, and what a name with the
+ * prefix of whiteouts means (OCI image specification, "Image Layer Filesystem Changeset").
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { quote } from "./quote.ts";
+import { archiveError } from "./tar_reader.ts";
+
+/** What a name means. */
+export type Meaning =
+  /** An entry like any other. */
+  | { readonly kind: "entry"; readonly path: string }
+  /** What is at the path in the layers below is gone. */
+  | { readonly kind: "whiteout"; readonly path: string }
+  /** All that is in the directory in the layers below is gone. */
+  | { readonly kind: "opaque"; readonly path: string }
+  /** What an old union file system kept for itself. */
+  | { readonly kind: "ignored" };
+
+const WHITEOUT = ".wh.";
+const OPAQUE = ".wh..wh..opq";
+const OWN = ".wh..wh.";
+
+/** Linux PATH_MAX and NAME_MAX, without the closing NUL. */
+const PATH_MAX = 4095;
+const NAME_MAX = 255;
+
+/**
+ * The path of an entry in its layer: without a slash at either end, empty for the root.
+ *
+ * @throws {OverlayError} If it leads out of the layer, or is no path.
+ */
+export function pathInLayer(name: string): string {
+  if (name.includes("\0")) throw archiveError(`the name ${quote(name)} holds NUL`);
+  const parts = name.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) {
+    throw archiveError(`the name ${quote(name)} holds "..", which leads out of the layer`);
+  }
+  const path = parts.join("/");
+  if (path.length > PATH_MAX || parts.some((part) => part.length > NAME_MAX)) {
+    throw archiveError(`the name ${quote(`${name.slice(0, 60)}…`)} is too long for the kernel`);
+  }
+  return path;
+}
+
+/** The path of the directory that a path lies in; empty for the root. */
+export function above(path: string): string {
+  return path.slice(0, Math.max(path.lastIndexOf("/"), 0));
+}
+
+/**
+ * What an entry of this name means.
+ *
+ * @throws {OverlayError} If the name leads out of the layer, or is a whiteout of nothing.
+ */
+export function meaningOf(name: string): Meaning {
+  const path = pathInLayer(name);
+  const directory = above(path);
+  const last = path.slice(directory === "" ? 0 : directory.length + 1);
+  if (path.split("/").slice(0, -1).some((part) => part.startsWith(WHITEOUT))) {
+    return underWhiteout(path);
+  }
+  if (!last.startsWith(WHITEOUT)) return { kind: "entry", path };
+  if (last === OPAQUE) return { kind: "opaque", path: directory };
+  if (last.startsWith(OWN)) return { kind: "ignored" };
+  const gone = last.slice(WHITEOUT.length);
+  if (gone === "" || gone === "." || gone === "..") {
+    throw archiveError(`${quote(path)} is the whiteout of ${quote(gone)}, which is no name`);
+  }
+  return { kind: "whiteout", path: directory === "" ? gone : `${directory}/${gone}` };
+}
+
+/** What lies in a directory of an old union file system goes with it; any other whiteout holds nothing. */
+function underWhiteout(path: string): Meaning {
+  const first = path.split("/").find((part) => part.startsWith(WHITEOUT)) ?? "";
+  if (first.startsWith(OWN)) return { kind: "ignored" };
+  throw archiveError(`${quote(path)} lies in a whiteout`);
+}

@@ -1,0 +1,315 @@
+/**
+ * What stands between an archive and tar: each entry is read, judged, and written anew, so that tar gets
+ * nothing but what was understood. Whiteouts become what overlayfs takes for them, a character device
+ * 0/0 and an extended attribute (kernel, Documentation/filesystems/overlayfs.rst).
+ *
+ * Pure: bytes in, bytes out.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { above, meaningOf, pathInLayer } from "./entry_name.ts";
+import { OverlayError } from "./errors.ts";
+import { entryLine, hardlinkLine } from "./mtree.ts";
+import { quote } from "./quote.ts";
+import { BLOCK, formatEntry, padding } from "./tar_entry.ts";
+import type { TarEntry } from "./tar_entry.ts";
+import { archiveError, TarReader } from "./tar_reader.ts";
+
+/** Whose extended attributes overlayfs reads: root's, or, in a user namespace, the user's. */
+export type AttributeClass = "trusted" | "user";
+
+/** What is let through. */
+export interface LayerPolicy {
+  /** Whether device nodes are made. */
+  readonly devices: boolean;
+  /** Whether files keep setuid, setgid and capabilities. */
+  readonly setuid: boolean;
+  /** In which attributes overlayfs will look. */
+  readonly attributes: AttributeClass;
+  /** The most bytes that the files of a layer may have together. */
+  readonly maxBytes: number;
+  /** The most entries that a layer may have. */
+  readonly maxEntries: number;
+}
+
+/** What a layer turned out to hold. */
+export interface LayerSummary {
+  /** How many entries were written. */
+  readonly entries: number;
+  /** How many bytes its files have together. */
+  readonly bytes: number;
+  /** Device nodes that were kept and that were left out. */
+  readonly devices: { readonly kept: number; readonly left: number };
+  /** Files whose setuid, setgid or capabilities were kept, and that lost them. */
+  readonly setuid: { readonly kept: number; readonly left: number };
+  /** How many directories hide what is below; they need attributes of the class. */
+  readonly opaque: number;
+  /** Whether nothing of the layers below is to be seen at all. */
+  readonly opaqueRoot: boolean;
+  /** Whether the archive says what the root is like. */
+  readonly hasRoot: boolean;
+}
+
+/** Computes a digest, piece by piece. */
+export interface Digest {
+  /** Takes a piece. */
+  update(bytes: Uint8Array): unknown;
+  /** The digest in hexadecimal. */
+  digest(encoding: "hex"): string;
+}
+
+/** Where what the filter finds goes. */
+export interface LayerSink {
+  /** Starts the SHA-256 of a file's content. */
+  readonly startDigest: () => Digest;
+  /** Takes the line of an entry, see `mtree.ts`. */
+  readonly line: (text: string) => void;
+}
+
+type Directory = Omit<TarEntry, "name" | "type" | "size" | "link" | "device">;
+
+const NONE: ReadonlyMap<string, string> = new Map();
+const DIRECTORY: Directory = { mode: 0o755, uid: 0, gid: 0, mtime: "0", attributes: NONE };
+const CAPABILITY = "security.capability";
+
+/** An attribute of overlayfs itself, in either class. */
+const OVERLAY_ATTRIBUTE = /^(trusted|user)\.overlay\./;
+
+/** A layer whose archive is pushed in; what tar is to unpack comes out. */
+export class LayerFilter {
+  readonly #policy: LayerPolicy;
+  readonly #sink: LayerSink;
+  readonly #reader: TarReader;
+  readonly #directories = new Map<string, Directory>([["", DIRECTORY]]);
+  /** What is no directory: nothing may lie in it, however it could be followed. */
+  readonly #others = new Set<string>();
+  readonly #opaque = new Set<string>();
+  /** Whiteouts, until something of their layer takes their place. */
+  readonly #gone = new Set<string>();
+  #output: Uint8Array[] = [];
+  #current: { readonly path: string; readonly entry: TarEntry; readonly digest: Digest } | null =
+    null;
+  #entries = 0;
+  #bytes = 0;
+  #hasRoot = false;
+  readonly #devices = { kept: 0, left: 0 };
+  readonly #setuid = { kept: 0, left: 0 };
+
+  /** Starts with a policy. */
+  constructor(policy: LayerPolicy, sink: LayerSink) {
+    this.#policy = policy;
+    this.#sink = sink;
+    this.#reader = new TarReader({
+      entry: (entry) => this.#take(entry),
+      data: (bytes) => this.#data(bytes),
+      end: () => this.#endEntry(),
+    });
+  }
+
+  /**
+   * Takes a piece of the archive.
+   *
+   * @returns What tar is to read next; pieces of it may be parts of what was given.
+   * @throws {OverlayError} If the archive is refused.
+   */
+  push(bytes: Uint8Array): Uint8Array[] {
+    this.#reader.push(bytes);
+    const output = this.#output;
+    this.#output = [];
+    return output;
+  }
+
+  /**
+   * Ends the archive.
+   *
+   * @returns What tar is to read last.
+   * @throws {OverlayError} If it is cut off.
+   */
+  end(): Uint8Array[] {
+    this.#reader.end();
+    if (!this.#hasRoot) this.#sink.line(entryLine("", { ...EMPTY, ...DIRECTORY }));
+    const output = [...this.#output, new Uint8Array(2 * BLOCK)];
+    this.#output = [];
+    return output;
+  }
+
+  /** Whether the archive said that it is over. */
+  get ended(): boolean {
+    return this.#reader.ended;
+  }
+
+  /** What was found so far. */
+  get summary(): LayerSummary {
+    return {
+      entries: this.#entries,
+      bytes: this.#bytes,
+      devices: { ...this.#devices },
+      setuid: { ...this.#setuid },
+      opaque: this.#opaque.size,
+      opaqueRoot: this.#opaque.has(""),
+      hasRoot: this.#hasRoot,
+    };
+  }
+
+  #take(entry: TarEntry): void {
+    this.#count(entry.size);
+    const meaning = meaningOf(entry.name);
+    if (meaning.kind === "entry") return this.#takeEntry(meaning.path, entry);
+    if (entry.size > 0) throw archiveError(`the whiteout ${quote(entry.name)} has content`);
+    if (meaning.kind === "whiteout") this.#takeWhiteout(meaning.path, entry.mtime);
+    else if (meaning.kind === "opaque") this.#takeOpaque(meaning.path);
+  }
+
+  #count(size: number): void {
+    const { maxBytes, maxEntries } = this.#policy;
+    if (++this.#entries > maxEntries) throw limitError("entries", maxEntries, "--max-entries");
+    this.#bytes += size;
+    if (this.#bytes > maxBytes) throw limitError("bytes", maxBytes, "--max-size");
+  }
+
+  #takeEntry(path: string, entry: TarEntry): void {
+    if (path === "" && entry.type !== "directory") {
+      throw archiveError(`its root is no directory, but of type ${quote(entry.type)}`);
+    }
+    const isDevice = entry.type === "char" || entry.type === "block";
+    if (isDevice && !this.#policy.devices) return void this.#devices.left++;
+    if (isDevice) this.#devices.kept++;
+    this.#makeWay(path, entry);
+    if (entry.type === "directory") return this.#takeDirectory(path, entry);
+    if (entry.type === "hardlink") return this.#takeHardlink(path, entry);
+    const judged = this.#judged(entry);
+    this.#emit(path, judged);
+    if (entry.type !== "file") return this.#sink.line(entryLine(path, judged));
+    this.#current = { path, entry: judged, digest: this.#sink.startDigest() };
+  }
+
+  /** Sees to the directories above, and that nothing is in the way which tar would follow or keep. */
+  #makeWay(path: string, entry: TarEntry): void {
+    if (path !== "") this.#needDirectory(above(path), path);
+    const was = this.#directories.get(path);
+    if (was !== undefined && entry.type !== "directory") {
+      throw archiveError(`${quote(path)} is a directory, and then of type ${quote(entry.type)}`);
+    }
+    if (this.#gone.delete(path) && entry.type === "directory") this.#opaque.add(path);
+    if (entry.type !== "directory") this.#others.add(path);
+    else this.#others.delete(path);
+  }
+
+  #needDirectory(path: string, below: string): void {
+    if (this.#directories.has(path)) return;
+    if (this.#others.has(path)) {
+      throw archiveError(`${quote(below)} lies in ${quote(path)}, which is no directory`);
+    }
+    this.#needDirectory(above(path), below);
+    if (this.#gone.delete(path)) this.#opaque.add(path);
+    this.#putDirectory(path, DIRECTORY);
+  }
+
+  #takeDirectory(path: string, entry: TarEntry): void {
+    const { mode, uid, gid, mtime, attributes } = this.#judged(entry);
+    if (path === "") this.#hasRoot = true;
+    this.#putDirectory(path, { mode, uid, gid, mtime, attributes });
+  }
+
+  #putDirectory(path: string, directory: Directory): void {
+    this.#directories.set(path, directory);
+    const opaque = `${this.#policy.attributes}.overlay.opaque`;
+    const isOpaque = this.#opaque.has(path) && path !== "";
+    const attributes = isOpaque
+      ? new Map([...directory.attributes, [opaque, "y"]])
+      : directory.attributes;
+    const entry: Omit<TarEntry, "name"> = { ...EMPTY, ...directory, attributes };
+    this.#emit(path, entry);
+    this.#sink.line(entryLine(path, entry));
+  }
+
+  #takeHardlink(path: string, entry: TarEntry): void {
+    const target = pathInLayer(entry.link);
+    if (!this.#others.has(target) || target === path) {
+      throw archiveError(
+        `${quote(path)} is a hard link to ${quote(target)}, which is no file before it`,
+      );
+    }
+    this.#emit(path, { ...EMPTY, ...entry, link: `./${target}`, attributes: NONE });
+    this.#sink.line(hardlinkLine(path, target));
+  }
+
+  #takeWhiteout(path: string, mtime: string): void {
+    const existing = this.#directories.get(path);
+    // A whiteout is of the layers below; what its own layer has at the path stays.
+    if (existing !== undefined) return this.#takeOpaque(path);
+    if (this.#others.has(path) || this.#gone.has(path)) return;
+    this.#needDirectory(above(path), path);
+    this.#gone.add(path);
+    const entry: Omit<TarEntry, "name"> = { ...EMPTY, ...WHITEOUT, mtime };
+    this.#emit(path, entry);
+    this.#sink.line(entryLine(path, entry));
+  }
+
+  #takeOpaque(path: string): void {
+    if (this.#opaque.has(path)) return;
+    this.#opaque.add(path);
+    const known = this.#directories.get(path);
+    if (path === "") return;
+    if (known === undefined) this.#needDirectory(path, path);
+    else this.#putDirectory(path, known);
+  }
+
+  /** The entry without what it must not have. */
+  #judged(entry: TarEntry): TarEntry {
+    const { setuid, attributes: ours } = this.#policy;
+    const isPrivileged = entry.type === "file" &&
+      ((entry.mode & 0o6000) !== 0 || entry.attributes.has(CAPABILITY));
+    if (isPrivileged) this.#setuid[setuid ? "kept" : "left"]++;
+    const takes = isPrivileged && !setuid;
+    const attributes = [...entry.attributes]
+      .filter(([name]) => !(takes && name === CAPABILITY))
+      .map(([name, value]) => [escapedName(name, ours), value] as const);
+    return {
+      ...entry,
+      mode: takes ? entry.mode & 0o1777 : entry.mode,
+      attributes: attributes.length === 0 ? NONE : new Map(attributes),
+    };
+  }
+
+  #data(bytes: Uint8Array): void {
+    if (this.#current === null) return;
+    this.#output.push(bytes);
+    this.#current.digest.update(bytes);
+  }
+
+  #endEntry(): void {
+    const current = this.#current;
+    if (current === null) return;
+    this.#current = null;
+    const { path, entry, digest } = current;
+    const pad = padding(entry.size);
+    if (pad > 0) this.#output.push(ZEROS.subarray(0, pad));
+    this.#sink.line(entryLine(path, entry, digest.digest("hex")));
+  }
+
+  #emit(path: string, entry: Omit<TarEntry, "name">): void {
+    this.#output.push(...formatEntry({ ...entry, name: path === "" ? "./" : `./${path}` }));
+  }
+}
+
+const ZEROS = new Uint8Array(BLOCK);
+const EMPTY = { type: "directory", size: 0, link: "", device: [0, 0] } as const;
+const WHITEOUT = { type: "char", mode: 0, uid: 0, gid: 0, attributes: NONE } as const;
+
+/**
+ * Attributes of an archive that overlayfs would take for its own are escaped, so that they show as they
+ * are (kernel, overlayfs.rst, "Nesting overlayfs mounts").
+ */
+function escapedName(name: string, ours: AttributeClass): string {
+  const [, type] = OVERLAY_ATTRIBUTE.exec(name) ?? [];
+  return type === ours ? name.replace(".overlay.", ".overlay.overlay.") : name;
+}
+
+function limitError(what: string, limit: number, flag: string): OverlayError {
+  return new OverlayError("too-large", `Cannot unpack layer: it has more than ${limit} ${what}`, {
+    hint: `if that is as it should be, raise the limit with ${flag}`,
+  });
+}

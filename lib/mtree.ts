@@ -1,0 +1,108 @@
+/**
+ * What a tree holds, entry by entry, as lines of an mtree(5) file: the form in which BSD and OCI tools
+ * record a tree to check it against later.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { OverlayError } from "./errors.ts";
+import { formatMode } from "./names.ts";
+import { quote } from "./quote.ts";
+import type { TarEntry } from "./tar_entry.ts";
+
+/** What is recorded of an entry: keywords of mtree(5) with their values, as they are written. */
+export type Keywords = ReadonlyMap<string, string>;
+
+/** The keyword of a hard link, which mtree(5) has none for: the path whose file it is. */
+const HARDLINK = "hardlink";
+
+/** Bytes that stand for themselves; all others are octal, as vis(3) writes them. */
+function encode(text: string): string {
+  return text.replace(/[^!-~]|[\\#=]/g, (char) => {
+    return `\\${char.charCodeAt(0).toString(8).padStart(3, "0")}`;
+  });
+}
+
+function decode(text: string): string {
+  return text.replace(
+    /\\([0-7]{3})/g,
+    (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)),
+  );
+}
+
+function line(path: string, words: readonly (readonly [key: string, value: string])[]): string {
+  const name = path === "" ? "." : `./${encode(path)}`;
+  return `${[name, ...words.map(([key, value]) => `${key}=${value}`)].join(" ")}\n`;
+}
+
+/**
+ * The line of an entry that is no hard link.
+ *
+ * @param path The path, as bytes; empty for the root.
+ * @param digest The SHA-256 of a file's content, in hexadecimal.
+ */
+export function entryLine(path: string, entry: Omit<TarEntry, "name">, digest?: string): string {
+  const { type, mode, uid, gid, size, link, device, attributes } = entry;
+  const names: Partial<Record<typeof type, string>> = { directory: "dir", symlink: "link" };
+  const sorted = [...attributes].sort(([a], [b]) => a < b ? -1 : 1);
+  return line(path, [
+    ["type", names[type] ?? type],
+    ["uid", String(uid)],
+    ["gid", String(gid)],
+    // The mode of a link means nothing, and tar writes what it likes.
+    ...(type === "symlink" ? [] : [["mode", formatMode(mode)] as const]),
+    ...(type === "file" ? [["size", String(size)] as const] : []),
+    ...(digest === undefined ? [] : [["sha256digest", digest] as const]),
+    ...(type === "symlink" ? [["link", encode(link)] as const] : []),
+    ...(type === "char" || type === "block" ? [["device", device.join(",")] as const] : []),
+    ...sorted.map(([name, value]) => [`xattr.${encode(name)}`, btoa(value)] as const),
+  ]);
+}
+
+/** The line of a hard link to an earlier path. */
+export function hardlinkLine(path: string, target: string): string {
+  return line(path, [[HARDLINK, `./${encode(target)}`]]);
+}
+
+/**
+ * Reads the lines of a tree. Later lines of a path replace earlier ones; hard links have what the path
+ * has that they link to.
+ *
+ * @returns What is recorded, by path.
+ * @throws {OverlayError} If it is not as this project writes it.
+ */
+export function parseLines(text: string): Map<string, Keywords> {
+  const found = new Map<string, Keywords>();
+  for (const one of text.split("\n")) {
+    if (one === "" || one.startsWith("#")) continue;
+    const [name = "", ...words] = one.split(" ");
+    if (name !== "." && !name.startsWith("./")) throw linesError(one);
+    const path = name === "." ? "" : decode(name.slice(2));
+    const keywords = new Map(words.map((word) => {
+      const equals = word.indexOf("=");
+      if (equals <= 0) throw linesError(one);
+      return [word.slice(0, equals), word.slice(equals + 1)];
+    }));
+    const target = keywords.get(HARDLINK);
+    found.set(path, target === undefined ? keywords : targetOf(found, target, one));
+  }
+  return found;
+}
+
+function targetOf(found: ReadonlyMap<string, Keywords>, target: string, one: string): Keywords {
+  const keywords = found.get(decode(target.slice(2)));
+  if (keywords === undefined) throw linesError(one);
+  return keywords;
+}
+
+function linesError(one: string): OverlayError {
+  return new OverlayError("bad-store", `Cannot read the record of a tree: ${quote(one)}`, {
+    hint: "import the image again",
+  });
+}
+
+/** How a path is shown: as it is written in the lines. */
+export function showPath(path: string): string {
+  return `/${encode(path)}`;
+}

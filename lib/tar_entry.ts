@@ -1,0 +1,163 @@
+/**
+ * The entries of a tar archive, and how they are written: ustar headers, with pax records for what does
+ * not fit. Text is kept as bytes: each character of a string is one byte, since a name need not be UTF-8.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+
+/** What an entry is. */
+export type EntryType =
+  | "file"
+  | "hardlink"
+  | "symlink"
+  | "char"
+  | "block"
+  | "directory"
+  | "fifo";
+
+/** An entry of an archive. */
+export interface TarEntry {
+  /** The path, as bytes. */
+  readonly name: string;
+  /** What it is. */
+  readonly type: EntryType;
+  /** The twelve mode bits. */
+  readonly mode: number;
+  /** The owner. */
+  readonly uid: number;
+  /** The group. */
+  readonly gid: number;
+  /** How many bytes of content follow; 0 of all that is not a file. */
+  readonly size: number;
+  /** Seconds since 1970, as a decimal number that may have a fraction. */
+  readonly mtime: string;
+  /** What a link leads to, as bytes; empty of all others. */
+  readonly link: string;
+  /** The device of a device node. */
+  readonly device: readonly [major: number, minor: number];
+  /** The extended attributes by name; values as bytes. */
+  readonly attributes: ReadonlyMap<string, string>;
+}
+
+/** The size of a block, in bytes; headers and contents are padded to it. */
+export const BLOCK = 512;
+
+/** The type flag of each type (POSIX pax, "ustar Interchange Format"). */
+export const TYPE_FLAGS: Readonly<Record<EntryType, string>> = {
+  file: "0",
+  hardlink: "1",
+  symlink: "2",
+  char: "3",
+  block: "4",
+  directory: "5",
+  fifo: "6",
+};
+
+/** How the records of extended attributes are named, as GNU tar and Go write and read them. */
+export const ATTRIBUTE_RECORD = "SCHILY.xattr.";
+
+/** Bytes as a string of one character each. */
+export function textOfBytes(bytes: Uint8Array): string {
+  let text = "";
+  // Most are short, and a call with many arguments costs more than they do.
+  if (bytes.length < 64) {
+    for (let at = 0; at < bytes.length; at++) text += String.fromCharCode(bytes[at] ?? 0);
+    return text;
+  }
+  for (let at = 0; at < bytes.length; at += 4096) {
+    text += String.fromCharCode(...bytes.subarray(at, at + 4096));
+  }
+  return text;
+}
+
+/** The bytes of such a string. */
+export function bytesOfText(text: string): Uint8Array {
+  return Uint8Array.from(text, (char) => char.charCodeAt(0));
+}
+
+/** How many bytes are missing to a whole block. */
+export function padding(size: number): number {
+  return (BLOCK - size % BLOCK) % BLOCK;
+}
+
+function put(header: Uint8Array, at: number, text: string): void {
+  for (let i = 0; i < text.length; i++) header[at + i] = text.charCodeAt(i);
+}
+
+function putOctal(header: Uint8Array, at: number, digits: number, value: number): void {
+  put(header, at, value.toString(8).padStart(digits, "0"));
+}
+
+const NAME_MAX = 100;
+const ID_MAX = 0o7777777;
+const SIZE_MAX = 0o77777777777;
+
+function header(entry: TarEntry, flag: string): Uint8Array {
+  const block = new Uint8Array(BLOCK);
+  const seconds = /^\d{1,10}$/.test(entry.mtime) ? Number(entry.mtime) : 0;
+  put(block, 0, entry.name.slice(0, NAME_MAX));
+  putOctal(block, 100, 7, entry.mode);
+  putOctal(block, 108, 7, Math.min(entry.uid, ID_MAX));
+  putOctal(block, 116, 7, Math.min(entry.gid, ID_MAX));
+  putOctal(block, 124, 11, entry.size <= SIZE_MAX ? entry.size : 0);
+  putOctal(block, 136, 11, seconds);
+  put(block, 148, " ".repeat(8));
+  put(block, 156, flag);
+  put(block, 157, entry.link.slice(0, NAME_MAX));
+  put(block, 257, "ustar\x0000");
+  putOctal(block, 329, 7, entry.device[0]);
+  putOctal(block, 337, 7, entry.device[1]);
+  let sum = 0;
+  for (let i = 0; i < BLOCK; i++) sum += block[i] ?? 0;
+  put(block, 148, `${sum.toString(8).padStart(6, "0")}\0 `);
+  return block;
+}
+
+/** A pax record states its own length, which its digits are a part of. */
+function record(key: string, value: string): string {
+  const rest = key.length + value.length + 3;
+  let length = rest + String(rest).length;
+  if (rest + String(length).length !== length) length = rest + String(length).length;
+  return `${length} ${key}=${value}\n`;
+}
+
+function recordsOf(entry: TarEntry): string {
+  const { name, link, uid, gid, size, mtime } = entry;
+  return [
+    ...(name.length > NAME_MAX ? [record("path", name)] : []),
+    ...(link.length > NAME_MAX ? [record("linkpath", link)] : []),
+    ...(uid > ID_MAX ? [record("uid", String(uid))] : []),
+    ...(gid > ID_MAX ? [record("gid", String(gid))] : []),
+    ...(size > SIZE_MAX ? [record("size", String(size))] : []),
+    ...(/^\d{1,10}$/.test(mtime) ? [] : [record("mtime", mtime)]),
+    ...[...entry.attributes].map(([key, value]) => record(ATTRIBUTE_RECORD + key, value)),
+  ].join("");
+}
+
+/**
+ * Writes what stands in an archive before the content of an entry. What the header of an entry says and
+ * what its records say can never differ, so that no two readers read it in two ways.
+ *
+ * @returns Blocks: the header, and before it, where they are needed, pax records.
+ */
+export function formatEntry(entry: TarEntry): Uint8Array[] {
+  const own = header(entry, TYPE_FLAGS[entry.type]);
+  const records = recordsOf(entry);
+  if (records === "") return [own];
+  const extended: TarEntry = {
+    ...entry,
+    name: "pax",
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    size: records.length,
+    mtime: "0",
+    link: "",
+    device: [0, 0],
+  };
+  const content = new Uint8Array(records.length + padding(records.length));
+  put(content, 0, records);
+  return [header(extended, "x"), content, own];
+}

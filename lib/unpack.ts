@@ -1,0 +1,363 @@
+/**
+ * Unpacking a layer: read, checked against its digests, decompressed, filtered, and handed to tar, all at
+ * once and piece by piece.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { compressionOf, decompress } from "./decompress.ts";
+import { attempt } from "./disk.ts";
+import { OverlayError } from "./errors.ts";
+import { LayerFilter } from "./layer_filter.ts";
+import type { LayerPolicy, LayerSummary } from "./layer_filter.ts";
+import { PROGRAMS } from "./permissions.ts";
+import { printable, quote } from "./quote.ts";
+import { archiveError } from "./tar_reader.ts";
+
+/** A part of a file that holds the archive of a layer. */
+export interface Blob {
+  /** What it is called in messages. */
+  readonly name: string;
+  /** The file. */
+  readonly path: string;
+  /** Where in the file it begins. */
+  readonly offset: number;
+  /** How many bytes it has. */
+  readonly size: number;
+  /** Its digest, `<algorithm>:<hexadecimal>`; `null` when nobody said. */
+  readonly digest: string | null;
+  /** The digest of what is in it, without compression; `null` when nobody said. */
+  readonly diffId: string | null;
+}
+
+/** Where a layer is unpacked to. */
+export interface UnpackTarget {
+  /** The directory, which is there and empty. */
+  readonly root: string;
+  /** The file that gets a line of each entry. */
+  readonly lines: string;
+}
+
+/** How a layer is unpacked. */
+export interface UnpackOptions {
+  /** What is let through. */
+  readonly policy: LayerPolicy;
+  /** Ends it. */
+  readonly signal?: AbortSignal | undefined;
+  /** Is told how many bytes of the blob were read, again and again. */
+  readonly onRead?: (bytes: number) => void;
+  /** Is told each command line before it runs. */
+  readonly trace?: ((argv: readonly string[]) => void) | undefined;
+}
+
+/** A layer that was unpacked. */
+export interface Unpacked {
+  /** The digest of the archive without compression. */
+  readonly diffId: string;
+  /** What it holds. */
+  readonly summary: LayerSummary;
+}
+
+/** How much of a blob is read at once. */
+const READ = 1 << 18;
+
+/**
+ * How much tar is given at once: what a pipe holds. While this thread works on the next piece nothing is
+ * written, so with more than that tar would wait for the rest (measured).
+ */
+const PIPE = 1 << 16;
+
+/** The options of GNU tar by which a layer keeps all it has; what it must not have is gone by now. */
+const TAR = [
+  "--extract",
+  "--file=-",
+  "--preserve-permissions",
+  "--same-owner",
+  "--numeric-owner",
+  "--xattrs",
+  "--xattrs-include=*",
+  "--no-overwrite-dir",
+];
+
+/** Tar, which takes what was filtered, in pieces large enough to be worth a turn of the event loop. */
+class Tar {
+  readonly #child: Deno.ChildProcess;
+  readonly #writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly #said: Promise<string>;
+  /** One is filled while the other is written. */
+  #buffer = new Uint8Array(PIPE);
+  #spare = new Uint8Array(PIPE);
+  #filled = 0;
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(root: string, { trace }: UnpackOptions) {
+    const args = [...TAR, `--directory=${root}`];
+    trace?.([PROGRAMS.tar, ...args]);
+    this.#child = new Deno.Command(PROGRAMS.tar, {
+      args,
+      stdin: "piped",
+      stdout: "null",
+      stderr: "piped",
+      clearEnv: true,
+      env: { LC_ALL: "C", TZ: "UTC" },
+    }).spawn();
+    this.#writer = this.#child.stdin.getWriter();
+    this.#said = beginning(this.#child.stderr);
+  }
+
+  async write(pieces: readonly Uint8Array[]): Promise<void> {
+    for (let piece of pieces) {
+      while (piece.length > 0) {
+        const part = piece.subarray(0, PIPE - this.#filled);
+        this.#buffer.set(part, this.#filled);
+        this.#filled += part.length;
+        piece = piece.subarray(part.length);
+        if (this.#filled === PIPE) await this.#flush();
+      }
+    }
+  }
+
+  /** Starts to hand over what there is, and waits for what was handed over before. */
+  async #flush(): Promise<void> {
+    const [full, spare] = [this.#buffer, this.#spare];
+    await this.#settle();
+    this.#writing = this.#writer.write(full.subarray(0, this.#filled));
+    this.#writing.catch(() => {/* Told when it is waited for. */});
+    this.#filled = 0;
+    [this.#buffer, this.#spare] = [spare, full];
+  }
+
+  async #settle(): Promise<void> {
+    try {
+      await this.#writing;
+    } catch {
+      // Its end is why, and that says more.
+      await this.#finish();
+      throw archiveError("tar ended before it had all");
+    }
+  }
+
+  /** Hands over what is left, and waits for its end. */
+  async end(): Promise<void> {
+    await this.#flush();
+    await this.#settle();
+    await this.#writer.close();
+    await this.#finish();
+  }
+
+  async #finish(): Promise<void> {
+    const [{ code }, said] = [await this.#child.status, await this.#said];
+    if (code === 0) return;
+    throw new OverlayError("failed", `Cannot unpack layer: tar said ${quote(printable(said))}`, {
+      hint: hintOf(said),
+    });
+  }
+
+  /** Ends it; what it has unpacked is for the caller to remove. */
+  async kill(): Promise<void> {
+    await this.#writer.abort().catch(() => {/* It may have ended. */});
+    try {
+      this.#child.kill("SIGKILL");
+    } catch {
+      // It has ended.
+    }
+    await Promise.allSettled([this.#child.status, this.#said]);
+  }
+}
+
+function hintOf(said: string): string | undefined {
+  if (/No space left/.test(said)) return "free some space on the file system of the store";
+  if (/Cannot (change ownership|mknod|set)/.test(said)) {
+    return "run as root: only root can give files to other users and make what overlayfs needs";
+  }
+  return undefined;
+}
+
+const SAID_MAX = 2000;
+
+/** The first of what it says: of many entries it can say the same. */
+async function beginning(stream: ReadableStream<Uint8Array>): Promise<string> {
+  let text = "";
+  const decoder = new TextDecoder();
+  for await (const piece of stream) {
+    if (text.length < SAID_MAX) text += decoder.decode(piece, { stream: true });
+  }
+  return text.slice(0, SAID_MAX);
+}
+
+/** How many characters of lines are written at once. */
+const LINES = 1 << 20;
+
+/** Writes lines to a file, many at a time. */
+class LineFile implements Disposable {
+  readonly #file: Deno.FsFile;
+  readonly #path: string;
+  #lines: string[] = [];
+  #length = 0;
+
+  constructor(path: string) {
+    this.#path = path;
+    this.#file = attempt("write", path, () => {
+      return Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+    });
+  }
+
+  add(line: string): void {
+    this.#lines.push(line);
+    this.#length += line.length;
+    if (this.#length > LINES) this.flush();
+  }
+
+  flush(): void {
+    const bytes = new TextEncoder().encode(this.#lines.join(""));
+    this.#lines = [];
+    this.#length = 0;
+    attempt("write", this.#path, () => {
+      for (let at = 0; at < bytes.length;) at += this.#file.writeSync(bytes.subarray(at));
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
+
+/** The pieces of a blob, each checked for the end of the file, and for a signal. */
+async function* piecesOf(
+  blob: Blob,
+  options: UnpackOptions,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const { path, offset, size, name } = blob;
+  using file = attempt("read", path, () => Deno.openSync(path));
+  await file.seek(offset, Deno.SeekMode.Start);
+  for (let left = size; left > 0;) {
+    options.signal?.throwIfAborted();
+    const buffer = new Uint8Array(Math.min(READ, left));
+    const read = await file.read(buffer);
+    if (read === null) {
+      throw new OverlayError(
+        "bad-digest",
+        `Cannot use blob ${quote(name)}: it has ${size - left} bytes, and must have ${size}`,
+        { path },
+      );
+    }
+    left -= read;
+    options.onRead?.(read);
+    yield buffer.subarray(0, read);
+  }
+}
+
+function checkDigest(what: string, blob: Blob, digests: { must: string | null; is: string }): void {
+  const { must, is } = digests;
+  if (must === null || must === is) return;
+  throw new OverlayError(
+    "bad-digest",
+    `Cannot use blob ${quote(blob.name)}: its ${what} is ${is}, and must be ${must}`,
+    { path: blob.path, hint: "get the image again; what was unpacked of it is gone" },
+  );
+}
+
+/** The algorithm of a digest, of those that images use. */
+function algorithmOf(digest: string | null): "sha256" | "sha512" {
+  return digest?.startsWith("sha512:") ? "sha512" : "sha256";
+}
+
+/**
+ * Unpacks a layer into an empty directory.
+ *
+ * What is read is hashed on the way; when it is not what it must be, this throws, and what was unpacked
+ * must not be used.
+ *
+ * Requires `--allow-read` permission for the blob, `--allow-write` for the target and `--allow-run` for
+ * tar.
+ *
+ * @throws {OverlayError} If a digest is another one, the archive is refused, or tar fails.
+ */
+export async function unpackLayer(
+  blob: Blob,
+  target: UnpackTarget,
+  options: UnpackOptions,
+): Promise<Unpacked> {
+  const blobHash = createHash(algorithmOf(blob.digest));
+  const diffHash = createHash(algorithmOf(blob.diffId));
+  using lines = new LineFile(target.lines);
+  const filter = new LayerFilter(options.policy, {
+    startDigest: () => createHash("sha256"),
+    line: (text) => lines.add(text),
+  });
+  const tar = new Tar(target.root, options);
+  try {
+    for await (const piece of decompressed(blob, blobHash, options)) {
+      diffHash.update(piece);
+      await tar.write(filter.push(piece));
+    }
+    const digest = `${algorithmOf(blob.digest)}:${blobHash.digest("hex")}`;
+    const diffId = `${algorithmOf(blob.diffId)}:${diffHash.digest("hex")}`;
+    checkDigest("digest", blob, { must: blob.digest, is: digest });
+    checkDigest("diff id", blob, { must: blob.diffId, is: diffId });
+    if (!filter.ended && blob.diffId === null) throw archiveError("its end is missing");
+    await tar.write(filter.end());
+    await tar.end();
+    lines.flush();
+    return { diffId, summary: filter.summary };
+  } catch (error) {
+    await tar.kill();
+    throw named(error, blob);
+  }
+}
+
+/** An error of the archive says which one it is. */
+function named(error: unknown, { name, path }: Blob): unknown {
+  if (!(error instanceof OverlayError) || error.path !== null) return error;
+  const { code, message, hint } = error;
+  const text = message.replace(/^Cannot (read archive|unpack layer): /, (_, what) => {
+    return `Cannot ${what} ${quote(name)}: `;
+  });
+  return new OverlayError(code, text, { path, hint: hint ?? undefined, cause: error });
+}
+
+/** The bytes of a blob without compression; reading goes on while they are worked on. */
+async function* decompressed(
+  blob: Blob,
+  hash: { update(bytes: Uint8Array): unknown },
+  options: UnpackOptions,
+): AsyncGenerator<Uint8Array> {
+  const pieces = piecesOf(blob, options);
+  const first = await pieces.next();
+  if (first.done === true) throw archiveError("it is empty");
+  const compression = compressionOf(first.value);
+  hash.update(first.value);
+  if (compression === "none") {
+    yield first.value;
+    for await (const piece of pieces) {
+      hash.update(piece);
+      yield piece;
+    }
+    return;
+  }
+  const stream = decompress(compression, options.signal);
+  const feeding = (async () => {
+    await stream.write(first.value);
+    for await (const piece of pieces) {
+      hash.update(piece);
+      await stream.write(piece);
+    }
+    await stream.end();
+  })();
+  let failure: unknown = null;
+  const fed = feeding.catch((error) => {
+    failure = error;
+    stream.destroy();
+  });
+  try {
+    yield* stream.output;
+    await fed;
+    if (failure !== null) throw failure;
+  } catch (error) {
+    // Damage shows at both ends; what comes of reading is the cause of whatever comes out.
+    throw failure instanceof OverlayError ? failure : error;
+  } finally {
+    stream.destroy();
+    await fed;
+  }
+}
