@@ -7,13 +7,11 @@
  * @module
  */
 import { createGunzip } from "node:zlib";
+import type { Compression } from "./compression.ts";
 import { OverlayError } from "./errors.ts";
 import { COMPRESSION_PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { archiveError } from "./tar_reader.ts";
-
-/** How an archive is compressed. */
-export type Compression = "none" | "gzip" | "xz" | "zstd";
 
 /** What takes compressed bytes and gives the others. */
 export interface Decompressor {
@@ -25,18 +23,6 @@ export interface Decompressor {
   readonly output: AsyncIterable<Uint8Array>;
   /** Gives up. */
   readonly destroy: () => void;
-}
-
-const MAGIC: readonly (readonly [Compression, readonly number[]])[] = [
-  ["gzip", [0x1f, 0x8b]],
-  ["xz", [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]],
-  ["zstd", [0x28, 0xb5, 0x2f, 0xfd]],
-];
-
-/** How something is compressed that begins with these bytes. */
-export function compressionOf(start: Uint8Array): Compression {
-  const [found] = MAGIC.find(([, magic]) => magic.every((byte, at) => start[at] === byte)) ?? [];
-  return found ?? "none";
 }
 
 /** How much comes out at once: in larger pieces what follows would wait (measured). */

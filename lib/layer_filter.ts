@@ -14,7 +14,7 @@ import { OverlayError } from "./errors.ts";
 import { entryLine, hardlinkLine } from "./mtree.ts";
 import { quote } from "./quote.ts";
 import { BLOCK, formatEntry, padding } from "./tar_entry.ts";
-import type { TarEntry } from "./tar_entry.ts";
+import type { Directory, TarEntry } from "./tar_entry.ts";
 import { archiveError, TarReader } from "./tar_reader.ts";
 
 /** Whose extended attributes overlayfs reads: root's, or, in a user namespace, the user's. */
@@ -28,6 +28,8 @@ export interface LayerPolicy {
   readonly setuid: boolean;
   /** In which attributes overlayfs will look. */
   readonly attributes: AttributeClass;
+  /** Whether names that begin with `.wh.` are whiteouts, as in a layer, or names like any other. */
+  readonly whiteouts: boolean;
   /** The most bytes that the files of a layer may have together. */
   readonly maxBytes: number;
   /** The most entries that a layer may have. */
@@ -50,6 +52,8 @@ export interface LayerSummary {
   readonly opaqueRoot: boolean;
   /** Whether the archive says what the root is like. */
   readonly hasRoot: boolean;
+  /** How many directories it has something in without saying what they are like. */
+  readonly implicit: number;
 }
 
 /** Computes a digest, piece by piece. */
@@ -68,8 +72,6 @@ export interface LayerSink {
   readonly line: (text: string) => void;
 }
 
-type Directory = Omit<TarEntry, "name" | "type" | "size" | "link" | "device">;
-
 const NONE: ReadonlyMap<string, string> = new Map();
 const DIRECTORY: Directory = { mode: 0o755, uid: 0, gid: 0, mtime: "0", attributes: NONE };
 const CAPABILITY = "security.capability";
@@ -86,6 +88,7 @@ export class LayerFilter {
   /** What is no directory: nothing may lie in it, however it could be followed. */
   readonly #others = new Set<string>();
   readonly #opaque = new Set<string>();
+  readonly #implicit = new Set<string>();
   /** Whiteouts, until something of their layer takes their place. */
   readonly #gone = new Set<string>();
   #output: Uint8Array[] = [];
@@ -150,16 +153,33 @@ export class LayerFilter {
       opaque: this.#opaque.size,
       opaqueRoot: this.#opaque.has(""),
       hasRoot: this.#hasRoot,
+      implicit: this.#implicit.size,
     };
+  }
+
+  /** The directories that the archive says nothing of: they are what they are in the layers below. */
+  get implicit(): readonly string[] {
+    return [...this.#implicit];
   }
 
   #take(entry: TarEntry): void {
     this.#count(entry.size);
+    if (!this.#policy.whiteouts) return this.#takeEntry(pathInLayer(entry.name), entry);
     const meaning = meaningOf(entry.name);
     if (meaning.kind === "entry") return this.#takeEntry(meaning.path, entry);
     if (entry.size > 0) throw archiveError(`the whiteout ${quote(entry.name)} has content`);
+    if (meaning.kind === "ignored" || this.#isHidden(meaning.path)) return;
     if (meaning.kind === "whiteout") this.#takeWhiteout(meaning.path, entry.mtime);
-    else if (meaning.kind === "opaque") this.#takeOpaque(meaning.path);
+    else this.#takeOpaque(meaning.path);
+  }
+
+  /** Whether a path lies in what is no directory or is gone: then all below is hidden already. */
+  #isHidden(path: string): boolean {
+    for (let at = path; at !== ""; at = above(at)) {
+      if (at !== path && (this.#others.has(at) || this.#gone.has(at))) return true;
+      if (this.#directories.has(at)) return false;
+    }
+    return false;
   }
 
   #count(size: number): void {
@@ -204,12 +224,14 @@ export class LayerFilter {
     }
     this.#needDirectory(above(path), below);
     if (this.#gone.delete(path)) this.#opaque.add(path);
+    this.#implicit.add(path);
     this.#putDirectory(path, DIRECTORY);
   }
 
   #takeDirectory(path: string, entry: TarEntry): void {
     const { mode, uid, gid, mtime, attributes } = this.#judged(entry);
     if (path === "") this.#hasRoot = true;
+    this.#implicit.delete(path);
     this.#putDirectory(path, { mode, uid, gid, mtime, attributes });
   }
 

@@ -9,7 +9,7 @@
 import { OverlayError } from "./errors.ts";
 import { formatMode } from "./names.ts";
 import { quote } from "./quote.ts";
-import type { TarEntry } from "./tar_entry.ts";
+import type { Directory, TarEntry } from "./tar_entry.ts";
 
 /** What is recorded of an entry: keywords of mtree(5) with their values, as they are written. */
 export type Keywords = ReadonlyMap<string, string>;
@@ -36,6 +36,30 @@ function line(path: string, words: readonly (readonly [key: string, value: strin
   return `${[name, ...words.map(([key, value]) => `${key}=${value}`)].join(" ")}\n`;
 }
 
+/** The time with all nine digits of its fraction, as mtree(5) has it. */
+function formatTime(mtime: string): string {
+  const [seconds = "0", fraction = ""] = mtime.split(".");
+  return `${seconds}.${fraction.slice(0, 9).padEnd(9, "0")}`;
+}
+
+const ATTRIBUTE = "xattr.";
+
+/** What a directory is like by its line; `null` when it is the line of something else. */
+export function directoryOf(keywords: Keywords): Directory | null {
+  if (keywords.get("type") !== "dir") return null;
+  const number = (key: string, radix: number) => Number.parseInt(keywords.get(key) ?? "0", radix);
+  const attributes = [...keywords].filter(([key]) => key.startsWith(ATTRIBUTE));
+  return {
+    mode: number("mode", 8),
+    uid: number("uid", 10),
+    gid: number("gid", 10),
+    mtime: (keywords.get("time") ?? "0").replace(/\.?0+$/, ""),
+    attributes: new Map(attributes.map(([key, value]) => {
+      return [decode(key.slice(ATTRIBUTE.length)), atob(value)];
+    })),
+  };
+}
+
 /**
  * The line of an entry that is no hard link.
  *
@@ -43,7 +67,7 @@ function line(path: string, words: readonly (readonly [key: string, value: strin
  * @param digest The SHA-256 of a file's content, in hexadecimal.
  */
 export function entryLine(path: string, entry: Omit<TarEntry, "name">, digest?: string): string {
-  const { type, mode, uid, gid, size, link, device, attributes } = entry;
+  const { type, mode, uid, gid, size, mtime, link, device, attributes } = entry;
   const names: Partial<Record<typeof type, string>> = { directory: "dir", symlink: "link" };
   const sorted = [...attributes].sort(([a], [b]) => a < b ? -1 : 1);
   return line(path, [
@@ -52,11 +76,12 @@ export function entryLine(path: string, entry: Omit<TarEntry, "name">, digest?: 
     ["gid", String(gid)],
     // The mode of a link means nothing, and tar writes what it likes.
     ...(type === "symlink" ? [] : [["mode", formatMode(mode)] as const]),
+    ["time", formatTime(mtime)],
     ...(type === "file" ? [["size", String(size)] as const] : []),
     ...(digest === undefined ? [] : [["sha256digest", digest] as const]),
     ...(type === "symlink" ? [["link", encode(link)] as const] : []),
     ...(type === "char" || type === "block" ? [["device", device.join(",")] as const] : []),
-    ...sorted.map(([name, value]) => [`xattr.${encode(name)}`, btoa(value)] as const),
+    ...sorted.map(([name, value]) => [ATTRIBUTE + encode(name), btoa(value)] as const),
   ]);
 }
 

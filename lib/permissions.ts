@@ -31,6 +31,7 @@ export const PROGRAMS = {
   ln: "/usr/bin/ln",
   tar: "/usr/bin/tar",
   sync: "/usr/bin/sync",
+  rm: "/usr/bin/rm",
 } as const;
 
 /** The programs that take off a compression which is not done here, by absolute path. */

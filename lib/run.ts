@@ -33,7 +33,7 @@ const ENVIRONMENT = {
 /** How programs are run. */
 export interface ProgramOptions {
   /** Is told each command line before it runs. */
-  readonly trace?: (argv: readonly string[]) => void;
+  readonly trace?: ((argv: readonly string[]) => void) | undefined;
 }
 
 /** How a program is run. */

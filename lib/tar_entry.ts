@@ -41,6 +41,9 @@ export interface TarEntry {
   readonly attributes: ReadonlyMap<string, string>;
 }
 
+/** What a directory is like. */
+export type Directory = Pick<TarEntry, "mode" | "uid" | "gid" | "mtime" | "attributes">;
+
 /** The size of a block, in bytes; headers and contents are padded to it. */
 export const BLOCK = 512;
 

@@ -5,13 +5,14 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { compressionOf, decompress } from "./decompress.ts";
+import { compressionOf } from "./compression.ts";
+import { decompress } from "./decompress.ts";
 import { attempt } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { LayerFilter } from "./layer_filter.ts";
 import type { LayerPolicy, LayerSummary } from "./layer_filter.ts";
-import { PROGRAMS } from "./permissions.ts";
-import { printable, quote } from "./quote.ts";
+import { quote } from "./quote.ts";
+import { Tar } from "./tar.ts";
 import { archiveError } from "./tar_reader.ts";
 
 /** A part of a file that holds the archive of a layer. */
@@ -28,6 +29,8 @@ export interface Blob {
   readonly digest: string | null;
   /** The digest of what is in it, without compression; `null` when nobody said. */
   readonly diffId: string | null;
+  /** Its bytes, where they are not in the file but made on the way. @default {those of the file} */
+  readonly read?: () => AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
 
 /** Where a layer is unpacked to. */
@@ -54,136 +57,16 @@ export interface UnpackOptions {
 export interface Unpacked {
   /** The digest of the archive without compression. */
   readonly diffId: string;
+  /** The archive as it was read. */
+  readonly archive: { readonly size: number; readonly digest: string };
   /** What it holds. */
   readonly summary: LayerSummary;
+  /** The directories that its archive says nothing of. */
+  readonly implicit: readonly string[];
 }
 
 /** How much of a blob is read at once. */
 const READ = 1 << 18;
-
-/**
- * How much tar is given at once: what a pipe holds. While this thread works on the next piece nothing is
- * written, so with more than that tar would wait for the rest (measured).
- */
-const PIPE = 1 << 16;
-
-/** The options of GNU tar by which a layer keeps all it has; what it must not have is gone by now. */
-const TAR = [
-  "--extract",
-  "--file=-",
-  "--preserve-permissions",
-  "--same-owner",
-  "--numeric-owner",
-  "--xattrs",
-  "--xattrs-include=*",
-  "--no-overwrite-dir",
-];
-
-/** Tar, which takes what was filtered, in pieces large enough to be worth a turn of the event loop. */
-class Tar {
-  readonly #child: Deno.ChildProcess;
-  readonly #writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
-  readonly #said: Promise<string>;
-  /** One is filled while the other is written. */
-  #buffer = new Uint8Array(PIPE);
-  #spare = new Uint8Array(PIPE);
-  #filled = 0;
-  #writing: Promise<void> = Promise.resolve();
-
-  constructor(root: string, { trace }: UnpackOptions) {
-    const args = [...TAR, `--directory=${root}`];
-    trace?.([PROGRAMS.tar, ...args]);
-    this.#child = new Deno.Command(PROGRAMS.tar, {
-      args,
-      stdin: "piped",
-      stdout: "null",
-      stderr: "piped",
-      clearEnv: true,
-      env: { LC_ALL: "C", TZ: "UTC" },
-    }).spawn();
-    this.#writer = this.#child.stdin.getWriter();
-    this.#said = beginning(this.#child.stderr);
-  }
-
-  async write(pieces: readonly Uint8Array[]): Promise<void> {
-    for (let piece of pieces) {
-      while (piece.length > 0) {
-        const part = piece.subarray(0, PIPE - this.#filled);
-        this.#buffer.set(part, this.#filled);
-        this.#filled += part.length;
-        piece = piece.subarray(part.length);
-        if (this.#filled === PIPE) await this.#flush();
-      }
-    }
-  }
-
-  /** Starts to hand over what there is, and waits for what was handed over before. */
-  async #flush(): Promise<void> {
-    const [full, spare] = [this.#buffer, this.#spare];
-    await this.#settle();
-    this.#writing = this.#writer.write(full.subarray(0, this.#filled));
-    this.#writing.catch(() => {/* Told when it is waited for. */});
-    this.#filled = 0;
-    [this.#buffer, this.#spare] = [spare, full];
-  }
-
-  async #settle(): Promise<void> {
-    try {
-      await this.#writing;
-    } catch {
-      // Its end is why, and that says more.
-      await this.#finish();
-      throw archiveError("tar ended before it had all");
-    }
-  }
-
-  /** Hands over what is left, and waits for its end. */
-  async end(): Promise<void> {
-    await this.#flush();
-    await this.#settle();
-    await this.#writer.close();
-    await this.#finish();
-  }
-
-  async #finish(): Promise<void> {
-    const [{ code }, said] = [await this.#child.status, await this.#said];
-    if (code === 0) return;
-    throw new OverlayError("failed", `Cannot unpack layer: tar said ${quote(printable(said))}`, {
-      hint: hintOf(said),
-    });
-  }
-
-  /** Ends it; what it has unpacked is for the caller to remove. */
-  async kill(): Promise<void> {
-    await this.#writer.abort().catch(() => {/* It may have ended. */});
-    try {
-      this.#child.kill("SIGKILL");
-    } catch {
-      // It has ended.
-    }
-    await Promise.allSettled([this.#child.status, this.#said]);
-  }
-}
-
-function hintOf(said: string): string | undefined {
-  if (/No space left/.test(said)) return "free some space on the file system of the store";
-  if (/Cannot (change ownership|mknod|set)/.test(said)) {
-    return "run as root: only root can give files to other users and make what overlayfs needs";
-  }
-  return undefined;
-}
-
-const SAID_MAX = 2000;
-
-/** The first of what it says: of many entries it can say the same. */
-async function beginning(stream: ReadableStream<Uint8Array>): Promise<string> {
-  let text = "";
-  const decoder = new TextDecoder();
-  for await (const piece of stream) {
-    if (text.length < SAID_MAX) text += decoder.decode(piece, { stream: true });
-  }
-  return text.slice(0, SAID_MAX);
-}
 
 /** How many characters of lines are written at once. */
 const LINES = 1 << 20;
@@ -222,16 +105,23 @@ class LineFile implements Disposable {
   }
 }
 
-/** The pieces of a blob, each checked for the end of the file, and for a signal. */
+/** The pieces of a blob; between them, a signal ends it. */
 async function* piecesOf(
   blob: Blob,
   options: UnpackOptions,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  for await (const piece of blob.read?.() ?? piecesOfFile(blob)) {
+    options.signal?.throwIfAborted();
+    options.onRead?.(piece.length);
+    yield piece;
+  }
+}
+
+async function* piecesOfFile(blob: Blob): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   const { path, offset, size, name } = blob;
   using file = attempt("read", path, () => Deno.openSync(path));
   await file.seek(offset, Deno.SeekMode.Start);
   for (let left = size; left > 0;) {
-    options.signal?.throwIfAborted();
     const buffer = new Uint8Array(Math.min(READ, left));
     const read = await file.read(buffer);
     if (read === null) {
@@ -242,7 +132,6 @@ async function* piecesOf(
       );
     }
     left -= read;
-    options.onRead?.(read);
     yield buffer.subarray(0, read);
   }
 }
@@ -299,7 +188,8 @@ export async function unpackLayer(
     await tar.write(filter.end());
     await tar.end();
     lines.flush();
-    return { diffId, summary: filter.summary };
+    const archive = { size: blob.size, digest };
+    return { diffId, archive, summary: filter.summary, implicit: filter.implicit };
   } catch (error) {
     await tar.kill();
     throw named(error, blob);

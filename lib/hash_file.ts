@@ -1,0 +1,28 @@
+/**
+ * The digest of a file, whatever its size.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { attempt } from "./disk.ts";
+
+const READ = 1 << 20;
+
+/**
+ * The SHA-256 of a file's content, in hexadecimal.
+ *
+ * Requires `--allow-read` permission for the file.
+ *
+ * @throws {OverlayError} If it cannot be read.
+ */
+export function digestOfFile(path: string): string {
+  return attempt("read", path, () => {
+    using file = Deno.openSync(path);
+    const hash = createHash("sha256");
+    const buffer = new Uint8Array(READ);
+    for (let read = file.readSync(buffer); read !== null; read = file.readSync(buffer)) {
+      hash.update(buffer.subarray(0, read));
+    }
+    return hash.digest("hex");
+  });
+}

@@ -1,0 +1,235 @@
+/**
+ * Putting layers into the store: each is unpacked beside, checked, written to the disk, and put in place
+ * at once. A layer that is in its place is whole.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { programOptions } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
+import { attempt, look, replaceFile } from "./disk.ts";
+import { OverlayError } from "./errors.ts";
+import type { LayerPolicy } from "./layer_filter.ts";
+import { digestOfFile } from "./hash_file.ts";
+import { inheritDirectories, LayerLines } from "./inherit.ts";
+import { child } from "./path.ts";
+import { PROGRAMS } from "./permissions.ts";
+import { printable, quote } from "./quote.ts";
+import { run } from "./run.ts";
+import type { StoreLayout } from "./store.ts";
+import { syncDirectory, syncStore } from "./store_disk.ts";
+import { belowOf, keyOf, storedLayers } from "./stored_layer.ts";
+import { formatRecord, readLayer } from "./tree_manifest.ts";
+import type { LayerRecord } from "./tree_manifest.ts";
+import { unpackLayer } from "./unpack.ts";
+import type { Blob, Unpacked } from "./unpack.ts";
+
+/** Who is told how an import goes on. */
+export interface ImportProgress {
+  /** A layer is in the store already. */
+  readonly onHave?: (layer: number, blob: Blob) => void;
+  /** So many more bytes of a layer were read. */
+  readonly onRead?: (layer: number, bytes: number, blob: Blob) => void;
+  /** A layer is unpacked. */
+  readonly onUnpacked?: (layer: number, blob: Blob, unpacked: Unpacked) => void;
+}
+
+/** What putting layers into the store needs to know. */
+export interface LayerImport {
+  /** The store, which is locked. */
+  readonly store: StoreLayout;
+  /** What is let through. */
+  readonly policy: LayerPolicy;
+  /** Who is told what is done. */
+  readonly options: ChangeOptions & ImportProgress;
+}
+
+/** A layer that is unpacked, and not yet in its place. */
+export interface Staged {
+  /** The directory it is unpacked in. */
+  readonly root: string;
+  /** The file with the lines of its entries. */
+  readonly lines: string;
+  /** What it turned out to be. */
+  readonly unpacked: Unpacked;
+}
+
+/** Of layers that are unpacked at once, one waits for the disk or for tar while the other computes. */
+const AT_ONCE = 2;
+
+/** Unpacks one layer into a directory of the store that is not in its place. */
+export async function stageLayer(
+  blob: Blob,
+  layer: number,
+  { store, policy, options }: LayerImport,
+): Promise<Staged> {
+  const scratch = child(store.scratch, String(layer));
+  const target = { root: child(scratch, "root"), lines: child(scratch, "mtree") };
+  attempt("make directory", target.root, () => {
+    Deno.mkdirSync(target.root, { recursive: true, mode: 0o700 });
+    // What the archive does not say of its root.
+    Deno.chmodSync(target.root, 0o755);
+  });
+  const unpacked = await unpackLayer(blob, target, {
+    policy,
+    signal: options.signal,
+    trace: programOptions(options).trace,
+    onRead: (bytes) => options.onRead?.(layer, bytes, blob),
+  });
+  options.onUnpacked?.(layer, blob, unpacked);
+  return { ...target, unpacked };
+}
+
+/**
+ * Puts layers into the store, those that are not there yet.
+ *
+ * @returns What is known of each, in their order.
+ * @throws {OverlayError} If one of them cannot be put there; then none is.
+ */
+export async function importLayers(
+  blobs: readonly Blob[],
+  how: LayerImport,
+): Promise<readonly LayerRecord[]> {
+  const found = await storedLayers(blobs.map(({ diffId }) => diffId), how);
+  blobs.forEach((blob, at) => found[at] !== null && how.options.onHave?.(at, blob));
+  const wanted = blobs.map((blob, at) => ({ blob, at })).filter(({ at }) => found[at] === null);
+  const staged = await stageAll(wanted, how);
+  const records: LayerRecord[] = [];
+  const linesOfStaged = new Map<string, string>();
+  for (const at of blobs.keys()) {
+    const mine = staged[wanted.findIndex((one) => one.at === at)];
+    const below = { records, staged: linesOfStaged };
+    const record = found[at] ?? (mine === undefined ? null : await completeLayer(mine, below, how));
+    if (record === null) throw new OverlayError("failed", "Cannot import: a layer is missing");
+    records.push(record);
+    if (mine !== undefined) linesOfStaged.set(record.key, mine.lines);
+  }
+  if (staged.length > 0) await syncStore(how.store, how.options);
+  how.options.signal?.throwIfAborted();
+  for (const [place, { at }] of wanted.entries()) {
+    const [mine, record] = [staged[place], records[at]];
+    if (mine !== undefined && record !== undefined) {
+      records[at] = await placeLayer(mine, record, how);
+    }
+  }
+  if (staged.length > 0) syncDirectory(how.store.layers);
+  return records;
+}
+
+/** The record of a layer that lies on others, whose directories it takes after where it must. */
+async function completeLayer(
+  { root, lines, unpacked }: Staged,
+  lower: {
+    readonly records: readonly LayerRecord[];
+    readonly staged: ReadonlyMap<string, string>;
+  },
+  { policy, store, options }: LayerImport,
+): Promise<LayerRecord> {
+  const { diffId, archive, summary, implicit } = unpacked;
+  const below = implicit.length === 0 ? null : await belowOf(lower.records.map(({ key }) => key));
+  if (below !== null) {
+    const layers = lower.records.toReversed().map((record) => {
+      return new LayerLines(linesOf(record, lower.staged, store));
+    });
+    await inheritDirectories({ root, lines, implicit }, layers, programOptions(options));
+  }
+  const { attributes } = policy;
+  const key = keyOf({ diffId, ...summary, attributes, below });
+  return {
+    version: 1,
+    key,
+    diffId,
+    link: "",
+    attributes,
+    below,
+    archive,
+    lines: digestOfFile(lines),
+    ...summary,
+  };
+}
+
+async function stageAll(
+  wanted: readonly { readonly blob: Blob; readonly at: number }[],
+  how: LayerImport,
+): Promise<readonly Staged[]> {
+  const staged: Staged[] = [];
+  const ended = new AbortController();
+  const signals = [ended.signal, ...(how.options.signal === undefined ? [] : [how.options.signal])];
+  const options = { ...how.options, signal: AbortSignal.any(signals) };
+  const queue = [...wanted.entries()];
+  const work = async () => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+      const [place, { blob, at }] = next;
+      staged[place] = await stageLayer(blob, at, { ...how, options });
+    }
+  };
+  const workers = Array.from({ length: AT_ONCE }, () => {
+    return work().catch((error) => {
+      // The others need not go on; of their ends, the first is the cause.
+      ended.abort(error);
+      throw error;
+    });
+  });
+  const results = await Promise.allSettled(workers);
+  const failed = results.find(({ status }) => status === "rejected");
+  if (failed !== undefined) throw ended.signal.reason;
+  return staged;
+}
+
+/** Where the lines of a layer are, be it in its place or not. */
+function linesOf(
+  { key }: LayerRecord,
+  staged: ReadonlyMap<string, string>,
+  store: StoreLayout,
+): string {
+  return staged.get(key) ?? child(store.records, `${key}.mtree`);
+}
+
+/** Puts a layer that is on the disk in its place. What is known of it is there before it is. */
+async function placeLayer(
+  { root, lines }: Staged,
+  unnamed: LayerRecord,
+  { store, options }: LayerImport,
+): Promise<LayerRecord> {
+  const { key } = unnamed;
+  const known = look(child(store.layers, key)) === null ? null : readLayer(store, key);
+  if (known !== null) return known;
+  const record = { ...unnamed, link: await linkLayer(key, store, options) };
+  const [place, kept] = [child(store.layers, key), child(store.records, `${key}.mtree`)];
+  attempt("put in place", kept, () => Deno.renameSync(lines, kept));
+  replaceFile(child(store.records, `${key}.json`), formatRecord(record), 0o600);
+  syncDirectory(store.records);
+  syncDirectory(store.links);
+  attempt("put in place", place, () => Deno.renameSync(root, place));
+  options.checkpoint?.("layer");
+  return record;
+}
+
+const LINK_LENGTH = 8;
+
+/**
+ * Makes the link with a short name; it need not lead anywhere yet. Deno makes links only for who may read
+ * and write everything.
+ */
+async function linkLayer(
+  key: string,
+  { links }: StoreLayout,
+  options: ChangeOptions,
+): Promise<string> {
+  const to = `../layer/${key}`;
+  const digest = createHash("sha256").update(key).digest("hex");
+  for (let length = LINK_LENGTH; length <= digest.length; length++) {
+    const name = digest.slice(0, length);
+    const path = child(links, name);
+    if (look(path) !== null) {
+      if (await Deno.readLink(path) === to) return name;
+      continue;
+    }
+    const args = ["--symbolic", "--no-target-directory", "--", to, path];
+    const result = await run(PROGRAMS.ln, args, { ...programOptions(options), cwd: "/" });
+    if (result.status === 0) return name;
+    const said = quote(printable(result.stderr));
+    throw new OverlayError("failed", `Cannot make ${quote(path)}: ln said ${said}`, { path });
+  }
+  throw new OverlayError("failed", `Cannot make a link to ${quote(key)}: all names are taken`);
+}

@@ -1,0 +1,97 @@
+/**
+ * Where everything of the tree store lies. Paths only; nothing is read or made.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { parsePath, parseTreeId } from "./names.ts";
+import { child } from "./path.ts";
+
+/** Where everything of a tree store lies. */
+export interface StoreLayout {
+  /** The store itself. */
+  readonly store: string;
+  /** The file that is locked while a command changes the store. */
+  readonly lock: string;
+  /** Holds each layer, unpacked as overlayfs takes it, by its key. */
+  readonly layers: string;
+  /** Holds a link with a short name to each layer: the kernel reads one page of options. */
+  readonly links: string;
+  /** Holds what is known of each layer: `<key>.json`, and `<key>.mtree` with a line of each entry. */
+  readonly records: string;
+  /** Holds the trees, by their ids. */
+  readonly trees: string;
+  /** Holds a file of each pod that was rendered from a tree, by the pod's name. */
+  readonly pods: string;
+  /** Holds what is not finished; what is there while nobody holds the lock is left over. */
+  readonly scratch: string;
+}
+
+/** Where everything of a tree of the store lies. */
+export interface StoredTreeLayout {
+  /** The tree. */
+  readonly tree: string;
+  /** What it consists of, as JSON. */
+  readonly manifest: string;
+  /** The mark of a tree that is whole (rkt `renderedFilename`). */
+  readonly rendered: string;
+  /** The directory of a tree of one directory. */
+  readonly rootfs: string;
+  /** Of such a tree, a line of each entry. */
+  readonly lines: string;
+}
+
+/**
+ * Says where everything of a tree store lies.
+ *
+ * @throws {InvalidValueError} If the store is no absolute path.
+ */
+export function storeLayout(store: string): StoreLayout {
+  const root = parsePath("store", store);
+  return {
+    store: root,
+    lock: child(root, "store.lock"),
+    layers: child(root, "layer"),
+    links: child(root, "l"),
+    records: child(root, "record"),
+    trees: child(root, "tree"),
+    pods: child(root, "pod"),
+    scratch: child(root, "tmp"),
+  };
+}
+
+/**
+ * Says where everything of a tree of the store lies.
+ *
+ * @throws {InvalidValueError} If the tree id could leave its directory.
+ */
+export function storedTreeLayout(store: StoreLayout, id: string): StoredTreeLayout {
+  const tree = child(store.trees, parseTreeId(id));
+  return {
+    tree,
+    manifest: child(tree, "manifest"),
+    rendered: child(tree, "rendered"),
+    rootfs: child(tree, "rootfs"),
+    lines: child(tree, "mtree"),
+  };
+}
+
+/** The longest name that is kept as it is; a longer one ends with a number that is made of all of it. */
+const NAME_MAX = 200;
+
+/** The file that notes that a pod was rendered from a tree of the store. */
+export function podNote(store: StoreLayout, pod: string): string {
+  const name = encodeURIComponent(pod);
+  if (name.length <= NAME_MAX) return child(store.pods, name);
+  return child(store.pods, `${name.slice(0, NAME_MAX)}-${hashOf(name)}`);
+}
+
+/** FNV-1a: tells names apart that begin alike. */
+export function hashOf(text: string): string {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < text.length; at++) {
+    hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+  }
+  return (hash >>> 0).toString(16).padStart(8, "0");
+}

@@ -1,0 +1,108 @@
+/**
+ * Changing the tree store: opened and locked by one command at a time, and put in order.
+ *
+ * @module
+ */
+import { programOptions } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
+import { makeDirectory } from "./directory.ts";
+import { attempt, look } from "./disk.ts";
+import { OverlayError } from "./errors.ts";
+import { lockPod } from "./lock.ts";
+import { child, nameOf } from "./path.ts";
+import { PROGRAMS } from "./permissions.ts";
+import { printable, quote } from "./quote.ts";
+import { run } from "./run.ts";
+import type { StoreLayout } from "./store.ts";
+import { namesIn } from "./tree_manifest.ts";
+
+/** Only the owner goes in: an image has programs that are setuid, and may be full of holes. */
+const STORE_MODE = 0o700;
+
+/** Imports take their time, and what one has done the next need not do. */
+const STORE_WAIT_MS = 600_000;
+
+/**
+ * Opens a store: makes what is missing of it, locks it, and clears away what a killed command left.
+ *
+ * @returns The lock; disposing it lets others in.
+ * @throws {RefusedError} If another command holds it for too long, or a link stands in a directory's place.
+ */
+export async function openStore(store: StoreLayout, options: ChangeOptions): Promise<Disposable> {
+  const { layers, links, records, trees, pods, scratch } = store;
+  makeDirectory(store.store, STORE_MODE);
+  const lock = await lockPod(store.lock, { waitMs: STORE_WAIT_MS, ...options });
+  try {
+    for (const path of [layers, links, records, trees, pods, scratch]) {
+      makeDirectory(path, STORE_MODE);
+    }
+    await clearAway(scratchOf(store), options);
+    tidy(store);
+    return lock;
+  } catch (error) {
+    lock[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** All that is not finished. */
+export function scratchOf({ scratch }: StoreLayout): string[] {
+  return namesIn(scratch).map((name) => child(scratch, name));
+}
+
+/** Records and links are made before their layer is put in place, and may have been left alone. */
+function tidy({ layers, links, records }: StoreLayout): void {
+  const keys = new Set(namesIn(layers));
+  for (const name of namesIn(records)) {
+    if (!keys.has(name.replace(/\.(json|mtree)(\.new)?$/, ""))) remove(child(records, name));
+  }
+  for (const name of namesIn(links)) {
+    const path = child(links, name);
+    const to = look(path)?.isSymlink ? Deno.readLinkSync(path) : "";
+    if (!keys.has(nameOf(to))) remove(path);
+  }
+}
+
+function remove(path: string): void {
+  attempt("remove", path, () => Deno.removeSync(path));
+}
+
+/**
+ * Removes directories with all that is in them, whatever their names are: links are not followed, and no
+ * other file system is entered.
+ *
+ * Requires `--allow-run` permission for rm.
+ *
+ * @throws {OverlayError} If something cannot be removed.
+ */
+export async function clearAway(paths: readonly string[], options: ChangeOptions): Promise<void> {
+  if (paths.length === 0) return;
+  const args = ["--recursive", "--force", "--one-file-system", "--preserve-root", "--", ...paths];
+  const result = await run(PROGRAMS.rm, args, { ...programOptions(options), cwd: "/" });
+  if (result.status === 0) return;
+  const said = quote(printable(result.stderr.split("\n").slice(0, 3).join("\n")));
+  throw new OverlayError("failed", `Cannot remove ${quote(paths[0] ?? "")}: rm said ${said}`, {
+    hint: "see whether something is mounted there: findmnt",
+  });
+}
+
+/**
+ * Sees to it that all that was written in the store is on the disk.
+ *
+ * Requires `--allow-run` permission for sync.
+ */
+export async function syncStore({ store }: StoreLayout, options: ChangeOptions): Promise<void> {
+  const args = ["--file-system", "--", store];
+  const result = await run(PROGRAMS.sync, args, { ...programOptions(options), cwd: "/" });
+  if (result.status === 0) return;
+  const said = quote(printable(result.stderr));
+  throw new OverlayError("failed", `Cannot write ${quote(store)} to the disk: sync said ${said}`);
+}
+
+/** Sees to it that the names in a directory are on the disk. */
+export function syncDirectory(path: string): void {
+  attempt("write", path, () => {
+    using directory = Deno.openSync(path);
+    directory.syncSync();
+  });
+}

@@ -1,0 +1,99 @@
+/**
+ * Finding a layer in the store. What was left out of it is a part of its key.
+ *
+ * @module
+ */
+import type { LayerPolicy } from "./layer_filter.ts";
+import type { StoreLayout } from "./store.ts";
+import { namesIn, readLayer } from "./tree_manifest.ts";
+import type { LayerRecord } from "./tree_manifest.ts";
+
+/** What a layer's key is made of. */
+export type KeyParts = Pick<
+  LayerRecord,
+  "diffId" | "devices" | "setuid" | "opaque" | "attributes" | "below"
+>;
+
+/**
+ * What the directory of a layer is called: by its digest, and by what makes it another one than a layer
+ * of the same archive.
+ */
+export function keyOf({ diffId, devices, setuid, opaque, attributes, below }: KeyParts): string {
+  return [
+    baseOf(diffId),
+    ...(devices.left > 0 ? ["nodev"] : []),
+    ...(setuid.left > 0 ? ["nosuid"] : []),
+    ...(opaque > 0 && attributes === "user" ? ["user"] : []),
+    ...(below === null ? [] : [below]),
+  ].join("-");
+}
+
+function baseOf(diffId: string): string {
+  return diffId.replace(/^sha256:/, "").replace(":", "-");
+}
+
+/** Whether a layer is what unpacking it with this policy, on these layers, would make. */
+function suits(record: LayerRecord, policy: LayerPolicy, below: string | null): boolean {
+  const { devices, setuid, opaque, attributes } = record;
+  const judged = (kept: boolean, { kept: had, left }: { kept: number; left: number }) => {
+    return kept ? left === 0 : had === 0;
+  };
+  return judged(policy.devices, devices) && judged(policy.setuid, setuid) &&
+    (opaque === 0 || attributes === policy.attributes) &&
+    (record.below === null || record.below === below);
+}
+
+/** Where layers are looked for, and what must be so of them. */
+export interface WantedLayers {
+  /** The store. */
+  readonly store: StoreLayout;
+  /** What was let through. */
+  readonly policy: LayerPolicy;
+}
+
+/**
+ * The layer of a diff id that is in the store already.
+ *
+ * @param below What stands for the layers below it; `null` when they are not known.
+ * @returns What is known of it; `null` when there is none that will do.
+ */
+export function storedLayer(
+  diffId: string,
+  { store, policy }: WantedLayers,
+  below: string | null,
+): LayerRecord | null {
+  const base = baseOf(diffId);
+  for (const key of namesIn(store.layers)) {
+    if (key !== base && !key.startsWith(`${base}-`)) continue;
+    const record = readLayer(store, key);
+    if (record !== null && suits(record, policy, below)) return record;
+  }
+  return null;
+}
+
+/** What stands for layers, lowest first, in the key of one above them; `null` for none. */
+export async function belowOf(keys: readonly string[]): Promise<string | null> {
+  if (keys.length === 0) return null;
+  const content = new TextEncoder().encode(keys.join(","));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  return digest.toHex().slice(0, 16);
+}
+
+/**
+ * The layers of an image that are in the store already.
+ *
+ * @param diffIds The lowest first; `null` where it is not known.
+ * @returns What is known of each; `null` of those that are not there.
+ */
+export async function storedLayers(
+  diffIds: readonly (string | null)[],
+  wanted: WantedLayers,
+): Promise<readonly (LayerRecord | null)[]> {
+  const found: (LayerRecord | null)[] = [];
+  for (const diffId of diffIds) {
+    const keys = found.map((record) => record?.key ?? "");
+    const below = keys.includes("") ? null : await belowOf(keys);
+    found.push(diffId === null ? null : storedLayer(diffId, wanted, below));
+  }
+  return found;
+}

@@ -1,0 +1,125 @@
+/**
+ * What the store writes down of its layers and trees.
+ *
+ * @module
+ */
+import { attempt, readOwnFile } from "./disk.ts";
+import { OverlayError } from "./errors.ts";
+import type { AttributeClass, LayerSummary } from "./layer_filter.ts";
+import { child } from "./path.ts";
+import { quote } from "./quote.ts";
+import { storedTreeLayout } from "./store.ts";
+import type { StoredTreeLayout, StoreLayout } from "./store.ts";
+
+/** What is known of a layer. */
+export interface LayerRecord extends LayerSummary {
+  /** The form of this record. */
+  readonly version: 1;
+  /** What the layer's directory is called. */
+  readonly key: string;
+  /** The digest of its archive without compression. */
+  readonly diffId: string;
+  /** The short name. */
+  readonly link: string;
+  /** In which attributes its opaque directories are marked. */
+  readonly attributes: AttributeClass;
+  /**
+   * What stands for the layers below, where its directories take after theirs; otherwise `null`: then it
+   * can lie on any.
+   */
+  readonly below: string | null;
+  /** The archive it was unpacked from, by which it is known again when nobody says its diff id. */
+  readonly archive: { readonly size: number; readonly digest: string };
+  /** The SHA-256 of the lines of its entries. */
+  readonly lines: string;
+}
+
+/** An image that a tree was imported from. */
+export interface StoredImage {
+  /** Its name, by which `--image` finds it; `null` when it has none. */
+  readonly name: string | null;
+  /** The digest of its manifest, or of its config; `null` of a mere archive. */
+  readonly digest: string | null;
+  /** Its config: environment, command and so on, as the image has it. */
+  readonly config: unknown;
+}
+
+/** What a tree consists of. */
+export interface TreeManifest {
+  /** The form of this manifest. */
+  readonly version: 1;
+  /** The tree id. */
+  readonly id: string;
+  /** The keys of its layers, top first; empty of a tree of one directory. */
+  readonly layers: readonly string[];
+  /** The short names of the layers that a render needs, top first: none below one that hides all. */
+  readonly lowers: readonly string[];
+  /** The short name of the layer that says what the root is like; `null` when it is the first. */
+  readonly rootLike: string | null;
+  /** Whether it must be mounted with `userxattr`. */
+  readonly userxattr: boolean;
+  /** The bytes that its files have together. */
+  readonly bytes: number;
+  /** How many entries it has. */
+  readonly entries: number;
+  /** Of a tree of one directory, the SHA-256 of the lines of its entries; otherwise `null`. */
+  readonly lines: string | null;
+  /** The images that have these layers. */
+  readonly images: readonly StoredImage[];
+}
+
+/** Writes something down. */
+export function formatRecord(record: LayerRecord | TreeManifest): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(`${JSON.stringify(record, null, 2)}\n`);
+}
+
+function read<T extends LayerRecord | TreeManifest>(path: string): T | null {
+  const content = readOwnFile(path);
+  if (content === null) return null;
+  try {
+    const value = JSON.parse(new TextDecoder().decode(content));
+    if (value?.version === 1 && Array.isArray(value.images ?? [])) return value;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  throw new OverlayError("bad-store", `Cannot read ${quote(path)}: it is not as it was written`, {
+    path,
+    hint: "import the image again",
+  });
+}
+
+/** Reads what is known of a layer; `null` when nothing is. */
+export function readLayer(store: StoreLayout, key: string): LayerRecord | null {
+  return read(child(store.records, `${key}.json`));
+}
+
+/** Reads what a tree consists of; `null` when there is no such tree, or it has no manifest. */
+export function readTree(tree: StoredTreeLayout): TreeManifest | null {
+  return read(tree.manifest);
+}
+
+/** The names in a directory of the store; none when it is not there. */
+export function namesIn(directory: string): readonly string[] {
+  return attempt("read directory", directory, () => {
+    try {
+      return [...Deno.readDirSync(directory)].map(({ name }) => name).sort();
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return [];
+      throw error;
+    }
+  });
+}
+
+/** The manifests of all trees that are whole. */
+export function wholeTrees(store: StoreLayout): readonly TreeManifest[] {
+  return namesIn(store.trees).flatMap((id) => {
+    const tree = storedTreeLayout(store, id);
+    if (readOwnFile(tree.rendered) === null) return [];
+    return readTree(tree) ?? [];
+  });
+}
+
+/** What is known of all layers. */
+export function allLayers(store: StoreLayout): readonly LayerRecord[] {
+  return namesIn(store.layers).flatMap((key) => readLayer(store, key) ?? []);
+}
