@@ -16,6 +16,8 @@ import {
 import type { ChangeOptions } from "./lib/change_options.ts";
 import type { MountPlan } from "./lib/plan.ts";
 import { printable, quote } from "./lib/quote.ts";
+import type { RenderRequest } from "./lib/request.ts";
+import type { TreeAction } from "./lib/tree_command.ts";
 
 /** What the command needs of the process it runs in. */
 export interface Io {
@@ -65,9 +67,16 @@ type RenderCommand = Extract<Command, { kind: "plan" | "prepare" | "render" }>;
 async function runPlan(command: RenderCommand, io: Io): Promise<void> {
   const { planRender } = await import("./lib/plan.ts");
   const { planJson, planText } = await import("./lib/output.ts");
-  const plan = planRender(command.request, { mount: command.mount });
+  const plan = planRender(await resolved(command.request), { mount: command.mount });
   io.out(command.voice.json ? planJson(plan) : planText(plan));
   if (!command.voice.json) await tellFindings([plan.mount], command.voice, io);
+}
+
+/** What a plan names by tree or image is looked up in the store, as far as it may be read. */
+async function resolved(request: RenderRequest): Promise<RenderRequest> {
+  if (request.lower !== undefined && request.image === undefined) return request;
+  const { resolveTree } = await import("./lib/resolve_tree.ts");
+  return resolveTree(request);
 }
 
 /** Says what would keep a plan from being carried out, as far as the permissions go. */
@@ -117,7 +126,8 @@ async function runSpec(command: Extract<Command, { kind: "spec" }>, io: Io): Pro
   const { formatJson, planJson, planText, renderText } = await import("./lib/output.ts");
   if (action === "plan") {
     const { planPod } = await import("./lib/pod_plan.ts");
-    const plan = planPod(request, { mount });
+    const { resolvePod } = await import("./lib/resolve_tree.ts");
+    const plan = planPod(resolvePod(request), { mount });
     io.out(voice.json ? planJson(plan) : planText(plan));
     return voice.json ? undefined : await tellFindings(plan.mounts, voice, io);
   }
@@ -207,6 +217,17 @@ async function runDoctor(command: Extract<Command, { kind: "doctor" }>, io: Io):
   return diagnosis.healthy ? 0 : 1;
 }
 
+/** Has its own lines, flags and output, which nothing else loads. */
+async function runTree(command: Extract<Command, { kind: "tree" }>, io: Io): Promise<number> {
+  const { runTreeCommand } = await import("./lib/tree_cli.ts");
+  const { parseTreeCommand } = await import("./lib/tree_command.ts");
+  const { action, args, cwd } = command;
+  const parsed = parseTreeCommand(action as TreeAction, args, cwd);
+  return await interruptible(io, (signal) => {
+    return runTreeCommand(parsed, { ...io, ...changeOptions(io, parsed, signal) });
+  }, "the store is as it was");
+}
+
 async function runVersion(io: Io): Promise<void> {
   const { default: config } = await import("./deno.json", { with: { type: "json" } });
   io.out(`overlay-render ${config.version}\n`);
@@ -237,6 +258,8 @@ function run(command: Command, io: Io): Promise<number | void> {
       return runDoctor(command, io);
     case "restore":
       return runRestore(command, io);
+    case "tree":
+      return runTree(command, io);
     case "version":
       return runVersion(io);
     case "help":

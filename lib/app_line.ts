@@ -8,10 +8,9 @@
  *
  * @module
  */
-import { normalize } from "./deps.ts";
 import { escapeField, unescapeField } from "./escape.ts";
-import { isBind, parseMountOptions, splitOptions } from "./mount_config.ts";
-import type { MountConfig } from "./mount_config.ts";
+import { isBind, parseMountOptions, pathOfOption, splitOptions } from "./mount_config.ts";
+import type { LowersLink, MountConfig } from "./mount_config.ts";
 
 /** What `overlay.fstab` holds of an app: one fstab(5) line. */
 export interface AppLine {
@@ -29,12 +28,15 @@ export interface AppLine {
   readonly auto: boolean;
   /** Set when the rootfs is a copy of the lower, which nothing is mounted for. */
   readonly copy?: true;
+  /** The directory that a link in the pod leads to, by which the options name their lowers. */
+  readonly lowers?: string;
   /** Set when it was unmounted lazily, so that a process may use it still. */
   readonly lazy?: true;
 }
 
 const APP = "X-overlay-render.app=";
 const TREE = "X-overlay-render.tree=";
+const LOWERS = "X-overlay-render.lowers=";
 const LAZY = "X-overlay-render.lazy";
 const COPY = "X-overlay-render.copy";
 const MARKS: readonly string[] = ["noauto", LAZY, COPY];
@@ -47,11 +49,17 @@ export function appLine(
     readonly rootfs: string;
     readonly copy?: true;
   },
-  mount: { readonly config: MountConfig; readonly options: string; readonly auto: boolean },
+  mount: {
+    readonly config: MountConfig;
+    readonly options: string;
+    readonly auto: boolean;
+    readonly link?: LowersLink | null;
+  },
 ): AppLine {
   const { app, tree, rootfs } = names;
   const source = isBind(mount.config) ? mount.config.lower[0] ?? "" : "overlay";
-  const line = { app, tree, rootfs, source, options: mount.options };
+  const lowers = mount.link ? { lowers: mount.link.to } : {};
+  const line = { app, tree, rootfs, source, options: mount.options, ...lowers };
   return names.copy ? { ...line, auto: false, copy: true } : { ...line, auto: mount.auto };
 }
 
@@ -62,6 +70,7 @@ export function formatAppLine(line: AppLine): string {
     ...(line.auto ? [] : ["noauto"]),
     ...(line.lazy ? [LAZY] : []),
     ...(line.copy ? [COPY] : []),
+    ...(line.lowers === undefined ? [] : [LOWERS + encodeURIComponent(line.lowers)]),
     APP + encodeURIComponent(line.app),
     TREE + encodeURIComponent(line.tree),
   ].join(",");
@@ -88,9 +97,10 @@ export function parseAppLine(text: string): AppLine | null {
   };
   const app = value(APP);
   const tree = value(TREE);
+  const lowers = value(LOWERS);
   if (text.trimStart().startsWith("#") || app === null || tree === null) return null;
   const own = (part: string) => {
-    return MARKS.includes(part) || part.startsWith(APP) || part.startsWith(TREE);
+    return MARKS.includes(part) || [APP, TREE, LOWERS].some((prefix) => part.startsWith(prefix));
   };
   return {
     app,
@@ -99,6 +109,7 @@ export function parseAppLine(text: string): AppLine | null {
     source,
     options: parts.filter((part) => !own(part)).join(","),
     auto: !parts.includes("noauto"),
+    ...(lowers === null ? {} : { lowers }),
     ...(parts.includes(LAZY) ? { lazy: true } : {}),
     ...(parts.includes(COPY) ? { copy: true } : {}),
   };
@@ -108,7 +119,7 @@ export function parseAppLine(text: string): AppLine | null {
 export function configOfLine(line: AppLine, pod: string): MountConfig {
   const config = parseMountOptions(line.options);
   if (line.source !== "overlay") return { ...config, lower: [line.source] };
-  const absolute = (path: string) => path.startsWith("/") ? path : normalize(`${pod}/${path}`);
+  const absolute = (path: string) => pathOfOption(path, pod, line.lowers);
   return {
     ...config,
     lower: config.lower.map(absolute),

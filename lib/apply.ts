@@ -19,12 +19,14 @@ import { applyLabel, applyMounts } from "./apply_mount.ts";
 import { OverlayError, PodError } from "./errors.ts";
 import type {
   CopyOperation,
+  LinkOperation,
   MountOperation,
   MtabOperation,
   Operation,
   RecordOperation,
   RequireOperation,
   TouchOperation,
+  UseOperation,
 } from "./operation.ts";
 import type { PodPlan } from "./plan.ts";
 
@@ -86,7 +88,7 @@ function batches(operations: readonly Operation[]): Operation[][] {
 }
 
 /** What is done whether or not the app is mounted: each looks by itself whether there is anything to do. */
-const ALWAYS: readonly Operation["kind"][] = ["manifest", "record", "touch", "mtab"];
+const ALWAYS: readonly Operation["kind"][] = ["manifest", "use", "record", "touch", "mtab"];
 
 /** An app that is mounted as asked for needs nothing but its manifest, its line, and what is put into it. */
 function isDone(operation: Operation, run: Application): boolean {
@@ -123,6 +125,10 @@ function apply(batch: readonly Operation[], run: Application): void | Promise<vo
       return applyManifest(operation, run);
     case "record":
       return applyRecords(batch as readonly RecordOperation[], run);
+    case "link":
+      return applyLink(operation, run);
+    case "use":
+      return applyUse(operation, run);
     case "copy":
     case "touch":
     case "mtab":
@@ -134,7 +140,17 @@ function apply(batch: readonly Operation[], run: Application): void | Promise<vo
   }
 }
 
-/** Loaded when it is needed: most renders have none of these. */
+/** Loaded when they are needed: most renders have none of these. */
+async function applyLink(operation: LinkOperation, run: Application): Promise<void> {
+  const store = await import("./apply_store.ts");
+  await store.applyLink(operation, run);
+}
+
+async function applyUse(operation: UseOperation, run: Application): Promise<void> {
+  const store = await import("./apply_store.ts");
+  store.applyUse(operation, run);
+}
+
 async function applyToRootfs(
   operation: CopyOperation | TouchOperation | MtabOperation,
   run: Application,

@@ -22,6 +22,8 @@ export interface FlagSpec {
   readonly boolean: readonly string[];
   /** Flags whose value may be empty. */
   readonly emptyAllowed: readonly string[];
+  /** What is given without a flag, by the words of the help; all of it must be given. @default {nothing} */
+  readonly operands?: readonly string[];
   /** One-letter names. */
   readonly alias: Readonly<Record<string, string>>;
 }
@@ -32,6 +34,8 @@ export interface Flags {
   readonly values: Readonly<Record<string, readonly string[]>>;
   /** The flags without a value that were given. */
   readonly set: ReadonlySet<string>;
+  /** What was given without a flag, as many as the command takes. */
+  readonly operands: readonly string[];
 }
 
 function usage(spec: FlagSpec, message: string, hint?: string): InvalidValueError {
@@ -51,7 +55,13 @@ function unknownFlag(spec: FlagSpec, given: string): InvalidValueError {
 }
 
 function unexpected(spec: FlagSpec, argument: string): InvalidValueError {
-  return usage(spec, `Cannot use argument ${quote(argument)}: ${spec.command} takes flags only`);
+  const takes = ["flags only", ...spec.operands ?? []].join(", and ").replace("only, and", "and");
+  return usage(spec, `Cannot use argument ${quote(argument)}: ${spec.command} takes ${takes}`);
+}
+
+function missing(spec: FlagSpec, operand: string): InvalidValueError {
+  const hint = `write overlay-render ${spec.command} ${operand}`;
+  return usage(spec, `Cannot go on without ${operand}: ${spec.command} needs one`, hint);
 }
 
 /** The long name of a flag; a letter has one dash, and a word two. */
@@ -87,12 +97,19 @@ function valueOf(
  * Checks every argument, and writes it in the one way that `parseArgs` always understands:
  * `--name=value`, and `--name` for an empty value.
  */
-function checked(spec: FlagSpec, args: readonly string[]): string[] {
+function checked(
+  spec: FlagSpec,
+  args: readonly string[],
+): { readonly canonical: string[]; readonly operands: string[] } {
   const canonical: string[] = [];
+  const operands: string[] = [];
+  const wanted = spec.operands ?? [];
   for (let at = 0; at < args.length; at++) {
     const argument = args[at] ?? "";
     if (!argument.startsWith("-") || argument === "-" || argument === "--") {
-      throw unexpected(spec, argument);
+      if (operands.length >= wanted.length || argument === "--") throw unexpected(spec, argument);
+      operands.push(argument);
+      continue;
     }
     const equals = argument.indexOf("=");
     const flag = equals < 0 ? argument : argument.slice(0, equals);
@@ -110,7 +127,9 @@ function checked(spec: FlagSpec, args: readonly string[]): string[] {
     if (inline === null) at++;
     canonical.push(value === "" ? `--${name}` : `--${name}=${value}`);
   }
-  return canonical;
+  const open = wanted[operands.length];
+  if (open !== undefined) throw missing(spec, open);
+  return { canonical, operands };
 }
 
 /**
@@ -122,7 +141,8 @@ function checked(spec: FlagSpec, args: readonly string[]): string[] {
  */
 export function parseFlags(args: readonly string[], spec: FlagSpec): Flags {
   const valued = [...spec.single, ...spec.repeated];
-  const parsed = parseArgs(checked(spec, args), {
+  const { canonical, operands } = checked(spec, args);
+  const parsed = parseArgs(canonical, {
     string: valued,
     collect: valued,
     boolean: [...spec.boolean],
@@ -136,5 +156,6 @@ export function parseFlags(args: readonly string[], spec: FlagSpec): Flags {
     }
     values[name] = given;
   }
-  return { values, set: new Set(spec.boolean.filter((name) => parsed[name] === true)) };
+  const set = new Set(spec.boolean.filter((name) => parsed[name] === true));
+  return { values, set, operands };
 }

@@ -61,7 +61,14 @@ export type Command =
   | { readonly kind: "status"; readonly request: StatusRequest; readonly voice: Voice }
   | Waiting & { readonly kind: "gc"; readonly request: CollectRequest; readonly voice: Voice }
   | Waiting & { readonly kind: "restore"; readonly request: PodsRequest; readonly voice: Voice }
-  | { readonly kind: "doctor"; readonly request: DoctorRequest; readonly voice: Voice };
+  | { readonly kind: "doctor"; readonly request: DoctorRequest; readonly voice: Voice }
+  | {
+    readonly kind: "tree";
+    readonly action: string;
+    readonly args: readonly string[];
+    /** The directory that relative paths are taken from. */
+    readonly cwd: string;
+  };
 
 /** The names of all commands. */
 export const COMMANDS = [
@@ -73,13 +80,26 @@ export const COMMANDS = [
   "restore",
   "gc",
   "doctor",
+  "tree",
 ] as const;
+
+/** What can be done with the tree store. */
+const TREE_ACTIONS: readonly string[] = [
+  "import",
+  "list",
+  "path",
+  "check",
+  "verify-all",
+  "remove",
+  "gc",
+];
 
 const VOICE_FLAGS = ["json", "quiet", "verbose", "help"];
 
 /** The flags of a render that a spec has fields for. */
 const REQUEST_FLAGS = [
   "tree",
+  "image",
   "store",
   "pod",
   "app",
@@ -143,6 +163,7 @@ function requestOf(flags: Flags, cwd: string): RenderRequest {
   const all = {
     lower: flags.values.lower?.map((lower) => absolute(lower, cwd)),
     tree: one("tree"),
+    image: one("image"),
     store: path("store"),
     app: one("app"),
     dest: path("dest"),
@@ -251,9 +272,22 @@ function specOf(file: string, flags: Flags): { readonly file: string } {
   });
 }
 
+function treeOf(args: readonly string[], cwd: string): Command {
+  const [action, ...rest] = args;
+  if (action !== undefined && TREE_ACTIONS.includes(action)) {
+    return { kind: "tree", action, args: rest, cwd };
+  }
+  const given = action === undefined ? "none was given" : `${quote(action)} is none`;
+  throw new InvalidValueError("usage", `Cannot use tree without its own command: ${given}`, {
+    hint: `it must be one of ${TREE_ACTIONS.join(", ")}; overlay-render tree --help says more`,
+  });
+}
+
 function parseOf(name: (typeof COMMANDS)[number], args: readonly string[], cwd: string): Command {
   // Help wins over whatever else is wrong with the line.
   if (args.includes("--help") || args.includes("-h")) return { kind: "help", topic: name };
+  // Has commands of its own, which only it loads.
+  if (name === "tree") return treeOf(args, cwd);
   const flags = parseFlags(args, spec(name));
   const voice: Voice = {
     json: flags.set.has("json"),

@@ -41,6 +41,10 @@ function detail(operation: Operation): string {
         (operation.orCopy ? ", or a copy where overlayfs cannot be mounted" : "");
     case "touch":
       return "if the image has it";
+    case "link":
+      return `link to ${showName(operation.to)}`;
+    case "use":
+      return `says that ${showName(operation.pod)} uses trees of the store`;
     case "mtab":
       return "link to ../proc/self/mounts, unless it is there";
   }

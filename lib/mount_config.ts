@@ -5,9 +5,12 @@
  *
  * @module
  */
+import { normalize } from "./deps.ts";
 import { InvalidValueError, RefusedError } from "./errors.ts";
 import { escapeOption, needsRealPath, splitEscaped, unescapeOption } from "./escape.ts";
 import { formatMountLabel } from "./mount_label.ts";
+import { hashOf } from "./hash_name.ts";
+import { child, isWithin, nameOf, parent } from "./path.ts";
 import { quote } from "./quote.ts";
 
 /** What an overlay mount is made of. */
@@ -32,6 +35,16 @@ export interface OptionString {
   readonly relative: boolean;
   /** Whether it is right only where no path leads through a symlink. */
   readonly needsRealPaths: boolean;
+  /** The link in the pod by which it names its lowers; `null` when it names them by their own paths. */
+  readonly link: LowersLink | null;
+}
+
+/** A link in the pod to the directory that all lowers lie in, by which they have short names. */
+export interface LowersLink {
+  /** The link. */
+  readonly path: string;
+  /** The directory. */
+  readonly to: string;
 }
 
 /**
@@ -167,9 +180,47 @@ function bytes(text: string): number {
   return new TextEncoder().encode(text).length;
 }
 
+/** What the name of a link to the lowers begins with. */
+const LINK = "lower-";
+
+/** The name of the link in a pod to a directory of lowers. */
+function linkName(directory: string): string {
+  return LINK + hashOf(directory);
+}
+
+/**
+ * A path of an option string, as it is on the disk.
+ *
+ * @param lowers The directory that the link in the pod leads to, if there is one.
+ */
+export function pathOfOption(path: string, pod: string, lowers: string | undefined): string {
+  if (path.startsWith("/")) return path;
+  if (lowers === undefined) return normalize(`${pod}/${path}`);
+  const name = `${linkName(lowers)}/`;
+  return path.startsWith(name) ? child(lowers, path.slice(name.length)) : `${pod}/${path}`;
+}
+
+/** Lowers by a link in the pod, and the rest relative to the pod; `null` where that cannot be. */
+function linkedOptions(config: MountConfig, pod: string): OptionString | null {
+  const [first = ""] = config.lower;
+  const to = parent(first);
+  const inPod = [config.upper, config.work].every((path) => path === null || isWithin(path, pod));
+  const alike = config.lower.every((path) => parent(path) === to && !needsRealPath(path));
+  if (!inPod || !alike || config.lower.length < 2) return null;
+  const { upper, work } = relativeTo(pod, config);
+  const lower = config.lower.map((path) => `${linkName(to)}/${nameOf(path)}`);
+  const paths = [upper ?? "", work ?? ""];
+  return {
+    text: mountOptions({ ...config, lower, upper, work }),
+    relative: true,
+    needsRealPaths: paths.some(needsRealPath),
+    link: { path: child(pod, linkName(to)), to },
+  };
+}
+
 /**
  * Writes a mount configuration so that it fits the kernel's page: with absolute paths where they fit,
- * otherwise with paths relative to the pod.
+ * otherwise with paths relative to the pod, or through a link in it.
  *
  * @param pod The pod, where mount(8) runs.
  * @throws {RefusedError} If it is too long either way.
@@ -178,11 +229,14 @@ export function fittingOptions(config: MountConfig, pod: string): OptionString {
   const absolute = mountOptions(config);
   const paths = [...config.lower, config.upper ?? "", config.work ?? ""];
   if (bytes(absolute) <= OPTIONS_MAX) {
-    return { text: absolute, relative: false, needsRealPaths: paths.some(needsRealPath) };
+    const needsRealPaths = paths.some(needsRealPath);
+    return { text: absolute, relative: false, needsRealPaths, link: null };
   }
   const text = mountOptions(relativeTo(pod, config));
-  const length = Math.min(bytes(absolute), bytes(text));
-  if (bytes(text) <= OPTIONS_MAX) return { text, relative: true, needsRealPaths: true };
+  if (bytes(text) <= OPTIONS_MAX) return { text, relative: true, needsRealPaths: true, link: null };
+  const linked = linkedOptions(config, pod);
+  if (linked !== null && bytes(linked.text) <= OPTIONS_MAX) return linked;
+  const length = Math.min(...[absolute, text, linked?.text ?? text].map(bytes));
   throw new RefusedError(
     "too-long",
     `Cannot mount ${config.lower.length} lowers for pod ${quote(pod)}: ` +

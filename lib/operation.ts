@@ -144,6 +144,28 @@ export interface MtabOperation {
   readonly rootfs: string;
 }
 
+/** A link in the pod leads to the directory of the lowers, which have short names through it. */
+export interface LinkOperation {
+  /** Tells the operations apart. */
+  readonly kind: "link";
+  /** The link. */
+  readonly path: string;
+  /** Where it leads. */
+  readonly to: string;
+}
+
+/** The tree store notes that the pod uses its trees; the tree must be whole then. */
+export interface UseOperation {
+  /** Tells the operations apart. */
+  readonly kind: "use";
+  /** The file in the store. */
+  readonly path: string;
+  /** The pod. */
+  readonly pod: string;
+  /** The mark of the tree that it is whole. */
+  readonly rendered: string;
+}
+
 /** One step of a plan. */
 export type Operation =
   | RequireOperation
@@ -153,6 +175,8 @@ export type Operation =
   | GroupOperation
   | LabelOperation
   | ManifestOperation
+  | LinkOperation
+  | UseOperation
   | RecordOperation
   | CopyOperation
   | MountOperation

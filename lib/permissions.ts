@@ -32,6 +32,7 @@ export const PROGRAMS = {
   tar: "/usr/bin/tar",
   sync: "/usr/bin/sync",
   rm: "/usr/bin/rm",
+  find: "/usr/bin/find",
 } as const;
 
 /** The programs that take off a compression which is not done here, by absolute path. */
@@ -70,6 +71,9 @@ function needs(operation: Operation): RequiredPermissions {
       };
     case "touch":
       return { read: own, write: own, run: [] };
+    case "use":
+      return { read: [...own, operation.rendered], write: own, run: [] };
+    case "link":
     case "mtab":
       return { read: own, write: own, run: [ln] };
     case "mount":

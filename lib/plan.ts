@@ -67,7 +67,7 @@ function directory(path: string, mode: number | LikeMode): DirectoryOperation {
 /** A directory that is the root of the render: in the profile `rootfs-mode` it looks like the lower's. */
 function rootDirectory(request: ParsedRequest, path: string): DirectoryOperation {
   if (!request.profile.rootLikeLower) return directory(path, request.dirMode);
-  const like = request.lower[0];
+  const like = request.rootLike;
   return { ...directory(path, { like, mask: 0o7777 }), ownerLike: like };
 }
 
@@ -99,7 +99,7 @@ function overlayDirectories(request: ParsedRequest): Operation[] {
   const guarded = (path: string, mode: number | LikeMode): DirectoryOperation => {
     return { ...directory(path, mode), guarded: true };
   };
-  const like = profile.rootLikeLower ? { like: request.lower[0], mask: UNSHARED } : dirMode;
+  const like = profile.rootLikeLower ? { like: request.rootLike, mask: UNSHARED } : dirMode;
   const ownApp = request.app !== "";
   return [
     { ...guarded(pod.overlay, dirMode), force: profile.forceOverlayMode },
@@ -133,7 +133,12 @@ function requirements(request: ParsedRequest): Operation[] {
   return [...needs, { kind: "require", path: request.manifest, type: "file" }];
 }
 
-const NO_OPTIONS: OptionString = { text: "", relative: false, needsRealPaths: false };
+const NO_OPTIONS: OptionString = {
+  text: "",
+  relative: false,
+  needsRealPaths: false,
+  link: null,
+};
 
 function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionString } {
   const { layout } = request;
@@ -227,13 +232,17 @@ export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): O
   return [
     ...beginning(apps, pod),
     ...made(topDown(first), destination),
+    ...distinct(apps.flatMap(({ options: { link } }): Operation[] => {
+      return link === null ? [] : [{ kind: "link", ...link }];
+    })),
+    ...distinct(apps.flatMap(({ request }) => uses(request))),
     ...made(apps, overlay),
     ...made(apps, labels),
     ...made(first, manifest),
-    ...apps.map(({ mount, options: { text } }): Operation => ({
+    ...apps.map(({ mount, options: { text, link } }): Operation => ({
       kind: "record",
       path: pod.fstab,
-      line: appLine(mount, { config: mount, options: text, auto }),
+      line: appLine(mount, { config: mount, options: text, auto, link }),
     })),
     ...mounted(first),
     ...later.flatMap((group) => [
@@ -272,6 +281,13 @@ function finishings({ app, layout: { rootfs }, readOnly, mtab }: ParsedRequest):
     ...(touch ? [{ kind: "touch" as const, path: child(rootfs, "rkt", "status"), rootfs }] : []),
     ...(mtab ? [{ kind: "mtab" as const, path: child(rootfs, "etc", "mtab"), rootfs }] : []),
   ];
+}
+
+/** A tree of a store stays there as long as a pod is noted that uses it. */
+function uses({ stored, pod }: ParsedRequest): Operation[] {
+  if (stored === null) return [];
+  const { note, rendered } = stored;
+  return [{ kind: "use", path: note, pod: pod.pod, rendered }];
 }
 
 /** Plans the mount of an app. */

@@ -88,8 +88,8 @@ function plannedOf(request: ParsedRequest): PlannedApp {
 
 /** Apps of one call must not share an upper; and nothing is made in an image that is not mounted. */
 function checkTogether(apps: readonly PlannedApp[], auto: boolean): void {
-  const lines = apps.map(({ mount, options: { text } }) => {
-    return appLine(mount, { config: mount, options: text, auto });
+  const lines = apps.map(({ mount, options: { text, link } }) => {
+    return appLine(mount, { config: mount, options: text, auto, link });
   });
   const neighbours = new Neighbours(lines, apps[0]?.mount.pod ?? "/");
   for (const line of lines) refuseSharedUpper(line, neighbours.sharingUpper(line));

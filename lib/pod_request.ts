@@ -10,7 +10,7 @@ import { parseLabel } from "./names.ts";
 import type { ProfileName } from "./profile.ts";
 import { appWords, quote } from "./quote.ts";
 import { parseRequest } from "./request.ts";
-import type { ParsedRequest, RenderRequest } from "./request.ts";
+import type { ParsedRequest, RenderRequest, StoredTree } from "./request.ts";
 
 /** One app of a {@linkcode PodRequest}. */
 export interface PodApp {
@@ -20,6 +20,10 @@ export interface PodApp {
   readonly lower?: string | readonly string[];
   /** The tree id. @default {the last part of the first lower's path, or the one before `rootfs`} */
   readonly tree?: string;
+  /** An image of the store, by its name; `resolvePod` finds its tree. @default {none} */
+  readonly image?: string;
+  /** What was found out of the tree in the store. @default {nothing} */
+  readonly stored?: StoredTree;
   /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
   readonly dest?: string;
   /** A file that is copied to `<destination>/manifest`. @default {none} */
@@ -59,6 +63,7 @@ const APP_FIELDS: Readonly<Record<string, keyof PodApp>> = {
   app: "app",
   lower: "lower",
   tree: "tree",
+  image: "image",
   destination: "dest",
   manifest: "manifest",
   label: "label",

@@ -28,9 +28,10 @@ export interface RenderedOverlay extends Render, AsyncDisposable {}
 
 async function applyRequest(
   action: "prepare" | "render",
-  request: RenderRequest,
+  given: RenderRequest,
   options: ChangeOptions,
 ): Promise<Render> {
+  const request = await resolved(given);
   const plan = planRender(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
   if (request.overlay !== "auto") return await applyOne(plan, options);
@@ -41,6 +42,13 @@ async function applyRequest(
     if (!(error instanceof OverlayError)) throw error;
     return await applyOne(copyInstead(request, plan, { error, options }), options);
   }
+}
+
+/** A request that names no lowers is looked up in the store. */
+async function resolved(request: RenderRequest): Promise<RenderRequest> {
+  if (request.lower !== undefined && request.image === undefined) return request;
+  const { resolveTree } = await import("./resolve_tree.ts");
+  return resolveTree(request);
 }
 
 async function applyOne(plan: Plan, options: ChangeOptions): Promise<Render> {

@@ -26,9 +26,10 @@ export interface RenderedPod extends PodRender, AsyncDisposable {}
 
 async function applyRequest(
   action: "prepare" | "render",
-  request: PodRequest,
+  given: PodRequest,
   options: ChangeOptions,
 ): Promise<PodRender> {
+  const request = await resolved(given);
   const plan = planPod(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
   await checkBefore(plan.mounts, options);
@@ -38,6 +39,15 @@ async function applyRequest(
     return renderOf(mount, line.options, { mounted, changed });
   });
   return { pod: apps[0]?.mount.pod ?? request.pod, renders };
+}
+
+/** Apps that name no lowers are looked up in the store. */
+async function resolved(request: PodRequest): Promise<PodRequest> {
+  if (request.apps.every(({ lower, image }) => lower !== undefined && image === undefined)) {
+    return request;
+  }
+  const { resolvePod } = await import("./resolve_tree.ts");
+  return resolvePod(request);
 }
 
 /**

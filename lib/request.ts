@@ -36,6 +36,10 @@ export interface RenderRequest {
   readonly tree?: string;
   /** The tree store. @default {"/var/lib/overlay-render"} */
   readonly store?: string;
+  /** An image of the store, by its name; `resolveTree` finds its tree. @default {none} */
+  readonly image?: string;
+  /** What `resolveTree` found out of the tree. @default {nothing} */
+  readonly stored?: StoredTree;
   /** The app; empty for the pod's own image. @default {""} */
   readonly app?: string;
   /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
@@ -60,6 +64,16 @@ export interface RenderRequest {
   readonly mtab?: boolean;
 }
 
+/** What the store knows of a tree that is rendered. */
+export interface StoredTree {
+  /** The lower whose root the rootfs looks like. @default {the first} */
+  readonly rootLike?: string;
+  /** The file in which the store notes that the pod uses its trees. */
+  readonly note: string;
+  /** The mark of the tree that it is whole. */
+  readonly rendered: string;
+}
+
 /** A request whose every part is known to be usable. */
 export interface ParsedRequest {
   /** Where everything of the pod lies. */
@@ -72,6 +86,10 @@ export interface ParsedRequest {
   readonly tree: string;
   /** The lowers, top first; at least one. */
   readonly lower: readonly [string, ...string[]];
+  /** The lower whose root the rootfs looks like. */
+  readonly rootLike: string;
+  /** What the store knows of the tree; `null` when it is none of a store. */
+  readonly stored: StoredTree | null;
   /** The profile. */
   readonly profile: Profile;
   /** The dir mode. */
@@ -99,6 +117,10 @@ function parseLowers(request: RenderRequest): [AbsolutePath, ...AbsolutePath[]] 
   const given = typeof request.lower === "string" ? [request.lower] : request.lower ?? [];
   const [first, ...rest] = given.map((lower) => parsePath("lower", lower));
   if (first !== undefined) return [first, ...rest];
+  if (request.image !== undefined) {
+    const message = `Cannot use image ${quote(request.image)}: its tree must be looked up first`;
+    throw new InvalidValueError("usage", message, { hint: "call resolveTree with the request" });
+  }
   if (request.tree === undefined) {
     throw new InvalidValueError(
       "usage",
@@ -212,6 +234,8 @@ export function parseRequest(request: RenderRequest): ParsedRequest {
     app,
     tree,
     lower,
+    rootLike: request.stored?.rootLike ?? lower[0],
+    stored: request.stored ?? null,
     profile,
     dirMode: dirMode === undefined ? profile.dirMode : parseDirMode(dirMode),
     group: group === undefined ? null : parseGroup(group),

@@ -23,9 +23,10 @@ const POD_FIELDS: Readonly<Record<keyof PodRequest, Kind>> = {
   apps: "apps",
 };
 
-const APP_FIELDS: Readonly<Record<keyof PodApp, Kind>> = {
+const APP_FIELDS: Readonly<Record<Exclude<keyof PodApp, "stored">, Kind>> = {
   app: "name",
   tree: "name",
+  image: "name",
   lower: "paths",
   dest: "path",
   manifest: "path",

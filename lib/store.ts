@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { hashOf } from "./hash_name.ts";
 import { parsePath, parseTreeId } from "./names.ts";
 import { child } from "./path.ts";
 
@@ -85,13 +86,4 @@ export function podNote(store: StoreLayout, pod: string): string {
   const name = encodeURIComponent(pod);
   if (name.length <= NAME_MAX) return child(store.pods, name);
   return child(store.pods, `${name.slice(0, NAME_MAX)}-${hashOf(name)}`);
-}
-
-/** FNV-1a: tells names apart that begin alike. */
-export function hashOf(text: string): string {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < text.length; at++) {
-    hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  }
-  return (hash >>> 0).toString(16).padStart(8, "0");
 }

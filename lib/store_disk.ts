@@ -51,7 +51,7 @@ export function scratchOf({ scratch }: StoreLayout): string[] {
 }
 
 /** Records and links are made before their layer is put in place, and may have been left alone. */
-function tidy({ layers, links, records }: StoreLayout): void {
+export function tidy({ layers, links, records }: StoreLayout): void {
   const keys = new Set(namesIn(layers));
   for (const name of namesIn(records)) {
     if (!keys.has(name.replace(/\.(json|mtree)(\.new)?$/, ""))) remove(child(records, name));

@@ -1,0 +1,168 @@
+/**
+ * From a tree id or the name of an image to the lowers of its tree.
+ *
+ * @module
+ */
+import { ifAny, look } from "./disk.ts";
+import { InvalidValueError, MissingPermissionError, OverlayError } from "./errors.ts";
+import { checkPermissions, isGranted } from "./grants.ts";
+import { parsePath } from "./names.ts";
+import { child } from "./path.ts";
+import type { PodApp, PodRequest } from "./pod_request.ts";
+import { quote } from "./quote.ts";
+import { DEFAULT_STORE } from "./request.ts";
+import type { RenderRequest } from "./request.ts";
+import { podNote, storedTreeLayout, storeLayout } from "./store.ts";
+import type { StoreLayout } from "./store.ts";
+import { readTree, wholeTrees } from "./tree_manifest.ts";
+import type { TreeManifest } from "./tree_manifest.ts";
+
+/** The part of a request that says what is rendered. */
+export type TreeRequest = Pick<
+  RenderRequest,
+  "pod" | "store" | "tree" | "image" | "lower" | "options" | "stored"
+>;
+
+function isNamed({ images }: TreeManifest, wanted: string): boolean {
+  return images.some(({ name }) => name === wanted);
+}
+
+/** The tree of an image. */
+function treeOfImage(store: StoreLayout, image: string): TreeManifest {
+  const all = wholeTrees(store);
+  const found = all.find((tree) => isNamed(tree, image));
+  if (found !== undefined) return found;
+  const names = all.flatMap(({ images }) => images.flatMap(({ name }) => name ?? []));
+  throw new OverlayError(
+    "missing",
+    `Cannot use image ${quote(image)}: there is none of that name in ${quote(store.store)}`,
+    {
+      path: store.store,
+      hint: names.length === 0
+        ? "import it first: overlay-render tree import SOURCE"
+        : `there are ${names.map(quote).join(", ")}`,
+    },
+  );
+}
+
+/**
+ * Finds the lowers of a tree of the store, and what else its render needs. A request that names lowers
+ * stays as it is; so does one of a tree that the store has no manifest of, which is a directory
+ * `<store>/tree/<tree id>/rootfs`.
+ *
+ * Requires `--allow-read` permission for the store. Without it, a tree is taken for such a directory.
+ *
+ * @param request What is to be rendered.
+ * @returns The request with its lowers.
+ * @throws {InvalidValueError} If it names an image and a tree or lowers.
+ * @throws {MissingPermissionError} If it names an image, and the store may not be read.
+ * @throws {OverlayError} If there is no such image, or the tree is not whole.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { importTree, planRender, resolveTree } from "@overlay/render";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const store = `${dir}/store`;
+ * await Deno.mkdir(`${dir}/image`);
+ * await importTree({ source: `${dir}/image`, store, name: "mine" });
+ *
+ * const plan = planRender(resolveTree({ image: "mine", store, pod: `${dir}/pod` }));
+ * assert(plan.mount.lower[0].startsWith(`${store}/tree/deps-sha512-`));
+ *
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @tags allow-read
+ */
+export function resolveTree<T extends TreeRequest>(request: T): T {
+  const { image, tree } = request;
+  const other = [request.lower].flat().length > 0 && request.lower !== undefined
+    ? "a lower"
+    : tree === undefined
+    ? null
+    : "a tree";
+  if (image === undefined && (other === "a lower" || tree === undefined)) return request;
+  if (image !== undefined && other !== null) {
+    throw new InvalidValueError(
+      "usage",
+      `Cannot use image ${quote(image)}: ${other} is given too`,
+      {
+        hint: "leave one of them out",
+      },
+    );
+  }
+  const store = storeLayout(request.store ?? DEFAULT_STORE);
+  const manifest = image === undefined
+    ? manifestOf(store, tree ?? "")
+    : (mustRead(store), treeOfImage(store, image));
+  return manifest === null ? request : withTree(request, manifest, store);
+}
+
+function mustRead({ store }: StoreLayout): void {
+  checkPermissions("look an image up", { read: [store], write: [], run: [] });
+}
+
+function manifestOf(store: StoreLayout, tree: string): TreeManifest | null {
+  const layout = storedTreeLayout(store, tree);
+  const mayRead = [layout.manifest, layout.rendered].every((path) =>
+    isGranted({ name: "read", path })
+  );
+  const manifest = mayRead ? ifAny(() => readTree(layout)) : null;
+  if (manifest === null || look(layout.rendered) !== null) return manifest;
+  throw new OverlayError("bad-store", `Cannot use tree ${quote(tree)}: its import did not finish`, {
+    path: layout.tree,
+    hint: "import the image again",
+  });
+}
+
+function withTree<T extends TreeRequest>(request: T, tree: TreeManifest, store: StoreLayout): T {
+  const { id, lowers, layers, rootLike, userxattr } = tree;
+  const layout = storedTreeLayout(store, id);
+  const [only] = layers;
+  const lower = lowers.map((link) => child(store.links, link));
+  const one = lowers.length === 1 && only !== undefined;
+  const options = request.options ?? [];
+  const adds = userxattr && !options.some((option) => option.split(",").includes("userxattr"));
+  return {
+    ...request,
+    tree: id,
+    lower: layers.length === 0 ? [layout.rootfs] : one ? [child(store.layers, only)] : lower,
+    ...(adds ? { options: [...options, "userxattr"] } : {}),
+    stored: {
+      ...(rootLike === null ? {} : { rootLike: child(store.links, rootLike) }),
+      note: podNote(store, parsePath("pod", request.pod)),
+      rendered: layout.rendered,
+    },
+  };
+}
+
+/** Finds the lowers of all apps of a pod that name none, see {@linkcode resolveTree}. */
+export function resolvePod(request: PodRequest): PodRequest {
+  const { pod, store } = request;
+  const common = { pod, ...(store === undefined ? {} : { store }) };
+  const apps = request.apps.map((app, at): PodApp => {
+    try {
+      const { pod: _, store: __, ...resolved } = resolveTree({ ...common, ...app });
+      return resolved;
+    } catch (error) {
+      if (!(error instanceof OverlayError)) throw error;
+      throw inApp(error, at);
+    }
+  });
+  return { ...request, apps };
+}
+
+/** An error that says of which app it is. */
+function inApp(error: OverlayError, at: number): OverlayError {
+  const message = error.message.replace("Cannot", `Cannot use apps[${at}]: cannot`);
+  const how = {
+    ...(error.path === null ? {} : { path: error.path }),
+    hint: error.hint ?? undefined,
+    cause: error,
+  };
+  if (error instanceof InvalidValueError) return new InvalidValueError(error.code, message, how);
+  if (error instanceof MissingPermissionError) return error;
+  return new OverlayError(error.code, message, how);
+}

@@ -1,0 +1,254 @@
+/**
+ * Checking trees of the store against what was written down when they were imported.
+ *
+ * @module
+ */
+import { createHash } from "node:crypto";
+import { archiveOf } from "./archive.ts";
+import { programOptions } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
+import { attempt, look } from "./disk.ts";
+import { pathInLayer } from "./entry_name.ts";
+import { OverlayError } from "./errors.ts";
+import { checkPermissions } from "./grants.ts";
+import { digestOfFile } from "./hash_file.ts";
+import { entryLine, parseLines, showPath } from "./mtree.ts";
+import type { Keywords } from "./mtree.ts";
+import { child } from "./path.ts";
+import { PROGRAMS } from "./permissions.ts";
+import type { RequiredPermissions } from "./permissions.ts";
+import { printable, quote } from "./quote.ts";
+import { DEFAULT_STORE } from "./request.ts";
+import { storedTreeLayout, storeLayout } from "./store.ts";
+import type { StoreLayout } from "./store.ts";
+import { textOfBytes } from "./tar_entry.ts";
+import { TarReader } from "./tar_reader.ts";
+import { readLayer, readTree, wholeTrees } from "./tree_manifest.ts";
+import type { StoreRequest } from "./tree_store.ts";
+
+/** What is to be checked. */
+export interface CheckRequest extends StoreRequest {
+  /** The tree id, or the name of an image. @default {all trees} */
+  readonly tree?: string;
+  /** Whether contents and extended attributes are left out. @default {false} */
+  readonly quick?: boolean;
+}
+
+/** Something that is not as it was. */
+export interface TreeDifference {
+  /** The layer's key; `null` in a tree of one directory. */
+  readonly layer: string | null;
+  /** The path in the tree, with what is not printable in octal. */
+  readonly path: string;
+  /** What is so, in words. */
+  readonly what: string;
+}
+
+/** A tree that was checked. */
+export interface CheckedTree {
+  /** The tree id. */
+  readonly id: string;
+  /** What is not as it was; none when all is. */
+  readonly differences: readonly TreeDifference[];
+}
+
+/** The permissions that a check needs. */
+export function checkTreePermissions(request: CheckRequest): RequiredPermissions {
+  const { store } = storeLayout(request.store ?? DEFAULT_STORE);
+  const program = request.quick ? PROGRAMS.find : PROGRAMS.tar;
+  return { read: [store], write: [], run: [program] };
+}
+
+/** A directory, and what was written down of it. */
+interface Part {
+  readonly layer: string | null;
+  readonly root: string;
+  readonly lines: string;
+  readonly digest: string;
+}
+
+type Found = ReadonlyMap<string, Keywords>;
+
+/** What is in a directory, in the same words as what was written down. */
+async function contentsOf(root: string, options: ChangeOptions): Promise<Found> {
+  const lines: string[] = [];
+  let open: { line: (digest?: string) => string; hash: ReturnType<typeof createHash> } | null =
+    null;
+  const reader = new TarReader({
+    entry: ({ name, ...entry }) => {
+      const line = (digest?: string) => entryLine(pathInLayer(name), entry, digest);
+      open = entry.type === "file" ? { line, hash: createHash("sha256") } : null;
+      if (open === null) lines.push(line());
+    },
+    data: (bytes) => void open?.hash.update(bytes),
+    end: () => {
+      if (open !== null) lines.push(open.line(open.hash.digest("hex")));
+      open = null;
+    },
+  });
+  for await (const piece of archiveOf(root, { ...options, dereferenceHardLinks: true })) {
+    options.signal?.throwIfAborted();
+    reader.push(piece);
+  }
+  reader.end();
+  return parseLines(lines.join(""));
+}
+
+/** What find(1) calls the types. */
+const TYPES: Readonly<Record<string, string>> = {
+  f: "file",
+  d: "dir",
+  l: "link",
+  c: "char",
+  b: "block",
+  p: "fifo",
+  s: "socket",
+};
+
+/** What can be seen without reading a file. */
+async function outlineOf(root: string, options: ChangeOptions): Promise<Found> {
+  const fields = ["P", "y", "U", "G", "m", "T@", "s", "l"].map((field) => `%${field}\\0`).join("");
+  const args = [root, "-xdev", "-printf", fields];
+  programOptions(options).trace?.([PROGRAMS.find, ...args]);
+  const command = new Deno.Command(PROGRAMS.find, {
+    args,
+    stdin: "null",
+    clearEnv: true,
+    env: { LC_ALL: "C", TZ: "UTC" },
+  });
+  const { code, stdout, stderr } = await command.output();
+  if (code !== 0) {
+    const said = quote(printable(new TextDecoder().decode(stderr).slice(0, 2000)));
+    throw new OverlayError("failed", `Cannot read ${quote(root)}: find said ${said}`, {
+      path: root,
+    });
+  }
+  const words = textOfBytes(stdout).split("\0");
+  const lines: string[] = [];
+  for (let at = 0; at + 8 <= words.length - 1; at += 8) lines.push(outlineLine(words.slice(at)));
+  return parseLines(lines.join(""));
+}
+
+function outlineLine(words: readonly string[]): string {
+  const [path = "", type = "", uid, gid, mode = "0", time = "0", size, link = ""] = words;
+  const name = TYPES[type] ?? type;
+  return entryLine(path, {
+    type: ({ dir: "directory", link: "symlink" }[name] ?? name) as "file",
+    uid: Number(uid),
+    gid: Number(gid),
+    mode: Number.parseInt(mode, 8),
+    mtime: time,
+    size: Number(size),
+    link,
+    device: [0, 0],
+    attributes: new Map(),
+  });
+}
+
+/** What a look without reading does not see. */
+const UNSEEN = /^(sha256digest|device|xattr\..*)$/;
+
+function differencesOf(must: Found, is: Found, quick: boolean): { path: string; what: string }[] {
+  const found: { path: string; what: string }[] = [];
+  for (const [path, keywords] of must) {
+    const now = is.get(path);
+    if (now === undefined) found.push({ path, what: "is gone" });
+    else found.push(...changesOf(keywords, now, quick).map((what) => ({ path, what })));
+  }
+  for (const path of is.keys()) if (!must.has(path)) found.push({ path, what: "was not there" });
+  return found;
+}
+
+function changesOf(must: Keywords, is: Keywords, quick: boolean): string[] {
+  const keys = [...new Set([...must.keys(), ...is.keys()])];
+  return keys.filter((key) => must.get(key) !== is.get(key) && !(quick && UNSEEN.test(key)))
+    .map((key) => `${key} is ${is.get(key) ?? "not set"}, was ${must.get(key) ?? "not set"}`);
+}
+
+/** The parts of a tree, which other trees may have too. */
+function partsOf(store: StoreLayout, id: string): readonly Part[] {
+  const layout = storedTreeLayout(store, id);
+  const { layers, lines } = readTree(layout) ?? { layers: [], lines: null };
+  if (lines !== null) {
+    return [{ layer: null, root: layout.rootfs, lines: layout.lines, digest: lines }];
+  }
+  return layers.map((key) => ({
+    layer: key,
+    root: child(store.layers, key),
+    lines: child(store.records, `${key}.mtree`),
+    digest: readLayer(store, key)?.lines ?? "",
+  }));
+}
+
+async function checkPart(
+  { layer, root, lines, digest }: Part,
+  quick: boolean,
+  options: ChangeOptions,
+): Promise<readonly TreeDifference[]> {
+  const lost = (what: string) => [{ layer, path: "/", what }];
+  if (look(root) === null) return lost("the layer is gone");
+  if (look(lines) === null || digestOfFile(lines) !== digest) {
+    return lost("what was written down of it is gone, or was changed");
+  }
+  const must = parseLines(attempt("read", lines, () => Deno.readTextFileSync(lines)));
+  const is = await (quick ? outlineOf : contentsOf)(root, options);
+  return differencesOf(must, is, quick).map(({ path, what }) => {
+    return { layer, path: showPath(path), what };
+  });
+}
+
+/** Two at once: one is read while the other is hashed. */
+const AT_ONCE = 2;
+
+/**
+ * Checks trees: names, types, modes, owners, times, sizes, links, extended attributes and contents against
+ * what was written down at the import.
+ *
+ * Requires the permissions that {@linkcode checkTreePermissions} computes, and to be root.
+ *
+ * @param request Which trees, and how.
+ * @param options Who is told what happens, and what can end it.
+ * @returns The trees, each with what is not as it was.
+ * @throws {OverlayError} If there is no such tree, or something cannot be read.
+ *
+ * @tags allow-read, allow-run
+ */
+export async function checkTrees(
+  request: CheckRequest = {},
+  options: ChangeOptions = {},
+): Promise<readonly CheckedTree[]> {
+  checkPermissions("check trees", checkTreePermissions(request));
+  const store = storeLayout(request.store ?? DEFAULT_STORE);
+  const trees = chosenOf(store, request.tree);
+  const parts = new Map(
+    trees.flatMap(({ id }) => partsOf(store, id)).map((part) => [part.root, part]),
+  );
+  const found = new Map<string, readonly TreeDifference[]>();
+  const queue = [...parts.values()];
+  const work = async () => {
+    for (let part = queue.shift(); part !== undefined; part = queue.shift()) {
+      found.set(part.root, await checkPart(part, request.quick ?? false, options));
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return trees.map(({ id }) => {
+    return { id, differences: partsOf(store, id).flatMap(({ root }) => found.get(root) ?? []) };
+  });
+}
+
+function chosenOf(
+  store: StoreLayout,
+  tree: string | undefined,
+): readonly { readonly id: string }[] {
+  const all = wholeTrees(store);
+  if (tree === undefined) return all;
+  const found = all.filter(({ id, images }) => {
+    return id === tree || images.some(({ name }) => name === tree);
+  });
+  if (found.length > 0) return found;
+  const message = `Cannot use tree ${quote(tree)}: there is none in ${quote(store.store)}`;
+  throw new OverlayError("missing", message, {
+    path: store.store,
+    hint: "overlay-render tree list says which there are",
+  });
+}
