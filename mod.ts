@@ -47,6 +47,7 @@ export type {
   GroupOperation,
   LabelOperation,
   LikeMode,
+  LinkOperation,
   LockOperation,
   ManifestOperation,
   MountOperation,
@@ -56,13 +57,14 @@ export type {
   RecordOperation,
   RequireOperation,
   TouchOperation,
+  UseOperation,
 } from "./lib/operation.ts";
 export type { ProfileName } from "./lib/profile.ts";
 export type { OverlayMode } from "./lib/names.ts";
 export { permissionFlags, requiredPermissions } from "./lib/permissions.ts";
 export type { ProgramOptions } from "./lib/run.ts";
 export type { RequiredPermissions } from "./lib/permissions.ts";
-export type { RenderRequest } from "./lib/request.ts";
+export type { RenderRequest, StoredTree } from "./lib/request.ts";
 export type { PodApp, PodRequest } from "./lib/pod_request.ts";
 export type { ChangeOptions, Reporter } from "./lib/change_options.ts";
 export { prepareOverlay, renderOverlay } from "./lib/render.ts";

@@ -27,6 +27,7 @@ Commands:
   restore  mount again what was mounted, as after a reboot
   gc       unmount and remove pods
   doctor   what this machine can do, and what to do about the rest
+  tree     images as trees: import, list, path, check, verify-all, remove, gc
 
   overlay-render COMMAND --help says more; --version prints the version.
 `;
@@ -53,9 +54,9 @@ Exit status:
 const RENDER_FLAGS = `
 Flags:
   --lower DIR        a lower, top first; may be given several times
-  --tree ID          a tree of the store, STORE/tree/ID/rootfs; with --lower,
-                     the name the tree gets
+  --tree ID          a tree of the store; with --lower, the name the tree gets
                      (default: from the path of the lower)
+  --image NAME       the tree of the store that has this image
   --store DIR        the tree store (default: /var/lib/overlay-render)
   --pod DIR          the pod; required
   --app NAME         the app (default: empty, the pod's own image)
@@ -84,8 +85,8 @@ Flags:
 const SPEC = `
 Spec:
   {"pod": DIR, "apps": [{"app": NAME, "lower": [DIR]}, ...]}
-  A pod may have group, profile, dirMode, label and store; an app tree, dest,
-  manifest, label, options (a list), readOnly, overlay and mtab. They mean what
+  A pod may have group, profile, dirMode, label and store; an app tree, image,
+  dest, manifest, label, options (a list), readOnly, overlay and mtab. They mean what
   the flags mean. All apps are mounted by one mount process, or none is.
 `;
 
@@ -246,7 +247,64 @@ Permissions, where DIR is the directory that the pods are in:
 ${EXIT}`,
 };
 
+const TREE = `Keep images as trees that can be rendered. A tree is a stack of layers, each
+unpacked once, whatever images have it.
+
+Usage: overlay-render tree import SOURCE [FLAGS]
+       overlay-render tree list | verify-all | gc [FLAGS]
+       overlay-render tree path | check | remove ID [FLAGS]
+
+Examples:
+  overlay-render tree import debian.tar --allow-setuid
+  skopeo copy docker://debian:12 oci:layout:debian
+  overlay-render tree import layout --ref debian
+  docker save debian:12 | overlay-render tree import -
+  R=$(overlay-render render --image debian --pod /run/pods/one)
+
+Commands:
+  import SOURCE  from a directory, an archive of a root file system (plain, gzip,
+                 xz, zstd), an archive of docker save, or an OCI image layout (a
+                 directory or an archive); - is stdin. Prints the tree id.
+  list           the trees: id, images, layers, size, the pods that use them
+  path ID        its lowers, top first, one a line
+  check ID       whether it is as it was imported; exits with 1 when it is not
+  verify-all     the same of all trees
+  remove ID      take a tree away that no pod uses; its layers stay until gc
+  gc             take away the layers that no tree has
+  An ID may also be the name of an image.
+
+Flags:
+  --store DIR        the tree store (default: /var/lib/overlay-render)
+  --ref NAME         import: which of several images
+  --platform P       import: such as linux/arm64 (default: this machine's)
+  --name NAME        import: what --image finds it by (default: the image's own)
+  --allow-devices    import: make device nodes, which are left out otherwise
+  --allow-setuid     import: keep setuid, setgid and capabilities of files, which
+                     are taken away otherwise
+  --userxattr        import: for mounts with userxattr, as in a user namespace
+  --max-size SIZE    import: the most that the files of a layer may have together
+                     (default: 64G)
+  --max-entries N    import: the most entries a layer may have
+                     (default: 2000000)
+  --quick            check, verify-all: without contents, devices and attributes
+  -n, --dry-run      gc: say what would go, and touch nothing
+  --wait TIME        import, remove, gc: how long to wait for another command on
+                     the same store (default: 10m)
+${VOICE}
+Permissions:
+  import             --allow-read=SOURCE,STORE --allow-write=STORE
+                     --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm
+                     and --allow-run=/usr/bin/xz or /usr/bin/zstd for an archive
+                     that is compressed so
+  list, path         --allow-read=STORE, and --allow-read=POD for the pods
+  check, verify-all  --allow-read=STORE --allow-run=/usr/bin/tar
+                     (with --quick, --allow-run=/usr/bin/find)
+  remove, gc         --allow-read=STORE,PODS --allow-write=STORE,PODS
+                     --allow-run=/usr/bin/findmnt,/usr/bin/rm
+${EXIT}`;
+
 /** The help of a command, or of all of it. */
 export function helpText(topic: string | null): string {
+  if (topic === "tree") return TREE;
   return topic === null ? OVERVIEW + EXIT : TEXTS[topic] ?? OVERVIEW + EXIT;
 }

@@ -337,7 +337,7 @@ async function importDirectory(
  * @example
  * ```ts
  * import { assert } from "@std/assert";
- * import { importTree } from "@overlay/render";
+ * import { importTree } from "@overlay/render/tree";
  *
  * const dir = await Deno.makeTempDir();
  * await Deno.mkdir(`${dir}/image`);

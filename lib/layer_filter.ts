@@ -132,7 +132,7 @@ export class LayerFilter {
    */
   end(): Uint8Array[] {
     this.#reader.end();
-    if (!this.#hasRoot) this.#sink.line(entryLine("", { ...EMPTY, ...DIRECTORY }));
+    if (!this.#hasRoot) this.#putDirectory("", DIRECTORY);
     const output = [...this.#output, new Uint8Array(2 * BLOCK)];
     this.#output = [];
     return output;

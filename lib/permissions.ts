@@ -72,7 +72,12 @@ function needs(operation: Operation): RequiredPermissions {
     case "touch":
       return { read: own, write: own, run: [] };
     case "use":
-      return { read: [...own, operation.rendered], write: own, run: [] };
+      // It is written beside its place.
+      return {
+        read: [parent(operation.path), operation.rendered],
+        write: [parent(operation.path)],
+        run: [],
+      };
     case "link":
     case "mtab":
       return { read: own, write: own, run: [ln] };

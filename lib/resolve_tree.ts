@@ -61,7 +61,8 @@ function treeOfImage(store: StoreLayout, image: string): TreeManifest {
  * @example
  * ```ts
  * import { assert } from "@std/assert";
- * import { importTree, planRender, resolveTree } from "@overlay/render";
+ * import { planRender } from "@overlay/render";
+ * import { importTree, resolveTree } from "@overlay/render/tree";
  *
  * const dir = await Deno.makeTempDir();
  * const store = `${dir}/store`;
