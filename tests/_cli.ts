@@ -29,7 +29,7 @@ export interface CliOptions {
 export const BAKED = [
   "--allow-read",
   "--allow-write",
-  "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln",
+  "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/xz,/usr/bin/zstd",
 ];
 
 /** Runs `overlay-render` with these arguments. */

@@ -17,7 +17,7 @@ const ROOT = new URL("../", import.meta.url).pathname;
 const PERMISSIONS = [
   "--allow-read",
   "--allow-write",
-  "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln",
+  "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/xz,/usr/bin/zstd",
   "--no-prompt",
 ];
 

@@ -195,7 +195,7 @@ async function performEverything(
     command(bench, "deno fmt --check", "fmt", "--check"),
     command(bench, "deno lint", "lint"),
     command(bench, "deno check", "check", ...checked),
-    command(bench, "deno doc --lint", "doc", "--lint", "mod.ts", "cli.ts"),
+    command(bench, "deno doc --lint", "doc", "--lint", "mod.ts", "cli.ts", "lib/tree.ts"),
   ];
   const publish = ["publish", "--dry-run", "--allow-dirty"];
   const after = [coverage(bench), command(bench, "deno publish --dry-run", ...publish)];
