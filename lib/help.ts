@@ -86,8 +86,8 @@ const SPEC = `
 Spec:
   {"pod": DIR, "apps": [{"app": NAME, "lower": [DIR]}, ...]}
   A pod may have group, profile, dirMode, label and store; an app tree, image,
-  dest, manifest, label, options (a list), readOnly, overlay and mtab. They mean what
-  the flags mean. All apps are mounted by one mount process, or none is.
+  dest, manifest, label, options (a list), readOnly, overlay and mtab. They mean
+  what the flags mean. All apps are mounted by one mount process, or none is.
 `;
 
 const RENDER_PERMISSIONS = `
@@ -262,9 +262,9 @@ Examples:
   R=$(overlay-render render --image debian --pod /run/pods/one)
 
 Commands:
-  import SOURCE  from a directory, an archive of a root file system (plain, gzip,
-                 xz, zstd), an archive of docker save, or an OCI image layout (a
-                 directory or an archive); - is stdin. Prints the tree id.
+  import SOURCE  from a directory, an archive of a root file system (plain,
+                 gzip, xz, zstd), an archive of docker save, or an OCI image
+                 layout (directory or archive); - is stdin. Prints the tree id.
   list           the trees: id, images, layers, size, the pods that use them
   path ID        its lowers, top first, one a line
   check ID       whether it is as it was imported; exits with 1 when it is not
@@ -279,11 +279,11 @@ Flags:
   --platform P       import: such as linux/arm64 (default: this machine's)
   --name NAME        import: what --image finds it by (default: the image's own)
   --allow-devices    import: make device nodes, which are left out otherwise
-  --allow-setuid     import: keep setuid, setgid and capabilities of files, which
-                     are taken away otherwise
+  --allow-setuid     import: keep setuid, setgid and capabilities of files,
+                     which are taken away otherwise
   --userxattr        import: for mounts with userxattr, as in a user namespace
-  --max-size SIZE    import: the most that the files of a layer may have together
-                     (default: 64G)
+  --max-size SIZE    import: the most that the files of a layer may have
+                     together (default: 64G)
   --max-entries N    import: the most entries a layer may have
                      (default: 2000000)
   --quick            check, verify-all: without contents, devices and attributes
@@ -292,15 +292,14 @@ Flags:
                      the same store (default: 10m)
 ${VOICE}
 Permissions:
-  import             --allow-read=SOURCE,STORE --allow-write=STORE
-                     --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm
-                     and --allow-run=/usr/bin/xz or /usr/bin/zstd for an archive
-                     that is compressed so
-  list, path         --allow-read=STORE, and --allow-read=POD for the pods
-  check, verify-all  --allow-read=STORE --allow-run=/usr/bin/tar
-                     (with --quick, --allow-run=/usr/bin/find)
-  remove, gc         --allow-read=STORE,PODS --allow-write=STORE,PODS
-                     --allow-run=/usr/bin/findmnt,/usr/bin/rm
+  import: --allow-read=SOURCE,STORE --allow-write=STORE
+    --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm
+    and /usr/bin/xz or /usr/bin/zstd for an archive that is compressed so
+  list, path: --allow-read=STORE, and --allow-read=POD for the pods
+  check, verify-all: --allow-read=STORE --allow-run=/usr/bin/tar
+    (with --quick, --allow-run=/usr/bin/find)
+  remove, gc: --allow-read=STORE,PODS --allow-write=STORE,PODS
+    --allow-run=/usr/bin/findmnt,/usr/bin/rm
 ${EXIT}`;
 
 /** The help of a command, or of all of it. */

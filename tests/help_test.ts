@@ -2,6 +2,8 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { COMMANDS, parseCommand } from "../lib/command.ts";
 import { InvalidValueError } from "../lib/errors.ts";
 import { helpText } from "../lib/help.ts";
+import { parseTreeCommand } from "../lib/tree_command.ts";
+import type { TreeAction } from "../lib/tree_command.ts";
 
 /** The long flags that the parser of a command takes, as it says itself when it refuses one. */
 function flagsOf(command: string): string[] {
@@ -41,7 +43,28 @@ for (const topic of [null, ...COMMANDS]) {
   });
 }
 
-for (const command of COMMANDS) {
+/** What can be done with the tree store, as the parser says itself. */
+function treeActions(): string[] {
+  const { hint } = assertThrows(() => parseCommand(["tree"], "/"), InvalidValueError);
+  const [, list = ""] = /one of ([^;]+);/.exec(hint ?? "") ?? [];
+  return list.split(", ");
+}
+
+Deno.test("helpText() of tree lists exactly what its parsers take", { permissions: "none" }, () => {
+  const flags = new Set(
+    treeActions().flatMap((action) => {
+      const parse = () => parseTreeCommand(action as TreeAction, ["--no-such-flag"], "/");
+      const { hint } = assertThrows(parse, InvalidValueError);
+      return [...(hint ?? "").matchAll(/--[\w-]+/g)].map(([flag]) => flag);
+    }),
+  );
+  const text = helpText("tree");
+  assert(flags.has("--store") && flags.has("--quick") && flags.has("--allow-devices"));
+  assertEquals(listedFlags(text), [...flags].sort());
+  for (const action of treeActions()) assert(new RegExp(`^  ${action}\\b`, "m").test(text), action);
+});
+
+for (const command of COMMANDS.filter((name) => name !== "tree")) {
   Deno.test(`helpText() of ${command} lists exactly the flags that its parser takes`, {
     permissions: "none",
   }, () => {

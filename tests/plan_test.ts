@@ -1,4 +1,5 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows, fail } from "@std/assert";
+import { configOfLine, formatAppLine, parseAppLine } from "../lib/app_line.ts";
 import { InvalidValueError, OverlayError } from "../lib/errors.ts";
 import type { DirectoryOperation, LikeMode, Operation } from "../lib/operation.ts";
 import { planRender } from "../lib/plan.ts";
@@ -248,8 +249,32 @@ Deno.test("planRender() shortens option strings that the kernel would cut, or re
   const { operations, mount } = planRender({ lower, pod: `${deep}/pod`, tree: "t" });
   assertEquals(parseMountOptions(mount.optionString).lower.slice(0, 2), ["../0", "../1"]);
   assertEquals(paths(operations, "real"), [`${deep}/pod`, ...lower]);
-  const error = assertThrows(() => planRender({ lower, pod: "/pod" }), OverlayError, "4095 bytes");
+  const apart = lower.map((path, i) => `${path}/${i}`);
+  const tooLong = () => planRender({ lower: apart, pod: "/pod" });
+  const error = assertThrows(tooLong, OverlayError, "4095 bytes");
   assertEquals(error.code, "too-long");
+});
+
+Deno.test("planRender() names lowers that lie in one directory through a link in the pod", {
+  permissions: "none",
+}, () => {
+  const deep = `/${"d".repeat(200)}`;
+  const lower = Array.from({ length: 128 }, (_, i) => `${deep}/layer${i}`);
+  const { operations, mount } = planRender({ lower, pod: "/pod", tree: "t", app: "web" });
+  const link = operations.find(({ kind }) => kind === "link");
+  assert(link?.kind === "link" && link.to === deep);
+  const kernel = parseMountOptions(mount.optionString);
+  assertEquals(kernel.lower.map((path) => `/pod/${path}`.replace(link.path, deep)), lower);
+  assertEquals(kernel.upper, "overlay/t/upper/web");
+  assertEquals(paths(operations, "real"), []);
+
+  const [record] = operations.flatMap((one) => one.kind === "record" ? [one] : []);
+  const line = parseAppLine(formatAppLine(record?.line ?? fail()));
+  assertEquals(line, record?.line);
+  assertEquals(configOfLine(line ?? fail(), "/pod").lower, lower);
+  const kinds = operations.map(({ kind }) => kind);
+  assert(kinds.indexOf("lock") < kinds.indexOf("link"));
+  assert(kinds.indexOf("link") < kinds.indexOf("record"));
 });
 
 Deno.test("planRender() names lowers without a lock, a record or a mount: nothing writes to them", {
