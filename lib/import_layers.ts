@@ -77,6 +77,7 @@ export async function stageLayer(
     onRead: (bytes) => options.onRead?.(layer, bytes, blob),
   });
   options.onUnpacked?.(layer, blob, unpacked);
+  options.checkpoint?.("unpacked");
   return { ...target, unpacked };
 }
 
@@ -105,6 +106,7 @@ export async function importLayers(
     if (mine !== undefined) linesOfStaged.set(record.key, mine.lines);
   }
   if (staged.length > 0) await syncStore(how.store, how.options);
+  how.options.checkpoint?.("synced");
   how.options.signal?.throwIfAborted();
   for (const [place, { at }] of wanted.entries()) {
     const [mine, record] = [staged[place], records[at]];
@@ -200,6 +202,7 @@ async function placeLayer(
   replaceFile(child(store.records, `${key}.json`), formatRecord(record), 0o600);
   syncDirectory(store.records);
   syncDirectory(store.links);
+  options.checkpoint?.("record");
   attempt("put in place", place, () => Deno.renameSync(root, place));
   options.checkpoint?.("layer");
   return record;

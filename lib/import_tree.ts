@@ -190,7 +190,7 @@ function isWhole(tree: StoredTreeLayout): boolean {
 async function writeTree(
   store: StoreLayout,
   manifest: TreeManifest,
-  image: StoredImage,
+  { image, options }: { readonly image: StoredImage; readonly options: ImportOptions },
 ): Promise<void> {
   const tree = storedTreeLayout(store, manifest.id);
   const before = isWhole(tree) ? readTree(tree)?.images ?? [] : [];
@@ -201,11 +201,13 @@ async function writeTree(
   makeDirectory(tree.tree, 0o700);
   const content = formatRecord({ ...manifest, images });
   if (!sameBytes(readOwnFile(tree.manifest), content)) replaceFile(tree.manifest, content, 0o600);
+  options.checkpoint?.("manifest");
   if (image.name !== null) takeName(store, manifest, image.name);
   if (isWhole(tree)) return;
   syncDirectory(tree.tree);
   syncDirectory(store.trees);
   await makeFile(tree.rendered, new Uint8Array(), 0o600);
+  options.checkpoint?.("rendered");
   syncDirectory(tree.tree);
 }
 
@@ -224,7 +226,7 @@ async function importImage(
   const { layers, changed } = records;
   const manifest = await manifestOf(layers);
   const stored = { name: name ?? image.name, digest: image.digest, config: image.config };
-  await writeTree(store, manifest, stored);
+  await writeTree(store, manifest, { image: stored, options });
   tellLeftOut(layers, options);
   const { id, bytes, entries } = manifest;
   const { name: called, digest } = stored;
@@ -311,9 +313,13 @@ async function importDirectory(
     makeDirectory(tree.tree, 0o700);
     attempt("put in place", tree.lines, () => Deno.renameSync(lines, tree.lines));
     attempt("put in place", tree.rootfs, () => Deno.renameSync(root, tree.rootfs));
+    options.checkpoint?.("rootfs");
   }
   const image = name ?? null;
-  await writeTree(store, manifest, { name: image, digest: null, config: null });
+  await writeTree(store, manifest, {
+    image: { name: image, digest: null, config: null },
+    options,
+  });
   tellLeftOut([summary], options);
   return { id, image, digest: null, layers: 1, bytes, entries, changed };
 }

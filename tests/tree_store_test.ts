@@ -1,0 +1,340 @@
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import {
+  OverlayError,
+  overlayStatus,
+  RefusedError,
+  renderOverlay,
+  renderPod,
+  unmountOverlay,
+} from "../mod.ts";
+import {
+  checkTrees,
+  collectTrees,
+  importTree,
+  listTrees,
+  removeTree,
+  resolveTree,
+  treePath,
+} from "../lib/tree.ts";
+import { ATTRIBUTE_FLAGS, ATTRIBUTES, layerArchive, makeLayout, smallImage } from "./_image.ts";
+import { cli } from "./_cli.ts";
+import { runMain } from "./_main.ts";
+import { isRealRoot } from "./_privilege.ts";
+import { mountsBelow, sh, snapshot, tempDir } from "./_temp.ts";
+import { isMissing, MARKS, mountsOn, namesIn } from "./_tree.ts";
+
+const ID = /^deps-sha512-[0-9a-f]{64}$/;
+
+/** What the small image shows when it is rendered. */
+async function assertSmall(rootfs: string): Promise<void> {
+  assertEquals(await namesIn(rootfs), ["etc", "file", "hidden"]);
+  assertEquals(await Deno.readTextFile(`${rootfs}/file`), "from the top");
+  assertEquals(await Deno.readTextFile(`${rootfs}/etc/motd`), "welcome");
+  assertEquals(await namesIn(`${rootfs}/hidden`), ["new"]);
+}
+
+Deno.test("importTree() makes a tree that is rendered by its id and by its image", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await smallImage(dir), dir.join("store")];
+  const before = await snapshot(source);
+  const tree = await importTree({ source, store, ...ATTRIBUTES });
+  assert(ID.test(tree.id));
+  assertEquals([tree.image, tree.layers, tree.changed], ["test", 2, true]);
+  assertEquals(await snapshot(source), before);
+
+  const stored = await snapshot(store);
+  for (const named of [{ tree: tree.id }, { image: "test" }]) {
+    const app = Object.keys(named)[0] ?? "";
+    const request = { ...named, store, pod: dir.join("pod"), app, options: MARKS };
+    const { rootfs, tree: id } = await renderOverlay(request);
+    assertEquals(id, tree.id);
+    await assertSmall(rootfs);
+    await Deno.remove(`${rootfs}/hidden`, { recursive: true });
+    await Deno.writeTextFile(`${rootfs}/file`, "from the app");
+    assertEquals((await renderOverlay(request)).changed, false);
+    assertEquals(await mountsOn(rootfs), 1);
+  }
+  await unmountOverlay({ pod: dir.join("pod") });
+  const now = (await snapshot(store)).split("\n").filter((line) => !line.includes("%2F"));
+  assertEquals(now.join("\n"), stored);
+  assertEquals((await checkTrees({ store })).flatMap(({ differences }) => differences), []);
+});
+
+Deno.test("importTree() does nothing the second time, and says so", async () => {
+  await using dir = await tempDir();
+  const request = { source: await smallImage(dir), store: dir.join("store"), ...ATTRIBUTES };
+  const first = await importTree(request);
+  const disk = await snapshot(request.store);
+  const have: number[] = [];
+  const again = await importTree(request, { onHave: (layer) => have.push(layer) });
+  assertEquals(again, { ...first, changed: false });
+  assertEquals(await snapshot(request.store), disk);
+});
+
+Deno.test("importTree() knows an archive again that says nothing of itself", async () => {
+  await using dir = await tempDir();
+  const store = dir.join("store");
+  const archive = await layerArchive(dir.join("root"), { "etc/motd": "welcome" });
+  const source = dir.join("root.tar");
+  await Deno.writeFile(source, archive);
+  const first = await importTree({ source, store });
+  assertEquals(await importTree({ source, store }), { ...first, changed: false });
+  assertEquals((await namesIn(`${store}/layer`)).length, 1);
+});
+
+Deno.test("importTree() keeps a directory as a tree of one directory", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("root"), dir.join("store")];
+  await Deno.mkdir(`${source}/etc`, { recursive: true });
+  await Deno.writeTextFile(`${source}/etc/motd`, "welcome");
+  await Deno.writeTextFile(`${source}/.wh.odd`, "a name like any other");
+  await Deno.symlink("etc/motd", `${source}/link`);
+  await Deno.link(`${source}/etc/motd`, `${source}/hard`);
+  await sh("chmod", "1770", source);
+  const tree = await importTree({ source, store, name: "mine" });
+  const rootfs = `${store}/tree/${tree.id}/rootfs`;
+  assertEquals(treePath({ store, tree: "mine" }), [rootfs]);
+  assertEquals(await snapshot(rootfs), (await snapshot(source)).replaceAll(source, rootfs));
+  assertEquals((await importTree({ source, store })).changed, false);
+  assertEquals(await checkTrees({ store }), [{ id: tree.id, differences: [] }]);
+
+  const render = await renderOverlay({
+    image: "mine",
+    store,
+    pod: dir.join("pod"),
+    options: MARKS,
+  });
+  assertEquals(await Deno.readTextFile(`${render.rootfs}/etc/motd`), "welcome");
+});
+
+Deno.test("layers that images share are on the disk once, and a name is one image's", async () => {
+  await using dir = await tempDir();
+  const store = dir.join("store");
+  const base = await layerArchive(dir.join("base"), { "a": "a" });
+  const tops = [
+    await layerArchive(dir.join("one"), { "b": "b" }),
+    await layerArchive(dir.join("two"), { "c": "c" }),
+  ];
+  const ids = [];
+  for (const [i, top] of tops.entries()) {
+    const source = await makeLayout(dir.join(`layout${i}`), [base, top]);
+    ids.push((await importTree({ source, store, name: "same" })).id);
+  }
+  assertEquals((await namesIn(`${store}/layer`)).length, 3);
+  const trees = listTrees({ store });
+  assertEquals(trees.map(({ id }) => id).sort(), ids.toSorted());
+  assertEquals(trees.find(({ id }) => id === ids[0])?.images, []);
+  assertEquals(trees.find(({ id }) => id === ids[1])?.images, ["same"]);
+});
+
+Deno.test("a tree is not removed while a pod uses it, mounted or not", async () => {
+  await using dir = await tempDir();
+  const [source, store, pod] = [await smallImage(dir), dir.join("store"), dir.join("pod")];
+  const { id } = await importTree({ source, store, ...ATTRIBUTES });
+  await renderOverlay({ image: "test", store, pod, options: MARKS });
+  assertEquals(listTrees({ store }).map(({ pods }) => pods), [[pod]]);
+  for (const mounted of [true, false]) {
+    if (!mounted) await unmountOverlay({ pod });
+    const before = await snapshot(store);
+    const error = await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError);
+    assertEquals(error.code, "in-use");
+    assertStringIncludes(error.message, JSON.stringify(pod));
+    assertEquals(await snapshot(store), before);
+  }
+  await Deno.remove(pod, { recursive: true });
+  assertEquals(await removeTree({ store, tree: "test" }), { trees: [id], layers: [] });
+  assertEquals(listTrees({ store }), []);
+  assertEquals((await namesIn(`${store}/layer`)).length, 2);
+
+  const dry = await collectTrees({ store, dryRun: true });
+  assertEquals(dry.layers, await namesIn(`${store}/layer`));
+  assertEquals(await collectTrees({ store }), dry);
+  for (const name of ["layer", "l", "record", "tree", "tmp", "pod"]) {
+    assertEquals(await namesIn(`${store}/${name}`), [], name);
+  }
+});
+
+Deno.test("a tree that somebody else has mounted is not removed", {
+  ignore: !isRealRoot,
+}, async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await smallImage(dir), dir.join("store")];
+  await importTree({ source, store });
+  const [upper = "", lower = ""] = treePath({ store, tree: "test" });
+  const at = dir.join("at");
+  await Deno.mkdir(at);
+  await sh("mount", "-t", "overlay", "-o", `ro,lowerdir=${upper}:${lower}`, "overlay", at);
+  const error = await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError);
+  assertStringIncludes(error.message, JSON.stringify(at));
+  assertEquals(listTrees({ store }).length, 1);
+  await sh("umount", at);
+  await removeTree({ store, tree: "test" });
+});
+
+Deno.test("a pod is rendered from trees and images of the store", async () => {
+  await using dir = await tempDir();
+  const [source, store, pod] = [await smallImage(dir), dir.join("store"), dir.join("pod")];
+  const { id } = await importTree({ source, store, ...ATTRIBUTES });
+  const spec = JSON.stringify({
+    pod,
+    store,
+    apps: [{ app: "a", image: "test", options: MARKS }, { app: "b", tree: id, options: MARKS }],
+  });
+  const input = () => spec;
+  const { stdout, status, stderr } = await runMain(["render", "--spec", "-"], { input });
+  assertEquals([status, stderr], [0, ""]);
+  const roots = stdout.trim().split("\n");
+  assertEquals(roots.length, 2);
+  for (const rootfs of roots) await assertSmall(rootfs);
+  const bad = { pod, store, apps: [{ app: "c", image: "none" }] };
+  const error = await assertRejects(() => renderPod(bad), OverlayError, "apps[0]");
+  assertEquals(error.code, "missing");
+  assertStringIncludes(error.hint ?? "", "test");
+});
+
+Deno.test("resolveTree() refuses what it cannot find, and what says two things", async () => {
+  await using dir = await tempDir();
+  const [store, pod] = [dir.join("store"), dir.join("pod")];
+  const none = assertThrows(() => resolveTree({ pod, store, image: "a" }), OverlayError);
+  assertEquals(none.code, "missing");
+  assertStringIncludes(none.hint ?? "", "tree import");
+  for (const other of [{ tree: "t" }, { lower: "/l" }]) {
+    const twice = assertThrows(
+      () => resolveTree({ pod, store, image: "a", ...other }),
+      OverlayError,
+    );
+    assertEquals(twice.code, "usage");
+  }
+  const hand = { pod, store, tree: "made-by-hand" };
+  assertEquals(resolveTree(hand), hand);
+});
+
+Deno.test("a tree whose import did not finish is not rendered", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await smallImage(dir), dir.join("store")];
+  const { id } = await importTree({ source, store, ...ATTRIBUTES });
+  await Deno.remove(`${store}/tree/${id}/rendered`);
+  const pod = dir.join("pod");
+  const error = await assertRejects(() => renderOverlay({ tree: id, store, pod }), OverlayError);
+  assertEquals(error.code, "bad-store");
+  assert(await isMissing(pod));
+  assertEquals(listTrees({ store }), []);
+  await importTree({ source, store, ...ATTRIBUTES });
+  await renderOverlay({ tree: id, store, pod, options: MARKS });
+});
+
+Deno.test("128 layers are rendered through a link in the pod, seen, and unmounted", async () => {
+  await using dir = await tempDir();
+  const [store, pod] = [dir.join("s".repeat(100)), dir.join("pod")];
+  const archives = [];
+  for (let i = 0; i < 128; i++) {
+    archives.push(
+      await layerArchive(dir.join(`layer${i}`), { [`own/${i}`]: `${i}`, "all": `${i}` }),
+    );
+  }
+  const source = await makeLayout(dir.join("layout"), archives);
+  await importTree({ source, store, ...ATTRIBUTES });
+  const request = { image: "test", store, pod, app: "web", options: MARKS };
+  const { rootfs, lower } = await renderOverlay(request);
+  assertEquals(lower.length, 128);
+  assertEquals(await Deno.readTextFile(`${rootfs}/all`), "127");
+  for (let i = 0; i < 128; i++) {
+    assertEquals(await Deno.readTextFile(`${rootfs}/own/${i}`), `${i}`);
+  }
+  const [status] = await overlayStatus({ pod });
+  assertEquals([status?.mounted, status?.lower], [true, lower]);
+  assertEquals((await renderOverlay(request)).changed, false);
+  await unmountOverlay({ pod });
+  assertEquals(await mountsBelow(dir.path), []);
+  // As an administrator would, from the file alone.
+  const fstab = await Deno.readTextFile(`${pod}/overlay.fstab`);
+  await Deno.writeTextFile(`${pod}/overlay.fstab`, fstab.replace(",noauto", ""));
+  await sh("sh", "-c", `cd ${pod} && mount --all --fstab overlay.fstab`);
+  assertEquals(await Deno.readTextFile(`${rootfs}/own/64`), "64");
+  assertEquals((await renderOverlay(request)).changed, false);
+  await sh("umount", rootfs);
+});
+
+Deno.test("the command imports, lists, checks and removes", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await smallImage(dir), dir.join("store")];
+  const run = (...args: string[]) => runMain(["tree", ...args, `--store=${store}`]);
+  const imported = await run("import", source, ...ATTRIBUTE_FLAGS);
+  const id = imported.stdout.trim();
+  assertEquals([imported.status, ID.test(id)], [0, true]);
+  assertEquals(imported.stderr.split("\n").filter((line) => line.startsWith("layer ")).length, 2);
+  assertEquals((await run("import", source, "--quiet", ...ATTRIBUTE_FLAGS)).stderr, "");
+
+  const list = await run("list");
+  assertStringIncludes(list.stdout, id);
+  const json = JSON.parse((await run("list", "--json")).stdout);
+  assertEquals([json.version, json.trees[0].images, json.trees[0].layers], [1, ["test"], 2]);
+  assertEquals((await run("path", "test")).stdout.trim().split("\n").length, 2);
+
+  assertEquals((await run("check", "test")).status, 0);
+  const [layer = ""] = treePath({ store, tree: "test" });
+  await Deno.writeTextFile(`${layer}/file`, "from an enemy");
+  const checked = await run("check", "test");
+  assertEquals(checked.status, 1);
+  assertStringIncludes(checked.stdout, "/file sha256digest is ");
+  assertEquals((await run("verify-all")).status, 1);
+
+  const before = await snapshot(store);
+  assertEquals((await run("gc", "--dry-run")).stdout, "");
+  assertEquals(await snapshot(store), before);
+  assertEquals((await run("remove", id)).stdout, `tree ${id}\n`);
+  assertEquals((await run("gc")).stdout.trim().split("\n").length, 2);
+  assertEquals((await run("list")).stderr, "no tree is in the store\n");
+  const error = await run("path", id);
+  assertEquals([error.status, error.stdout], [1, ""]);
+});
+
+Deno.test("the command refuses what it does not know", async () => {
+  const table: readonly [args: string[], word: string][] = [
+    [[], "none was given"],
+    [["imp"], '"imp"'],
+    [["import"], "without SOURCE"],
+    [["import", "a", "b"], '"b"'],
+    [["check"], "without ID"],
+    [["list", "x"], '"x"'],
+    [["list", "--quick"], "--quick"],
+    [["import", "a", "--max-size", "1X"], '"1X"'],
+    [["import", "a", "--max-entries", "0"], '"0"'],
+    [["import", "a", "--platform", "linux"], '"linux"'],
+    [["import", "a", "--name", "a b"], '"a b"'],
+  ];
+  for (const [args, word] of table) {
+    const { status, stderr, stdout } = await runMain(["tree", ...args]);
+    assertEquals([status, stdout], [2, ""], args.join(" "));
+    assertStringIncludes(stderr, word);
+  }
+});
+
+Deno.test("an import from stdin, with no more permissions than it says", async () => {
+  await using dir = await tempDir();
+  const store = dir.join("store");
+  const archive = await layerArchive(dir.join("root"), { "etc/motd": "welcome" });
+  await Deno.writeFile(dir.join("root.tar"), archive);
+  await sh("gzip", dir.join("root.tar"));
+  const flags = [
+    `--allow-read=${store}`,
+    `--allow-write=${store}`,
+    "--allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm",
+  ];
+  const piped = ["sh", "-c", `exec "$@" <"$0"`, dir.join("root.tar.gz")];
+  const args = ["tree", "import", "-", "--quiet", `--store=${store}`];
+  const { status, stdout, stderr } = await cli(args, { flags, wrapper: piped });
+  assertEquals([status, stderr], [0, ""]);
+  assert(ID.test(stdout.trim()));
+  for (const [at] of flags.entries()) {
+    const less = await cli(args, { flags: flags.toSpliced(at, 1), wrapper: piped });
+    assertEquals([less.status, less.stdout], [4, ""]);
+    assertStringIncludes(less.stderr, "missing --allow-");
+  }
+});
