@@ -244,6 +244,7 @@ async function* decompressed(
     await fed;
     if (failure !== null) throw failure;
   } catch (error) {
+    options.signal?.throwIfAborted();
     // Damage shows at both ends; what comes of reading is the cause of whatever comes out.
     throw failure instanceof OverlayError ? failure : error;
   } finally {

@@ -1,0 +1,148 @@
+import { assert, assertEquals } from "@std/assert";
+import { checkTrees, collectTrees, importTree, listTrees } from "../lib/tree.ts";
+import { ATTRIBUTES, layerArchive, makeLayout } from "./_image.ts";
+import { random } from "./_random.ts";
+import { snapshot, tempDir } from "./_temp.ts";
+import type { TempDir } from "./_temp.ts";
+import { isMissing, namesIn } from "./_tree.ts";
+
+const IMPORTER = new URL("_importer.ts", import.meta.url).pathname;
+const CONFIG = new URL("../deno.json", import.meta.url).pathname;
+
+function importer(source: string, store: string, step: string): Deno.Command {
+  const flags = ["run", "-A", "-q", `--config=${CONFIG}`];
+  const attributes = ATTRIBUTES.userxattr ? "userxattr" : "";
+  return new Deno.Command(Deno.execPath(), {
+    args: [...flags, IMPORTER, source, store, step, attributes],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  });
+}
+
+/** An image of layers of some megabytes each that do not compress: to unpack them takes a while. */
+async function largeImage(dir: TempDir): Promise<string> {
+  const { int: next } = random(7);
+  const archives = [];
+  for (let layer = 0; layer < 3; layer++) {
+    const files: Record<string, Uint8Array> = {};
+    for (let file = 0; file < 40; file++) {
+      const content = new Uint8Array(100_000);
+      for (let at = 0; at < content.length; at++) content[at] = next(256);
+      files[`dir${file % 7}/file${layer}-${file}`] = content;
+    }
+    files[`dir0/.wh.file${layer - 1}-0`] = new Uint8Array();
+    archives.push(await layerArchive(dir.join(`layer${layer}`), files));
+  }
+  return await makeLayout(dir.join("layout"), archives);
+}
+
+/** Whatever is shown is whole, and whatever layer is in its place is as it was written down. */
+async function assertConsistent(store: string): Promise<void> {
+  if (await isMissing(`${store}/tree`)) return;
+  const listed = listTrees({ store });
+  const checked = await checkTrees({ store });
+  assertEquals(checked.map(({ id }) => id), listed.map(({ id }) => id));
+  assertEquals(checked.flatMap(({ differences }) => differences), []);
+}
+
+async function assertWhole(source: string, store: string): Promise<void> {
+  const { id } = await importTree({ source, store, ...ATTRIBUTES });
+  assertEquals(listTrees({ store }).map((tree) => tree.id), [id]);
+  assertEquals(await checkTrees({ store }), [{ id, differences: [] }]);
+  assertEquals(await namesIn(`${store}/tmp`), []);
+  assertEquals((await namesIn(`${store}/layer`)).length, 3);
+  assertEquals((await namesIn(`${store}/record`)).length, 6);
+  assertEquals((await namesIn(`${store}/l`)).length, 3);
+}
+
+const KILLS = 20;
+
+Deno.test("an import that is killed at any moment leaves a store that the next one completes", async () => {
+  await using dir = await tempDir();
+  const source = await largeImage(dir);
+  const image = await snapshot(source);
+  let begun = performance.now();
+  assertEquals((await importer(source, dir.join("first"), "").output()).code, 0);
+  let duration = performance.now() - begun;
+  const { int } = random(11);
+  for (let killed = 0, tries = 0; killed < KILLS; tries++) {
+    assert(tries < 5 * KILLS, `only ${killed} of ${tries} were killed in time`);
+    const store = dir.join(`store${tries}`);
+    begun = performance.now();
+    const child = importer(source, store, "").spawn();
+    const timer = setTimeout(
+      () => child.kill("SIGKILL"),
+      (killed + int(1000) / 1000) / KILLS * duration,
+    );
+    const { signal } = await child.output();
+    clearTimeout(timer);
+    // One that was faster tells how long they take.
+    if (signal === "SIGKILL") killed++;
+    else duration = Math.min(duration, performance.now() - begun);
+    await assertConsistent(store);
+    await assertWhole(source, store);
+    await Deno.remove(store, { recursive: true });
+  }
+  assertEquals(await snapshot(source), image);
+});
+
+Deno.test("an import that is killed after any of its steps leaves nothing that is not cleared away", async () => {
+  await using dir = await tempDir();
+  const source = await largeImage(dir);
+  const { stdout } = await importer(source, dir.join("first"), "").output();
+  const steps = Number(new TextDecoder().decode(stdout));
+  assert(steps > 20, `${steps} steps`);
+  // The first steps are pieces of the archives, and all alike.
+  const wanted = Array.from({ length: steps }, (_, step) => step).filter((step) => {
+    return step < 3 || step % 16 === 0 || step > steps - 24;
+  });
+  for (const step of wanted) {
+    const store = dir.join(`store${step}`);
+    const { signal } = await importer(source, store, String(step)).output();
+    assertEquals(signal, "SIGKILL", `step ${step}`);
+    await assertConsistent(store);
+    if (step % 2 === 0) await assertWhole(source, store);
+    else {
+      await collectTrees({ store });
+      const trees = listTrees({ store });
+      for (const name of ["layer", "l", "record", "tree"]) {
+        if (trees.length === 0) assertEquals(await namesIn(`${store}/${name}`), [], `step ${step}`);
+      }
+      assertEquals(await namesIn(`${store}/tmp`), []);
+    }
+    await Deno.remove(store, { recursive: true });
+  }
+});
+
+Deno.test("two imports of an image at once do the work once", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await largeImage(dir), dir.join("store")];
+  const unpacked: number[] = [];
+  const one = () => {
+    const onUnpacked = (layer: number) => void unpacked.push(layer);
+    return importTree({ source, store, ...ATTRIBUTES }, { onUnpacked });
+  };
+  const trees = await Promise.all([one(), one(), one()]);
+  assertEquals(new Set(trees.map(({ id }) => id)).size, 1);
+  assertEquals(trees.map(({ changed }) => changed).sort(), [false, false, true]);
+  assertEquals(unpacked.sort(), [0, 1, 2]);
+  await assertWhole(source, store);
+});
+
+Deno.test("a signal ends an import, and leaves nothing of it", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await largeImage(dir), dir.join("store")];
+  const controller = new AbortController();
+  const reason = new Error("enough");
+  let reads = 0;
+  const onRead = () => void (++reads === 5 && controller.abort(reason));
+  const failed = await importTree({ source, store, ...ATTRIBUTES }, {
+    onRead,
+    signal: controller.signal,
+  }).then(() => null, (error) => error);
+  assertEquals(failed, reason);
+  for (const name of ["layer", "l", "record", "tree", "tmp"]) {
+    assertEquals(await namesIn(`${store}/${name}`), [], name);
+  }
+});
