@@ -44,7 +44,6 @@ export type ErrorCode =
   | "bad-image"
   | "too-large"
   | "bad-store"
-  | "changed-tree"
   | "permission"
   | "interrupted";
 

@@ -9,7 +9,7 @@ import { normalize } from "./deps.ts";
 import { InvalidValueError, RefusedError } from "./errors.ts";
 import { escapeOption, needsRealPath, splitEscaped, unescapeOption } from "./escape.ts";
 import { formatMountLabel } from "./mount_label.ts";
-import { hashOf } from "./hash_name.ts";
+import { hashOf } from "./names.ts";
 import { child, isWithin, nameOf, parent } from "./path.ts";
 import { quote } from "./quote.ts";
 

@@ -229,3 +229,12 @@ export function parseProfile(value: string): Profile {
   const names = Object.keys(PROFILES).join(", ");
   throw invalid("profile", value, `it must be one of ${names}`);
 }
+
+/** Eight digits that tell names apart (FNV-1a). Not for what somebody could choose to be alike. */
+export function hashOf(text: string): string {
+  let hash = 0x811c9dc5;
+  for (let at = 0; at < text.length; at++) {
+    hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
+  }
+  return (hash >>> 0).toString(16).padStart(8, "0");
+}

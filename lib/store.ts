@@ -5,8 +5,7 @@
  *
  * @module
  */
-import { hashOf } from "./hash_name.ts";
-import { parsePath, parseTreeId } from "./names.ts";
+import { hashOf, parsePath, parseTreeId } from "./names.ts";
 import { child } from "./path.ts";
 
 /** Where everything of a tree store lies. */
