@@ -181,8 +181,9 @@ export function fittingOptions(config: MountConfig, pod: string): OptionString {
     return { text: absolute, relative: false, needsRealPaths: paths.some(needsRealPath) };
   }
   const text = mountOptions(relativeTo(pod, config));
-  const length = Math.min(bytes(absolute), bytes(text));
-  if (bytes(text) <= OPTIONS_MAX) return { text, relative: true, needsRealPaths: true };
+  const [long, short] = [bytes(absolute), bytes(text)];
+  if (short <= OPTIONS_MAX) return { text, relative: true, needsRealPaths: true };
+  const length = short < long ? `${short}, shortened from ${long}` : `${long}`;
   throw new RefusedError(
     "too-long",
     `Cannot mount ${config.lower.length} lowers for pod ${quote(pod)}: ` +
