@@ -38,7 +38,14 @@ export type ErrorCode =
   | "upper-on-network"
   | "upper-on-fuse"
   | "upper-without-xattr"
+  | "upper-without-d-type"
   | "upper-read-only"
+  | "lower-unfit"
+  | "unknown-option"
+  | "mount-unfit"
+  | "no-overlayfs"
+  | "not-permitted"
+  | "label-left-out"
   | "permission"
   | "interrupted";
 
