@@ -228,6 +228,43 @@ Deno.test({
   },
 });
 
+/** How a lower is asked for that may not be read. */
+const UNREADABLE: readonly (readonly string[])[] = [
+  ["render"],
+  ["prepare"],
+  ["render", "--read-only"],
+  ["render", "--overlay=never"],
+  ["render", "--overlay=auto"],
+];
+
+for (const args of UNREADABLE) {
+  Deno.test({
+    name: `overlay-render ${args.join(" ")} refuses a lower that its user may not read` +
+      (isRealRoot ? "" : " [skipped: needs root]"),
+    ignore: !isRealRoot,
+    fn: async () => {
+      await using dir = await tempDir();
+      const { lower, pod } = await setUp(dir);
+      await Deno.mkdir(dir.join("locked", "tree"), { recursive: true });
+      await Deno.chmod(dir.join("locked"), 0);
+      // To be looked at by everybody, to be read by its owner alone.
+      await Deno.chmod(`${lower}`, 0o711);
+      await Deno.chown(`${lower}`, 65534, 65534);
+      const before = await snapshot(dir.path);
+      for (const path of [`${lower}`, dir.join("locked", "tree")]) {
+        // Root without its capabilities may read no more than any user.
+        const wrapper = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+        const told = await cli([...args, `--pod=${pod}`, `--lower=${path}`, "--json"], { wrapper });
+        const { error } = JSON.parse(told.stdout);
+        assertEquals([told.status, error.code, error.path], [3, "unreadable", path]);
+        assertEquals(error.message, `Cannot use lower "${path}": it may not be read`);
+        assertEquals(error.hint, "run as a user who may read it, such as root");
+        assertEquals(await snapshot(dir.path), before);
+      }
+    },
+  });
+}
+
 Deno.test("overlay-render plan --verbose says what it did not check", async () => {
   await using dir = await tempDir();
   const request = { ...await setUp(dir), label: "u:r:t:s0" };
