@@ -6,6 +6,7 @@
  */
 import { ifAny } from "./disk.ts";
 import type { Facts } from "./facts.ts";
+import { isGranted } from "./grants.ts";
 import type { Inquiry, KernelAnswer } from "./inquiry.ts";
 import { isBind, parseMountOptions } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
@@ -46,6 +47,12 @@ function mountOf(path: string, table: readonly Mount[]): Mount | undefined {
   return table.findLast(({ target }) => isWithin(path, target));
 }
 
+/** Without permission the name has to do: asking for it could prompt. */
+function realOf(path: string): string {
+  if (!isGranted({ name: "read", path })) return path;
+  return ifAny(() => Deno.realPathSync(path)) ?? path;
+}
+
 /**
  * How many overlays lie on one another. The names in a mount's options are those that it was given, perhaps
  * in another mount namespace: what cannot be told from them counts as no overlay.
@@ -59,7 +66,7 @@ function overlaysBelow(
   const seen = [...around, mount];
   const counts = parseMountOptions(mount.options).lower.map((lower) => {
     if (!lower.startsWith("/")) return 0;
-    const below = mountOf(ifAny(() => Deno.realPathSync(lower)) ?? lower, table);
+    const below = mountOf(realOf(lower), table);
     return below === undefined || seen.includes(below) ? 0 : overlaysBelow(below, table, seen);
   });
   return 1 + Math.max(0, ...counts);
