@@ -87,13 +87,13 @@ async function tellFindings(
 ): Promise<void> {
   if (voice.quiet) return;
   const { findingsOf } = await import("./lib/check.ts");
-  const { byApp, unchecked } = await findingsOf(mounts, {});
+  const { byApp, unchecked } = await findingsOf(mounts);
   const told = new Set(byApp.flatMap(({ findings }) => {
     return findings.map(({ sentence, hint }) => `warning: ${sentence}\nhint: ${hint}\n`);
   }));
   for (const text of told) io.err(text);
   if (!voice.verbose || unchecked.length === 0) return;
-  io.err(`not checked without further permissions: ${printable(unchecked.join(", "))}\n`);
+  io.err(`not checked: ${printable(unchecked.join(", "))}\n`);
 }
 
 async function runRender(command: RenderCommand, io: Io): Promise<void> {

@@ -52,8 +52,12 @@ function applyRequire(operation: RequireOperation): void {
   let info: Deno.FileInfo;
   try {
     info = Deno.statSync(path);
+    // The kernel takes what may not be read, and then shows nothing.
+    if (type === "directory" && info.isDirectory) Deno.openSync(path).close();
   } catch (error) {
-    if (errno(error) !== "ENOENT" && errno(error) !== "ENOTDIR") return void statOf(path);
+    const code = errno(error) ?? "";
+    if (type === "directory" && ["EACCES", "EPERM"].includes(code)) throw unreadable(path, error);
+    if (code !== "ENOENT" && code !== "ENOTDIR") return void statOf(path);
     throw new OverlayError("missing", `Cannot use ${word} ${quote(path)}: it does not exist`, {
       path,
       cause: error,
@@ -65,6 +69,15 @@ function applyRequire(operation: RequireOperation): void {
   throw new OverlayError(code, `Cannot use ${word} ${quote(path)}: it is ${typeOf(info)}`, {
     path,
     hint: `a ${word} must be a ${type}`,
+  });
+}
+
+/** In the words of `preflight.ts`, which is not loaded where there is one lower. */
+function unreadable(path: string, cause: unknown): RefusedError {
+  return new RefusedError("unreadable", `Cannot use lower ${quote(path)}: it may not be read`, {
+    path,
+    cause,
+    hint: "run as a user who may read it, such as root",
   });
 }
 

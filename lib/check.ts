@@ -1,5 +1,5 @@
 /**
- * The look at a render before anything is made, and at a mount that failed all the same.
+ * The look at a render before anything is made.
  *
  * @module
  */
@@ -11,15 +11,8 @@ import type { MountPlan } from "./plan.ts";
 import { preflight } from "./preflight.ts";
 import type { Finding } from "./preflight.ts";
 
-/**
- * Found by the operations that require a lower, which name it in the same words; and what another kernel
- * may take, so that the mount has to tell, after which it is named.
- */
-const LEFT_TO_OTHERS: readonly Finding["code"][] = [
-  "missing",
-  "not-a-directory",
-  "conflicting-options",
-];
+/** Found by the operations that require a lower, which name it in the same words. */
+const LEFT_TO_OTHERS: readonly Finding["code"][] = ["missing", "not-a-directory"];
 
 /** What was found out about the apps of a call. */
 export interface Findings {
@@ -30,22 +23,20 @@ export interface Findings {
 }
 
 /**
- * Judges all apps of a call, as far as the permissions go.
+ * Judges all apps of a call that is only planned, as far as the permissions go.
  *
  * Requires no permissions; with those that the plan needs, all is looked at.
  */
-export async function findingsOf(
-  mounts: readonly MountPlan[],
-  options: ChangeOptions,
-): Promise<Findings> {
-  const programs = programOptions(options);
-  const looked = new Looked();
+export async function findingsOf(mounts: readonly MountPlan[]): Promise<Findings> {
+  const { Inquiry } = await import("./inquiry.ts");
+  const { lookThoroughly } = await import("./thorough.ts");
+  const known = { looked: new Looked(), inquiry: new Inquiry({}) };
   const unchecked = new Set<string>();
   const byApp = [];
   for (const mount of mounts) {
-    const facts = await collectFacts(mount, programs, { looked });
-    facts.unchecked.forEach((path) => unchecked.add(path));
-    byApp.push({ mount, findings: preflight(mount, facts) });
+    const seen = await lookThoroughly(mount, known);
+    seen.unchecked.forEach((words) => unchecked.add(words));
+    byApp.push({ mount, findings: seen.findings });
   }
   return { byApp, unchecked: [...unchecked] };
 }
@@ -60,11 +51,14 @@ export async function checkBefore(
   mounts: readonly MountPlan[],
   options: ChangeOptions,
 ): Promise<void> {
-  const { byApp } = await findingsOf(mounts, options);
-  const failures = byApp.flatMap(({ mount: { app }, findings }) => {
+  const programs = programOptions(options);
+  const looked = new Looked();
+  const failures = [];
+  for (const mount of mounts) {
+    const findings = preflight(mount, await collectFacts(mount, programs, { looked }));
     const finding = findings.find(({ code }) => !LEFT_TO_OTHERS.includes(code));
-    return finding === undefined ? [] : [{ app, error: refusalOf(finding) }];
-  });
+    if (finding !== undefined) failures.push({ app: mount.app, error: refusalOf(finding) });
+  }
   const [first] = failures;
   if (first === undefined) return;
   if (mounts.length === 1) throw first.error;

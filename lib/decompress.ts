@@ -6,9 +6,9 @@
  *
  * @module
  */
-import { createGunzip } from "node:zlib";
 import type { Compression } from "./compression.ts";
 import { OverlayError } from "./errors.ts";
+import { loadGunzip } from "./node.ts";
 import { COMPRESSION_PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { archiveError } from "./tar_reader.ts";
@@ -28,7 +28,8 @@ export interface Decompressor {
 /** How much comes out at once: in larger pieces what follows would wait (measured). */
 const CHUNK = 1 << 16;
 
-function gunzip(): Decompressor {
+async function gunzip(): Promise<Decompressor> {
+  const createGunzip = await loadGunzip();
   const stream = createGunzip({ chunkSize: CHUNK });
   const settle = (act: (done: () => void) => void) => {
     return new Promise<void>((resolve, reject) => {
@@ -114,9 +115,9 @@ async function* outputOf(child: Deno.ChildProcess, path: string): AsyncGenerator
  *
  * @throws {OverlayError} If the program is not there.
  */
-export function decompress(
+export async function decompress(
   compression: Exclude<Compression, "none">,
   signal?: AbortSignal,
-): Decompressor {
-  return compression === "gzip" ? gunzip() : program(compression, signal);
+): Promise<Decompressor> {
+  return compression === "gzip" ? await gunzip() : program(compression, signal);
 }

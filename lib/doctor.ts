@@ -11,12 +11,13 @@ import { fileSystemOf } from "./facts.ts";
 import { isGranted } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
-import { parent } from "./path.ts";
+import { nameOf, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { probeMount, withScratch } from "./probe.ts";
 import { printable } from "./quote.ts";
 import { run } from "./run.ts";
 import type { ProgramOptions } from "./run.ts";
+import { isAtLeast, UTIL_LINUX_MIN, versionOf } from "./util_linux.ts";
 
 /** One thing that was tried. */
 export interface Check {
@@ -48,9 +49,8 @@ export interface DoctorRequest {
   readonly pod?: string;
 }
 
-/** The oldest Deno and util-linux that a render works with. */
+/** The oldest Deno that a render works with. */
 const DENO_MIN = "2.4";
-const MOUNT_MIN = "2.38";
 
 /** The further options of a mount that are tried, each on its own. */
 const OPTIONS = ["volatile", "metacopy=on", "redirect_dir=on", "index=on", "xino=on", "userxattr"];
@@ -65,16 +65,6 @@ interface Bench {
 
 function check(name: string, ok: boolean | null, rest: Partial<Check> & { how: string }): Check {
   return { name, ok, needed: false, found: ok ? "yes" : "no", hint: null, ...rest };
-}
-
-/** Compares versions by their numbers. */
-export function isAtLeast(version: string, least: string): boolean {
-  const [have, want] = [version, least].map((text) => text.split(".").map(Number));
-  for (const [at, number] of (want ?? []).entries()) {
-    const own = have?.[at] ?? 0;
-    if (own !== number) return own > number;
-  }
-  return true;
 }
 
 function checkDeno(): Check {
@@ -104,19 +94,16 @@ function checkPermissions(directory: string): Check[] {
 }
 
 async function checkProgram(program: string, bench: Bench): Promise<Check> {
-  const name = program.slice(program.lastIndexOf("/") + 1);
-  const how = `${program} --version`;
-  const hint = `install util-linux ${MOUNT_MIN} or newer`;
-  try {
-    const { stdout } = await run(program, ["--version"], { ...bench.programs, cwd: "/" });
-    const [, version = ""] = /util-linux (\d+(?:\.\d+)*)/.exec(stdout) ?? [];
-    const ok = version !== "" && isAtLeast(version, MOUNT_MIN);
-    const found = version === "" ? `not of util-linux: ${printable(stdout)}` : version;
-    return check(name, ok, { needed: true, how, found, hint: ok ? null : hint });
-  } catch (error) {
-    if (!(error instanceof OverlayError)) throw error;
-    return check(name, false, { needed: true, how, found: error.message, hint });
-  }
+  const name = nameOf(program);
+  const { version, said } = await versionOf(program, bench.programs);
+  const ok = version !== null && isAtLeast(version, UTIL_LINUX_MIN);
+  const found = version ?? (said.startsWith("Cannot run") ? said : `not of util-linux: ${said}`);
+  return check(name, ok, {
+    needed: true,
+    how: `${program} --version`,
+    found: printable(found),
+    hint: ok ? null : `install util-linux ${UTIL_LINUX_MIN} or newer`,
+  });
 }
 
 async function checkFileSystem({ directory, programs }: Bench): Promise<Check> {
@@ -145,8 +132,15 @@ function hintFor(failed: string): string {
   if (/unknown filesystem type/.test(failed)) {
     return "load it: modprobe overlay; or --overlay never";
   }
-  if (/opaque/.test(failed)) return "give the option userxattr, as a user namespace needs";
-  return "give a pod on a disk with ext4, xfs or btrfs, or on a tmpfs: --pod DIR; or --overlay never";
+  if (/d_type/.test(failed)) {
+    return "make the file system anew, with mkfs.ext4 -O filetype or mkfs.xfs -n ftype=1; or " +
+      "give a pod on another one: --pod DIR";
+  }
+  const elsewhere = "give a pod on a disk with ext4, xfs or btrfs, or on a tmpfs: --pod DIR";
+  if (/opaque/.test(failed)) {
+    return `give the option userxattr, as a user namespace needs; or ${elsewhere}`;
+  }
+  return `${elsewhere}; or --overlay never`;
 }
 
 async function checkSelinux({ programs }: Bench): Promise<Check> {

@@ -15,7 +15,7 @@ import type { RenderRequest } from "./request.ts";
 
 /**
  * What mount(8) says where the kernel has no overlayfs, or the file system of the pod cannot hold an
- * upper. It says the same of options that do not fit together.
+ * upper. It says the same of options that do not fit together, of which a copy would have none.
  */
 const NOT_SUPPORTED = /unknown filesystem type|wrong fs type/;
 

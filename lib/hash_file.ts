@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
 import { attempt } from "./disk.ts";
+import { loadHash } from "./node.ts";
 
 const READ = 1 << 20;
 
@@ -15,7 +15,8 @@ const READ = 1 << 20;
  *
  * @throws {OverlayError} If it cannot be read.
  */
-export function digestOfFile(path: string): string {
+export async function digestOfFile(path: string): Promise<string> {
+  const createHash = await loadHash();
   return attempt("read", path, () => {
     using file = Deno.openSync(path);
     const hash = createHash("sha256");

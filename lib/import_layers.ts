@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
@@ -145,7 +144,7 @@ async function completeLayer(
     attributes,
     below,
     archive,
-    lines: digestOfFile(lines),
+    lines: await digestOfFile(lines),
     ...summary,
   };
 }
@@ -220,7 +219,8 @@ async function linkLayer(
   options: ChangeOptions,
 ): Promise<string> {
   const to = `../layer/${key}`;
-  const digest = createHash("sha256").update(key).digest("hex");
+  const content = new TextEncoder().encode(key);
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content)).toHex();
   for (let length = LINK_LENGTH; length <= digest.length; length++) {
     const name = digest.slice(0, length);
     const path = child(links, name);

@@ -252,7 +252,7 @@ async function diffIdOf(blob: Blob, store: StoreLayout): Promise<string | null> 
   const alike = allLayers(store).filter(({ archive }) => archive.size === blob.size);
   if (alike.length === 0) return null;
   const { digestOfFile } = await import("./hash_file.ts");
-  const digest = `sha256:${digestOfFile(blob.path)}`;
+  const digest = `sha256:${await digestOfFile(blob.path)}`;
   return alike.find(({ archive }) => archive.digest === digest)?.diffId ?? null;
 }
 
@@ -304,7 +304,7 @@ async function importDirectory(
     userxattr: false,
     bytes,
     entries,
-    lines: digestOfFile(lines),
+    lines: await digestOfFile(lines),
     images: [],
   };
   if (changed) {

@@ -233,10 +233,12 @@ export function fittingOptions(config: MountConfig, pod: string): OptionString {
     return { text: absolute, relative: false, needsRealPaths, link: null };
   }
   const text = mountOptions(relativeTo(pod, config));
-  if (bytes(text) <= OPTIONS_MAX) return { text, relative: true, needsRealPaths: true, link: null };
+  const [long, short] = [bytes(absolute), bytes(text)];
+  if (short <= OPTIONS_MAX) return { text, relative: true, needsRealPaths: true, link: null };
   const linked = linkedOptions(config, pod);
+  const least = Math.min(short, linked === null ? short : bytes(linked.text));
   if (linked !== null && bytes(linked.text) <= OPTIONS_MAX) return linked;
-  const length = Math.min(...[absolute, text, linked?.text ?? text].map(bytes));
+  const length = least < long ? `${least}, shortened from ${long}` : `${long}`;
   throw new RefusedError(
     "too-long",
     `Cannot mount ${config.lower.length} lowers for pod ${quote(pod)}: ` +

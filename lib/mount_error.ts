@@ -6,14 +6,15 @@
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { MountError } from "./errors.ts";
-import { collectFacts, Looked } from "./facts.ts";
+import { Looked } from "./facts.ts";
+import { Inquiry } from "./inquiry.ts";
 import { saidOf } from "./mounting.ts";
 import type { Mounting } from "./mounting.ts";
 import { parent } from "./path.ts";
 import type { MountPlan } from "./plan.ts";
-import { preflight } from "./preflight.ts";
 import { quote } from "./quote.ts";
 import type { ProgramResult } from "./run.ts";
+import { lookThoroughly } from "./thorough.ts";
 
 /** What mount(8) says of every EINVAL, whatever the cause; it helps nobody. */
 const ANYTHING = /wrong fs type, bad option/;
@@ -49,23 +50,24 @@ const MEANINGS: readonly (readonly [text: RegExp, cause: string])[] = [
 ];
 
 /** What remains when nothing else is found, the likeliest first. */
-const REMAINING = "the pod lies on overlayfs, as in a container; or a lower is an overlay on an " +
-  "overlay; or this kernel does not know an option; its own words are at the end of: dmesg";
+const REMAINING = "the file system of the pod cannot hold an upper, or that of a lower no lower; " +
+  "the kernel's own words are at the end of: dmesg";
 
 /** The causes, the likeliest first: what is seen comes before what is guessed. */
 async function causesOf(
   line: AppLine,
   said: string,
-  known: { readonly mounting: Mounting; readonly looked: Looked },
+  pod: string,
+  known: { readonly looked: Looked; readonly inquiry: Inquiry },
 ): Promise<readonly string[]> {
-  const { mounting, looked } = known;
   const [, meaning] = MEANINGS.find(([text]) => text.test(said)) ?? [];
   if (meaning !== undefined && !said.includes("Too many levels")) return [meaning];
-  const plan = planOf(line, mounting.pod.pod);
-  const facts = await collectFacts(plan, mounting.programs, { thorough: true, looked });
+  const { findings } = await lookThoroughly(planOf(line, pod), known);
   return [
-    ...preflight(plan, facts).map(({ code, sentence, hint }) => {
-      return code === "conflicting-options" ? hint : `${sentence}; ${hint}`;
+    ...findings.flatMap(({ code, sentence, hint }) => {
+      // What is left out is not in the way.
+      if (code === "label-left-out") return [];
+      return [code === "conflicting-options" ? hint : `${sentence}; ${hint}`];
     }),
     meaning ?? REMAINING,
   ];
@@ -78,12 +80,12 @@ export async function mountErrors(
   mounting: Mounting,
 ): Promise<readonly { readonly line: AppLine; readonly error: MountError }[]> {
   const { argv, status, stderr } = result;
-  const looked = new Looked();
+  const known = { looked: new Looked(), inquiry: new Inquiry(mounting.programs) };
   const errors = [];
   for (const line of failed) {
     const said = saidOf(result, line.rootfs);
     const words = ANYTHING.test(said) ? "the kernel refused it as invalid" : `mount said "${said}"`;
-    const [cause] = await causesOf(line, said, { mounting, looked });
+    const [cause] = await causesOf(line, said, mounting.pod.pod, known);
     const error = new MountError(
       "mount-failed",
       `Cannot mount overlay at ${quote(line.rootfs)}: ${words}, ` +

@@ -6,6 +6,7 @@
  * @module
  */
 import { describeOperation } from "./describe.ts";
+import { mountOptions, OPTIONS_MAX } from "./mount_config.ts";
 import { formatMode } from "./names.ts";
 import { permissionFlags, requiredPermissions } from "./permissions.ts";
 import type { MountPlan, Plan, PodPlan } from "./plan.ts";
@@ -39,6 +40,17 @@ function indented(lines: readonly string[]): string[] {
   return lines.map((line) => `  ${line}`);
 }
 
+/** What became of options that would not have been read as a whole. */
+function shortened(mount: MountPlan): string[] {
+  const whole = mount.copy ? mount.optionString : mountOptions(mount);
+  if (whole === mount.optionString) return [];
+  const length = new TextEncoder().encode(whole).length;
+  return [
+    `(seen from ${showName(mount.pod)}: with whole paths they would be ${length} bytes, ` +
+    `of which the kernel reads ${OPTIONS_MAX})`,
+  ];
+}
+
 /** A plan as text. */
 export function planText(plan: Plan | PodPlan): string {
   const flags = permissionFlags(requiredPermissions(plan)).map(shellQuote);
@@ -47,7 +59,7 @@ export function planText(plan: Plan | PodPlan): string {
     "operations:",
     ...indented(plan.operations.map(describeOperation)),
     "options:",
-    ...indented(mounts.map(({ optionString }) => showName(optionString))),
+    ...indented(mounts.flatMap((mount) => [showName(mount.optionString), ...shortened(mount)])),
     "flags:",
     ...indented(flags),
     "",

@@ -184,9 +184,15 @@ const NO_UPPER: readonly (readonly [types: RegExp, code: ErrorCode, reason: stri
     "it has not all that an upper needs: whiteouts, attributes, file types",
   ],
   [
-    /^(vfat|exfat|msdos|ntfs3?|hfs|hfsplus|udf|hpfs)$/,
+    /^(vfat|exfat|msdos|ntfs3?|hfs|hfsplus|udf|hpfs|ramfs|minix)$/,
     "upper-without-xattr",
-    "it keeps no attributes",
+    "it keeps no attributes, without which a directory that was deleted cannot be made again",
+  ],
+  // Of others it depends on how they were made, which doctor tries.
+  [
+    /^(reiserfs|jfs)$/,
+    "upper-without-d-type",
+    "its directories keep no types of files (d_type), so that what was deleted is listed still",
   ],
   [/^(iso9660|squashfs|erofs|cramfs|romfs)$/, "upper-read-only", "nothing can be written on it"],
 ];
@@ -206,7 +212,7 @@ function unfitFileSystem({ pod }: MountPlan, { fileSystem }: Facts): Finding | n
   return finding("upper-read-only", [pod], `${cannot} that is read-only`, hint);
 }
 
-/** Two options that exclude each other: measured on one kernel, so that another may think otherwise. */
+/** Two options that exclude each other, of which the kernel only says that something is invalid. */
 function conflictingOptions({ options, upper, rootfs }: MountPlan): Finding | null {
   const conflict = conflictOf(options, upper !== null);
   if (conflict === null) return null;

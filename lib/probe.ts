@@ -27,8 +27,8 @@ export async function withScratch<T>(
 }
 
 /**
- * Mounts an overlay, writes into it, deletes a directory that comes from the lower and makes it again,
- * which takes a whiteout and an opaque directory, and unmounts it.
+ * Mounts an overlay, writes into it, deletes a file and a directory that come from the lower and makes the
+ * directory again, which takes whiteouts that are known as such and an opaque directory, and unmounts it.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the directory, and `--allow-run` for mount
  * and umount.
@@ -44,8 +44,10 @@ export async function probeMount(
     const [lower = "", upper = "", work = "", root = ""] = ["lower", "upper", "work", "root"]
       .map((name) => child(scratch, name));
     for (const path of [lower, upper, work, root]) await Deno.mkdir(path);
-    await Deno.mkdir(child(lower, "directory"));
-    await Deno.writeTextFile(child(lower, "directory", "file"), "from the lower");
+    for (const name of ["directory", "other"]) {
+      await Deno.mkdir(child(lower, name));
+      await Deno.writeTextFile(child(lower, name, "file"), "from the lower");
+    }
     const text = mountOptions({ lower: [lower], upper, work, label: null, options });
     const args = ["--types", "overlay", "--options", text, "--", "overlay", root];
     const mounted = await run(PROGRAMS.mount, args, { ...programs, cwd: "/" });
@@ -63,11 +65,17 @@ function saidWithout(said: string, root: string): string {
   return printable(said.replaceAll(`${root}: `, "").replaceAll(/^u?mount: /gm, ""));
 }
 
-/** Without a mark for opaque directories, one that was deleted cannot be made again. */
+/**
+ * Without types in its directories, a file system lists the mark of a deleted file as if the file were
+ * there. Without a mark for opaque directories, one that was deleted cannot be made again.
+ */
 async function use(root: string): Promise<string | null> {
-  const directory = child(root, "directory");
+  const [directory, other] = [child(root, "directory"), child(root, "other")];
   try {
     await Deno.writeTextFile(child(root, "new"), "from the app");
+    await Deno.remove(child(other, "file"));
+    const listed = await Array.fromAsync(Deno.readDir(other));
+    if (listed.length > 0) return "a file that was deleted is listed still (d_type)";
     await Deno.remove(directory, { recursive: true });
     await Deno.mkdir(directory);
     const left = await Array.fromAsync(Deno.readDir(directory));

@@ -67,11 +67,11 @@ async function applyOne(plan: Plan, options: ChangeOptions): Promise<Render> {
 
 /**
  * Whether anything can be wrong with a pod that is yet to be made, but what making it shows: there are
- * several lowers, a destination elsewhere, or a file system without a disk, which may hold no upper. A pod
- * that is there is looked at when it is locked.
+ * several lowers, options that may exclude each other, a destination elsewhere, or a file system without a
+ * disk, which may hold no upper. A pod that is there is looked at when it is locked.
  */
-function isOdd({ lower, dest, pod }: MountPlan): boolean {
-  if (lower.length > 1 || !isWithin(dest, pod)) return true;
+function isOdd({ lower, options, dest, pod }: MountPlan): boolean {
+  if (lower.length > 1 || options.length > 1 || !isWithin(dest, pod)) return true;
   const above = parent(pod);
   if (!isGranted({ name: "read", path: above })) return false;
   const device = deviceAt(above);

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
 import { archiveOf } from "./archive.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
@@ -14,6 +13,8 @@ import { checkPermissions } from "./grants.ts";
 import { digestOfFile } from "./hash_file.ts";
 import { entryLine, parseLines, showPath } from "./mtree.ts";
 import type { Keywords } from "./mtree.ts";
+import { loadHash } from "./node.ts";
+import type { StartHash } from "./node.ts";
 import { child } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
@@ -71,9 +72,9 @@ type Found = ReadonlyMap<string, Keywords>;
 
 /** What is in a directory, in the same words as what was written down. */
 async function contentsOf(root: string, options: ChangeOptions): Promise<Found> {
+  const createHash = await loadHash();
   const lines: string[] = [];
-  let open: { line: (digest?: string) => string; hash: ReturnType<typeof createHash> } | null =
-    null;
+  let open: { line: (digest?: string) => string; hash: ReturnType<StartHash> } | null = null;
   const reader = new TarReader({
     entry: ({ name, ...entry }) => {
       const line = (digest?: string) => entryLine(pathInLayer(name), entry, digest);
@@ -187,7 +188,7 @@ async function checkPart(
 ): Promise<readonly TreeDifference[]> {
   const lost = (what: string) => [{ layer, path: "/", what }];
   if (look(root) === null) return lost("the layer is gone");
-  if (look(lines) === null || digestOfFile(lines) !== digest) {
+  if (look(lines) === null || await digestOfFile(lines) !== digest) {
     return lost("what was written down of it is gone, or was changed");
   }
   const must = parseLines(attempt("read", lines, () => Deno.readTextFileSync(lines)));

@@ -4,13 +4,13 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
 import { compressionOf } from "./compression.ts";
 import { decompress } from "./decompress.ts";
 import { attempt } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { LayerFilter } from "./layer_filter.ts";
 import type { LayerPolicy, LayerSummary } from "./layer_filter.ts";
+import { loadHash } from "./node.ts";
 import { quote } from "./quote.ts";
 import { Tar } from "./tar.ts";
 import { archiveError } from "./tar_reader.ts";
@@ -167,6 +167,7 @@ export async function unpackLayer(
   target: UnpackTarget,
   options: UnpackOptions,
 ): Promise<Unpacked> {
+  const createHash = await loadHash();
   const blobHash = createHash(algorithmOf(blob.digest));
   const diffHash = createHash(algorithmOf(blob.diffId));
   using lines = new LineFile(target.lines);
@@ -225,7 +226,7 @@ async function* decompressed(
     }
     return;
   }
-  const stream = decompress(compression, options.signal);
+  const stream = await decompress(compression, options.signal);
   const feeding = (async () => {
     await stream.write(first.value);
     for await (const piece of pieces) {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { mountOptions } from "../mod.ts";
 import { sh } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
 import { MARKS } from "./_tree.ts";
@@ -21,5 +22,53 @@ export async function mountOverlay(dir: TempDir): Promise<string> {
 export async function mountTmpfs(path: string, options = "rw"): Promise<string> {
   await Deno.mkdir(path);
   await sh("mount", "-t", "tmpfs", "-o", options, "tmpfs", path);
+  return path;
+}
+
+/**
+ * Mounts an overlay on an overlay on a directory, which is made if it is not there. A render whose lower it
+ * is passes every look before the mount, and the kernel refuses it as invalid: it stacks no third overlay.
+ */
+export async function mountTooDeep(target: string): Promise<string> {
+  const [a, b, c, below] = [`${target}-a`, `${target}-b`, `${target}-c`, `${target}-below`];
+  for (const path of [a, b, c, below, target]) {
+    await Deno.mkdir(path, { recursive: true });
+  }
+  const layers = [[a, b, below], [below, c, target]] as const;
+  for (const [upper, lower, root] of layers) {
+    const config = { upper: null, work: null, label: null, options: MARKS };
+    const options = mountOptions({ ...config, lower: [upper, lower] });
+    await sh("mount", "-t", "overlay", "-o", options, "overlay", "--", root);
+  }
+  return target;
+}
+
+/** Mounts an empty file system that has no disk and keeps no attributes; returns the directory. */
+export async function mountRamfs(path: string): Promise<string> {
+  await Deno.mkdir(path);
+  await sh("mount", "-t", "ramfs", "-o", "mode=0755", "ramfs", "--", path);
+  return path;
+}
+
+/** Whether file systems can be made in files and mounted: that takes mkfs.ext4 and a loop device. */
+export async function hasLoopDevices(): Promise<boolean> {
+  try {
+    await sh("mkfs.ext4", "-V");
+    return (await sh("losetup", "--find")).startsWith("/dev/loop");
+  } catch {
+    return false;
+  }
+}
+
+/** Mounts an ext4 whose directories keep no types of files, from a file that has no name any more. */
+export async function mountWithoutTypes(path: string): Promise<string> {
+  const image = `${path}.img`;
+  await Deno.mkdir(path);
+  await Deno.writeFile(image, new Uint8Array());
+  await Deno.truncate(image, 8 << 20);
+  await sh("mkfs.ext4", "-q", "-O", "^filetype", image);
+  await sh("mount", "-o", "loop", "--", image, path);
+  // It lives as long as it is mounted.
+  await Deno.remove(image);
   return path;
 }

@@ -7,9 +7,15 @@ import {
 } from "@std/assert";
 import { diagnose, InvalidValueError } from "../mod.ts";
 import type { Check, Diagnosis, DoctorRequest } from "../mod.ts";
-import { isAtLeast } from "../lib/doctor.ts";
+import { isAtLeast } from "../lib/util_linux.ts";
 import { cli } from "./_cli.ts";
-import { mountOverlay, mountTmpfs } from "./_disks.ts";
+import {
+  hasLoopDevices,
+  mountOverlay,
+  mountRamfs,
+  mountTmpfs,
+  mountWithoutTypes,
+} from "./_disks.ts";
 import { disk, runMain } from "./_main.ts";
 import { counter } from "./_pods.ts";
 import { isRealRoot } from "./_privilege.ts";
@@ -132,6 +138,35 @@ Deno.test("diagnose() says that a pod can lie on a tmpfs", async () => {
   await using dir = await tempDir();
   const diagnosis = await diagnosed(dir, { pod: await mountTmpfs(dir.join("pod")) });
   assertEquals([diagnosis.healthy, checkOf(diagnosis, "file system").found], [true, "tmpfs"]);
+});
+
+Deno.test({
+  name: "diagnose() says that no upper can lie on ramfs" +
+    (isRealRoot ? "" : " [skipped: needs root]"),
+  ignore: !isRealRoot,
+  fn: async () => {
+    await using dir = await tempDir();
+    const diagnosis = await diagnosed(dir, { pod: await mountRamfs(dir.join("pod")) });
+    const { ok, hint } = checkOf(diagnosis, "overlayfs");
+    assertEquals([diagnosis.healthy, ok], [false, false]);
+    assertStringIncludes(hint ?? "", "give a pod on a disk with ext4, xfs or btrfs, or on a tmpfs");
+  },
+});
+
+const loops = isRealRoot && await hasLoopDevices();
+
+Deno.test({
+  name: "diagnose() says that deleted files would be listed still, and how to make the disk anew" +
+    (loops ? "" : " [skipped: needs root, mkfs.ext4 and a loop device]"),
+  ignore: !loops,
+  fn: async () => {
+    await using dir = await tempDir();
+    const diagnosis = await diagnosed(dir, { pod: await mountWithoutTypes(dir.join("pod")) });
+    const { ok, found, hint } = checkOf(diagnosis, "overlayfs");
+    assertEquals([diagnosis.healthy, ok], [false, false]);
+    assertEquals(found, "a file that was deleted is listed still (d_type)");
+    assertStringIncludes(hint ?? "", "mkfs.ext4 -O filetype");
+  },
 });
 
 Deno.test("diagnose() says that nothing can be written in a place, and tries no more", async () => {
@@ -271,7 +306,7 @@ Deno.test("overlay-render doctor --verbose shows what it runs on stderr", async 
 const PROGRAMS: readonly (readonly [name: string, script: string, found: RegExp])[] = [
   ["that is too old", "#!/bin/sh\necho findmnt from util-linux 2.37.4\n", /^2\.37\.4$/],
   ["of another package", "#!/bin/sh\necho BusyBox v1.36.1\n", /^not of util-linux: BusyBox/],
-  ["that says nothing", "#!/bin/sh\nexit 1\n", /^not of util-linux: $/],
+  ["that says nothing", "#!/bin/sh\nexit 1\n", /^not of util-linux: it says nothing$/],
   ["that cannot be run", "no program", /^Cannot run "\/usr\/bin\/findmnt": /],
 ];
 

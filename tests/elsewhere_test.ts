@@ -11,6 +11,7 @@ import { prepareOverlay, renderOverlay } from "../lib/render.ts";
 import { overlayStatus } from "../lib/status.ts";
 import { unmountOverlay } from "../lib/unmount.ts";
 import { cli } from "./_cli.ts";
+import { mountTooDeep } from "./_disks.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { modeOf, mountsBelow, sh, snapshot, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
@@ -44,7 +45,7 @@ Deno.test("renderOverlay() keeps what another process recorded in a new pod befo
   const trace = writeAtLock(fstab, text);
 
   await sh("rm", "-r", "--", scene.pod);
-  const bad = { ...scene, options: ["metacopy=on", "redirect_dir=off"] };
+  const bad = { ...scene, lower: await mountTooDeep(dir.join("deep", "image")) };
   await assertRejects(() => renderOverlay(bad, { trace }), MountError);
   assertEquals(await Deno.readTextFile(fstab), text);
 
@@ -225,9 +226,9 @@ Deno.test({
     await using dir = await tempDir();
     const scene = await setUp(dir);
     await renderOverlay({ ...scene, app: "db", group: 1234 });
+    const lower = await mountTooDeep(dir.join("deep", "image"));
     const before = await snapshot(dir.path);
-    const options = ["metacopy=on", "redirect_dir=off"];
-    await assertRejects(() => renderOverlay({ ...scene, group: 4321, options }), MountError);
+    await assertRejects(() => renderOverlay({ ...scene, group: 4321, lower }), MountError);
     assertEquals(await snapshot(dir.path), before);
   },
 });
@@ -235,7 +236,7 @@ Deno.test({
 Deno.test("renderOverlay() makes a pod again that a failing run took back while it waited", async () => {
   await using dir = await tempDir();
   const scene = await setUp(dir);
-  const failing = { ...scene, app: "db", options: ["metacopy=on", "redirect_dir=off"] };
+  const failing = { ...scene, app: "db", lower: await mountTooDeep(dir.join("deep", "image")) };
   const results = await Promise.allSettled(
     Array.from({ length: 8 }, (_, i) => renderOverlay(i % 2 === 0 ? failing : scene)),
   );

@@ -9,6 +9,7 @@ import {
   unmountOverlay,
 } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
+import { mountTooDeep } from "./_disks.ts";
 import { assertFails, disk, flagsOf, runMain } from "./_main.ts";
 import { mountsBelow, sh, snapshot, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
@@ -445,6 +446,7 @@ Deno.test("main() escapes foreign text in errors, hints and warnings", async () 
   const good = { lower, pod: dir.join(LOUD, "pod"), app: "web", options: MARKS };
   const bad: Partial<RenderRequest>[] = [
     { lower: dir.join(LOUD, "none") },
+    { lower: await mountTooDeep(dir.join(LOUD, "deep")) },
     { pod: dir.join(LOUD, "none", "pod") },
     { app: LOUD },
     { label: LOUD },

@@ -66,7 +66,8 @@ Deno.test("an import that is killed at any moment leaves a store that the next o
   assertEquals((await importer(source, dir.join("first"), "").output()).code, 0);
   let duration = performance.now() - begun;
   const { int } = random(11);
-  for (let killed = 0, tries = 0; killed < KILLS; tries++) {
+  let killed = 0;
+  for (let tries = 0; killed < KILLS; tries++) {
     assert(tries < 5 * KILLS, `only ${killed} of ${tries} were killed in time`);
     const store = dir.join(`store${tries}`);
     begun = performance.now();

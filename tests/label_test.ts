@@ -17,7 +17,7 @@ import { cli } from "./_cli.ts";
 import { disk, flagsOf, runMain } from "./_main.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
-import { kernelOptions, makeTree, MARKS } from "./_tree.ts";
+import { kernelOptions, makeTree, MARKS, namesIn } from "./_tree.ts";
 
 const LABEL = "system_u:object_r:container_file_t:s0:c1,c2";
 
@@ -132,15 +132,26 @@ Deno.test("applyPlan() labels nothing of a view, which has neither upper nor wor
 
 Deno.test("applyPlan() leaves nothing where labels cannot be stored", async () => {
   await using dir = await tempDir();
-  await Deno.mkdir(dir.join("pods"));
-  await sh("mount", "-t", "ramfs", "ramfs", "--", dir.join("pods"));
-  const request = { ...await setUp(dir), pod: dir.join("pods", "pod") };
+  const request = await setUp(dir);
+  const overlay = `${request.pod}/overlay`;
+  await Deno.mkdir(overlay, { recursive: true, mode: 0o750 });
   const before = await disk(dir.path);
   const plan = planRender(request);
-  const error = await assertRejects(() => applyPlan(of(plan), labelling), OverlayError);
+  // Before the render it can be seen that such a file system is unfit, so it comes after the look.
+  const trace = (text: string): void => {
+    if (!text.startsWith(`directory ${overlay}  `)) return;
+    const args = ["-t", "ramfs", "ramfs", "--", overlay];
+    assertEquals(new Deno.Command("mount", { args }).outputSync().success, true);
+  };
+  const error = await assertRejects(
+    () => applyPlan(of(plan), { ...labelling, trace }),
+    OverlayError,
+  );
   assertEquals([error.code, error.path], ["failed", plan.mount.upper]);
   assertStringIncludes(error.message, "Operation not supported");
   assertStringIncludes(error.hint ?? "", "without --label");
+  assertEquals(await namesIn(overlay), []);
+  await sh("umount", "--", overlay);
   assertEquals(await disk(dir.path), before);
 });
 

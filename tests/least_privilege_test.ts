@@ -4,6 +4,7 @@ import { prepareOverlay, renderOverlay, unmountOverlay } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
 import { cli } from "./_cli.ts";
 import type { CliOptions } from "./_cli.ts";
+import { mountTooDeep } from "./_disks.ts";
 import { assertErrorText, disk, flagsOf, runMain } from "./_main.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
@@ -154,12 +155,15 @@ Deno.test("overlay-render render lays an app into the pod's own image with the f
 
 Deno.test("overlay-render render takes back a failure with the flags that are planned", async () => {
   await using dir = await tempDir();
-  const request = { ...await setUp(dir), options: ["metacopy=on", "redirect_dir=off"] };
+  const lower = await mountTooDeep(dir.join("deep"));
+  const request = { ...await setUp(dir), lower };
   const flags = await plannedFlags("render", request);
   const before = await disk(dir.path);
   const { status, stderr } = await cli(["render", ...flagsOf(request)], { flags });
   assertEquals(status, 1);
   assertErrorText(stderr);
+  // These flags are enough to find the cause, too.
+  assertStringIncludes(stderr, `hint: Cannot use lower "${lower}": it is an overlay on an overlay`);
   assertEquals(await disk(dir.path), before);
 });
 

@@ -135,6 +135,21 @@ flags:
   );
 });
 
+Deno.test("planText() says that options were shortened, and why", { permissions: "none" }, () => {
+  const pod = `/${"far/".repeat(30)}pod`;
+  const lower = Array.from({ length: 40 }, (_, at) => `${pod}-lowers/${at}`);
+  const plan = planRender({ lower, pod, tree: "t" });
+  const [whole] = lower.join(":").match(/.*/) ?? [];
+  const lines = planText(plan).split("\n");
+  const at = lines.indexOf(`  ${plan.mount.optionString}`);
+  const [, length] =
+    /^ {2}\(seen from (?:\S+): with whole paths they would be (\d+) bytes, of which the kernel reads 4095\)$/
+      .exec(lines[at + 1] ?? "") ?? [];
+  assertEquals(lines[at + 2], "flags:");
+  const rest = `lowerdir=,upperdir=${plan.mount.upper},workdir=${plan.mount.work}`;
+  assertEquals(Number(length), `${whole}${rest}`.length);
+});
+
 Deno.test("planText() shows nothing that a terminal acts on", { permissions: "none" }, () => {
   const lower = "/a\u001b[31m\tb\u202e\nc";
   for (const line of planText(planRender({ lower, pod: "/p", tree: "t" })).split("\n")) {

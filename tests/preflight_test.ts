@@ -182,7 +182,8 @@ const UNFIT: Readonly<Record<string, readonly string[]>> = {
   "upper-on-overlay": ["overlay", "aufs", "ecryptfs"],
   "upper-on-network": ["nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "fuse.sshfs", "fuse.s3fs"],
   "upper-on-fuse": ["fuse", "fuseblk", "fuse.bindfs"],
-  "upper-without-xattr": ["vfat", "exfat", "ntfs", "ntfs3", "hfsplus", "udf"],
+  "upper-without-xattr": ["vfat", "exfat", "ntfs", "ntfs3", "hfsplus", "udf", "ramfs", "minix"],
+  "upper-without-d-type": ["reiserfs", "jfs"],
   "upper-read-only": ["iso9660", "squashfs", "erofs", "cramfs", "romfs"],
 };
 

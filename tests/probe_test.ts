@@ -1,7 +1,7 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { OverlayError } from "../lib/errors.ts";
 import { probeMount, withScratch } from "../lib/probe.ts";
-import { mountOverlay } from "./_disks.ts";
+import { hasLoopDevices, mountOverlay, mountRamfs, mountWithoutTypes } from "./_disks.ts";
 import { counter } from "./_pods.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { mountsBelow, snapshot, tempDir } from "./_temp.ts";
@@ -60,6 +60,30 @@ Deno.test({
   fn: async () => {
     await using dir = await tempDir();
     assertStringIncludes(await probe(dir.path, []) ?? "", "opaque");
+  },
+});
+
+Deno.test({
+  name: "probeMount() finds out by itself that a file system keeps no attributes" +
+    (isRealRoot ? "" : " [skipped: needs root]"),
+  ignore: !isRealRoot,
+  fn: async () => {
+    await using dir = await tempDir();
+    const place = await mountRamfs(dir.join("ram"));
+    assertStringIncludes(await probe(place, []) ?? "", "opaque");
+  },
+});
+
+const loops = isRealRoot && await hasLoopDevices();
+
+Deno.test({
+  name: "probeMount() finds out by itself that directories keep no types of files" +
+    (loops ? "" : " [skipped: needs root, mkfs.ext4 and a loop device]"),
+  ignore: !loops,
+  fn: async () => {
+    await using dir = await tempDir();
+    const place = await mountWithoutTypes(dir.join("typeless"));
+    assertStringIncludes(await probe(place, []) ?? "", "d_type");
   },
 });
 

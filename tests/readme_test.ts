@@ -32,6 +32,18 @@ async function program(path: string, ...command: string[]): Promise<void> {
   await Deno.chmod(path, 0o755);
 }
 
+/** What the command line alone can be wrong about, and what says nothing of its cause. */
+const UNLISTED = ["usage", "invalid-value", "failed", "refused", "unmount-failed", "interrupted"];
+
+Deno.test("README.md lists every code", async () => {
+  const source = await Deno.readTextFile(`${ROOT}lib/errors.ts`);
+  const [, union = ""] = /export type ErrorCode =\n(.*?);/s.exec(source) ?? [];
+  const codes = [...union.matchAll(/"([a-z-]+)"/g)].map(([, code]) => code);
+  const readme = await Deno.readTextFile(`${ROOT}README.md`);
+  const listed = [...readme.matchAll(/^\| `([a-z-]+)` +\| +[\d, –]+\|/gm)].map(([, code]) => code);
+  assertEquals([...listed, ...UNLISTED].sort(), codes.sort());
+});
+
 Deno.test({
   name: `README.md says what the command prints${isRealRoot ? "" : " [skipped: needs root]"}`,
   ignore: !isRealRoot,

@@ -16,6 +16,7 @@ import {
   unmountOverlay,
 } from "../mod.ts";
 import type { PodApp, PodRequest } from "../mod.ts";
+import { mountTooDeep } from "./_disks.ts";
 import { assertErrorText, disk, runMain } from "./_main.ts";
 import { modeOf, mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
@@ -68,6 +69,11 @@ const GONE = "it does not exist";
 const ELSE = "something else is mounted there";
 const SAID = "the kernel refused it as invalid";
 const CONFLICT = ["metacopy=on", "redirect_dir=off"];
+
+/** An app that passes every look, and that the kernel refuses; its tree has the name of the others'. */
+async function refusedByKernel({ dir }: Scene, name = "deep"): Promise<Partial<PodApp>> {
+  return { lower: await mountTooDeep(dir.join(name)), tree: "image" };
+}
 
 /** Destinations outside the pod, where something can be mounted before there is a pod. */
 async function outside({ dir }: Scene, app: AppId): Promise<[dest: string, rootfs: string]> {
@@ -218,34 +224,48 @@ const CASES: readonly Case[] = [
   },
   {
     ...mountFails,
-    name: "options that exclude each other",
-    arrange: (scene) => {
-      return [{ c: { options: CONFLICT } }, [["c", rootfsOf(scene, "c"), SAID]]];
+    name: "a mount that the kernel refuses",
+    arrange: async (scene) => {
+      const bad = await refusedByKernel(scene);
+      return [{ c: bad }, [["c", rootfsOf(scene, "c"), SAID]]];
     },
   },
   {
     ...mountFails,
+    name: "mounts of two apps that the kernel refuses",
+    arrange: async (scene) => {
+      const bad = await refusedByKernel(scene);
+      const [a, e] = [rootfsOf(scene, "a"), rootfsOf(scene, "e")];
+      return [{ a: bad, e: bad }, [["a", a, SAID], ["e", e, SAID]]];
+    },
+  },
+  {
+    ...mountFails,
+    name: "a work that is another mount, of an app that was mounted",
+    pods: ["used"],
+    arrange: async (scene) => {
+      const work = `${scene.pod}/overlay/image/work/d`;
+      await sh("mount", "--bind", "--", work, work);
+      return [{}, [["d", rootfsOf(scene, "d"), SAID]]];
+    },
+  },
+  {
+    ...mountFails,
+    name: "a mount outside the pod that the kernel refuses",
+    arrange: async (scene) => {
+      const [bad, [dest, rootfs]] = [await refusedByKernel(scene), await outside(scene, "c")];
+      return [{ c: { ...bad, dest } }, [["c", rootfs, SAID]]];
+    },
+  },
+  {
+    status: 3,
+    code: "conflicting-options",
     name: "options that exclude each other in two apps",
     arrange: (scene) => {
       const [a, e] = [rootfsOf(scene, "a"), rootfsOf(scene, "e")];
+      const words = 'option "metacopy=on" excludes "redirect_dir=off"';
       const changes = { a: { options: CONFLICT }, e: { options: CONFLICT } };
-      return [changes, [["a", a, SAID], ["e", e, SAID]]];
-    },
-  },
-  {
-    ...mountFails,
-    name: "options that exclude each other in an app that was mounted",
-    pods: ["used"],
-    arrange: (scene) => {
-      return [{ d: { options: CONFLICT } }, [["d", rootfsOf(scene, "d"), SAID]]];
-    },
-  },
-  {
-    ...mountFails,
-    name: "options that exclude each other outside the pod",
-    arrange: async (scene) => {
-      const [dest, rootfs] = await outside(scene, "c");
-      return [{ c: { dest, options: CONFLICT } }, [["c", rootfs, SAID]]];
+      return [changes, [["a", a, words], ["e", e, words]]];
     },
   },
   {
@@ -451,7 +471,8 @@ Deno.test("renderPod() of one app fails with the app's own error", async () => {
   const wrong: readonly [Partial<PodApp>, typeof OverlayError | typeof MountError][] = [
     [{ lower: dir.join("gone") }, OverlayError],
     [{ dest }, RefusedError],
-    [{ options: CONFLICT }, MountError],
+    [await refusedByKernel(scene), MountError],
+    [{ options: CONFLICT }, RefusedError],
   ];
   const before = await disk(dir.path);
   for (const [change, type] of wrong) {
@@ -479,13 +500,14 @@ for (const mounted of [false, true]) {
       const { rootfs } = await renderOverlay({ ...image, pod: scene.pod });
       await Deno.writeTextFile(`${rootfs}/made`, "by the image");
     }
-    const request = requestOf(scene, { b: { options: CONFLICT }, d: { options: CONFLICT } });
+    const bad = await refusedByKernel(scene);
+    const request = requestOf(scene, { b: bad, d: bad });
     const apps = [...request.apps, image];
     const before = await disk(dir.path);
     const error = await assertRejects(() => renderPod({ ...request, apps }), PodError);
     assertEquals(error.failures.map(({ app }) => app), ["b", "d"]);
     assertEquals(await disk(dir.path), before);
-    assertEquals((await mountsBelow(dir.path)).length, mounted ? 1 : 0);
+    assertEquals((await mountsBelow(scene.pod)).length, mounted ? 1 : 0);
   });
 }
 
@@ -501,9 +523,10 @@ for (const [name, bad, names] of ALONE) {
     const scene = await setScene(dir, "missing");
     const { apps, ...common } = requestOf(scene, {});
     const all = [...apps.filter(({ app }) => names.includes(app)), await imageOf(dir)];
+    const change = await refusedByKernel(scene);
     const request = {
       ...common,
-      apps: all.map((app) => app.app === bad ? { ...app, options: CONFLICT } : app),
+      apps: all.map((app) => app.app === bad ? { ...app, ...change, tree: bad || "stage1" } : app),
     };
     const before = await disk(dir.path);
     const error = await assertRejects(() => renderPod(request), OverlayError);
@@ -521,8 +544,11 @@ Deno.test("renderPod() unmounts the image again that it mounted for the apps in 
   const request = requestOf(scene, {});
   await renderPod({ ...request, apps: [image, ...request.apps] });
   await unmountOverlay({ pod: scene.pod });
+  // An app keeps its lower, so it is its work that becomes unfit: as a mount of its own.
+  const work = `${scene.pod}/overlay/image/work/c`;
+  await sh("mount", "--bind", "--", work, work);
   const before = await disk(dir.path);
-  const bad = requestOf(scene, { c: { options: CONFLICT } });
+  const bad = requestOf(scene, {});
   const error = await assertRejects(() => renderPod(bad), PodError);
   assertEquals(error.failures.map(({ app }) => app), ["c"]);
   assertEquals(await disk(dir.path), before);
@@ -565,9 +591,9 @@ for (const odd of ODD) {
     const scene = await setScene(dir, "missing");
     const dest = (app: string) => `${dir.path}/${app}${odd}${app}`;
     const request = requestOf(scene, {
-      a: { dest: dest("a"), options: CONFLICT },
+      a: { dest: dest("a"), ...await refusedByKernel(scene, "deep") },
       b: { dest: dest("b") },
-      c: { dest: dest("c"), options: ["userxattr", "metacopy=on"] },
+      c: { dest: dest("c"), ...await refusedByKernel(scene, "deeper") },
     });
     const before = await disk(dir.path);
     const error = await assertRejects(() => renderPod(request), PodError);
@@ -576,8 +602,10 @@ for (const odd of ODD) {
       ["c", `${dest("c")}/rootfs`],
     ]);
     // Each has its own cause, and not what was said of the other one.
-    const causes = error.failures.map(({ hint }) => /leave out "([\w=]+)"/.exec(hint ?? "")?.[1]);
-    assertEquals(causes, ["metacopy=on", "userxattr"]);
+    const causes = error.failures.map(({ hint }) =>
+      /^Cannot use lower "(.+?)"/.exec(hint ?? "")?.[1]
+    );
+    assertEquals(causes, [dir.join("deep"), dir.join("deeper")]);
     assertEquals(await disk(dir.path), before);
   });
 }
@@ -585,14 +613,15 @@ for (const odd of ODD) {
 Deno.test("renderPod() that failed succeeds once the cause is gone", async () => {
   await using dir = await tempDir();
   const scene = await setScene(dir, "used");
-  const bad = requestOf(scene, { a: { options: CONFLICT }, e: { lower: dir.join("late") } });
+  const refused = await refusedByKernel(scene);
+  const bad = requestOf(scene, { a: refused, e: { lower: dir.join("late") } });
   await assertRejects(() => renderPod(bad), PodError);
   await makeTree(dir.join("late"));
   await assertRejects(() => renderPod(bad), PodError);
   const good = requestOf(scene, { e: { lower: dir.join("late") } });
   const { renders } = await renderPod(good);
   assertEquals(renders.map(({ changed }) => changed), [true, false, true, true, true]);
-  assertEquals((await mountsBelow(dir.path)).length, 6);
+  assertEquals((await mountsBelow(scene.pod)).length, 6);
   assertEquals(await Deno.readTextFile(`${rootfsOf(scene, "d")}/made`), "by d");
 });
 
@@ -604,7 +633,7 @@ Deno.test("renderPod() takes back copies, and what it wrote into a rootfs", asyn
   const changes: Changes = {
     a: { overlay: "never", options: [] },
     b: { mtab: true },
-    e: { options: CONFLICT },
+    e: await refusedByKernel(scene),
   };
   const { apps, ...common } = requestOf(scene, changes);
   const before = await disk(dir.path);
@@ -634,8 +663,10 @@ Deno.test("renderPod() leaves apps prepared that were only prepared", async () =
   await using dir = await tempDir();
   const scene = await setScene(dir, "missing");
   await preparePod(requestOf(scene, {}));
+  const work = `${scene.pod}/overlay/image/work/c`;
+  await sh("mount", "--bind", "--", work, work);
   const before = withoutKernels(await disk(dir.path));
-  const bad = requestOf(scene, { c: { options: CONFLICT } });
+  const bad = requestOf(scene, {});
   const error = await assertRejects(() => renderPod(bad), PodError);
   assertEquals(error.failures.map(({ app }) => app), ["c"]);
   assertEquals(withoutKernels(await disk(dir.path)), before);
@@ -649,20 +680,20 @@ Deno.test("renderPod() says what it could not take back", async () => {
   const trace = (text: string) => {
     if (text.startsWith("mount ")) Deno.writeTextFileSync(`${image}/theirs`, "made meanwhile");
   };
-  const request = requestOf(scene, { c: { options: CONFLICT } });
+  const request = requestOf(scene, { c: await refusedByKernel(scene) });
   const error = await assertRejects(() => renderPod(request, { trace }), OverlayError);
   assertEquals(error.code, "mount-failed");
   assertStringIncludes(error.message, `app "c" (`);
   assertStringIncludes(error.message, `could not remove "${image}": Directory not empty`);
   assertInstanceOf(error.cause, PodError);
-  assertEquals(await mountsBelow(dir.path), []);
+  assertEquals(await mountsBelow(scene.pod), []);
 });
 
 Deno.test("overlay-render render --spec --json names the apps even where it could not take back all", async () => {
   await using dir = await tempDir();
   const scene = await setScene(dir, "missing");
   const image = `${scene.pod}/overlay/image`;
-  const request = requestOf(scene, { c: { options: CONFLICT } });
+  const request = requestOf(scene, { c: await refusedByKernel(scene) });
   const { status, stdout } = await runMain(["render", "--json", "--verbose", "--spec", "-"], {
     input: () => specOf(request),
     err: (text) => {

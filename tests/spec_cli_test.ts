@@ -5,6 +5,7 @@ import { planJson, planText } from "../lib/output.ts";
 import { BAKED, cli } from "./_cli.ts";
 import type { CliResult } from "./_cli.ts";
 import { holdLock } from "./_lock_holder.ts";
+import { mountTooDeep } from "./_disks.ts";
 import { assertErrorText, disk, runMain } from "./_main.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
@@ -443,9 +444,8 @@ for (const { name, commands, mounts, make } of LEAST) {
 Deno.test("overlay-render render --spec takes back a failure with the flags that are planned", async () => {
   await using dir = await tempDir();
   const { spec } = await withImage(dir);
-  const apps = spec.apps.map((app) => {
-    return app.app === "db" ? { ...app, options: ["metacopy=on", "redirect_dir=off"] } : app;
-  });
+  const deep = await mountTooDeep(dir.join("deep"));
+  const apps = spec.apps.map((app) => app.app === "db" ? { ...app, lower: [deep] } : app);
   const { file } = await write(dir, { ...spec, apps });
   const flags = await plannedFlags("render", file);
   const before = await disk(dir.path);

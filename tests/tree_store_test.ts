@@ -121,7 +121,7 @@ Deno.test("layers that images share are on the disk once, and a name is one imag
     await layerArchive(dir.join("one"), { "b": "b" }),
     await layerArchive(dir.join("two"), { "c": "c" }),
   ];
-  const ids = [];
+  const ids: string[] = [];
   for (const [i, top] of tops.entries()) {
     const source = await makeLayout(dir.join(`layout${i}`), [base, top]);
     ids.push((await importTree({ source, store, name: "same" })).id);
@@ -232,7 +232,7 @@ Deno.test("a tree whose import did not finish is not rendered", async () => {
 Deno.test("128 layers are rendered through a link in the pod, seen, and unmounted", async () => {
   await using dir = await tempDir();
   const [store, pod] = [dir.join("s".repeat(100)), dir.join("pod")];
-  const archives = [];
+  const archives: Uint8Array[] = [];
   for (let i = 0; i < 128; i++) {
     archives.push(
       await layerArchive(dir.join(`layer${i}`), { [`own/${i}`]: `${i}`, "all": `${i}` }),
