@@ -49,7 +49,7 @@ function checkMode(path: string, info: Deno.FileInfo): void {
 
 function refuseOwner(path: string, info: Deno.FileInfo): never {
   const reason = `it belongs to user ${info.uid}, who could swap it for a symlink`;
-  refuse(path, reason, "use a pod in a directory that only root and you can write to");
+  refuse(path, reason, "use one in a directory that only root and you can write to");
 }
 
 /** The user we are, as the file system sees it: the owner of a file that we make. */

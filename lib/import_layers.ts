@@ -18,7 +18,7 @@ import { run } from "./run.ts";
 import type { StoreLayout } from "./store.ts";
 import { syncDirectory, syncStore } from "./store_disk.ts";
 import { belowOf, keyOf, storedLayers } from "./stored_layer.ts";
-import { formatRecord, readLayer } from "./tree_manifest.ts";
+import { formatRecord, ifSound, readLayer } from "./tree_manifest.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 import { unpackLayer } from "./unpack.ts";
 import type { Blob, Unpacked } from "./unpack.ts";
@@ -193,16 +193,18 @@ async function placeLayer(
   { store, options }: LayerImport,
 ): Promise<LayerRecord> {
   const { key } = unnamed;
-  const known = look(child(store.layers, key)) === null ? null : readLayer(store, key);
+  const [place, kept] = [child(store.layers, key), child(store.records, `${key}.mtree`)];
+  const isThere = look(place) !== null;
+  const known = isThere ? ifSound(() => readLayer(store, key)) : null;
   if (known !== null) return known;
   const record = { ...unnamed, link: await linkLayer(key, store, options) };
-  const [place, kept] = [child(store.layers, key), child(store.records, `${key}.mtree`)];
   attempt("put in place", kept, () => Deno.renameSync(lines, kept));
   replaceFile(child(store.records, `${key}.json`), formatRecord(record), 0o600);
   syncDirectory(store.records);
   syncDirectory(store.links);
   options.checkpoint?.("record");
-  attempt("put in place", place, () => Deno.renameSync(root, place));
+  // One whose record was damaged may be mounted, and is not replaced.
+  if (!isThere) attempt("put in place", place, () => Deno.renameSync(root, place));
   options.checkpoint?.("layer");
   return record;
 }

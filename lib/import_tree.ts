@@ -24,7 +24,7 @@ import type { WantedLayers } from "./stored_layer.ts";
 import { storedTreeLayout } from "./store.ts";
 import type { StoredTreeLayout, StoreLayout } from "./store.ts";
 import { clearAway, openStore, scratchOf, syncDirectory, syncStore } from "./store_disk.ts";
-import { allLayers, formatRecord, readTree, wholeTrees } from "./tree_manifest.ts";
+import { allLayers, formatRecord, ifSound, readTree, wholeTrees } from "./tree_manifest.ts";
 import type { Blob } from "./unpack.ts";
 import type { LayerRecord, StoredImage, TreeManifest } from "./tree_manifest.ts";
 
@@ -193,7 +193,7 @@ async function writeTree(
   { image, options }: { readonly image: StoredImage; readonly options: ImportOptions },
 ): Promise<void> {
   const tree = storedTreeLayout(store, manifest.id);
-  const before = isWhole(tree) ? readTree(tree)?.images ?? [] : [];
+  const before = isWhole(tree) ? ifSound(() => readTree(tree))?.images ?? [] : [];
   const others = before.filter(({ name, digest }) => {
     return name === null ? digest !== image.digest : name !== image.name;
   });

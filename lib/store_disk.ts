@@ -8,6 +8,7 @@ import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
 import { attempt, look } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
+import { checkPod } from "./guard.ts";
 import { lockPod } from "./lock.ts";
 import { child, nameOf } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
@@ -23,14 +24,15 @@ const STORE_MODE = 0o700;
 const STORE_WAIT_MS = 600_000;
 
 /**
- * Opens a store: makes what is missing of it, locks it, and clears away what a killed command left.
+ * Opens a store: makes what is missing of it, locks it, and clears away what a killed command left. As with
+ * a pod, nobody else may be able to change it.
  *
  * @returns The lock; disposing it lets others in.
  * @throws {RefusedError} If another command holds it for too long, or a link stands in a directory's place.
  */
 export async function openStore(store: StoreLayout, options: ChangeOptions): Promise<Disposable> {
   const { layers, links, records, trees, pods, scratch } = store;
-  makeDirectory(store.store, STORE_MODE);
+  if (!makeDirectory(store.store, STORE_MODE).made) checkPod(store.store);
   const lock = await lockPod(store.lock, { waitMs: STORE_WAIT_MS, ...options });
   try {
     for (const path of [layers, links, records, trees, pods, scratch]) {

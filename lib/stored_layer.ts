@@ -5,7 +5,7 @@
  */
 import type { LayerPolicy } from "./layer_filter.ts";
 import type { StoreLayout } from "./store.ts";
-import { namesIn, readLayer } from "./tree_manifest.ts";
+import { ifSound, namesIn, readLayer } from "./tree_manifest.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 
 /** What a layer's key is made of. */
@@ -65,7 +65,7 @@ export function storedLayer(
   const base = baseOf(diffId);
   for (const key of namesIn(store.layers)) {
     if (key !== base && !key.startsWith(`${base}-`)) continue;
-    const record = readLayer(store, key);
+    const record = ifSound(() => readLayer(store, key));
     if (record !== null && suits(record, policy, below)) return record;
   }
   return null;

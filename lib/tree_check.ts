@@ -24,7 +24,7 @@ import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { textOfBytes } from "./tar_entry.ts";
 import { TarReader } from "./tar_reader.ts";
-import { readLayer, readTree, wholeTrees } from "./tree_manifest.ts";
+import { ifSound, markedTrees, readLayer, readTree, wholeTrees } from "./tree_manifest.ts";
 import type { StoreRequest } from "./tree_store.ts";
 
 /** What is to be checked. */
@@ -177,7 +177,7 @@ function partsOf(store: StoreLayout, id: string): readonly Part[] {
     layer: key,
     root: child(store.layers, key),
     lines: child(store.records, `${key}.mtree`),
-    digest: readLayer(store, key)?.lines ?? "",
+    digest: ifSound(() => readLayer(store, key))?.lines ?? "",
   }));
 }
 
@@ -220,6 +220,7 @@ export async function checkTrees(
 ): Promise<readonly CheckedTree[]> {
   checkPermissions("check trees", checkTreePermissions(request));
   const store = storeLayout(request.store ?? DEFAULT_STORE);
+  const damaged = request.tree === undefined ? damagedTrees(store) : [];
   const trees = chosenOf(store, request.tree);
   const parts = new Map(
     trees.flatMap(({ id }) => partsOf(store, id)).map((part) => [part.root, part]),
@@ -232,8 +233,18 @@ export async function checkTrees(
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
-  return trees.map(({ id }) => {
+  const checked = trees.map(({ id }) => {
     return { id, differences: partsOf(store, id).flatMap(({ root }) => found.get(root) ?? []) };
+  });
+  return [...damaged, ...checked];
+}
+
+/** Trees that have the mark, and a manifest that cannot be read. */
+function damagedTrees(store: StoreLayout): readonly CheckedTree[] {
+  const sound = new Set(wholeTrees(store).map(({ id }) => id));
+  const what = "the manifest is gone, or not as it was written";
+  return markedTrees(store).filter((id) => !sound.has(id)).map((id) => {
+    return { id, differences: [{ layer: null, path: "/", what }] };
   });
 }
 

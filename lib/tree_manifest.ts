@@ -110,16 +110,31 @@ export function namesIn(directory: string): readonly string[] {
   });
 }
 
-/** The manifests of all trees that are whole. */
+/** What was written down, where it can be read: an import writes it anew, and must not fail of it. */
+export function ifSound<T>(read: () => T | null): T | null {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof OverlayError && error.code === "bad-store") return null;
+    throw error;
+  }
+}
+
+/** The ids of all trees that have the mark that they are whole. */
+export function markedTrees(store: StoreLayout): readonly string[] {
+  return namesIn(store.trees).filter((id) => {
+    return readOwnFile(storedTreeLayout(store, id).rendered) !== null;
+  });
+}
+
+/** The manifests of all trees that are whole; what is damaged is not. */
 export function wholeTrees(store: StoreLayout): readonly TreeManifest[] {
-  return namesIn(store.trees).flatMap((id) => {
-    const tree = storedTreeLayout(store, id);
-    if (readOwnFile(tree.rendered) === null) return [];
-    return readTree(tree) ?? [];
+  return markedTrees(store).flatMap((id) => {
+    return ifSound(() => readTree(storedTreeLayout(store, id))) ?? [];
   });
 }
 
 /** What is known of all layers. */
 export function allLayers(store: StoreLayout): readonly LayerRecord[] {
-  return namesIn(store.layers).flatMap((key) => readLayer(store, key) ?? []);
+  return namesIn(store.layers).flatMap((key) => ifSound(() => readLayer(store, key)) ?? []);
 }

@@ -160,7 +160,9 @@ Deno.test("a tree is not removed while a pod uses it, mounted or not", async () 
   }
 });
 
-Deno.test("a tree that somebody else has mounted is not removed", {
+const NEEDS_ROOT = isRealRoot ? "" : " [skipped: needs root]";
+
+Deno.test(`a tree that somebody else has mounted is not removed${NEEDS_ROOT}`, {
   ignore: !isRealRoot,
 }, async () => {
   await using dir = await tempDir();
@@ -337,4 +339,56 @@ Deno.test("an import from stdin, with no more permissions than it says", async (
     assertEquals([less.status, less.stdout], [4, ""]);
     assertStringIncludes(less.stderr, "missing --allow-");
   }
+});
+
+Deno.test("a store that others can change is refused, and so is a link in its place", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await smallImage(dir), dir.join("store")];
+  await Deno.mkdir(store);
+  await Deno.chmod(store, 0o777);
+  const shared = await assertRejects(() => importTree({ source, store }), RefusedError);
+  assertEquals(shared.code, "shared-pod");
+  assertEquals(await namesIn(store), []);
+  await Deno.chmod(store, 0o700);
+  await Deno.symlink(dir.join("elsewhere"), `${store}/layer`);
+  await Deno.mkdir(dir.join("elsewhere"));
+  const linked = await assertRejects(() => importTree({ source, store }), RefusedError);
+  assertEquals(linked.code, "symlink");
+  assertEquals(await namesIn(dir.join("elsewhere")), []);
+});
+
+Deno.test("what was written down and is damaged is found, and written anew by an import", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await smallImage(dir), dir.join("store")];
+  const { id } = await importTree({ source, store, ...ATTRIBUTES });
+  const [record = ""] = (await namesIn(`${store}/record`)).filter((name) => /json$/.test(name));
+  for (const file of [`${store}/tree/${id}/manifest`, `${store}/record/${record}`]) {
+    const good = await Deno.readTextFile(file);
+    for (const bad of ["", "{", "[]", '{"version": 2}', good.slice(0, 20)]) {
+      await Deno.writeTextFile(file, bad);
+      const [checked] = await checkTrees({ store });
+      assertEquals([checked?.id, (checked?.differences.length ?? 0) > 0], [id, true], bad);
+      await importTree({ source, store, ...ATTRIBUTES });
+      assertEquals(await checkTrees({ store }), [{ id, differences: [] }]);
+      assertEquals(await Deno.readTextFile(file), good);
+    }
+  }
+});
+
+Deno.test("a second import waits for the first as long as it is told to", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await smallImage(dir), dir.join("store")];
+  let refused: OverlayError | null = null;
+  const onUnpacked = async () => {
+    refused ??= await assertRejects(
+      () => importTree({ source, store, ...ATTRIBUTES }, { waitMs: 0 }),
+      RefusedError,
+    );
+  };
+  const tried: Promise<void>[] = [];
+  await importTree({ source, store, ...ATTRIBUTES }, {
+    onUnpacked: () => void tried.push(onUnpacked()),
+  });
+  await Promise.all(tried);
+  assertEquals((refused as OverlayError | null)?.code, "locked");
 });
