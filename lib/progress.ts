@@ -51,7 +51,7 @@ export function progressLine(
 /** Tells how an import goes on. */
 export function progressTo({ write, isTerminal, now }: ProgressOutput): ImportProgress {
   const readings = new Map<number, Reading>();
-  let shown = 0;
+  let shown = -Infinity;
   let open = "";
   /** The one line that is kept up to date is that of the layer that was read last. */
   const put = (line: string, ends: boolean) => {

@@ -25,6 +25,7 @@ import {
 import { ATTRIBUTE_FLAGS, ATTRIBUTES, layerArchive, makeLayout, smallImage } from "./_image.ts";
 import { cli } from "./_cli.ts";
 import { runMain } from "./_main.ts";
+import { hasScript, onTerminal } from "./_terminal.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { mountsBelow, sh, snapshot, tempDir } from "./_temp.ts";
 import { isMissing, MARKS, mountsOn, namesIn } from "./_tree.ts";
@@ -391,4 +392,30 @@ Deno.test("a second import waits for the first as long as it is told to", async 
   });
   await Promise.all(tried);
   assertEquals((refused as OverlayError | null)?.code, "locked");
+});
+
+Deno.test({
+  name: `on a terminal an import keeps one line up to date${
+    await hasScript() ? "" : " [skipped: needs script(1)]"
+  }`,
+  ignore: !await hasScript(),
+  fn: async () => {
+    await using dir = await tempDir();
+    const store = dir.join("store");
+    const content = new Uint8Array(40_000_000);
+    for (let at = 0; at < content.length; at += 64) content[at] = at % 251;
+    const archive = await layerArchive(dir.join("root"), { "large": content });
+    const source = dir.join("root.tar");
+    await Deno.writeFile(source, archive);
+    const args = ["tree", "import", source, `--store=${store}`];
+    const { status, stdout } = await onTerminal(args, ["-A"]);
+    assertEquals(status, 0);
+    // deno-lint-ignore no-control-regex
+    const lines = stdout.split(/\r\x1b\[K|\n/);
+    const kept = /^layer 1 .*root\.tar: [\d.]+ \w+ of 38 MiB, [\d.]+ \w+\/s(, \d+ s left)?$/;
+    assert(lines.some((line) => kept.test(line)), stdout);
+    assert(lines.some((line) => /^layer 1 .*: 2 entries, 38 MiB$/.test(line)), stdout);
+    const id = lines.find((line) => ID.test(line)) ?? "";
+    assertEquals(listTrees({ store }).map((tree) => tree.id), [id]);
+  },
 });
