@@ -7,7 +7,7 @@ import { OverlayError } from "./errors.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import type { ProgramOptions } from "./run.ts";
-import { archiveError } from "./tar_reader.ts";
+import { archiveError } from "./archive_error.ts";
 
 /**
  * How much tar is given at once: what a pipe holds. While this thread works on the next piece nothing is
