@@ -224,7 +224,8 @@ async function runTree(command: Extract<Command, { kind: "tree" }>, io: Io): Pro
   const { action, args, cwd } = command;
   const parsed = parseTreeCommand(action as TreeAction, args, cwd);
   return await interruptible(io, (signal) => {
-    return runTreeCommand(parsed, { ...io, ...changeOptions(io, parsed, signal) });
+    const { out, err } = io;
+    return runTreeCommand(parsed, { out, err, ...changeOptions(io, parsed, signal) });
   }, "the store is as it was");
 }
 
