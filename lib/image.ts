@@ -7,7 +7,7 @@
  */
 import { attempt } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
-import { quote } from "./quote.ts";
+import { printable, quote } from "./quote.ts";
 import type { Blob } from "./unpack.ts";
 
 /** An image: layers, and what goes with them. */
@@ -77,7 +77,7 @@ export function parseJson(files: ImageFiles, name: string, content: Uint8Array):
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(content));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw imageError(files.path, `its ${quote(name)} is no JSON: ${reason}`);
+    throw imageError(files.path, `its ${quote(name)} is no JSON: ${printable(reason)}`);
   }
 }
 

@@ -106,7 +106,7 @@ export async function listing(root: string): Promise<string[]> {
 }
 
 function byPath(a: string, b: string): number {
-  const key = (line: string) => line.replace(/^(\S+ ){3}\.?/, "");
+  const key = (line: string) => line.replace(/^(\S+ ){3}(\.$)?/, "");
   return key(a) < key(b) ? -1 : 1;
 }
 

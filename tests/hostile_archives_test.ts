@@ -68,19 +68,23 @@ const NAMES: Case[] = [
       "f 644 0:0 etc/shadow = content",
     ],
   }),
-  of("the absolute name of the canary", ({ canary }) => [file(`${canary}/file`)], {
-    tree: ({ canary }) => {
-      const parts = canary.slice(1).split("/");
-      const above = parts.map((_, at) => `d 755 0:0 ${parts.slice(0, at + 1).join("/")}`);
-      return ["d 755 0:0 .", ...above, `f 644 0:0 ${canary.slice(1)}/file = content`];
+  of(
+    "the absolute name of the canary",
+    ({ canary }) => [pax({ path: `${canary}/file` }), file("x")],
+    {
+      tree: ({ canary }) => {
+        const parts = canary.slice(1).split("/");
+        const above = parts.map((_, at) => `d 755 0:0 ${parts.slice(0, at + 1).join("/")}`);
+        return ["d 755 0:0 .", ...above, `f 644 0:0 ${canary.slice(1)}/file = content`];
+      },
     },
-  }),
+  ),
   of(
     "names that only look like ..",
     [file("..."), file("..a"), file("a.."), file(". ."), file("~"), file("-rf"), file("a\\b")],
     harmless(
-      "f 644 0:0 . . = content",
       "f 644 0:0 -rf = content",
+      "f 644 0:0 . . = content",
       "f 644 0:0 ... = content",
       "f 644 0:0 ..a = content",
       "f 644 0:0 a.. = content",
@@ -172,7 +176,7 @@ const LINKS: Case[] = [
   ),
   of(
     "a file through an absolute symlink",
-    ({ canary }) => [symlink("l", canary), file("./l//./new")],
+    ({ canary }) => [pax({ linkpath: canary }), symlink("l", "x"), file("./l//./new")],
     refused(`"l/new" lies in "l", ${NO_DIRECTORY}`),
   ),
   of(
@@ -227,7 +231,10 @@ const LINKS: Case[] = [
   ),
   of(
     "symlinks that lead out, which nobody follows",
-    ({ canary }) => [symlink("a", canary), symlink("b", OUT), symlink("c", "c"), symlink("d", "/")],
+    ({ canary }) => [
+      ...[pax({ linkpath: canary }), symlink("a", "x")],
+      ...[symlink("b", OUT), symlink("c", "c"), symlink("d", "/")],
+    ],
     {
       tree: ({ canary }) => [
         "d 755 0:0 .",
@@ -241,7 +248,7 @@ const LINKS: Case[] = [
   of("a hard link out", [hardlink("h", `${OUT}/file`)], refused(LEAVES)),
   of(
     "a hard link to the absolute name of the canary",
-    ({ canary }) => [hardlink("h", `${canary}/file`)],
+    ({ canary }) => [pax({ linkpath: `${canary}/file` }), hardlink("h", "x")],
     refused("which is no file before it"),
   ),
   of(
