@@ -11,7 +11,7 @@ import { OverlayError } from "./errors.ts";
 import { loadGunzip } from "./node.ts";
 import { COMPRESSION_PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
-import { archiveError } from "./tar_reader.ts";
+import { archiveError } from "./archive_error.ts";
 
 /** What takes compressed bytes and gives the others. */
 export interface Decompressor {
@@ -31,6 +31,8 @@ const CHUNK = 1 << 16;
 async function gunzip(): Promise<Decompressor> {
   const createGunzip = await loadGunzip();
   const stream = createGunzip({ chunkSize: CHUNK });
+  /** How much was written, and where the last byte of it is that is not 0. */
+  let [written, last] = [0, 0];
   const settle = (act: (done: () => void) => void) => {
     return new Promise<void>((resolve, reject) => {
       const fail = (error?: Error) => reject(error ?? new Error("it was given up"));
@@ -44,21 +46,30 @@ async function gunzip(): Promise<Decompressor> {
     });
   };
   return {
-    write: (bytes) =>
-      settle((done) => void (stream.write(bytes) ? done() : stream.once("drain", done))),
+    write: (bytes) => {
+      const at = bytes.findLastIndex((byte) => byte !== 0);
+      if (at >= 0) last = written + at + 1;
+      written += bytes.length;
+      return settle((done) => void (stream.write(bytes) ? done() : stream.once("drain", done)));
+    },
     end: () => settle((done) => void stream.end(done)),
-    output: explained(stream),
+    output: explained(stream, () => last > stream.bytesWritten),
     destroy: () => void stream.destroy(),
   };
 }
 
-async function* explained(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+/** Zeros may follow the last member, as padding; with anything after them inflate would stop in silence. */
+async function* explained(
+  stream: AsyncIterable<Uint8Array>,
+  hasMore: () => boolean,
+): AsyncGenerator<Uint8Array> {
   try {
     yield* stream;
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw archiveError(`its gzip compression is damaged: ${reason}`);
   }
+  if (hasMore()) throw archiveError("something follows its gzip compression");
 }
 
 function program(name: "xz" | "zstd", signal?: AbortSignal): Decompressor {

@@ -6,8 +6,8 @@
  *
  * @module
  */
-import { quote } from "./quote.ts";
-import { archiveError } from "./tar_reader.ts";
+import { quoteBytes } from "./quote.ts";
+import { archiveError } from "./archive_error.ts";
 
 /** What a name means. */
 export type Meaning =
@@ -34,16 +34,31 @@ const NAME_MAX = 255;
  * @throws {OverlayError} If it leads out of the layer, or is no path.
  */
 export function pathInLayer(name: string): string {
-  if (name.includes("\0")) throw archiveError(`the name ${quote(name)} holds NUL`);
+  if (name.includes("\0")) throw archiveError(`the name ${quoteBytes(name)} holds NUL`);
   const parts = name.split("/").filter((part) => part !== "" && part !== ".");
   if (parts.includes("..")) {
-    throw archiveError(`the name ${quote(name)} holds "..", which leads out of the layer`);
+    throw archiveError(`the name ${quoteBytes(name)} holds "..", which leads out of the layer`);
   }
   const path = parts.join("/");
   if (path.length > PATH_MAX || parts.some((part) => part.length > NAME_MAX)) {
-    throw archiveError(`the name ${quote(`${name.slice(0, 60)}…`)} is too long for the kernel`);
+    const begins = `begins with ${quoteBytes(name.slice(0, 60))}`;
+    throw archiveError(`a name of ${name.length} bytes that ${begins} is too long for the kernel`);
   }
   return path;
+}
+
+/**
+ * Checks what a symlink leads to: any text that the kernel takes, since nobody here follows it.
+ *
+ * @throws {OverlayError} If the kernel would not take it.
+ */
+export function checkTarget(path: string, target: string): void {
+  if (target === "" || target.includes("\0")) {
+    throw archiveError(`${quoteBytes(path)} is a symlink to ${quoteBytes(target)}`);
+  }
+  if (target.length <= PATH_MAX) return;
+  const what = `a symlink to ${target.length} bytes, which is too long for the kernel`;
+  throw archiveError(`${quoteBytes(path)} is ${what}`);
 }
 
 /** The path of the directory that a path lies in; empty for the root. */
@@ -68,7 +83,9 @@ export function meaningOf(name: string): Meaning {
   if (last.startsWith(OWN)) return { kind: "ignored" };
   const gone = last.slice(WHITEOUT.length);
   if (gone === "" || gone === "." || gone === "..") {
-    throw archiveError(`${quote(path)} is the whiteout of ${quote(gone)}, which is no name`);
+    throw archiveError(
+      `${quoteBytes(path)} is the whiteout of ${quoteBytes(gone)}, which is no name`,
+    );
   }
   return { kind: "whiteout", path: directory === "" ? gone : `${directory}/${gone}` };
 }
@@ -77,5 +94,5 @@ export function meaningOf(name: string): Meaning {
 function underWhiteout(path: string): Meaning {
   const first = path.split("/").find((part) => part.startsWith(WHITEOUT)) ?? "";
   if (first.startsWith(OWN)) return { kind: "ignored" };
-  throw archiveError(`${quote(path)} lies in a whiteout`);
+  throw archiveError(`${quoteBytes(path)} lies in a whiteout`);
 }

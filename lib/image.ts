@@ -5,8 +5,9 @@
  *
  * @module
  */
+import { attempt } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
-import { quote } from "./quote.ts";
+import { printable, quote } from "./quote.ts";
 import type { Blob } from "./unpack.ts";
 
 /** An image: layers, and what goes with them. */
@@ -54,15 +55,17 @@ const JSON_MAX = 8 << 20;
 export function readSmall(files: ImageFiles, name: string): Uint8Array<ArrayBuffer> {
   const { path, offset, size } = files.locate(name);
   if (size > JSON_MAX) throw imageError(files.path, `its ${quote(name)} has ${size} bytes`);
-  using file = Deno.openSync(path);
-  file.seekSync(offset, Deno.SeekMode.Start);
   const content = new Uint8Array(size);
-  for (let at = 0; at < size;) {
-    const read = file.readSync(content.subarray(at));
-    if (read === null) throw imageError(files.path, `its ${quote(name)} is cut off`);
-    at += read;
-  }
-  return content;
+  return attempt("read", path, () => {
+    using file = Deno.openSync(path);
+    file.seekSync(offset, Deno.SeekMode.Start);
+    for (let at = 0; at < size;) {
+      const read = file.readSync(content.subarray(at));
+      if (read === null) throw imageError(files.path, `its ${quote(name)} is cut off`);
+      at += read;
+    }
+    return content;
+  });
 }
 
 /** A value of JSON that must be an object. */
@@ -74,7 +77,7 @@ export function parseJson(files: ImageFiles, name: string, content: Uint8Array):
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(content));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw imageError(files.path, `its ${quote(name)} is no JSON: ${reason}`);
+    throw imageError(files.path, `its ${quote(name)} is no JSON: ${printable(reason)}`);
   }
 }
 

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { ofArchive } from "./archive_error.ts";
 import { attempt, look, typeOf } from "./disk.ts";
 import { pathInLayer } from "./entry_name.ts";
 import { imageError } from "./image.ts";
@@ -20,15 +21,19 @@ import { TarReader } from "./tar_reader.ts";
  * Requires `--allow-read` permission for the directory.
  */
 export function filesOfDirectory(path: string): ImageFiles {
-  const at = (name: string) => child(path, pathInLayer(name));
   return {
     path,
-    has: (name) => look(at(name))?.isFile === true,
+    has: (name) => look(child(path, name)) !== null,
     locate: (name) => {
-      const info = look(at(name));
-      if (info === null) throw imageError(path, `its ${quote(name)} is not there`);
-      if (!info.isFile) throw imageError(path, `its ${quote(name)} is ${typeOf(info)}`);
-      return { path: at(name), offset: 0, size: info.size };
+      const parts = pathInLayer(name).split("/");
+      const found = parts.map((_, at) => parts.slice(0, at + 1).join("/")).map((part, at) => {
+        const info = look(child(path, part));
+        if (info === null) throw imageError(path, `its ${quote(name)} is not there`);
+        const isRight = at === parts.length - 1 ? info.isFile : info.isDirectory;
+        if (!isRight) throw imageError(path, `its ${quote(part)} is ${typeOf(info)}`);
+        return info;
+      });
+      return { path: child(path, parts.join("/")), offset: 0, size: found.at(-1)?.size ?? 0 };
     },
   };
 }
@@ -36,7 +41,7 @@ export function filesOfDirectory(path: string): ImageFiles {
 /** A file of an archive, or a link to one. */
 type Found = { readonly offset: number; readonly size: number } | { readonly link: string };
 
-/** The most entries that an archive of an image may have; there are a few for each layer. */
+/** How many entries are looked at; an image has a few for each layer, a root file system many. */
 const ENTRIES_MAX = 100_000;
 
 /** How many links lead on from one to the next. */
@@ -47,12 +52,13 @@ const LINKS_MAX = 8;
  *
  * Requires `--allow-read` permission for the archive.
  *
+ * @param called What it is called in messages.
  * @throws {OverlayError} If it is no tar archive.
  */
-export function filesOfArchive(path: string): ImageFiles {
-  const found = indexOf(path);
+export function filesOfArchive(path: string, called: string): ImageFiles {
+  const found = named(called, () => indexOf(path));
   const resolve = (name: string) => {
-    let at = pathInLayer(name);
+    let at = named(called, () => pathInLayer(name));
     for (let links = 0; links < LINKS_MAX; links++) {
       const one = found.get(at);
       if (one === undefined || "offset" in one) return one;
@@ -61,14 +67,23 @@ export function filesOfArchive(path: string): ImageFiles {
     return undefined;
   };
   return {
-    path,
+    path: called,
     has: (name) => resolve(name) !== undefined,
     locate: (name) => {
       const one = resolve(name);
-      if (one === undefined) throw imageError(path, `its ${quote(name)} is not there`);
+      if (one === undefined) throw imageError(called, `its ${quote(name)} is not there`);
       return { path, ...one };
     },
   };
+}
+
+/** Does something of which an error must say where it comes from. */
+function named<T>(path: string, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    throw ofArchive(error, { name: path, path });
+  }
 }
 
 /** A link of one layer to another, as old versions of docker wrote them, within the archive. */
@@ -97,14 +112,14 @@ function indexOf(path: string): ReadonlyMap<string, Found> {
   const block = new Uint8Array(BLOCK);
   for (
     let read = file.readSync(block);
-    read !== null && !reader.ended;
+    read !== null && !reader.ended && found.size < ENTRIES_MAX;
     read = file.readSync(block)
   ) {
     at += read;
     reader.push(block.subarray(0, read));
     const entry = last as TarEntry | null;
     last = null;
-    if (entry !== null) note(path, found, entry, at);
+    if (entry !== null) note(found, entry, at);
     const skipped = reader.remaining;
     if (skipped === 0) continue;
     at = file.seekSync(skipped, Deno.SeekMode.Current);
@@ -113,8 +128,7 @@ function indexOf(path: string): ReadonlyMap<string, Found> {
   return found;
 }
 
-function note(path: string, found: Map<string, Found>, entry: TarEntry, offset: number): void {
-  if (found.size >= ENTRIES_MAX) throw imageError(path, "it has too many entries for an image");
+function note(found: Map<string, Found>, entry: TarEntry, offset: number): void {
   const name = pathInLayer(entry.name);
   if (entry.type === "file") found.set(name, { offset, size: entry.size });
   if (entry.type !== "symlink" && entry.type !== "hardlink") return;

@@ -79,8 +79,17 @@ async function sourceOf(
   throw imageError(source, `it is ${typeOf(info)}`, "give a directory, a file, or - for stdin");
 }
 
-async function* stdin(): AsyncGenerator<Uint8Array> {
-  yield* Deno.stdin.readable;
+/** What stdin holds; a signal ends the reading, also while nothing comes in. */
+async function* stdin(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+  const reader = Deno.stdin.readable.getReader();
+  const cancel = () => void reader.cancel();
+  signal?.addEventListener("abort", cancel);
+  try {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+    cancel();
+  }
 }
 
 /** What comes from stdin is written down first: which image it is may stand at its end. */
@@ -89,20 +98,21 @@ async function spool({ scratch }: StoreLayout, options: ImportOptions): Promise<
   using file = attempt("write", path, () => {
     return Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
   });
-  for await (const piece of (options.input ?? stdin)()) {
+  for await (const piece of (options.input ?? (() => stdin(options.signal)))()) {
     options.signal?.throwIfAborted();
     attempt("write", path, () => {
       for (let at = 0; at < piece.length;) at += file.writeSync(piece.subarray(at));
     });
   }
+  options.signal?.throwIfAborted();
   return path;
 }
 
-function startOf(path: string): Uint8Array {
+function startOf(path: string, name: string): Uint8Array {
   using file = attempt("read", path, () => Deno.openSync(path));
   const start = new Uint8Array(512);
   const read = file.readSync(start);
-  if (read === null) throw imageError(path, "it is empty");
+  if (read === null) throw imageError(name, "it is empty");
   return start.subarray(0, read);
 }
 
@@ -111,7 +121,8 @@ async function imageOf(
   { path, isDirectory }: { readonly path: string; readonly isDirectory: boolean },
   request: ParsedImport,
 ): Promise<Image | null> {
-  const compression = isDirectory ? "none" : compressionOf(startOf(path));
+  const name = request.source === "-" ? "stdin" : path;
+  const compression = isDirectory ? "none" : compressionOf(startOf(path, name));
   if (compression === "xz" || compression === "zstd") {
     checkPermissions(`decompress ${quote(path)}`, {
       read: [],
@@ -120,7 +131,7 @@ async function imageOf(
     });
   }
   if (compression === "none") {
-    const files = isDirectory ? filesOfDirectory(path) : filesOfArchive(path);
+    const files = isDirectory ? filesOfDirectory(path) : filesOfArchive(path, name);
     const { isLayout, readLayout } = await import("./oci_image.ts");
     if (isLayout(files)) return await readLayout(files, request.choice);
     const { isDockerArchive, readDockerArchive } = await import("./docker_archive.ts");
@@ -129,11 +140,10 @@ async function imageOf(
     }
   }
   for (const [flag, value] of Object.entries(request.choice)) {
-    throw imageError(path, `it is no image but a root file system`, `leave --${flag} ${value} out`);
+    throw imageError(name, `it is no image but a root file system`, `leave --${flag} ${value} out`);
   }
   if (isDirectory) return null;
   const { size } = await Deno.stat(path);
-  const name = request.source === "-" ? "stdin" : path;
   const layer = { name, path, offset: 0, size, digest: null, diffId: null };
   return { name: null, digest: null, config: null, layers: [layer] };
 }

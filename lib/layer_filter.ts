@@ -9,13 +9,14 @@
  *
  * @module
  */
-import { above, meaningOf, pathInLayer } from "./entry_name.ts";
+import { above, checkTarget, meaningOf, pathInLayer } from "./entry_name.ts";
 import { OverlayError } from "./errors.ts";
 import { entryLine, hardlinkLine } from "./mtree.ts";
-import { quote } from "./quote.ts";
+import { quoteBytes } from "./quote.ts";
 import { BLOCK, formatEntry, padding } from "./tar_entry.ts";
 import type { Directory, TarEntry } from "./tar_entry.ts";
-import { archiveError, TarReader } from "./tar_reader.ts";
+import { archiveError } from "./archive_error.ts";
+import { TarReader } from "./tar_reader.ts";
 
 /** Whose extended attributes overlayfs reads: root's, or, in a user namespace, the user's. */
 export type AttributeClass = "trusted" | "user";
@@ -79,6 +80,15 @@ const CAPABILITY = "security.capability";
 /** An attribute of overlayfs itself, in either class. */
 const OVERLAY_ATTRIBUTE = /^(trusted|user)\.overlay\./;
 
+/** How many bytes of headers, records and padding an entry may have, of all that an archive may have. */
+const AROUND_ENTRY = 4096;
+
+/** How many they may have apart from that: records can be long, and archives end with zeros. */
+const AROUND_ALL = 4 << 20;
+
+/** The most bytes of names, and of attributes of directories, that are kept until the layer is done. */
+const KEPT_MAX = 256 << 20;
+
 /** A layer whose archive is pushed in; what tar is to unpack comes out. */
 export class LayerFilter {
   readonly #policy: LayerPolicy;
@@ -91,11 +101,17 @@ export class LayerFilter {
   readonly #implicit = new Set<string>();
   /** Whiteouts, until something of their layer takes their place. */
   readonly #gone = new Set<string>();
+  /** Devices that were left out, until something takes their place: links to them are left out too. */
+  readonly #leftOut = new Set<string>();
   #output: Uint8Array[] = [];
   #current: { readonly path: string; readonly entry: TarEntry; readonly digest: Digest } | null =
     null;
   #entries = 0;
+  /** How many directories were made without an entry. */
+  #made = 0;
   #bytes = 0;
+  #read = 0;
+  #kept = 0;
   #hasRoot = false;
   readonly #devices = { kept: 0, left: 0 };
   readonly #setuid = { kept: 0, left: 0 };
@@ -118,7 +134,9 @@ export class LayerFilter {
    * @throws {OverlayError} If the archive is refused.
    */
   push(bytes: Uint8Array): Uint8Array[] {
+    this.#read += bytes.length;
     this.#reader.push(bytes);
+    this.#checkSize();
     const output = this.#output;
     this.#output = [];
     return output;
@@ -167,8 +185,9 @@ export class LayerFilter {
     if (!this.#policy.whiteouts) return this.#takeEntry(pathInLayer(entry.name), entry);
     const meaning = meaningOf(entry.name);
     if (meaning.kind === "entry") return this.#takeEntry(meaning.path, entry);
-    if (entry.size > 0) throw archiveError(`the whiteout ${quote(entry.name)} has content`);
-    if (meaning.kind === "ignored" || this.#isHidden(meaning.path)) return;
+    if (meaning.kind === "ignored") return;
+    if (entry.size > 0) throw archiveError(`the whiteout ${quoteBytes(entry.name)} has content`);
+    if (this.#isHidden(meaning.path)) return;
     if (meaning.kind === "whiteout") this.#takeWhiteout(meaning.path, entry.mtime);
     else this.#takeOpaque(meaning.path);
   }
@@ -183,19 +202,39 @@ export class LayerFilter {
   }
 
   #count(size: number): void {
-    const { maxBytes, maxEntries } = this.#policy;
-    if (++this.#entries > maxEntries) throw limitError("entries", maxEntries, "--max-entries");
+    const { maxBytes } = this.#policy;
+    this.#entries++;
+    this.#checkEntries();
     this.#bytes += size;
-    if (this.#bytes > maxBytes) throw limitError("bytes", maxBytes, "--max-size");
+    if (this.#bytes > maxBytes) throw limitError(`${maxBytes} bytes`, "--max-size");
+  }
+
+  /** Entries without content cost memory, directories that are only implied by others as well. */
+  #checkEntries(): void {
+    const { maxEntries } = this.#policy;
+    if (this.#entries + this.#made <= maxEntries) return;
+    throw limitError(`${maxEntries} entries`, "--max-entries");
+  }
+
+  /** What is no content is small, unless it is there to keep this busy. */
+  #checkSize(): void {
+    const limit = this.#policy.maxEntries * AROUND_ENTRY + AROUND_ALL;
+    if (this.#read - this.#bytes <= limit) return;
+    throw limitError(`${limit} bytes beside the contents of its files`, "--max-entries");
+  }
+
+  #keep(path: string, attributes: TarEntry["attributes"]): void {
+    this.#kept += path.length;
+    for (const [name, value] of attributes) this.#kept += name.length + value.length;
+    if (this.#kept > KEPT_MAX) throw limitError(`${KEPT_MAX} bytes of names and attributes`);
   }
 
   #takeEntry(path: string, entry: TarEntry): void {
     if (path === "" && entry.type !== "directory") {
-      throw archiveError(`its root is no directory, but of type ${quote(entry.type)}`);
+      throw archiveError(`its root is no directory, but of type ${quoteBytes(entry.type)}`);
     }
-    const isDevice = entry.type === "char" || entry.type === "block";
-    if (isDevice && !this.#policy.devices) return void this.#devices.left++;
-    if (isDevice) this.#devices.kept++;
+    if (this.#leavesOut(path, entry)) return;
+    if (entry.type === "symlink") checkTarget(path, entry.link);
     this.#makeWay(path, entry);
     if (entry.type === "directory") return this.#takeDirectory(path, entry);
     if (entry.type === "hardlink") return this.#takeHardlink(path, entry);
@@ -205,14 +244,29 @@ export class LayerFilter {
     this.#current = { path, entry: judged, digest: this.#sink.startDigest() };
   }
 
+  /** Whether an entry is a device that nobody asked for, or a hard link to one. */
+  #leavesOut(path: string, entry: TarEntry): boolean {
+    const isDevice = entry.type === "char" || entry.type === "block";
+    const isLeft = isDevice
+      ? !this.#policy.devices
+      : entry.type === "hardlink" && this.#leftOut.has(pathInLayer(entry.link));
+    if (isLeft) this.#leftOut.add(path);
+    else this.#leftOut.delete(path);
+    if (isLeft) this.#devices.left++;
+    else if (isDevice) this.#devices.kept++;
+    return isLeft;
+  }
+
   /** Sees to the directories above, and that nothing is in the way which tar would follow or keep. */
   #makeWay(path: string, entry: TarEntry): void {
     if (path !== "") this.#needDirectory(above(path), path);
     const was = this.#directories.get(path);
     if (was !== undefined && entry.type !== "directory") {
-      throw archiveError(`${quote(path)} is a directory, and then of type ${quote(entry.type)}`);
+      const then = `and then of type ${quoteBytes(entry.type)}`;
+      throw archiveError(`${quoteBytes(path)} is a directory, ${then}`);
     }
     if (this.#gone.delete(path) && entry.type === "directory") this.#opaque.add(path);
+    this.#keep(path, entry.type === "directory" ? entry.attributes : NONE);
     if (entry.type !== "directory") this.#others.add(path);
     else this.#others.delete(path);
   }
@@ -220,8 +274,12 @@ export class LayerFilter {
   #needDirectory(path: string, below: string): void {
     if (this.#directories.has(path)) return;
     if (this.#others.has(path)) {
-      throw archiveError(`${quote(below)} lies in ${quote(path)}, which is no directory`);
+      const place = `${quoteBytes(path)}, which is no directory`;
+      throw archiveError(`${quoteBytes(below)} lies in ${place}`);
     }
+    this.#made++;
+    this.#checkEntries();
+    this.#keep(path, NONE);
     this.#needDirectory(above(path), below);
     if (this.#gone.delete(path)) this.#opaque.add(path);
     this.#implicit.add(path);
@@ -250,9 +308,8 @@ export class LayerFilter {
   #takeHardlink(path: string, entry: TarEntry): void {
     const target = pathInLayer(entry.link);
     if (!this.#others.has(target) || target === path) {
-      throw archiveError(
-        `${quote(path)} is a hard link to ${quote(target)}, which is no file before it`,
-      );
+      const what = `a hard link to ${quoteBytes(target)}, which is no file before it`;
+      throw archiveError(`${quoteBytes(path)} is ${what}`);
     }
     this.#emit(path, { ...EMPTY, ...entry, link: `./${target}`, attributes: NONE });
     this.#sink.line(hardlinkLine(path, target));
@@ -275,20 +332,20 @@ export class LayerFilter {
     this.#opaque.add(path);
     const known = this.#directories.get(path);
     if (path === "") return;
-    if (known === undefined) this.#needDirectory(path, path);
+    if (known === undefined) this.#needDirectory(path, `${path}/`);
     else this.#putDirectory(path, known);
   }
 
   /** The entry without what it must not have. */
   #judged(entry: TarEntry): TarEntry {
-    const { setuid, attributes: ours } = this.#policy;
+    const { setuid } = this.#policy;
     const isPrivileged = entry.type === "file" &&
       ((entry.mode & 0o6000) !== 0 || entry.attributes.has(CAPABILITY));
     if (isPrivileged) this.#setuid[setuid ? "kept" : "left"]++;
     const takes = isPrivileged && !setuid;
     const attributes = [...entry.attributes]
       .filter(([name]) => !(takes && name === CAPABILITY))
-      .map(([name, value]) => [escapedName(name, ours), value] as const);
+      .map(([name, value]) => [escapedName(name), value] as const);
     return {
       ...entry,
       mode: takes ? entry.mode & 0o1777 : entry.mode,
@@ -323,15 +380,16 @@ const WHITEOUT = { type: "char", mode: 0, uid: 0, gid: 0, attributes: NONE } as 
 
 /**
  * Attributes of an archive that overlayfs would take for its own are escaped, so that they show as they
- * are (kernel, overlayfs.rst, "Nesting overlayfs mounts").
+ * are (kernel, overlayfs.rst, "Nesting overlayfs mounts"). Those of both classes are: the layer may be
+ * mounted in either way.
  */
-function escapedName(name: string, ours: AttributeClass): string {
-  const [, type] = OVERLAY_ATTRIBUTE.exec(name) ?? [];
-  return type === ours ? name.replace(".overlay.", ".overlay.overlay.") : name;
+function escapedName(name: string): string {
+  return OVERLAY_ATTRIBUTE.test(name) ? name.replace(".overlay.", ".overlay.overlay.") : name;
 }
 
-function limitError(what: string, limit: number, flag: string): OverlayError {
-  return new OverlayError("too-large", `Cannot unpack layer: it has more than ${limit} ${what}`, {
-    hint: `if that is as it should be, raise the limit with ${flag}`,
-  });
+function limitError(limit: string, flag?: string): OverlayError {
+  const hint = flag === undefined
+    ? "make the image again, with less in it"
+    : `if that is as it should be, raise the limit with ${flag}`;
+  return new OverlayError("too-large", `Cannot unpack layer: it has more than ${limit}`, { hint });
 }

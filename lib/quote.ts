@@ -25,6 +25,18 @@ export function quote(value: string): string {
   return JSON.stringify(value).replace(UNPRINTABLE, escaped);
 }
 
+/** Quotes text of which each character is a byte, as the names in an archive: as UTF-8 where it is. */
+export function quoteBytes(text: string): string {
+  // deno-lint-ignore no-control-regex
+  if (/^[\u0000-\u007f]*$/.test(text) || /[^\u0000-\u00ff]/.test(text)) return quote(text);
+  try {
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    return quote(decoder.decode(Uint8Array.from(text, (char) => char.charCodeAt(0))));
+  } catch {
+    return quote(text);
+  }
+}
+
 /** The words for an app in a message. */
 export function appWords(app: string): string {
   return app === "" ? "the pod's own image" : `app ${quote(app)}`;

@@ -7,7 +7,7 @@ import { OverlayError } from "./errors.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import type { ProgramOptions } from "./run.ts";
-import { archiveError } from "./tar_reader.ts";
+import { archiveError } from "./archive_error.ts";
 
 /**
  * How much tar is given at once: what a pipe holds. While this thread works on the next piece nothing is
@@ -24,13 +24,15 @@ const TAR = [
   "--numeric-owner",
   "--xattrs",
   "--xattrs-include=*",
+  // An image is made at any time.
+  "--warning=no-timestamp",
 ];
 
 /** Tar, unpacking into a directory; it takes what was filtered in pieces large enough to be worth a turn of the event loop. */
 export class Tar {
   readonly #child: Deno.ChildProcess;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
-  readonly #said: Promise<string>;
+  readonly #said: Promise<Said>;
   /** One is filled while the other is written. */
   #buffer = new Uint8Array(PIPE);
   #spare = new Uint8Array(PIPE);
@@ -50,7 +52,7 @@ export class Tar {
       env: { LC_ALL: "C", TZ: "UTC" },
     }).spawn();
     this.#writer = this.#child.stdin.getWriter();
-    this.#said = beginning(this.#child.stderr);
+    this.#said = listen(this.#child.stderr);
   }
 
   /** Hands over pieces; settles when more can be taken. */
@@ -90,31 +92,34 @@ export class Tar {
   async end(): Promise<void> {
     await this.#flush();
     await this.#settle();
-    await this.#writer.close();
+    await this.#writer.close().catch(() => {/* It has ended before, and says why. */});
     await this.#finish();
   }
 
   async #finish(): Promise<void> {
-    const [{ code }, said] = [await this.#child.status, await this.#said];
-    if (code === 0) return;
-    throw new OverlayError("failed", `Cannot unpack layer: tar said ${quote(printable(said))}`, {
-      hint: hintOf(said),
-    });
+    const [{ code, signal }, { text, lost }] = [await this.#child.status, await this.#said];
+    if (code === 0 && !lost) return;
+    const said = text === "" && signal !== null
+      ? `tar was ended by ${signal}`
+      : `tar said ${quote(printable(text))}`;
+    throw new OverlayError("failed", `Cannot unpack layer: ${said}`, { hint: hintOf(text, lost) });
   }
 
   /** Ends it; what it has unpacked is for the caller to remove. */
   async kill(): Promise<void> {
-    await this.#writer.abort().catch(() => {/* It may have ended. */});
     try {
       this.#child.kill("SIGKILL");
     } catch {
       // It has ended.
     }
+    // This waits until what is being written was taken, or cannot be any more.
+    await this.#writer.abort().catch(() => {/* It has ended. */});
     await Promise.allSettled([this.#child.status, this.#said]);
   }
 }
 
-function hintOf(said: string): string | undefined {
+function hintOf(said: string, lost: boolean): string | undefined {
+  if (lost) return "run as root, or, in a user namespace, add --userxattr";
   if (/No space left/.test(said)) return "free some space on the file system of the store";
   if (/Cannot (change ownership|mknod|set)/.test(said)) {
     return "run as root: only root can give files to other users and make what overlayfs needs";
@@ -122,14 +127,26 @@ function hintOf(said: string): string | undefined {
   return undefined;
 }
 
-const SAID_MAX = 2000;
+/** What tar said. */
+interface Said {
+  /** The first of it: of many entries it can say the same. */
+  readonly text: string;
+  /** Whether the mark of an opaque directory could not be set, which tar takes lightly. */
+  readonly lost: boolean;
+}
 
-/** The first of what it says: of many entries it can say the same. */
-async function beginning(stream: ReadableStream<Uint8Array>): Promise<string> {
-  let text = "";
+const SAID_MAX = 2000;
+const LOST = /Cannot set '(trusted|user)\.overlay\.opaque'/;
+
+async function listen(stream: ReadableStream<Uint8Array>): Promise<Said> {
+  let [text, recent, lost] = ["", "", false];
   const decoder = new TextDecoder();
   for await (const piece of stream) {
-    if (text.length < SAID_MAX) text += decoder.decode(piece, { stream: true });
+    const words = decoder.decode(piece, { stream: true });
+    if (text.length < SAID_MAX) text += words;
+    // What is looked for may be in two pieces.
+    recent = recent.slice(-100) + words;
+    lost ||= LOST.test(recent);
   }
-  return text.slice(0, SAID_MAX);
+  return { text: text.slice(0, SAID_MAX), lost };
 }

@@ -95,11 +95,18 @@ function putOctal(header: Uint8Array, at: number, digits: number, value: number)
 
 const NAME_MAX = 100;
 const ID_MAX = 0o7777777;
-const SIZE_MAX = 0o77777777777;
+
+/** The largest size, and the latest time, that a header holds without GNU's extension. */
+export const SIZE_MAX = 0o77777777777;
+
+/** Whether a time fits into a header: then it needs no record. */
+function isPlain(mtime: string): boolean {
+  return /^\d{1,11}$/.test(mtime) && Number(mtime) <= SIZE_MAX;
+}
 
 function header(entry: TarEntry, flag: string): Uint8Array {
   const block = new Uint8Array(BLOCK);
-  const seconds = /^\d{1,10}$/.test(entry.mtime) ? Number(entry.mtime) : 0;
+  const seconds = isPlain(entry.mtime) ? Number(entry.mtime) : 0;
   put(block, 0, entry.name.slice(0, NAME_MAX));
   putOctal(block, 100, 7, entry.mode);
   putOctal(block, 108, 7, Math.min(entry.uid, ID_MAX));
@@ -134,7 +141,7 @@ function recordsOf(entry: TarEntry): string {
     ...(uid > ID_MAX ? [record("uid", String(uid))] : []),
     ...(gid > ID_MAX ? [record("gid", String(gid))] : []),
     ...(size > SIZE_MAX ? [record("size", String(size))] : []),
-    ...(/^\d{1,10}$/.test(mtime) ? [] : [record("mtime", mtime)]),
+    ...(isPlain(mtime) ? [] : [record("mtime", mtime)]),
     ...[...entry.attributes].map(([key, value]) => record(ATTRIBUTE_RECORD + key, value)),
   ].join("");
 }

@@ -9,9 +9,11 @@
  *
  * @module
  */
-import { OverlayError } from "./errors.ts";
-import { quote } from "./quote.ts";
-import { ATTRIBUTE_RECORD, BLOCK, padding, textOfBytes, TYPE_FLAGS } from "./tar_entry.ts";
+import { archiveError } from "./archive_error.ts";
+import { attributesOf, numberOf, parseGlobalRecords, parseRecords, timeOf } from "./pax_records.ts";
+import type { Records } from "./pax_records.ts";
+import { quote, quoteBytes } from "./quote.ts";
+import { BLOCK, padding, SIZE_MAX, textOfBytes, TYPE_FLAGS } from "./tar_entry.ts";
 import type { EntryType, TarEntry } from "./tar_entry.ts";
 
 /** Who is told what an archive holds. */
@@ -24,8 +26,15 @@ export interface TarHandler {
   readonly end: () => void;
 }
 
-/** The most bytes that the records of one entry may have. */
+/** The most bytes that the records of one entry may have, or those of all entries together. */
 const RECORDS_MAX = 1 << 20;
+
+/** The largest numbers that Linux gives users and groups; the one above stands for none. */
+const ID_MAX = 0xfffffffe;
+
+/** The largest numbers of a device (kernel, `include/linux/kdev_t.h`). */
+const MAJOR_MAX = 0xfff;
+const MINOR_MAX = 0xfffff;
 
 /** The type flags of what goes with the next entry: its records, or a long name or link of it. */
 const EXTENSIONS = "xgLKX";
@@ -43,13 +52,6 @@ const REFUSED: Readonly<Record<string, string>> = {
   M: "the rest of a file, of an archive in several volumes",
   V: "the label of a volume",
 };
-
-/** The error of an archive that is not one, or not one that can be trusted. */
-export function archiveError(reason: string): OverlayError {
-  return new OverlayError("bad-archive", `Cannot read archive: ${reason}`, {
-    hint: "make the image again, or get it again from where it came from",
-  });
-}
 
 function isZero(block: Uint8Array): boolean {
   return block.every((byte) => byte === 0);
@@ -74,7 +76,7 @@ function numberAt(block: Uint8Array, at: number, length: number): number {
   const text = textAt(block, at, length).trim();
   if (text === "") return 0;
   if (!/^[0-7]+$/.test(text)) {
-    throw archiveError(`a header has ${quote(text)} where a number must be`);
+    throw archiveError(`a header has ${quoteBytes(text)} where a number must be`);
   }
   return Number.parseInt(text, 8);
 }
@@ -94,59 +96,14 @@ function checkSum(block: Uint8Array): void {
   }
 }
 
-/** Reads pax records: `<length> <key>=<value>\n`, one after the other. */
-function parseRecords(text: string): Map<string, string> {
-  const records = new Map<string, string>();
-  for (let at = 0; at < text.length;) {
-    const blank = text.indexOf(" ", at);
-    const digits = blank < 0 ? "" : text.slice(at, blank);
-    const end = at + Number(digits);
-    const equals = text.indexOf("=", blank);
-    const whole = /^[1-9]\d{0,8}$/.test(digits) && end <= text.length && text[end - 1] === "\n" &&
-      equals > blank + 1 && equals < end;
-    if (!whole) throw archiveError("a pax record is malformed");
-    records.set(text.slice(blank + 1, equals), text.slice(equals + 1, end - 1));
-    at = end;
-  }
-  return records;
-}
-
-function decimal(text: string, key: string): number {
-  if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(Number(text))) {
-    throw archiveError(`the pax record ${quote(key)} is ${quote(text)}, which is no number`);
-  }
-  return Number(text);
-}
-
-function timeOf(records: ReadonlyMap<string, string>, block: Uint8Array): string {
-  const text = records.get("mtime");
-  if (text === undefined || text === "") return String(numberAt(block, 136, 12));
-  if (!/^-?\d{1,16}(\.\d{1,30})?$/.test(text)) {
-    throw archiveError(`the pax record "mtime" is ${quote(text)}, which is no time`);
-  }
-  // Without zeros at the end of the fraction, so that one time is written in one way.
-  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
-}
-
-function attributesOf(records: ReadonlyMap<string, string>): Map<string, string> {
-  const found = new Map<string, string>();
-  for (const [key, value] of records) {
-    if (!key.startsWith(ATTRIBUTE_RECORD)) continue;
-    const name = key.slice(ATTRIBUTE_RECORD.length);
-    if (name === "" || name.length > 255 || name.includes("\0")) {
-      throw archiveError(`an extended attribute is called ${quote(name)}`);
-    }
-    found.set(name, value);
-  }
-  return found;
-}
-
 /** What was read of the extensions of the entry that comes next. */
 interface Extensions {
-  records: Map<string, string>;
-  name: string | null;
-  link: string | null;
+  readonly records: Records;
+  readonly name: string | null;
+  readonly link: string | null;
 }
+
+const NOTHING: Extensions = { records: new Map(), name: null, link: null };
 
 function nameOf(block: Uint8Array): string {
   const name = textAt(block, 0, 100);
@@ -157,39 +114,72 @@ function nameOf(block: Uint8Array): string {
   return prefix === "" ? name : `${prefix}/${name}`;
 }
 
-function entryOf(block: Uint8Array, { records, name, link }: Extensions): TarEntry {
-  const flag = String.fromCharCode(block[156] ?? 0);
-  const path = (records.get("path") || name) ?? nameOf(block);
-  const sparse = [...records.keys()].some((key) => key.startsWith("GNU.sparse."));
-  const refused = sparse ? REFUSED.S : REFUSED[flag];
-  const known = TYPES[flag];
-  if (refused !== undefined) throw archiveError(`${quote(path)} is ${refused}`);
-  if (known === undefined) throw archiveError(`${quote(path)} is of type ${quote(flag)}`);
-  // Archives of before POSIX tell a directory by its slash.
-  const type = known === "file" && path.endsWith("/") ? "directory" : known;
-  const number = (key: string, at: number, length: number) => {
-    const text = records.get(key);
-    return text === undefined || text === "" ? numberAt(block, at, length) : decimal(text, key);
-  };
-  const size = number("size", 124, 12);
-  const [uid, gid] = [number("uid", 108, 8), number("gid", 116, 8)];
-  const mode = numberAt(block, 100, 8) & 0o7777;
-  if (size < 0) throw archiveError(`${quote(path)} has a size of ${size}`);
-  if (Math.min(uid, gid) < 0 || Math.max(uid, gid) > 0xfffffffe) {
-    throw archiveError(`${quote(path)} has the owner ${uid}:${gid}`);
+/** A text that pax records, an entry of GNU before it, or else the header says. */
+function textFrom(pax: string | undefined, gnu: string | null, inHeader: () => string): string {
+  if (pax && gnu !== null && pax !== gnu) {
+    throw archiveError(`an entry is called ${quoteBytes(gnu)} and ${quoteBytes(pax)}`);
   }
+  return (pax || gnu) ?? inHeader();
+}
+
+function typeOf(block: Uint8Array, path: string, records: Records): EntryType {
+  const flag = String.fromCharCode(block[156] ?? 0);
+  const isSparse = [...records.keys()].some((key) => key.startsWith("GNU.sparse."));
+  const refused = isSparse ? REFUSED.S : REFUSED[flag];
+  if (refused !== undefined) throw archiveError(`${quoteBytes(path)} is ${refused}`);
+  const type = TYPES[flag];
+  if (type === undefined) throw archiveError(`${quoteBytes(path)} is of type ${quote(flag)}`);
+  // Archives of before POSIX tell a directory by its slash.
+  return type === "file" && path.endsWith("/") ? "directory" : type;
+}
+
+/** Of what is no file, some readers pass over content and others take it for entries. */
+function sizeOf(block: Uint8Array, path: string, type: EntryType, records: Records): number {
+  const inHeader = numberAt(block, 124, 12);
+  const inRecords = numberOf(records, "size");
+  if (inRecords !== null && inRecords !== inHeader && inRecords <= SIZE_MAX) {
+    const both = `a size of ${inHeader} in its header and of ${inRecords} in its records`;
+    throw archiveError(`${quoteBytes(path)} has ${both}`);
+  }
+  const size = inRecords ?? inHeader;
+  if (size < 0) throw archiveError(`${quoteBytes(path)} has a size of ${size}`);
+  if (size === 0 || type === "file") return size;
+  const what = `${size} bytes of content, and is of type ${quote(type)}`;
+  throw archiveError(`${quoteBytes(path)} has ${what}`);
+}
+
+function ownerOf(block: Uint8Array, path: string, records: Records): [number, number] {
+  const uid = numberOf(records, "uid") ?? numberAt(block, 108, 8);
+  const gid = numberOf(records, "gid") ?? numberAt(block, 116, 8);
+  if (Math.min(uid, gid) >= 0 && Math.max(uid, gid) <= ID_MAX) return [uid, gid];
+  throw archiveError(`${quoteBytes(path)} has the owner ${uid}:${gid}`);
+}
+
+function deviceOf(block: Uint8Array, path: string): [number, number] {
+  const [major, minor] = [numberAt(block, 329, 8), numberAt(block, 337, 8)];
+  const fits = major >= 0 && minor >= 0 && major <= MAJOR_MAX && minor <= MINOR_MAX;
+  if (fits) return [major, minor];
+  throw archiveError(`${quoteBytes(path)} is the device ${major},${minor}, which Linux has not`);
+}
+
+function entryOf(block: Uint8Array, { records, name, link }: Extensions): TarEntry {
+  const path = textFrom(records.get("path"), name, () => nameOf(block));
+  const type = typeOf(block, path, records);
+  const size = sizeOf(block, path, type, records);
+  const [uid, gid] = ownerOf(block, path, records);
   const isLink = type === "symlink" || type === "hardlink";
   const isDevice = type === "char" || type === "block";
+  const target = () => textFrom(records.get("linkpath"), link, () => textAt(block, 157, 100));
   return {
     name: path,
     type,
-    mode,
+    mode: numberAt(block, 100, 8) & 0o7777,
     uid,
     gid,
-    size: type === "file" ? size : 0,
-    mtime: timeOf(records, block),
-    link: isLink ? (records.get("linkpath") || link) ?? textAt(block, 157, 100) : "",
-    device: isDevice ? [numberAt(block, 329, 8), numberAt(block, 337, 8)] : [0, 0],
+    size,
+    mtime: timeOf(records, () => numberAt(block, 136, 12)),
+    link: isLink ? target() : "",
+    device: isDevice ? deviceOf(block, path) : [0, 0],
     attributes: attributesOf(records),
   };
 }
@@ -204,8 +194,9 @@ export class TarReader {
   #padding = 0;
   /** What is being read instead of an entry: the flag of an extension, and what it holds so far. */
   #extension: { readonly flag: string; readonly parts: string[] } | null = null;
-  #next: Extensions = { records: new Map(), name: null, link: null };
-  #global = new Map<string, string>();
+  #next = NOTHING;
+  #global: Records = new Map();
+  #globalSize = 0;
   #ended = false;
 
   /** Starts to read for a handler. */
@@ -250,9 +241,10 @@ export class TarReader {
    * @throws {OverlayError} If the archive is cut off.
    */
   end(): void {
-    const inside = this.#filled > 0 || this.#content > 0 || this.#padding > 0;
-    const waits = this.#next.records.size > 0 || this.#next.name !== null;
-    if (inside || waits || this.#next.link !== null) {
+    const rest = this.#block.subarray(0, this.#filled);
+    if (this.#ended && !isZero(rest)) throw archiveError("something follows its end");
+    const inside = this.#content > 0 || this.#padding > 0 || this.#next !== NOTHING;
+    if (inside || (rest.length > 0 && !this.#ended)) {
       throw archiveError("it ends in the middle of an entry");
     }
   }
@@ -292,7 +284,7 @@ export class TarReader {
     const flag = String.fromCharCode(block[156] ?? 0);
     if (EXTENSIONS.includes(flag)) return this.#startExtension(flag, numberAt(block, 124, 12));
     const next = this.#next;
-    this.#next = { records: new Map(), name: null, link: null };
+    this.#next = NOTHING;
     const entry = entryOf(block, {
       ...next,
       records: this.#global.size === 0 ? next.records : new Map([...this.#global, ...next.records]),
@@ -316,10 +308,20 @@ export class TarReader {
   #endExtension({ flag, parts }: { readonly flag: string; readonly parts: string[] }): void {
     this.#extension = null;
     const text = parts.join("");
-    if (flag === "L") this.#next.name = text.replace(/\0.*$/s, "");
-    else if (flag === "K") this.#next.link = text.replace(/\0.*$/s, "");
-    else if (flag === "g") {
-      for (const [key, value] of parseRecords(text)) this.#global.set(key, value);
-    } else for (const [key, value] of parseRecords(text)) this.#next.records.set(key, value);
+    if (flag === "g") return this.#addGlobal(text);
+    const next = this.#next;
+    if (flag === "L") this.#next = { ...next, name: text.replace(/\0.*$/s, "") };
+    else if (flag === "K") this.#next = { ...next, link: text.replace(/\0.*$/s, "") };
+    else if (next.records.size === 0) this.#next = { ...next, records: parseRecords(text) };
+    else throw archiveError("an entry has two sets of pax records");
+  }
+
+  #addGlobal(text: string): void {
+    this.#globalSize += text.length;
+    if (this.#globalSize > RECORDS_MAX) {
+      const reason = `have more than ${RECORDS_MAX} bytes`;
+      throw archiveError(`the records of all entries ${reason}`);
+    }
+    this.#global = new Map([...this.#global, ...parseGlobalRecords(text)]);
   }
 }

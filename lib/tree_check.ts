@@ -130,6 +130,15 @@ async function outlineOf(root: string, options: ChangeOptions): Promise<Found> {
   return parseLines(lines.join(""));
 }
 
+/** Of a time before 1970, find(1) shows the whole second before it and what has passed since. */
+function timeOf(shown: string): string {
+  const [seconds = "0", fraction = ""] = shown.split(".");
+  const passed = Number(fraction.slice(0, 9).padEnd(9, "0"));
+  if (!seconds.startsWith("-") || passed === 0) return shown;
+  const whole = -Number(seconds) - 1;
+  return `-${whole}.${String(1e9 - passed).padStart(9, "0")}`;
+}
+
 function outlineLine(words: readonly string[]): string {
   const [path = "", type = "", uid, gid, mode = "0", time = "0", size, link = ""] = words;
   const name = TYPES[type] ?? type;
@@ -138,7 +147,7 @@ function outlineLine(words: readonly string[]): string {
     uid: Number(uid),
     gid: Number(gid),
     mode: Number.parseInt(mode, 8),
-    mtime: time,
+    mtime: timeOf(time),
     size: Number(size),
     link,
     device: [0, 0],

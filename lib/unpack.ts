@@ -6,6 +6,7 @@
  */
 import { compressionOf } from "./compression.ts";
 import { decompress } from "./decompress.ts";
+import type { Decompressor } from "./decompress.ts";
 import { attempt } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { LayerFilter } from "./layer_filter.ts";
@@ -13,7 +14,7 @@ import type { LayerPolicy, LayerSummary } from "./layer_filter.ts";
 import { loadHash } from "./node.ts";
 import { quote } from "./quote.ts";
 import { Tar } from "./tar.ts";
-import { archiveError } from "./tar_reader.ts";
+import { archiveError, ofArchive } from "./archive_error.ts";
 
 /** A part of a file that holds the archive of a layer. */
 export interface Blob {
@@ -185,26 +186,17 @@ export async function unpackLayer(
     const diffId = `${algorithmOf(blob.diffId)}:${diffHash.digest("hex")}`;
     checkDigest("digest", blob, { must: blob.digest, is: digest });
     checkDigest("diff id", blob, { must: blob.diffId, is: diffId });
+    const last = filter.end();
     if (!filter.ended && blob.diffId === null) throw archiveError("its end is missing");
-    await tar.write(filter.end());
+    await tar.write(last);
     await tar.end();
     lines.flush();
     const archive = { size: blob.size, digest };
     return { diffId, archive, summary: filter.summary, implicit: filter.implicit };
   } catch (error) {
     await tar.kill();
-    throw named(error, blob);
+    throw ofArchive(error, blob);
   }
-}
-
-/** An error of the archive says which one it is. */
-function named(error: unknown, { name, path }: Blob): unknown {
-  if (!(error instanceof OverlayError) || error.path !== null) return error;
-  const { code, message, hint } = error;
-  const text = message.replace(/^Cannot (read archive|unpack layer): /, (_, what) => {
-    return `Cannot ${what} ${quote(name)}: `;
-  });
-  return new OverlayError(code, text, { path, hint: hint ?? undefined, cause: error });
 }
 
 /** The bytes of a blob without compression; reading goes on while they are worked on. */
@@ -214,29 +206,44 @@ async function* decompressed(
   options: UnpackOptions,
 ): AsyncGenerator<Uint8Array> {
   const pieces = piecesOf(blob, options);
-  const first = await pieces.next();
-  if (first.done === true) throw archiveError("it is empty");
-  const compression = compressionOf(first.value);
-  hash.update(first.value);
-  if (compression === "none") {
-    yield first.value;
-    for await (const piece of pieces) {
-      hash.update(piece);
-      yield piece;
-    }
-    return;
+  try {
+    const first = await pieces.next();
+    if (first.done === true) throw archiveError("it is empty");
+    const all = hashed(first.value, pieces, hash);
+    const compression = compressionOf(first.value);
+    if (compression === "none") yield* all;
+    else yield* through(await decompress(compression, options.signal), all, options.signal);
+  } finally {
+    // Who wants no more has not read to the end, and the file is still open.
+    await pieces.return(undefined);
   }
-  const stream = await decompress(compression, options.signal);
-  const feeding = (async () => {
-    await stream.write(first.value);
-    for await (const piece of pieces) {
-      hash.update(piece);
-      await stream.write(piece);
-    }
-    await stream.end();
-  })();
+}
+
+async function* hashed(
+  first: Uint8Array<ArrayBuffer>,
+  rest: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  hash: { update(bytes: Uint8Array): unknown },
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  hash.update(first);
+  yield first;
+  for await (const piece of rest) {
+    hash.update(piece);
+    yield piece;
+  }
+}
+
+/** What comes out of a decompressor, while it is fed. */
+async function* through(
+  stream: Decompressor,
+  pieces: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
   let failure: unknown = null;
-  const fed = feeding.catch((error) => {
+  const feed = async () => {
+    for await (const piece of pieces) await stream.write(piece);
+    await stream.end();
+  };
+  const fed = feed().catch((error) => {
     failure = error;
     stream.destroy();
   });
@@ -245,7 +252,7 @@ async function* decompressed(
     await fed;
     if (failure !== null) throw failure;
   } catch (error) {
-    options.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     // Damage shows at both ends; what comes of reading is the cause of whatever comes out.
     throw failure instanceof OverlayError ? failure : error;
   } finally {

@@ -1,0 +1,29 @@
+/**
+ * The error of an archive that is damaged, hostile, or not understood.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { OverlayError } from "./errors.ts";
+import { quote } from "./quote.ts";
+
+/** The error of an archive that is not one, or not one that can be trusted. */
+export function archiveError(reason: string): OverlayError {
+  return new OverlayError("bad-archive", `Cannot read archive: ${reason}`, {
+    hint: "make the image again, or get it again from where it came from",
+  });
+}
+
+/** An error of an archive says which one it is, if it does not yet; any other stays as it is. */
+export function ofArchive(
+  error: unknown,
+  { name, path }: { readonly name: string; readonly path: string },
+): unknown {
+  if (!(error instanceof OverlayError) || error.path !== null) return error;
+  const { code, message, hint } = error;
+  const text = message.replace(/^Cannot (read archive|unpack layer): /, (_, what) => {
+    return `Cannot ${what} ${quote(name)}: `;
+  });
+  return new OverlayError(code, text, { path, hint: hint ?? undefined, cause: error });
+}
