@@ -130,6 +130,14 @@ async function outlineOf(root: string, options: ChangeOptions): Promise<Found> {
   return parseLines(lines.join(""));
 }
 
+/** find(1) writes a time as seconds and what is added to them, so that 1.5 seconds before 1970 are -2.5. */
+function timeOf(text: string): string {
+  const [seconds = "0", fraction = ""] = text.split(".");
+  const added = Number(fraction.slice(0, 9).padEnd(9, "0"));
+  if (!seconds.startsWith("-") || added === 0) return text;
+  return `-${-Number(seconds) - 1}.${String(1e9 - added).padStart(9, "0")}`;
+}
+
 function outlineLine(words: readonly string[]): string {
   const [path = "", type = "", uid, gid, mode = "0", time = "0", size, link = ""] = words;
   const name = TYPES[type] ?? type;
@@ -138,7 +146,7 @@ function outlineLine(words: readonly string[]): string {
     uid: Number(uid),
     gid: Number(gid),
     mode: Number.parseInt(mode, 8),
-    mtime: time,
+    mtime: timeOf(time),
     size: Number(size),
     link,
     device: [0, 0],
