@@ -300,3 +300,48 @@ Deno.test({
     }
   },
 });
+
+const HOST = "http://deb.debian.org/debian";
+const [, SUITE = "stable"] =
+  /^VERSION_CODENAME=(\w+)$/m.exec(await Deno.readTextFile("/etc/os-release").catch(() => "")) ??
+    [];
+
+/** Whether packages of Debian can be had, as apt would get them. */
+function hasDebian(): boolean {
+  const file = Deno.makeTempFileSync();
+  try {
+    const helper = "/usr/lib/apt/apt-helper";
+    const args = ["10", helper, "download-file", `${HOST}/dists/${SUITE}/InRelease`, file];
+    return new Deno.Command("timeout", { args, stdout: "null", stderr: "null" }).outputSync()
+      .success;
+  } finally {
+    Deno.removeSync(file);
+  }
+}
+
+const bootstrap = needs("mmdebstrap", "umoci", "buildah");
+const offline = !bootstrap.ignore && !hasDebian();
+const debian = offline ? { ignore: true, suffix: ` [skipped: needs ${HOST}]` } : bootstrap;
+
+Deno.test({
+  name: `a root file system of mmdebstrap is what tar, umoci and buildah show${debian.suffix}`,
+  ignore: debian.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const archive = dir.join("debian.tar");
+    const how = ["--quiet", "--variant=extract", "--include=base-files"];
+    await tool(dir, "mmdebstrap", ...how, SUITE, archive, HOST);
+    const { id, entries } = await imported(dir, archive);
+    assert(entries > 200, `it has only ${entries} entries`);
+    const is = await renderedEntries(dir, id);
+    await Deno.mkdir(dir.join("unpacked"));
+    const xattrs = ["--xattrs", "--xattrs-include=*", "--delay-directory-restore"];
+    await sh("tar", ...xattrs, "--numeric-owner", "-C", dir.join("unpacked"), "-xpf", archive);
+    assertSameEntries(is, await entriesOf(dir.join("unpacked")), "tar");
+    const image = await UmociImage.make(dir);
+    await image.add(archive);
+    assertSameEntries(is, await image.entries(), "umoci");
+    const shown = await new Buildah(dir, "overlay").entries(`oci:${image.layout}:latest`);
+    assertSameEntries(withoutRoot(is), shown, "buildah");
+  },
+});
