@@ -129,7 +129,9 @@ async function completeLayer(
   const { diffId, archive, summary, implicit } = unpacked;
   const below = implicit.length === 0 ? null : await belowOf(lower.records.map(({ key }) => key));
   if (below !== null) {
-    const layers = lower.records.toReversed().map((record) => {
+    // What lies below a layer that hides all is not to be seen.
+    const seen = lower.records.slice(Math.max(lower.records.findLastIndex(hidesAll), 0));
+    const layers = seen.toReversed().map((record) => {
       return new LayerLines(linesOf(record, lower.staged, store));
     });
     await inheritDirectories({ root, lines, implicit }, layers, programOptions(options));
@@ -147,6 +149,10 @@ async function completeLayer(
     lines: await digestOfFile(lines),
     ...summary,
   };
+}
+
+function hidesAll({ opaqueRoot }: LayerRecord): boolean {
+  return opaqueRoot;
 }
 
 async function stageAll(

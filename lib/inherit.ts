@@ -32,18 +32,29 @@ export class LayerLines {
 
 const OPAQUE = /^(trusted|user)\.overlay\.opaque$/;
 
+/** Whether a keyword of a line says that a directory hides what is below. */
+function isMark(keyword: string): boolean {
+  return keyword.startsWith("xattr.") && OPAQUE.test(keyword.slice("xattr.".length));
+}
+
 /** What a directory is like in layers, top first; `null` when none of them has it. */
 function inheritedOf(path: string, layers: readonly LayerLines[]): Directory | null {
   for (const layer of layers) {
     const found = layer.get(path);
     if (found !== undefined) return withoutMark(directoryOf(found));
-    // What lies in something that is gone, or is no directory any more, is gone too.
-    for (let at = path; at !== ""; at = above(at)) {
-      const around = layer.get(at);
-      if (around !== undefined && around.get("type") !== "dir") return null;
-    }
+    if (isHiddenBy(layer, path)) return null;
   }
   return null;
+}
+
+/** What lies in something that is gone, is no directory any more, or hides what is below, is gone too. */
+function isHiddenBy(layer: LayerLines, path: string): boolean {
+  for (let at = path; at !== ""; at = above(at)) {
+    const around = layer.get(at);
+    if (around === undefined) continue;
+    if (around.get("type") !== "dir" || [...around.keys()].some(isMark)) return true;
+  }
+  return false;
 }
 
 /** That a directory hides what is below is not inherited. */

@@ -89,6 +89,8 @@ export class LayerFilter {
   readonly #others = new Set<string>();
   readonly #opaque = new Set<string>();
   readonly #implicit = new Set<string>();
+  /** Directories in the place of what is gone: they are not those of the layers below. */
+  readonly #fresh = new Set<string>();
   /** Whiteouts, until something of their layer takes their place. */
   readonly #gone = new Set<string>();
   #output: Uint8Array[] = [];
@@ -153,13 +155,22 @@ export class LayerFilter {
       opaque: this.#opaque.size,
       opaqueRoot: this.#opaque.has(""),
       hasRoot: this.#hasRoot,
-      implicit: this.#implicit.size,
+      implicit: this.implicit.length,
     };
   }
 
-  /** The directories that the archive says nothing of: they are what they are in the layers below. */
+  /**
+   * The directories that the archive says nothing of, and that are what they are in the layers below: it
+   * does not hide those.
+   */
   get implicit(): readonly string[] {
-    return [...this.#implicit];
+    return [...this.#implicit].filter((path) => !this.#fresh.has(path) && !this.#isInOpaque(path));
+  }
+
+  #isInOpaque(path: string): boolean {
+    if (path === "") return false;
+    const around = above(path);
+    return this.#opaque.has(around) || this.#isInOpaque(around);
   }
 
   #take(entry: TarEntry): void {
@@ -212,7 +223,7 @@ export class LayerFilter {
     if (was !== undefined && entry.type !== "directory") {
       throw archiveError(`${quote(path)} is a directory, and then of type ${quote(entry.type)}`);
     }
-    if (this.#gone.delete(path) && entry.type === "directory") this.#opaque.add(path);
+    if (this.#gone.delete(path) && entry.type === "directory") this.#replace(path);
     if (entry.type !== "directory") this.#others.add(path);
     else this.#others.delete(path);
   }
@@ -223,9 +234,15 @@ export class LayerFilter {
       throw archiveError(`${quote(below)} lies in ${quote(path)}, which is no directory`);
     }
     this.#needDirectory(above(path), below);
-    if (this.#gone.delete(path)) this.#opaque.add(path);
+    if (this.#gone.delete(path)) this.#replace(path);
     this.#implicit.add(path);
     this.#putDirectory(path, DIRECTORY);
+  }
+
+  /** A directory takes the place of a whiteout. */
+  #replace(path: string): void {
+    this.#opaque.add(path);
+    this.#fresh.add(path);
   }
 
   #takeDirectory(path: string, entry: TarEntry): void {
@@ -261,7 +278,10 @@ export class LayerFilter {
   #takeWhiteout(path: string, mtime: string): void {
     const existing = this.#directories.get(path);
     // A whiteout is of the layers below; what its own layer has at the path stays.
-    if (existing !== undefined) return this.#takeOpaque(path);
+    if (existing !== undefined) {
+      this.#fresh.add(path);
+      return this.#takeOpaque(path);
+    }
     if (this.#others.has(path) || this.#gone.has(path)) return;
     this.#needDirectory(above(path), path);
     this.#gone.add(path);
