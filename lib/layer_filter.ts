@@ -1,7 +1,8 @@
 /**
  * What stands between an archive and tar: each entry is read, judged, and written anew, so that tar gets
- * nothing but what was understood. Whiteouts become what overlayfs takes for them, a character device
- * 0/0 and an extended attribute (kernel, Documentation/filesystems/overlayfs.rst).
+ * nothing but what was understood. That a directory hides what is below becomes the extended attribute
+ * that overlayfs takes for it (kernel, Documentation/filesystems/overlayfs.rst); what is gone is told, for
+ * `inherit.ts` to white out.
  *
  * Pure: bytes in, bytes out.
  *
@@ -91,7 +92,7 @@ export class LayerFilter {
   readonly #implicit = new Set<string>();
   /** Directories in the place of what is gone: they are not those of the layers below. */
   readonly #fresh = new Set<string>();
-  /** Whiteouts, until something of their layer takes their place. */
+  /** What is gone of the layers below, until something of this layer takes its place. */
   readonly #gone = new Set<string>();
   #output: Uint8Array[] = [];
   #current: { readonly path: string; readonly entry: TarEntry; readonly digest: Digest } | null =
@@ -167,6 +168,23 @@ export class LayerFilter {
     return [...this.#implicit].filter((path) => !this.#fresh.has(path) && !this.#isInOpaque(path));
   }
 
+  /**
+   * What is gone of the layers below. It is not unpacked: overlayfs shows a whiteout in a directory that
+   * has nothing below, so only what is there may be whited out.
+   */
+  get whiteouts(): readonly string[] {
+    return [...this.#gone].filter((path) => !this.#isInOpaque(path) && !this.#isHidden(path));
+  }
+
+  /** The directories of the layers below in which all is gone, and that this layer has nothing in. */
+  get emptied(): readonly string[] {
+    const paths = [...this.#opaque].filter((path) => !this.#directories.has(path));
+    return paths.filter((path) => {
+      const isOther = this.#others.has(path) || this.#gone.has(path);
+      return !isOther && !this.#isInOpaque(path) && !this.#isHidden(path);
+    });
+  }
+
   #isInOpaque(path: string): boolean {
     if (path === "") return false;
     const around = above(path);
@@ -180,7 +198,7 @@ export class LayerFilter {
     if (meaning.kind === "entry") return this.#takeEntry(meaning.path, entry);
     if (entry.size > 0) throw archiveError(`the whiteout ${quote(entry.name)} has content`);
     if (meaning.kind === "ignored" || this.#isHidden(meaning.path)) return;
-    if (meaning.kind === "whiteout") this.#takeWhiteout(meaning.path, entry.mtime);
+    if (meaning.kind === "whiteout") this.#takeWhiteout(meaning.path);
     else this.#takeOpaque(meaning.path);
   }
 
@@ -275,28 +293,20 @@ export class LayerFilter {
     this.#sink.line(hardlinkLine(path, target));
   }
 
-  #takeWhiteout(path: string, mtime: string): void {
-    const existing = this.#directories.get(path);
-    // A whiteout is of the layers below; what its own layer has at the path stays.
-    if (existing !== undefined) {
+  /** A whiteout is of the layers below; what its own layer has at the path stays. */
+  #takeWhiteout(path: string): void {
+    if (this.#directories.has(path)) {
       this.#fresh.add(path);
       return this.#takeOpaque(path);
     }
-    if (this.#others.has(path) || this.#gone.has(path)) return;
-    this.#needDirectory(above(path), path);
-    this.#gone.add(path);
-    const entry: Omit<TarEntry, "name"> = { ...EMPTY, ...WHITEOUT, mtime };
-    this.#emit(path, entry);
-    this.#sink.line(entryLine(path, entry));
+    if (!this.#others.has(path)) this.#gone.add(path);
   }
 
   #takeOpaque(path: string): void {
     if (this.#opaque.has(path)) return;
     this.#opaque.add(path);
     const known = this.#directories.get(path);
-    if (path === "") return;
-    if (known === undefined) this.#needDirectory(path, path);
-    else this.#putDirectory(path, known);
+    if (known !== undefined && path !== "") this.#putDirectory(path, known);
   }
 
   /** The entry without what it must not have. */
@@ -339,7 +349,6 @@ export class LayerFilter {
 
 const ZEROS = new Uint8Array(BLOCK);
 const EMPTY = { type: "directory", size: 0, link: "", device: [0, 0] } as const;
-const WHITEOUT = { type: "char", mode: 0, uid: 0, gid: 0, attributes: NONE } as const;
 
 /**
  * Attributes of an archive that overlayfs would take for its own are escaped, so that they show as they

@@ -276,8 +276,13 @@ function someLayer(source: Random, isDirectory: ReadonlyMap<string, boolean>): T
         if (!below) found.set(path, entry(path, like));
     }
   }
+  const first = source.int(2) === 0;
+  // What umoci takes a directory without an entry for depends on what it has read before.
+  for (const at of first ? [] : [...found.keys()].flatMap(ancestors)) {
+    if (!found.has(at)) found.set(at, directory(at));
+  }
   const sorted = [...found.values()].sort((a, b) => a.name < b.name ? -1 : 1);
-  return source.int(2) === 0 ? [...hidden, ...sorted] : [...sorted, ...hidden];
+  return first ? [...hidden, ...sorted] : [...sorted, ...hidden];
 }
 
 Deno.test({
