@@ -5,10 +5,11 @@
  *
  * @module
  */
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { renderOverlay } from "../mod.ts";
+import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
+import { overlayStatus, renderOverlay, restoreOverlays, unmountOverlay } from "../mod.ts";
 import type { TarEntry } from "../lib/tar_entry.ts";
-import { listTrees } from "../lib/tree.ts";
+import { parent } from "../lib/path.ts";
+import { listTrees, treePath } from "../lib/tree.ts";
 import { entriesOf } from "./_entries.ts";
 import { makeLayout } from "./_image.ts";
 import { isRealRoot } from "./_privilege.ts";
@@ -24,9 +25,9 @@ import {
   tarOf,
   umociEntries,
 } from "./_tool_images.ts";
-import { tempDir } from "./_temp.ts";
+import { sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
-import { namesIn } from "./_tree.ts";
+import { kernelOptions, namesIn } from "./_tree.ts";
 
 const root = { ignore: !isRealRoot, suffix: isRealRoot ? "" : " [skipped: needs root]" };
 const umoci = needs("umoci");
@@ -320,3 +321,142 @@ Deno.test({
     assert(seen > 100, `only ${seen} entries were compared`);
   },
 });
+
+/** Makes an image of layers, imports it, and says what is rendered of it. */
+async function stack(
+  dir: TempDir,
+  name: string,
+  layers: readonly (readonly TarEntry[])[],
+): Promise<{ readonly id: string; readonly is: ReadonlyMap<string, string> }> {
+  const layout = await makeLayout(dir.join(name), layers.map((one) => tarOf(one)));
+  const { id } = await imported(dir, layout, { name });
+  return { id, is: await renderedEntries(dir, id) };
+}
+
+Deno.test({
+  name: `a layer that takes after what is below is another one on another base${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const base = [directory("d", CLOSED), entry("d/old")];
+    const other = [directory("d", { mode: 0o700 }), entry("d/other")];
+    const top = [entry("d/new"), entry("d/.wh.old")];
+    const layers = async () => (await namesIn(dir.join("store/layer"))).length;
+
+    // Alone it has nothing to take after, nor to remove; that must not be what others get.
+    const alone = await stack(dir, "alone", [top]);
+    assertEquals(brief(alone.is), { "/": ROOT_WORDS, "/d": PLAIN_WORDS, "/d/new": "file" });
+    assertEquals(await layers(), 1);
+    const one = await stack(dir, "one", [base, top]);
+    assertEquals(brief(one.is), { "/": ROOT_WORDS, "/d": CLOSED_WORDS, "/d/new": "file" });
+    assertEquals(await layers(), 3);
+    const two = await stack(dir, "two", [other, top]);
+    assertEquals(brief(two.is), {
+      "/": ROOT_WORDS,
+      "/d": "directory mode=0700 owner=0:0 mtime=1000000000",
+      "/d/new": "file",
+      "/d/other": "file",
+    });
+    assertEquals(await layers(), 5);
+    assertEquals((await stack(dir, "again", [base, top])).id, one.id);
+    assertEquals((await stack(dir, "more", [base, top, [entry("e")]])).is.get("/d"), CLOSED_WORDS);
+    assertEquals(await layers(), 6);
+    assertNotEquals(one.id, two.id);
+  },
+});
+
+Deno.test({
+  name: `a layer that needs nothing of what is below is there once, on any base${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const top = [directory("d", CLOSED), entry("d/new")];
+    const one = await stack(dir, "one", [[entry("a")], top]);
+    const two = await stack(dir, "two", [[entry("b")], top]);
+    const same = await stack(dir, "same", [[entry("b")], top]);
+    assertEquals((await namesIn(dir.join("store/layer"))).length, 3);
+    const [a = "", b = ""] = [one.id, two.id].map((tree) => {
+      return treePath({ store: dir.join("store"), tree })[0];
+    });
+    assertEquals(await Deno.realPath(a), await Deno.realPath(b));
+    assertEquals(one.is.get("/d"), CLOSED_WORDS);
+    assertEquals([...one.is.keys()], ["/", "/a", "/d", "/d/new"]);
+    assertEquals([...two.is.keys()], ["/", "/b", "/d", "/d/new"]);
+
+    // The same layers are the same tree, whatever the images are called; a name is one image's.
+    assertEquals(same.id, two.id);
+    const names = () => {
+      const all = listTrees({ store: dir.join("store") });
+      return Object.fromEntries(all.map(({ id, images }) => [id, images]));
+    };
+    assertEquals(names(), { [one.id]: ["one"], [two.id]: ["two", "same"] });
+    await imported(dir, dir.join("one"), { name: "same" });
+    assertEquals(names(), { [one.id]: ["one", "same"], [two.id]: ["two"] });
+    assertEquals(
+      treePath({ store: dir.join("store"), tree: "same" }),
+      treePath({ store: dir.join("store"), tree: one.id }),
+    );
+  },
+});
+
+const LAYERS = 128;
+
+/** Where the store is, and how a render then names its layers. */
+const PLACES = [
+  ["near the pod", "store", /lowerdir=\.\.\/store\/l\/[0-9a-f]{8}:/],
+  ["far from the pod", `${"far/".repeat(50)}store`, /lowerdir=lower-[0-9a-f]+\/[0-9a-f]{8}:/],
+] as const;
+
+for (const [where, place, names] of PLACES) {
+  Deno.test({
+    name: `${LAYERS} layers ${where} are rendered, unmounted and restored${root.suffix}`,
+    ignore: root.ignore,
+    async fn(): Promise<void> {
+      await using dir = await tempDir();
+      // Each has a file of its own and one that all have; each second one removes what its neighbour has.
+      const archives = Array.from({ length: LAYERS }, (_, at) => {
+        const own = `d/own-${at}`;
+        const gone = at % 2 === 1 ? [entry(`d/.wh.gone-${at - 1}`)] : [entry(`d/gone-${at}`)];
+        const entries = [...at === 0 ? [directory("d", CLOSED)] : [], entry(own), entry("all")];
+        return tarOf([...entries, ...gone], { [own]: `${at}`, all: `of ${at}` });
+      });
+      const layout = await makeLayout(dir.join("layout"), archives);
+      const [store, pod] = [dir.join(place), dir.join("pod")];
+      await Deno.mkdir(parent(store), { recursive: true });
+      const { id, layers } = await imported(dir, layout, { store });
+      assertEquals(layers, LAYERS);
+      const { rootfs, options } = await renderOverlay({ store, image: "test", pod, app: "app" });
+      const readAll = async () => {
+        assertEquals(await Deno.readTextFile(`${rootfs}/all`), `of ${LAYERS - 1}`);
+        for (let at = 0; at < LAYERS; at++) {
+          assertEquals(await Deno.readTextFile(`${rootfs}/d/own-${at}`), `${at}`);
+        }
+        assertEquals((await namesIn(`${rootfs}/d`)).length, LAYERS);
+      };
+      await readAll();
+      assertMatch(options, names);
+      assert((await kernelOptions(rootfs)).length < 4096);
+      const is = await entriesOf(rootfs);
+      assertEquals(is.get("/d"), CLOSED_WORDS);
+
+      const status = async () => {
+        return (await overlayStatus({ pod })).map((
+          { tree, mounted, lower },
+        ) => [tree, mounted, lower.length]);
+      };
+      assertEquals(await status(), [[id, true, LAYERS]]);
+      await unmountOverlay({ pod });
+      assertEquals(await status(), [[id, false, LAYERS]]);
+      const { restored, failed } = await restoreOverlays({ pod });
+      assertEquals([restored.length, failed], [0, []]);
+      await renderOverlay({ store, image: "test", pod, app: "app" });
+      await sh("umount", rootfs);
+      assertEquals((await restoreOverlays({ pod })).restored.length, 1);
+      await readAll();
+      await Deno.writeTextFile(`${rootfs}/all`, "of the app");
+      assertEquals(await Deno.readTextFile(`${rootfs}/all`), "of the app");
+      if (umoci.ignore) return;
+      assertSameEntries(is, await umociEntries(dir, `${layout}:test`), "umoci");
+    },
+  });
+}
