@@ -10,7 +10,7 @@ import { attempt, look, replaceFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import type { LayerPolicy } from "./layer_filter.ts";
 import { digestOfFile } from "./hash_file.ts";
-import { inheritDirectories, LayerLines } from "./inherit.ts";
+import { fitLayer, LayerLines } from "./inherit.ts";
 import { child } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
@@ -95,14 +95,17 @@ export async function importLayers(
   const wanted = blobs.map((blob, at) => ({ blob, at })).filter(({ at }) => found[at] === null);
   const staged = await stageAll(wanted, how);
   const records: LayerRecord[] = [];
-  const linesOfStaged = new Map<string, string>();
+  const lines = new Map<string, LayerLines>();
   for (const at of blobs.keys()) {
     const mine = staged[wanted.findIndex((one) => one.at === at)];
-    const below = { records, staged: linesOfStaged };
+    const below = { records, lines };
     const record = found[at] ?? (mine === undefined ? null : await completeLayer(mine, below, how));
     if (record === null) throw new OverlayError("failed", "Cannot import: a layer is missing");
     records.push(record);
-    if (mine !== undefined) linesOfStaged.set(record.key, mine.lines);
+    lines.set(
+      record.key,
+      new LayerLines(mine?.lines ?? child(how.store.records, `${record.key}.mtree`)),
+    );
   }
   if (staged.length > 0) await syncStore(how.store, how.options);
   how.options.checkpoint?.("synced");
@@ -117,24 +120,26 @@ export async function importLayers(
   return records;
 }
 
-/** The record of a layer that lies on others, whose directories it takes after where it must. */
+/** The record of a layer that lies on others, which it is fitted to where it must. */
 async function completeLayer(
   { root, lines, unpacked }: Staged,
   lower: {
     readonly records: readonly LayerRecord[];
-    readonly staged: ReadonlyMap<string, string>;
+    readonly lines: ReadonlyMap<string, LayerLines>;
   },
-  { policy, store, options }: LayerImport,
+  { policy, options }: LayerImport,
 ): Promise<LayerRecord> {
-  const { diffId, archive, summary, implicit } = unpacked;
-  const below = implicit.length === 0 ? null : await belowOf(lower.records.map(({ key }) => key));
-  if (below !== null) {
-    const layers = lower.records.toReversed().map((record) => {
-      return new LayerLines(linesOf(record, lower.staged, store));
-    });
-    await inheritDirectories({ root, lines, implicit }, layers, programOptions(options));
-  }
+  const { diffId, archive, summary, implicit, whiteouts, emptied } = unpacked;
   const { attributes } = policy;
+  const depends = implicit.length + whiteouts.length + emptied.length > 0;
+  const below = depends ? await belowOf(lower.records.map(({ key }) => key)) : null;
+  if (depends) {
+    // What lies below a layer that hides all is not to be seen.
+    const seen = lower.records.slice(Math.max(lower.records.findLastIndex(hidesAll), 0));
+    const layers = seen.toReversed().flatMap(({ key }) => lower.lines.get(key) ?? []);
+    const layer = { root, lines, implicit, whiteouts, emptied, attributes };
+    if (!summary.opaqueRoot) await fitLayer(layer, layers, programOptions(options));
+  }
   const key = keyOf({ diffId, ...summary, attributes, below });
   return {
     version: 1,
@@ -147,6 +152,10 @@ async function completeLayer(
     lines: await digestOfFile(lines),
     ...summary,
   };
+}
+
+function hidesAll({ opaqueRoot }: LayerRecord): boolean {
+  return opaqueRoot;
 }
 
 async function stageAll(
@@ -175,15 +184,6 @@ async function stageAll(
   const failed = results.find(({ status }) => status === "rejected");
   if (failed !== undefined) throw ended.signal.reason;
   return staged;
-}
-
-/** Where the lines of a layer are, be it in its place or not. */
-function linesOf(
-  { key }: LayerRecord,
-  staged: ReadonlyMap<string, string>,
-  store: StoreLayout,
-): string {
-  return staged.get(key) ?? child(store.records, `${key}.mtree`);
 }
 
 /** Puts a layer that is on the disk in its place. What is known of it is there before it is. */

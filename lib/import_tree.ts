@@ -160,7 +160,8 @@ async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<TreeMani
   const hidden = all.findIndex(({ opaqueRoot }) => opaqueRoot);
   const seen = hidden < 0 ? all : all.slice(0, hidden + 1);
   const layers = all.map(({ key }) => key);
-  const like = seen.find(({ hasRoot }) => hasRoot) ?? seen[0];
+  // Hiding all that is in the root does not change what the root itself is like.
+  const like = all.find(({ hasRoot }) => hasRoot) ?? seen[0];
   return {
     version: 1,
     id: await treeIdOf(layers),

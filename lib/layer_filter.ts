@@ -1,7 +1,8 @@
 /**
  * What stands between an archive and tar: each entry is read, judged, and written anew, so that tar gets
- * nothing but what was understood. Whiteouts become what overlayfs takes for them, a character device
- * 0/0 and an extended attribute (kernel, Documentation/filesystems/overlayfs.rst).
+ * nothing but what was understood. That a directory hides what is below becomes the extended attribute
+ * that overlayfs takes for it (kernel, Documentation/filesystems/overlayfs.rst); what is gone is told, for
+ * `inherit.ts` to white out.
  *
  * Pure: bytes in, bytes out.
  *
@@ -99,7 +100,9 @@ export class LayerFilter {
   readonly #others = new Set<string>();
   readonly #opaque = new Set<string>();
   readonly #implicit = new Set<string>();
-  /** Whiteouts, until something of their layer takes their place. */
+  /** Directories in the place of what is gone: they are not those of the layers below. */
+  readonly #fresh = new Set<string>();
+  /** What is gone of the layers below, until something of this layer takes its place. */
   readonly #gone = new Set<string>();
   /** Devices that were left out, until something takes their place: links to them are left out too. */
   readonly #leftOut = new Set<string>();
@@ -171,13 +174,39 @@ export class LayerFilter {
       opaque: this.#opaque.size,
       opaqueRoot: this.#opaque.has(""),
       hasRoot: this.#hasRoot,
-      implicit: this.#implicit.size,
+      implicit: this.implicit.length,
     };
   }
 
-  /** The directories that the archive says nothing of: they are what they are in the layers below. */
+  /**
+   * The directories that the archive says nothing of, and that are what they are in the layers below: it
+   * does not hide those.
+   */
   get implicit(): readonly string[] {
-    return [...this.#implicit];
+    return [...this.#implicit].filter((path) => !this.#fresh.has(path) && !this.#isInOpaque(path));
+  }
+
+  /**
+   * What is gone of the layers below. It is not unpacked: overlayfs shows a whiteout in a directory that
+   * has nothing below, so only what is there may be whited out.
+   */
+  get whiteouts(): readonly string[] {
+    return [...this.#gone].filter((path) => !this.#isInOpaque(path) && !this.#isHidden(path));
+  }
+
+  /** The directories of the layers below in which all is gone, and that this layer has nothing in. */
+  get emptied(): readonly string[] {
+    const paths = [...this.#opaque].filter((path) => !this.#directories.has(path));
+    return paths.filter((path) => {
+      const isOther = this.#others.has(path) || this.#gone.has(path);
+      return !isOther && !this.#isInOpaque(path) && !this.#isHidden(path);
+    });
+  }
+
+  #isInOpaque(path: string): boolean {
+    if (path === "") return false;
+    const around = above(path);
+    return this.#opaque.has(around) || this.#isInOpaque(around);
   }
 
   #take(entry: TarEntry): void {
@@ -188,7 +217,8 @@ export class LayerFilter {
     if (meaning.kind === "ignored") return;
     if (entry.size > 0) throw archiveError(`the whiteout ${quoteBytes(entry.name)} has content`);
     if (this.#isHidden(meaning.path)) return;
-    if (meaning.kind === "whiteout") this.#takeWhiteout(meaning.path, entry.mtime);
+    this.#keep(meaning.path, NONE);
+    if (meaning.kind === "whiteout") this.#takeWhiteout(meaning.path);
     else this.#takeOpaque(meaning.path);
   }
 
@@ -265,7 +295,7 @@ export class LayerFilter {
       const then = `and then of type ${quoteBytes(entry.type)}`;
       throw archiveError(`${quoteBytes(path)} is a directory, ${then}`);
     }
-    if (this.#gone.delete(path) && entry.type === "directory") this.#opaque.add(path);
+    if (this.#gone.delete(path) && entry.type === "directory") this.#replace(path);
     this.#keep(path, entry.type === "directory" ? entry.attributes : NONE);
     if (entry.type !== "directory") this.#others.add(path);
     else this.#others.delete(path);
@@ -281,9 +311,15 @@ export class LayerFilter {
     this.#checkEntries();
     this.#keep(path, NONE);
     this.#needDirectory(above(path), below);
-    if (this.#gone.delete(path)) this.#opaque.add(path);
+    if (this.#gone.delete(path)) this.#replace(path);
     this.#implicit.add(path);
     this.#putDirectory(path, DIRECTORY);
+  }
+
+  /** A directory takes the place of a whiteout. */
+  #replace(path: string): void {
+    this.#opaque.add(path);
+    this.#fresh.add(path);
   }
 
   #takeDirectory(path: string, entry: TarEntry): void {
@@ -315,25 +351,20 @@ export class LayerFilter {
     this.#sink.line(hardlinkLine(path, target));
   }
 
-  #takeWhiteout(path: string, mtime: string): void {
-    const existing = this.#directories.get(path);
-    // A whiteout is of the layers below; what its own layer has at the path stays.
-    if (existing !== undefined) return this.#takeOpaque(path);
-    if (this.#others.has(path) || this.#gone.has(path)) return;
-    this.#needDirectory(above(path), path);
-    this.#gone.add(path);
-    const entry: Omit<TarEntry, "name"> = { ...EMPTY, ...WHITEOUT, mtime };
-    this.#emit(path, entry);
-    this.#sink.line(entryLine(path, entry));
+  /** A whiteout is of the layers below; what its own layer has at the path stays. */
+  #takeWhiteout(path: string): void {
+    if (this.#directories.has(path)) {
+      this.#fresh.add(path);
+      return this.#takeOpaque(path);
+    }
+    if (!this.#others.has(path)) this.#gone.add(path);
   }
 
   #takeOpaque(path: string): void {
     if (this.#opaque.has(path)) return;
     this.#opaque.add(path);
     const known = this.#directories.get(path);
-    if (path === "") return;
-    if (known === undefined) this.#needDirectory(path, `${path}/`);
-    else this.#putDirectory(path, known);
+    if (known !== undefined && path !== "") this.#putDirectory(path, known);
   }
 
   /** The entry without what it must not have. */
@@ -376,7 +407,6 @@ export class LayerFilter {
 
 const ZEROS = new Uint8Array(BLOCK);
 const EMPTY = { type: "directory", size: 0, link: "", device: [0, 0] } as const;
-const WHITEOUT = { type: "char", mode: 0, uid: 0, gid: 0, attributes: NONE } as const;
 
 /**
  * Attributes of an archive that overlayfs would take for its own are escaped, so that they show as they

@@ -33,7 +33,10 @@ export interface OptionString {
   readonly text: string;
   /** Whether paths in it are relative to the pod, so that mount(8) must run there. */
   readonly relative: boolean;
-  /** Whether it is right only where no path leads through a symlink. */
+  /**
+   * Whether it is right only where the pod leads through no symlink, nor a lower whose name is written
+   * with a directory named twice, nor, where it is not relative, any lower.
+   */
   readonly needsRealPaths: boolean;
   /** The link in the pod by which it names its lowers; `null` when it names them by their own paths. */
   readonly link: LowersLink | null;

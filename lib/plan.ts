@@ -9,6 +9,7 @@
  * @module
  */
 import { appLine } from "./app_line.ts";
+import { needsRealPath } from "./escape.ts";
 import type { PodLayout } from "./layout.ts";
 import { child, isWithin, parent } from "./path.ts";
 import { fittingOptions } from "./mount_config.ts";
@@ -185,7 +186,10 @@ export interface PlannedApp {
 
 function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
   const real = apps.flatMap(({ request, options }) => {
-    return options.needsRealPaths ? [pod.pod, ...request.lower] : [];
+    if (!options.needsRealPaths) return [];
+    // A relative name goes up from the pod; where it goes down again, links are followed as in any name.
+    const { lower } = request;
+    return [pod.pod, ...options.relative ? lower.filter(needsRealPath) : lower];
   });
   return [
     ...distinct(apps.flatMap(({ request }) => requirements(request))),

@@ -71,9 +71,9 @@ export function storedLayer(
   return null;
 }
 
-/** What stands for layers, lowest first, in the key of one above them; `null` for none. */
-export async function belowOf(keys: readonly string[]): Promise<string | null> {
-  if (keys.length === 0) return null;
+/** What stands for layers, lowest first, in the key of one above them. */
+export async function belowOf(keys: readonly string[]): Promise<string> {
+  if (keys.length === 0) return "lowest";
   const content = new TextEncoder().encode(keys.join(","));
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   return digest.toHex().slice(0, 16);

@@ -22,6 +22,8 @@ const TAR = [
   "--preserve-permissions",
   "--same-owner",
   "--numeric-owner",
+  // What comes later into a directory must not change its time, in whatever order an archive is.
+  "--delay-directory-restore",
   "--xattrs",
   "--xattrs-include=*",
   // An image is made at any time.

@@ -130,13 +130,12 @@ async function outlineOf(root: string, options: ChangeOptions): Promise<Found> {
   return parseLines(lines.join(""));
 }
 
-/** Of a time before 1970, find(1) shows the whole second before it and what has passed since. */
-function timeOf(shown: string): string {
-  const [seconds = "0", fraction = ""] = shown.split(".");
-  const passed = Number(fraction.slice(0, 9).padEnd(9, "0"));
-  if (!seconds.startsWith("-") || passed === 0) return shown;
-  const whole = -Number(seconds) - 1;
-  return `-${whole}.${String(1e9 - passed).padStart(9, "0")}`;
+/** find(1) writes a time as seconds and what is added to them, so that 1.5 seconds before 1970 are -2.5. */
+function timeOf(text: string): string {
+  const [seconds = "0", fraction = ""] = text.split(".");
+  const added = Number(fraction.slice(0, 9).padEnd(9, "0"));
+  if (!seconds.startsWith("-") || added === 0) return text;
+  return `-${-Number(seconds) - 1}.${String(1e9 - added).padStart(9, "0")}`;
 }
 
 function outlineLine(words: readonly string[]): string {

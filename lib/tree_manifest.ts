@@ -24,8 +24,8 @@ export interface LayerRecord extends LayerSummary {
   /** In which attributes its opaque directories are marked. */
   readonly attributes: AttributeClass;
   /**
-   * What stands for the layers below, where its directories take after theirs; otherwise `null`: then it
-   * can lie on any.
+   * What stands for the layers below, where its directories take after theirs or it removes something;
+   * otherwise `null`: then it can lie on any.
    */
   readonly below: string | null;
   /** The archive it was unpacked from, by which it is known again when nobody says its diff id. */

@@ -36,7 +36,9 @@ export function treesText(trees: readonly ListedTree[]): string {
 /** What a check found, one line each. */
 export function checkedText(trees: readonly CheckedTree[]): string {
   return trees.map(({ id, differences }) => {
-    const verdict = differences.length === 0 ? "as it was" : `${differences.length} differences`;
+    const verdict = differences.length === 0
+      ? "as it was"
+      : `${differences.length} difference${differences.length === 1 ? "" : "s"}`;
     const lines = differences.map(({ path, what }) => `  ${path} ${what}\n`);
     return `${showName(id)}: ${verdict}\n${lines.join("")}`;
   }).join("");

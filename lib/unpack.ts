@@ -64,6 +64,10 @@ export interface Unpacked {
   readonly summary: LayerSummary;
   /** The directories that its archive says nothing of. */
   readonly implicit: readonly string[];
+  /** What is gone of the layers below; nothing was unpacked for it. */
+  readonly whiteouts: readonly string[];
+  /** The directories of the layers below in which all is gone; nothing was unpacked for them either. */
+  readonly emptied: readonly string[];
 }
 
 /** How much of a blob is read at once. */
@@ -192,7 +196,8 @@ export async function unpackLayer(
     await tar.end();
     lines.flush();
     const archive = { size: blob.size, digest };
-    return { diffId, archive, summary: filter.summary, implicit: filter.implicit };
+    const { summary, implicit, whiteouts, emptied } = filter;
+    return { diffId, archive, summary, implicit, whiteouts, emptied };
   } catch (error) {
     await tar.kill();
     throw ofArchive(error, blob);
