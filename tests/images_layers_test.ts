@@ -293,7 +293,7 @@ Deno.test({
     await using dir = await tempDir();
     const source = random(20240607);
     let seen = 0;
-    for (let image = 0; image < 25; image++) {
+    for (let image = 0; image < 15; image++) {
       const archives: Uint8Array[] = [];
       const said: string[] = [];
       let below = new Map<string, string>();
