@@ -16,6 +16,7 @@ import {
   textOf,
 } from "./image.ts";
 import type { Image, ImageChoice, ImageFiles } from "./image.ts";
+import { OverlayError } from "./errors.ts";
 import { quote } from "./quote.ts";
 
 const MANIFEST = "manifest.json";
@@ -23,6 +24,19 @@ const MANIFEST = "manifest.json";
 /** Whether there is what `docker save` writes. */
 export function isDockerArchive(files: ImageFiles): boolean {
   return files.has(MANIFEST);
+}
+
+/** Whether that names layers, all of which are there: other things are called so too. */
+export function namesLayers(files: ImageFiles): boolean {
+  if (!isDockerArchive(files)) return false;
+  try {
+    const all = listOf(files, MANIFEST, parseJson(files, MANIFEST, readSmall(files, MANIFEST)));
+    const layers = all.flatMap((one, at) => savedOf(files, one, at).layers);
+    return layers.length > 0 && layers.every((layer) => files.has(layer));
+  } catch (error) {
+    if (error instanceof OverlayError) return false;
+    throw error;
+  }
 }
 
 /** What the archive says of one of its images. */

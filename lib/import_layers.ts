@@ -41,6 +41,8 @@ export interface LayerImport {
   readonly policy: LayerPolicy;
   /** Who is told what is done. */
   readonly options: ChangeOptions & ImportProgress;
+  /** Looks at a layer that is unpacked, and throws when it cannot be one. */
+  readonly judge?: (root: string, blob: Blob) => void;
 }
 
 /** A layer that is unpacked, and not yet in its place. */
@@ -60,7 +62,7 @@ const AT_ONCE = 2;
 export async function stageLayer(
   blob: Blob,
   layer: number,
-  { store, policy, options }: LayerImport,
+  { store, policy, options, judge }: LayerImport,
 ): Promise<Staged> {
   const scratch = child(store.scratch, String(layer));
   const target = { root: child(scratch, "root"), lines: child(scratch, "mtree") };
@@ -75,6 +77,7 @@ export async function stageLayer(
     trace: programOptions(options).trace,
     onRead: (bytes) => options.onRead?.(layer, bytes, blob),
   });
+  judge?.(target.root, blob);
   options.onUnpacked?.(layer, blob, unpacked);
   options.checkpoint?.("unpacked");
   return { ...target, unpacked };

@@ -272,7 +272,23 @@ async function unpackAll(
   how: WantedLayers & { readonly options: ImportOptions },
 ): Promise<Layers> {
   const { importLayers } = await import("./import_layers.ts");
-  return { layers: await importLayers(image.layers, how), changed: true };
+  const judge = image.digest === null ? { judge: await imageInside() } : {};
+  return { layers: await importLayers(image.layers, { ...how, ...judge }), changed: true };
+}
+
+/** Refuses a root file system that is an image, which somebody has compressed as a whole. */
+async function imageInside(): Promise<(root: string, blob: Blob) => void> {
+  const { isLayout } = await import("./oci_image.ts");
+  const { namesLayers } = await import("./docker_archive.ts");
+  return (root, { name }) => {
+    const files = filesOfDirectory(root);
+    if (!isLayout(files) && !namesLayers(files)) return;
+    throw imageError(
+      name,
+      "it is compressed as a whole",
+      "decompress it first: zcat FILE | overlay-render tree import -",
+    );
+  };
 }
 
 function tellLeftOut(layers: readonly LayerSummary[], options: ImportOptions): void {

@@ -4,7 +4,9 @@
  *
  * @module
  */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { OverlayError } from "../mod.ts";
+import { importTree, listTrees } from "../lib/tree.ts";
 import { cli } from "./_cli.ts";
 import {
   assertOdd,
@@ -153,6 +155,16 @@ Deno.test({
     const { manifests } = JSON.parse(await Deno.readTextFile(`${forms.zstd}/index.json`));
     const blob = `${forms.zstd}/blobs/${manifests[0].digest.replace(":", "/")}`;
     assertStringIncludes(await Deno.readTextFile(blob), "layer.v1.tar+zstd");
+
+    for (const form of ["docker archive", "OCI archive"]) {
+      await script(dir, dir.path, `gzip -1 <'${forms[form]}' >whole.gz`);
+      const store = dir.join("store of nothing");
+      const source = dir.join("whole.gz");
+      const error = await assertRejects(() => importTree({ source, store }), OverlayError);
+      assertEquals([error.code, error.path], ["bad-image", source]);
+      assertStringIncludes(`${error.message} ${error.hint}`, "compressed as a whole");
+      assertEquals([await namesIn(`${store}/layer`), listTrees({ store })], [[], []]);
+    }
 
     for (const form of ["docker archive", "OCI archive"]) {
       const store = dir.join(`store of stdin, ${form}`);
