@@ -194,6 +194,8 @@ export async function unpackLayer(
     return { diffId, archive, summary: filter.summary, implicit: filter.implicit };
   } catch (error) {
     await tar.kill();
+    // Then tar was ended for that, and what it said is no cause.
+    options.signal?.throwIfAborted();
     throw ofArchive(error, blob);
   }
 }
