@@ -127,16 +127,16 @@ for (const program of ["xz", "zstd", "gzip"]) {
   Deno.test(`tree import ends ${program} when what comes out of it is refused`, async () => {
     await using dir = await tempDir();
     const [plain, store] = [dir.join("plain"), dir.join("store")];
-    await Deno.writeFile(plain, archive(file("../x"), file("large", noise(4 << 20))));
+    await Deno.writeFile(plain, archive(file("../x"), file("large", noise(2 << 20))));
     await sh("sh", "-c", `${program} --stdout "$0" > "$0.${program}"`, plain);
     const source = `${plain}.${program}`;
     await assertRejects(() => importTree({ source, store }), OverlayError, 'the name "../x" holds');
     assertEquals(children(), []);
     await assertClean(store);
     // And the whole of what is not.
-    await Deno.writeFile(plain, archive(file("x"), file("large", noise(4 << 20))));
+    await Deno.writeFile(plain, archive(file("x"), file("large", noise(2 << 20))));
     await sh("sh", "-c", `${program} --stdout "$0" > "$0.${program}"`, plain);
-    assertEquals((await importTree({ source, store })).bytes, (4 << 20) + 7);
+    assertEquals((await importTree({ source, store })).bytes, (2 << 20) + 7);
     await Deno.truncate(source, 1 << 20);
     const error = await assertRejects(() => importTree({ source, store }), OverlayError);
     assertEquals(error.code, "bad-archive");
@@ -258,4 +258,23 @@ Deno.test("the command reads an image from its own stdin", async () => {
   assertEquals(result.status, 0, result.stderr);
   const [key] = await namesIn(`${store}/layer`);
   assertEquals(await Deno.readTextFile(`${store}/layer/${key}/a`), "from stdin");
+});
+
+Deno.test("tree import in a user namespace refuses marks that it cannot set", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  await Deno.writeFile(source, archive(file("d/.wh..wh..opq", ""), file("d/x")));
+  const wrapper = ["unshare", "--user", "--map-root-user", "--mount"];
+  const args = ["tree", "import", `--store=${store}`, "--quiet", source];
+  const refused = await cli(args, { wrapper });
+  assertEquals([refused.status, refused.stdout], [1, ""]);
+  assertStringIncludes(refused.stderr, "Cannot set 'trusted.overlay.opaque'");
+  assertStringIncludes(
+    refused.stderr,
+    "hint: run as root, or, in a user namespace, add --userxattr",
+  );
+  await assertClean(store);
+  const marked = await cli([...args, "--userxattr"], { wrapper });
+  assertEquals(marked.status, 0, marked.stderr);
+  assertEquals(listTrees({ store }).length, 1);
 });
