@@ -171,13 +171,25 @@ export class LayerFilter {
       opaque: this.#opaque.size,
       opaqueRoot: this.#opaque.has(""),
       hasRoot: this.#hasRoot,
-      implicit: this.#implicit.size,
+      implicit: this.implicit.length,
     };
   }
 
-  /** The directories that the archive says nothing of: they are what they are in the layers below. */
+  /**
+   * The directories that the archive says nothing of: they are what they are in the layers below, unless
+   * those are hidden.
+   */
   get implicit(): readonly string[] {
-    return [...this.#implicit];
+    return [...this.#implicit].filter((path) => !this.#isCovered(path));
+  }
+
+  /** Whether a path lies in an opaque directory. */
+  #isCovered(path: string): boolean {
+    for (let at = path; at !== "";) {
+      at = above(at);
+      if (this.#opaque.has(at)) return true;
+    }
+    return false;
   }
 
   #take(entry: TarEntry): void {
@@ -281,8 +293,9 @@ export class LayerFilter {
     this.#checkEntries();
     this.#keep(path, NONE);
     this.#needDirectory(above(path), below);
+    // In place of one that is gone it is a new one.
     if (this.#gone.delete(path)) this.#opaque.add(path);
-    this.#implicit.add(path);
+    else this.#implicit.add(path);
     this.#putDirectory(path, DIRECTORY);
   }
 
@@ -318,7 +331,10 @@ export class LayerFilter {
   #takeWhiteout(path: string, mtime: string): void {
     const existing = this.#directories.get(path);
     // A whiteout is of the layers below; what its own layer has at the path stays.
-    if (existing !== undefined) return this.#takeOpaque(path);
+    if (existing !== undefined) {
+      this.#implicit.delete(path);
+      return this.#takeOpaque(path);
+    }
     if (this.#others.has(path) || this.#gone.has(path)) return;
     this.#needDirectory(above(path), path);
     this.#gone.add(path);

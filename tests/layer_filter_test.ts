@@ -160,6 +160,27 @@ Deno.test("LayerFilter makes the directories that an archive does not name, and 
   assertEquals([summary.entries, summary.implicit, summary.bytes], [4, 2, 14]);
 });
 
+Deno.test("LayerFilter tells no directory that takes the place of one that is hidden", {
+  permissions: "none",
+}, () => {
+  const table: readonly [parts: readonly Bytes[], implicit: readonly string[]][] = [
+    [[file("a/b/c")], ["a", "a/b"]],
+    [[file(".wh.a", ""), file("a/b/c")], []],
+    [[file("a/b/c"), file(".wh.a", "")], []],
+    [[file("a/.wh.b", ""), file("a/b/c/d")], ["a"]],
+    [[file("a/.wh..wh..opq", ""), file("a/b/c")], ["a"]],
+    [[file("a/b/c"), file("a/.wh..wh..opq", "")], ["a"]],
+    [[file(".wh..wh..opq", ""), file("a/b/c")], []],
+    [[file(".wh.a", ""), directory("a"), file("a/b/c")], []],
+    [[file(".wh.b", ""), file("a/b/c")], ["a", "a/b"]],
+  ];
+  for (const [parts, implicit] of table) {
+    const found = filter(parts);
+    assertEquals(found.implicit, implicit);
+    assertEquals(found.summary.implicit, implicit.length);
+  }
+});
+
 Deno.test("LayerFilter leaves out devices and what links to them", { permissions: "none" }, () => {
   const device = entry({ name: "null", flag: "3", major: 1, minor: 3 });
   const parts = [device, hardlink("a", "null"), hardlink("b", "a"), file("c")];
