@@ -23,7 +23,7 @@ import { keyOf, storedLayers } from "./stored_layer.ts";
 import type { WantedLayers } from "./stored_layer.ts";
 import { storedTreeLayout } from "./store.ts";
 import type { StoredTreeLayout, StoreLayout } from "./store.ts";
-import { clearAway, openStore, scratchOf, syncDirectory, syncStore } from "./store_disk.ts";
+import { clearAway, openStore, scratchOf, syncDirectory, syncStore, tidy } from "./store_disk.ts";
 import { allLayers, formatRecord, readTree, wholeTrees } from "./tree_manifest.ts";
 import type { Blob } from "./unpack.ts";
 import type { LayerRecord, StoredImage, TreeManifest } from "./tree_manifest.ts";
@@ -375,6 +375,9 @@ export async function importTree(
     options.signal?.throwIfAborted();
     if (image === null) return await importDirectory(source.path, parsed, options);
     return await importImage(image, parsed, options);
+  } catch (error) {
+    tidy(store);
+    throw error;
   } finally {
     await clearAway(scratchOf(store), options);
   }

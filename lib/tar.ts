@@ -7,6 +7,7 @@ import { OverlayError } from "./errors.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import type { ProgramOptions } from "./run.ts";
+import { spawn } from "./spawn.ts";
 import { archiveError } from "./archive_error.ts";
 
 /**
@@ -48,14 +49,7 @@ export class Tar {
   ) {
     const args = [...TAR, `--directory=${root}`];
     trace?.([PROGRAMS.tar, ...args]);
-    this.#child = new Deno.Command(PROGRAMS.tar, {
-      args,
-      stdin: "piped",
-      stdout: "null",
-      stderr: "piped",
-      clearEnv: true,
-      env: { LC_ALL: "C", TZ: "UTC" },
-    }).spawn();
+    this.#child = spawn(PROGRAMS.tar, args, { stdin: "piped", stdout: "null" });
     this.#writer = this.#child.stdin.getWriter();
     this.#said = listen(this.#child.stderr);
     this.#signal = signal;

@@ -278,3 +278,48 @@ Deno.test("tree import in a user namespace refuses marks that it cannot set", as
   assertEquals(marked.status, 0, marked.stderr);
   assertEquals(listTrees({ store }).length, 1);
 });
+
+Deno.test("tree import says so when tar cannot be run", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  await Deno.writeFile(source, archive(file("x")));
+  // A file in place of the program, in a mount namespace that ends with the command.
+  const script = 'mount --bind "$0" /usr/bin/tar && exec "$@"';
+  const wrapper = ["unshare", "--mount", "sh", "-c", script, source];
+  for (const image of [source, dir.path]) {
+    const result = await cli(["tree", "import", `--store=${store}`, image], { wrapper });
+    assertEquals([result.status, result.stdout], [1, ""]);
+    assertStringIncludes(result.stderr, 'error: Cannot run "/usr/bin/tar": Permission denied\n');
+    assertStringIncludes(result.stderr, "hint: install it; tar must be GNU tar\n");
+    await assertClean(store);
+  }
+});
+
+/** Ends an import when this many steps of it are done. */
+async function failAt(source: string, store: string, steps: number): Promise<unknown> {
+  let done = 0;
+  const reason = new Error("enough");
+  const checkpoint = () => {
+    if (++done === steps) throw reason;
+  };
+  return await importTree({ source, store }, { checkpoint }).catch((error) => {
+    assertEquals(error, reason);
+    return null;
+  });
+}
+
+Deno.test("tree import leaves whole layers and no tree when it ends between layers", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  const layers = ["a", "b", "c"].map((name) => ({ tar: archive(file(name)) }));
+  await Deno.writeFile(source, archiveOfFiles(layoutFiles(layers)));
+  assertEquals(await failAt(source, store, 2), null);
+  assertEquals((await namesIn(`${store}/layer`)).length, 2);
+  assertEquals((await namesIn(`${store}/record`)).length, 4);
+  assertEquals((await namesIn(`${store}/l`)).length, 2);
+  assertEquals([await namesIn(`${store}/tmp`), listTrees({ store })], [[], []]);
+  // The next one takes them over.
+  const have: number[] = [];
+  const tree = await importTree({ source, store }, { onHave: (layer) => void have.push(layer) });
+  assertEquals([have, tree.layers, listTrees({ store }).length], [[0, 1], 3, 1]);
+});
