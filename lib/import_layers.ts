@@ -128,7 +128,9 @@ async function completeLayer(
   const { diffId, archive, summary, implicit } = unpacked;
   const below = implicit.length === 0 ? null : await belowOf(lower.records.map(({ key }) => key));
   if (below !== null) {
-    const layers = lower.records.toReversed().map((record) => {
+    const all = lower.records.toReversed();
+    const hidden = all.findIndex(({ opaqueRoot }) => opaqueRoot);
+    const layers = (hidden < 0 ? all : all.slice(0, hidden + 1)).map((record) => {
       return new LayerLines(linesOf(record, lower.staged, store));
     });
     await inheritDirectories({ root, lines, implicit }, layers, programOptions(options));

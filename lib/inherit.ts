@@ -37,13 +37,18 @@ function inheritedOf(path: string, layers: readonly LayerLines[]): Directory | n
   for (const layer of layers) {
     const found = layer.get(path);
     if (found !== undefined) return withoutMark(directoryOf(found));
-    // What lies in something that is gone, or is no directory any more, is gone too.
-    for (let at = path; at !== ""; at = above(at)) {
-      const around = layer.get(at);
-      if (around !== undefined && around.get("type") !== "dir") return null;
+    for (let at = above(path); at !== ""; at = above(at)) {
+      if (hidesAll(layer.get(at))) return null;
     }
   }
   return null;
+}
+
+/** What lies in something that is gone, is no directory any more, or is a new one, is gone too. */
+function hidesAll(keywords: Keywords | undefined): boolean {
+  if (keywords === undefined) return false;
+  const { attributes } = directoryOf(keywords) ?? {};
+  return attributes === undefined || [...attributes.keys()].some((name) => OPAQUE.test(name));
 }
 
 /** That a directory hides what is below is not inherited. */
