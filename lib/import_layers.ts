@@ -76,8 +76,21 @@ export async function stageLayer(
     trace: programOptions(options).trace,
     onRead: (bytes) => options.onRead?.(layer, bytes, blob),
   });
+  refuseImage(blob, target.root);
   options.onUnpacked?.(layer, blob, unpacked);
   return { ...target, unpacked };
+}
+
+/** An image in a compressed archive would become a tree of its blobs, which nobody wants. */
+function refuseImage({ name, path, diffId, read }: Blob, root: string): void {
+  const has = (file: string) => look(child(root, file))?.isFile === true;
+  const isImage = (has("oci-layout") && has("index.json")) || has("manifest.json");
+  if (diffId !== null || read !== undefined || !isImage) return;
+  throw new OverlayError(
+    "bad-image",
+    `Cannot use image ${quote(name)}: it is an archive of an image that is compressed as a whole`,
+    { path, hint: "decompress it first, such as by zcat FILE | overlay-render tree import -" },
+  );
 }
 
 /**
