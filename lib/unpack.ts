@@ -233,14 +233,27 @@ async function* hashed(
   }
 }
 
+/** Tells why reading failed. */
+async function* noted<T>(
+  pieces: AsyncIterable<T>,
+  tell: (cause: unknown) => void,
+): AsyncGenerator<T> {
+  try {
+    yield* pieces;
+  } catch (error) {
+    tell(error);
+    throw error;
+  }
+}
+
 /** What comes out of a decompressor, while it is fed. */
 async function* through(
   stream: Decompressor,
   pieces: AsyncIterable<Uint8Array<ArrayBuffer>>,
 ): AsyncGenerator<Uint8Array> {
-  let failure: unknown = null;
+  let [cause, failure]: unknown[] = [null, null];
   const feed = async () => {
-    for await (const piece of pieces) await stream.write(piece);
+    for await (const piece of noted(pieces, (error) => cause = error)) await stream.write(piece);
     await stream.end();
   };
   const fed = feed().catch((error) => {
@@ -252,8 +265,8 @@ async function* through(
     await fed;
     if (failure !== null) throw failure;
   } catch (error) {
-    // Damage shows at both ends; what comes of reading is the cause of whatever comes out.
-    throw failure instanceof OverlayError ? failure : error;
+    // Damage shows at both ends; that nothing more could be read is the cause of whatever comes out.
+    throw cause ?? error;
   } finally {
     stream.destroy();
     await fed;

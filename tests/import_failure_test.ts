@@ -323,3 +323,24 @@ Deno.test("tree import leaves whole layers and no tree when it ends between laye
   const tree = await importTree({ source, store }, { onHave: (layer) => void have.push(layer) });
   assertEquals([have, tree.layers, listTrees({ store }).length], [[0, 1], 3, 1]);
 });
+
+Deno.test("tree import tells why reading failed, however the archive is compressed", async () => {
+  await using dir = await tempDir();
+  const [plain, store] = [dir.join("plain"), dir.join("store")];
+  await Deno.writeFile(plain, large(3));
+  for (const program of ["cat", "gzip --stdout", "xz -0 --stdout", "zstd --stdout"]) {
+    const source = dir.join("source");
+    await sh("sh", "-c", `${program} "$0" > "$1"`, plain, source);
+    for (const at of [1, 4]) {
+      let reads = 0;
+      const reason = new Error("the disk is broken");
+      const onRead = () => {
+        if (++reads === at) throw reason;
+      };
+      const error = await assertRejects(() => importTree({ source, store }, { onRead }));
+      assertEquals(error, reason);
+      assertEquals(children(), []);
+      await assertClean(store);
+    }
+  }
+});
