@@ -10,7 +10,7 @@
  * @module
  */
 import { above, checkTarget, meaningOf, pathInLayer } from "./entry_name.ts";
-import { OverlayError } from "./errors.ts";
+import { LayerLimits } from "./layer_limits.ts";
 import { entryLine, hardlinkLine } from "./mtree.ts";
 import { quoteBytes } from "./quote.ts";
 import { BLOCK, formatEntry, padding } from "./tar_entry.ts";
@@ -80,18 +80,10 @@ const CAPABILITY = "security.capability";
 /** An attribute of overlayfs itself, in either class. */
 const OVERLAY_ATTRIBUTE = /^(trusted|user)\.overlay\./;
 
-/** How many bytes of headers, records and padding an entry may have, of all that an archive may have. */
-const AROUND_ENTRY = 4096;
-
-/** How many they may have apart from that: records can be long, and archives end with zeros. */
-const AROUND_ALL = 4 << 20;
-
-/** The most bytes of names, and of attributes of directories, that are kept until the layer is done. */
-const KEPT_MAX = 256 << 20;
-
 /** A layer whose archive is pushed in; what tar is to unpack comes out. */
 export class LayerFilter {
   readonly #policy: LayerPolicy;
+  readonly #limits: LayerLimits;
   readonly #sink: LayerSink;
   readonly #reader: TarReader;
   readonly #directories = new Map<string, Directory>([["", DIRECTORY]]);
@@ -106,12 +98,6 @@ export class LayerFilter {
   #output: Uint8Array[] = [];
   #current: { readonly path: string; readonly entry: TarEntry; readonly digest: Digest } | null =
     null;
-  #entries = 0;
-  /** How many directories were made without an entry. */
-  #made = 0;
-  #bytes = 0;
-  #read = 0;
-  #kept = 0;
   #hasRoot = false;
   readonly #devices = { kept: 0, left: 0 };
   readonly #setuid = { kept: 0, left: 0 };
@@ -119,6 +105,7 @@ export class LayerFilter {
   /** Starts with a policy. */
   constructor(policy: LayerPolicy, sink: LayerSink) {
     this.#policy = policy;
+    this.#limits = new LayerLimits(policy);
     this.#sink = sink;
     this.#reader = new TarReader({
       entry: (entry) => this.#take(entry),
@@ -134,9 +121,8 @@ export class LayerFilter {
    * @throws {OverlayError} If the archive is refused.
    */
   push(bytes: Uint8Array): Uint8Array[] {
-    this.#read += bytes.length;
     this.#reader.push(bytes);
-    this.#checkSize();
+    this.#limits.read(bytes.length);
     const output = this.#output;
     this.#output = [];
     return output;
@@ -164,8 +150,8 @@ export class LayerFilter {
   /** What was found so far. */
   get summary(): LayerSummary {
     return {
-      entries: this.#entries,
-      bytes: this.#bytes,
+      entries: this.#limits.entries,
+      bytes: this.#limits.bytes,
       devices: { ...this.#devices },
       setuid: { ...this.#setuid },
       opaque: this.#opaque.size,
@@ -193,7 +179,7 @@ export class LayerFilter {
   }
 
   #take(entry: TarEntry): void {
-    this.#count(entry.size);
+    this.#limits.take(entry.size);
     if (!this.#policy.whiteouts) return this.#takeEntry(pathInLayer(entry.name), entry);
     const meaning = meaningOf(entry.name);
     if (meaning.kind === "entry") return this.#takeEntry(meaning.path, entry);
@@ -211,34 +197,6 @@ export class LayerFilter {
       if (this.#directories.has(at)) return false;
     }
     return false;
-  }
-
-  #count(size: number): void {
-    const { maxBytes } = this.#policy;
-    this.#entries++;
-    this.#checkEntries();
-    this.#bytes += size;
-    if (this.#bytes > maxBytes) throw limitError(`${maxBytes} bytes`, "--max-size");
-  }
-
-  /** Entries without content cost memory, directories that are only implied by others as well. */
-  #checkEntries(): void {
-    const { maxEntries } = this.#policy;
-    if (this.#entries + this.#made <= maxEntries) return;
-    throw limitError(`${maxEntries} entries`, "--max-entries");
-  }
-
-  /** What is no content is small, unless it is there to keep this busy. */
-  #checkSize(): void {
-    const limit = this.#policy.maxEntries * AROUND_ENTRY + AROUND_ALL;
-    if (this.#read - this.#bytes <= limit) return;
-    throw limitError(`${limit} bytes beside the contents of its files`, "--max-entries");
-  }
-
-  #keep(path: string, attributes: TarEntry["attributes"]): void {
-    this.#kept += path.length;
-    for (const [name, value] of attributes) this.#kept += name.length + value.length;
-    if (this.#kept > KEPT_MAX) throw limitError(`${KEPT_MAX} bytes of names and attributes`);
   }
 
   #takeEntry(path: string, entry: TarEntry): void {
@@ -278,7 +236,7 @@ export class LayerFilter {
       throw archiveError(`${quoteBytes(path)} is a directory, ${then}`);
     }
     if (this.#gone.delete(path) && entry.type === "directory") this.#opaque.add(path);
-    this.#keep(path, entry.type === "directory" ? entry.attributes : NONE);
+    this.#limits.keep(path, entry.type === "directory" ? entry.attributes : NONE);
     if (entry.type !== "directory") this.#others.add(path);
     else this.#others.delete(path);
   }
@@ -289,9 +247,8 @@ export class LayerFilter {
       const place = `${quoteBytes(path)}, which is no directory`;
       throw archiveError(`${quoteBytes(below)} lies in ${place}`);
     }
-    this.#made++;
-    this.#checkEntries();
-    this.#keep(path, NONE);
+    this.#limits.make();
+    this.#limits.keep(path, NONE);
     this.#needDirectory(above(path), below);
     // In place of one that is gone it is a new one.
     if (this.#gone.delete(path)) this.#opaque.add(path);
@@ -401,11 +358,4 @@ const WHITEOUT = { type: "char", mode: 0, uid: 0, gid: 0, attributes: NONE } as 
  */
 function escapedName(name: string): string {
   return OVERLAY_ATTRIBUTE.test(name) ? name.replace(".overlay.", ".overlay.overlay.") : name;
-}
-
-function limitError(limit: string, flag?: string): OverlayError {
-  const hint = flag === undefined
-    ? "make the image again, with less in it"
-    : `if that is as it should be, raise the limit with ${flag}`;
-  return new OverlayError("too-large", `Cannot unpack layer: it has more than ${limit}`, { hint });
 }
