@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { createHash } from "node:crypto";
 import { OverlayError } from "../lib/errors.ts";
 import { LayerFilter } from "../lib/layer_filter.ts";
@@ -8,6 +8,7 @@ import { TarReader } from "../lib/tar_reader.ts";
 import { archive, directory, entry, file, hardlink, pax, symlink } from "./_archive.ts";
 import type { Bytes } from "./_archive.ts";
 import { random } from "./_random.ts";
+import type { Random } from "./_random.ts";
 
 const POLICY: LayerPolicy = {
   devices: false,
@@ -295,4 +296,61 @@ Deno.test("LayerFilter writes a line of each entry, with the digest of its conte
     "./d type=link uid=0 gid=0 time=1.000000000 link=e\\040f\n",
     ". type=dir uid=0 gid=0 mode=0755 time=0.000000000\n",
   ]);
+});
+
+const SOME_NAMES = ["a", "b", "a/b", "b/a", "a/b/c", "./", "/a/", "../a", "..a"];
+const SOME_LINKS = ["a", "b", "/a", "../..", "b/a", "a/b", ".", "/etc/passwd", "..a"];
+
+/** Any entry, of those that are likely to have to do with another one. */
+function anyEntry(source: Random): Bytes[] {
+  const [directory = "", last = ""] = [source.pick(SOME_NAMES), source.pick(["a", "b", "c"])];
+  const whiteout = source.pick(["", "", "", ".wh.", ".wh..wh..", ".wh..wh..opq"]);
+  const name = whiteout === "" ? directory : `${directory}/${whiteout}${last}`;
+  const fields = {
+    name,
+    link: source.pick(SOME_LINKS),
+    major: source.int(3),
+    minor: source.int(3),
+  };
+  const flag = source.pick([..."0001122234556"]);
+  const records = source.int(6) === 0 ? [pax({ path: source.pick(SOME_NAMES) || "x" })] : [];
+  return [...records, entry({ ...fields, flag, content: flag === "0" ? "content" : "" })];
+}
+
+/** What tar would find at each step must be what the filter thinks is there. */
+function assertConfined(entries: readonly string[]): void {
+  const types = new Map([["./", "directory"]]);
+  for (const line of entries) {
+    const [, type = "", name = "", link] = /^(\S+) \S+ (\S+)(?: -> (\S*))?/.exec(line) ?? [];
+    assert(name.startsWith("./") && !name.split("/").includes(".."), line);
+    const parts = name.slice(2).split("/").slice(0, -1);
+    parts.forEach((_, at) => {
+      assertEquals(types.get(`./${parts.slice(0, at + 1).join("/")}`), "directory", line);
+    });
+    if (type === "hardlink") {
+      const target = types.get(link ?? "");
+      assert(target !== undefined && target !== "directory", line);
+    }
+    if (types.get(name) === "directory") assertEquals(type, "directory", line);
+    types.set(name, type);
+  }
+}
+
+Deno.test("LayerFilter lets nothing through that tar would follow out, whatever comes", {
+  permissions: "none",
+}, () => {
+  const source = random(12);
+  let passed = 0;
+  for (let run = 0; run < 4000; run++) {
+    const parts = Array.from({ length: 1 + source.int(6) }, () => anyEntry(source)).flat();
+    try {
+      assertConfined(filter(parts, { devices: source.int(2) === 0 }).entries);
+      passed++;
+    } catch (error) {
+      if (!(error instanceof OverlayError)) throw error;
+      assert(["bad-archive", "too-large"].includes(error.code), error.message);
+    }
+  }
+  // Enough of them were no errors.
+  assert(passed > 500, String(passed));
 });
