@@ -8,6 +8,7 @@ import type { Reporter } from "./change_options.ts";
 import { OverlayError } from "./errors.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
+import { spawn } from "./spawn.ts";
 
 /** The same directory is the same archive, whenever and wherever it is read. */
 const HOW = [
@@ -42,14 +43,7 @@ export async function* archiveOf(
   const hard = options.dereferenceHardLinks ? ["--hard-dereference"] : [];
   const args = [...HOW, ...hard, `--directory=${path}`, "."];
   programOptions(options).trace?.([PROGRAMS.tar, ...args]);
-  const child = new Deno.Command(PROGRAMS.tar, {
-    args,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-    clearEnv: true,
-    env: { LC_ALL: "C", TZ: "UTC" },
-  }).spawn();
+  const child = spawn(PROGRAMS.tar, args, { stdin: "null", stdout: "piped" });
   const said = new Response(child.stderr).text();
   try {
     yield* child.stdout;

@@ -20,10 +20,9 @@ export function ofArchive(
   error: unknown,
   { name, path }: { readonly name: string; readonly path: string },
 ): unknown {
-  if (!(error instanceof OverlayError) || error.path !== null) return error;
+  const nameless = /^Cannot (read archive|unpack layer): /;
+  if (!(error instanceof OverlayError) || !nameless.test(error.message)) return error;
   const { code, message, hint } = error;
-  const text = message.replace(/^Cannot (read archive|unpack layer): /, (_, what) => {
-    return `Cannot ${what} ${quote(name)}: `;
-  });
+  const text = message.replace(nameless, (_, what) => `Cannot ${what} ${quote(name)}: `);
   return new OverlayError(code, text, { path, hint: hint ?? undefined, cause: error });
 }

@@ -7,10 +7,10 @@
  * @module
  */
 import type { Compression } from "./compression.ts";
-import { OverlayError } from "./errors.ts";
 import { loadGunzip } from "./node.ts";
 import { COMPRESSION_PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
+import { spawn } from "./spawn.ts";
 import { archiveError } from "./archive_error.ts";
 
 /** What takes compressed bytes and gives the others. */
@@ -74,7 +74,11 @@ async function* explained(
 
 function program(name: "xz" | "zstd", signal?: AbortSignal): Decompressor {
   const path = COMPRESSION_PROGRAMS[name];
-  const child = spawn(path, signal);
+  const child = spawn(path, ["--decompress", "--stdout"], {
+    stdin: "piped",
+    stdout: "piped",
+    ...(signal === undefined ? {} : { signal }),
+  });
   const writer = child.stdin.getWriter();
   return {
     write: (bytes) => writer.write(bytes),
@@ -89,26 +93,6 @@ function program(name: "xz" | "zstd", signal?: AbortSignal): Decompressor {
       }
     },
   };
-}
-
-function spawn(path: string, signal?: AbortSignal): Deno.ChildProcess {
-  try {
-    return new Deno.Command(path, {
-      args: ["--decompress", "--stdout"],
-      stdin: "piped",
-      stdout: "piped",
-      stderr: "piped",
-      clearEnv: true,
-      env: { LC_ALL: "C" },
-      ...(signal === undefined ? {} : { signal }),
-    }).spawn();
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new OverlayError("failed", `Cannot run ${quote(path)}: it is not there`, {
-      path,
-      hint: "install it, or decompress the archive elsewhere",
-    });
-  }
 }
 
 async function* outputOf(child: Deno.ChildProcess, path: string): AsyncGenerator<Uint8Array> {

@@ -9,7 +9,10 @@ import type { ChangeOptions } from "./change_options.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import type { LayerPolicy } from "./layer_filter.ts";
+import { namesLayers } from "./docker_archive.ts";
 import { digestOfFile } from "./hash_file.ts";
+import { filesOfDirectory } from "./image_files.ts";
+import { isLayout } from "./oci_image.ts";
 import { fitLayer, LayerLines } from "./inherit.ts";
 import { child } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
@@ -41,8 +44,6 @@ export interface LayerImport {
   readonly policy: LayerPolicy;
   /** Who is told what is done. */
   readonly options: ChangeOptions & ImportProgress;
-  /** Looks at a layer that is unpacked, and throws when it cannot be one. */
-  readonly judge?: (root: string, blob: Blob) => void;
 }
 
 /** A layer that is unpacked, and not yet in its place. */
@@ -62,7 +63,7 @@ const AT_ONCE = 2;
 export async function stageLayer(
   blob: Blob,
   layer: number,
-  { store, policy, options, judge }: LayerImport,
+  { store, policy, options }: LayerImport,
 ): Promise<Staged> {
   const scratch = child(store.scratch, String(layer));
   const target = { root: child(scratch, "root"), lines: child(scratch, "mtree") };
@@ -77,10 +78,22 @@ export async function stageLayer(
     trace: programOptions(options).trace,
     onRead: (bytes) => options.onRead?.(layer, bytes, blob),
   });
-  judge?.(target.root, blob);
+  refuseImage(blob, target.root);
   options.onUnpacked?.(layer, blob, unpacked);
   options.checkpoint?.("unpacked");
   return { ...target, unpacked };
+}
+
+/** An image in a compressed archive would become a tree of its blobs, which nobody wants. */
+function refuseImage({ name, path, diffId, read }: Blob, root: string): void {
+  if (diffId !== null || read !== undefined) return;
+  const files = filesOfDirectory(root);
+  if (!isLayout(files) && !namesLayers(files)) return;
+  throw new OverlayError(
+    "bad-image",
+    `Cannot use image ${quote(name)}: it is an archive of an image that is compressed as a whole`,
+    { path, hint: "decompress it first, such as by zcat FILE | overlay-render tree import -" },
+  );
 }
 
 /**

@@ -23,7 +23,7 @@ import { keyOf, storedLayers } from "./stored_layer.ts";
 import type { WantedLayers } from "./stored_layer.ts";
 import { storedTreeLayout } from "./store.ts";
 import type { StoredTreeLayout, StoreLayout } from "./store.ts";
-import { clearAway, openStore, scratchOf, syncDirectory, syncStore } from "./store_disk.ts";
+import { clearAway, openStore, scratchOf, syncDirectory, syncStore, tidy } from "./store_disk.ts";
 import { allLayers, formatRecord, ifSound, readTree, wholeTrees } from "./tree_manifest.ts";
 import type { Blob } from "./unpack.ts";
 import type { LayerRecord, StoredImage, TreeManifest } from "./tree_manifest.ts";
@@ -272,23 +272,7 @@ async function unpackAll(
   how: WantedLayers & { readonly options: ImportOptions },
 ): Promise<Layers> {
   const { importLayers } = await import("./import_layers.ts");
-  const judge = image.digest === null ? { judge: await imageInside() } : {};
-  return { layers: await importLayers(image.layers, { ...how, ...judge }), changed: true };
-}
-
-/** Refuses a root file system that is an image, which somebody has compressed as a whole. */
-async function imageInside(): Promise<(root: string, blob: Blob) => void> {
-  const { isLayout } = await import("./oci_image.ts");
-  const { namesLayers } = await import("./docker_archive.ts");
-  return (root, { name }) => {
-    const files = filesOfDirectory(root);
-    if (!isLayout(files) && !namesLayers(files)) return;
-    throw imageError(
-      name,
-      "it is compressed as a whole",
-      "decompress it first: zcat FILE | overlay-render tree import -",
-    );
-  };
+  return { layers: await importLayers(image.layers, how), changed: true };
 }
 
 function tellLeftOut(layers: readonly LayerSummary[], options: ImportOptions): void {
@@ -398,6 +382,9 @@ export async function importTree(
     options.signal?.throwIfAborted();
     if (image === null) return await importDirectory(source.path, parsed, options);
     return await importImage(image, parsed, options);
+  } catch (error) {
+    tidy(store);
+    throw error;
   } finally {
     await clearAway(scratchOf(store), options);
   }

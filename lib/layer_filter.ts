@@ -11,7 +11,7 @@
  * @module
  */
 import { above, checkTarget, meaningOf, pathInLayer } from "./entry_name.ts";
-import { OverlayError } from "./errors.ts";
+import { LayerLimits } from "./layer_limits.ts";
 import { entryLine, hardlinkLine } from "./mtree.ts";
 import { quoteBytes } from "./quote.ts";
 import { BLOCK, formatEntry, padding } from "./tar_entry.ts";
@@ -81,18 +81,10 @@ const CAPABILITY = "security.capability";
 /** An attribute of overlayfs itself, in either class. */
 const OVERLAY_ATTRIBUTE = /^(trusted|user)\.overlay\./;
 
-/** How many bytes of headers, records and padding an entry may have, of all that an archive may have. */
-const AROUND_ENTRY = 4096;
-
-/** How many they may have apart from that: records can be long, and archives end with zeros. */
-const AROUND_ALL = 4 << 20;
-
-/** The most bytes of names, and of attributes of directories, that are kept until the layer is done. */
-const KEPT_MAX = 256 << 20;
-
 /** A layer whose archive is pushed in; what tar is to unpack comes out. */
 export class LayerFilter {
   readonly #policy: LayerPolicy;
+  readonly #limits: LayerLimits;
   readonly #sink: LayerSink;
   readonly #reader: TarReader;
   readonly #directories = new Map<string, Directory>([["", DIRECTORY]]);
@@ -109,12 +101,6 @@ export class LayerFilter {
   #output: Uint8Array[] = [];
   #current: { readonly path: string; readonly entry: TarEntry; readonly digest: Digest } | null =
     null;
-  #entries = 0;
-  /** How many directories were made without an entry. */
-  #made = 0;
-  #bytes = 0;
-  #read = 0;
-  #kept = 0;
   #hasRoot = false;
   readonly #devices = { kept: 0, left: 0 };
   readonly #setuid = { kept: 0, left: 0 };
@@ -122,6 +108,7 @@ export class LayerFilter {
   /** Starts with a policy. */
   constructor(policy: LayerPolicy, sink: LayerSink) {
     this.#policy = policy;
+    this.#limits = new LayerLimits(policy);
     this.#sink = sink;
     this.#reader = new TarReader({
       entry: (entry) => this.#take(entry),
@@ -137,9 +124,8 @@ export class LayerFilter {
    * @throws {OverlayError} If the archive is refused.
    */
   push(bytes: Uint8Array): Uint8Array[] {
-    this.#read += bytes.length;
     this.#reader.push(bytes);
-    this.#checkSize();
+    this.#limits.read(bytes.length);
     const output = this.#output;
     this.#output = [];
     return output;
@@ -167,8 +153,8 @@ export class LayerFilter {
   /** What was found so far. */
   get summary(): LayerSummary {
     return {
-      entries: this.#entries,
-      bytes: this.#bytes,
+      entries: this.#limits.entries,
+      bytes: this.#limits.bytes,
       devices: { ...this.#devices },
       setuid: { ...this.#setuid },
       opaque: this.#opaque.size,
@@ -204,20 +190,22 @@ export class LayerFilter {
   }
 
   #isInOpaque(path: string): boolean {
-    if (path === "") return false;
-    const around = above(path);
-    return this.#opaque.has(around) || this.#isInOpaque(around);
+    for (let at = path; at !== "";) {
+      at = above(at);
+      if (this.#opaque.has(at)) return true;
+    }
+    return false;
   }
 
   #take(entry: TarEntry): void {
-    this.#count(entry.size);
+    this.#limits.take(entry.size);
     if (!this.#policy.whiteouts) return this.#takeEntry(pathInLayer(entry.name), entry);
     const meaning = meaningOf(entry.name);
     if (meaning.kind === "entry") return this.#takeEntry(meaning.path, entry);
     if (meaning.kind === "ignored") return;
     if (entry.size > 0) throw archiveError(`the whiteout ${quoteBytes(entry.name)} has content`);
     if (this.#isHidden(meaning.path)) return;
-    this.#keep(meaning.path, NONE);
+    this.#limits.keep(meaning.path, NONE);
     if (meaning.kind === "whiteout") this.#takeWhiteout(meaning.path);
     else this.#takeOpaque(meaning.path);
   }
@@ -229,34 +217,6 @@ export class LayerFilter {
       if (this.#directories.has(at)) return false;
     }
     return false;
-  }
-
-  #count(size: number): void {
-    const { maxBytes } = this.#policy;
-    this.#entries++;
-    this.#checkEntries();
-    this.#bytes += size;
-    if (this.#bytes > maxBytes) throw limitError(`${maxBytes} bytes`, "--max-size");
-  }
-
-  /** Entries without content cost memory, directories that are only implied by others as well. */
-  #checkEntries(): void {
-    const { maxEntries } = this.#policy;
-    if (this.#entries + this.#made <= maxEntries) return;
-    throw limitError(`${maxEntries} entries`, "--max-entries");
-  }
-
-  /** What is no content is small, unless it is there to keep this busy. */
-  #checkSize(): void {
-    const limit = this.#policy.maxEntries * AROUND_ENTRY + AROUND_ALL;
-    if (this.#read - this.#bytes <= limit) return;
-    throw limitError(`${limit} bytes beside the contents of its files`, "--max-entries");
-  }
-
-  #keep(path: string, attributes: TarEntry["attributes"]): void {
-    this.#kept += path.length;
-    for (const [name, value] of attributes) this.#kept += name.length + value.length;
-    if (this.#kept > KEPT_MAX) throw limitError(`${KEPT_MAX} bytes of names and attributes`);
   }
 
   #takeEntry(path: string, entry: TarEntry): void {
@@ -296,7 +256,7 @@ export class LayerFilter {
       throw archiveError(`${quoteBytes(path)} is a directory, ${then}`);
     }
     if (this.#gone.delete(path) && entry.type === "directory") this.#replace(path);
-    this.#keep(path, entry.type === "directory" ? entry.attributes : NONE);
+    this.#limits.keep(path, entry.type === "directory" ? entry.attributes : NONE);
     if (entry.type !== "directory") this.#others.add(path);
     else this.#others.delete(path);
   }
@@ -307,9 +267,8 @@ export class LayerFilter {
       const place = `${quoteBytes(path)}, which is no directory`;
       throw archiveError(`${quoteBytes(below)} lies in ${place}`);
     }
-    this.#made++;
-    this.#checkEntries();
-    this.#keep(path, NONE);
+    this.#limits.make();
+    this.#limits.keep(path, NONE);
     this.#needDirectory(above(path), below);
     if (this.#gone.delete(path)) this.#replace(path);
     this.#implicit.add(path);
@@ -415,11 +374,4 @@ const EMPTY = { type: "directory", size: 0, link: "", device: [0, 0] } as const;
  */
 function escapedName(name: string): string {
   return OVERLAY_ATTRIBUTE.test(name) ? name.replace(".overlay.", ".overlay.overlay.") : name;
-}
-
-function limitError(limit: string, flag?: string): OverlayError {
-  const hint = flag === undefined
-    ? "make the image again, with less in it"
-    : `if that is as it should be, raise the limit with ${flag}`;
-  return new OverlayError("too-large", `Cannot unpack layer: it has more than ${limit}`, { hint });
 }

@@ -48,8 +48,14 @@ export function progressLine(
   return `${nameOf(layer, blob)}: ${formatSize(read)}${of}, ${formatSize(rate)}/s${time}`;
 }
 
+/** Who tells how an import goes on, until it ends. */
+export interface Progress extends ImportProgress {
+  /** Takes the line away that is still kept up to date, as of an import that failed. */
+  readonly end: () => void;
+}
+
 /** Tells how an import goes on. */
-export function progressTo({ write, isTerminal, now }: ProgressOutput): ImportProgress {
+export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress {
   const readings = new Map<number, Reading>();
   let shown = -Infinity;
   let open = "";
@@ -72,6 +78,10 @@ export function progressTo({ write, isTerminal, now }: ProgressOutput): ImportPr
     onUnpacked: (layer, blob, { summary }) => {
       const { entries, bytes } = summary;
       put(`${nameOf(layer, blob)}: ${entries} entries, ${formatSize(bytes)}`, true);
+    },
+    end: () => {
+      if (open !== "") write("\r\x1b[K");
+      open = "";
     },
   };
 }

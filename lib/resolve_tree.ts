@@ -14,7 +14,7 @@ import { DEFAULT_STORE } from "./request.ts";
 import type { RenderRequest } from "./request.ts";
 import { podNote, storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
-import { readTree, wholeTrees } from "./tree_manifest.ts";
+import { readLayer, readTree, wholeTrees } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
 
 /** The part of a request that says what is rendered. */
@@ -118,6 +118,26 @@ function manifestOf(store: StoreLayout, tree: string): TreeManifest | null {
   });
 }
 
+/**
+ * With `userxattr` overlayfs does not see the marks that root has made; what an opaque directory hides
+ * would show.
+ */
+function checkMarks({ id, layers }: TreeManifest, store: StoreLayout): void {
+  const marked = layers.some((key) => {
+    const layer = ifAny(() => readLayer(store, key));
+    return layer !== null && layer.opaque > 0 && layer.attributes === "trusted";
+  });
+  if (!marked) return;
+  throw new InvalidValueError(
+    "conflicting-options",
+    `Cannot use tree ${
+      quote(id)
+    } with userxattr: it has directories that would not hide any more ` +
+      "what is below them",
+    { hint: "leave userxattr out, or import the image again with --userxattr" },
+  );
+}
+
 function withTree<T extends TreeRequest>(request: T, tree: TreeManifest, store: StoreLayout): T {
   const { id, lowers, layers, rootLike, userxattr } = tree;
   const layout = storedTreeLayout(store, id);
@@ -125,7 +145,9 @@ function withTree<T extends TreeRequest>(request: T, tree: TreeManifest, store: 
   const lower = lowers.map((link) => child(store.links, link));
   const one = lowers.length === 1 && only !== undefined;
   const options = request.options ?? [];
-  const adds = userxattr && !options.some((option) => option.split(",").includes("userxattr"));
+  const isGiven = options.some((option) => option.split(",").includes("userxattr"));
+  const adds = userxattr && !isGiven;
+  if (isGiven && !userxattr) checkMarks(tree, store);
   return {
     ...request,
     tree: id,

@@ -7,6 +7,7 @@ import { OverlayError } from "./errors.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import type { ProgramOptions } from "./run.ts";
+import { spawn } from "./spawn.ts";
 import { archiveError } from "./archive_error.ts";
 
 /**
@@ -40,21 +41,22 @@ export class Tar {
   #spare = new Uint8Array(PIPE);
   #filled = 0;
   #writing: Promise<void> = Promise.resolve();
+  readonly #signal: AbortSignal | undefined;
+  readonly #abort = () => this.#end();
 
-  /** Starts it in a directory. */
-  constructor(root: string, { trace }: ProgramOptions) {
+  /** Starts it in a directory; the signal ends it, even when it hangs. */
+  constructor(
+    root: string,
+    { trace, signal }: ProgramOptions & { signal?: AbortSignal | undefined },
+  ) {
     const args = [...TAR, `--directory=${root}`];
     trace?.([PROGRAMS.tar, ...args]);
-    this.#child = new Deno.Command(PROGRAMS.tar, {
-      args,
-      stdin: "piped",
-      stdout: "null",
-      stderr: "piped",
-      clearEnv: true,
-      env: { LC_ALL: "C", TZ: "UTC" },
-    }).spawn();
+    this.#child = spawn(PROGRAMS.tar, args, { stdin: "piped", stdout: "null" });
     this.#writer = this.#child.stdin.getWriter();
     this.#said = listen(this.#child.stderr);
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#abort);
+    if (signal?.aborted) this.#end();
   }
 
   /** Hands over pieces; settles when more can be taken. */
@@ -99,6 +101,7 @@ export class Tar {
   }
 
   async #finish(): Promise<void> {
+    this.#signal?.removeEventListener("abort", this.#abort);
     const [{ code, signal }, { text, lost }] = [await this.#child.status, await this.#said];
     if (code === 0 && !lost) return;
     const said = text === "" && signal !== null
@@ -109,14 +112,19 @@ export class Tar {
 
   /** Ends it; what it has unpacked is for the caller to remove. */
   async kill(): Promise<void> {
+    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#end();
+    // This waits until what is being written was taken, or cannot be any more.
+    await this.#writer.abort().catch(() => {/* It has ended. */});
+    await Promise.allSettled([this.#child.status, this.#said]);
+  }
+
+  #end(): void {
     try {
       this.#child.kill("SIGKILL");
     } catch {
       // It has ended.
     }
-    // This waits until what is being written was taken, or cannot be any more.
-    await this.#writer.abort().catch(() => {/* It has ended. */});
-    await Promise.allSettled([this.#child.status, this.#said]);
   }
 }
 

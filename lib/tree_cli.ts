@@ -22,11 +22,15 @@ async function runImport({ request, voice }: Of<"import">, io: TreeIo): Promise<
   const { progressTo } = await import("./progress.ts");
   const isTerminal = Deno.stderr.isTerminal();
   const progress = voice.quiet
-    ? {}
+    ? null
     : progressTo({ write: io.err, isTerminal, now: () => performance.now() });
-  const tree = await importTree(request, { ...io, ...progress });
-  io.out(voice.json ? formatJson(tree) : `${tree.id}\n`);
-  return 0;
+  try {
+    const tree = await importTree(request, { ...io, ...progress });
+    io.out(voice.json ? formatJson(tree) : `${tree.id}\n`);
+    return 0;
+  } finally {
+    progress?.end();
+  }
 }
 
 async function runList({ request, voice }: Of<"list">, io: TreeIo): Promise<number> {

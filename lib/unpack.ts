@@ -200,6 +200,8 @@ export async function unpackLayer(
     return { diffId, archive, summary, implicit, whiteouts, emptied };
   } catch (error) {
     await tar.kill();
+    // Then tar was ended for that, and what it said is no cause.
+    options.signal?.throwIfAborted();
     throw ofArchive(error, blob);
   }
 }
@@ -217,7 +219,7 @@ async function* decompressed(
     const all = hashed(first.value, pieces, hash);
     const compression = compressionOf(first.value);
     if (compression === "none") yield* all;
-    else yield* through(await decompress(compression, options.signal), all, options.signal);
+    else yield* through(await decompress(compression, options.signal), all);
   } finally {
     // Who wants no more has not read to the end, and the file is still open.
     await pieces.return(undefined);
@@ -237,15 +239,27 @@ async function* hashed(
   }
 }
 
+/** Tells why reading failed. */
+async function* noted<T>(
+  pieces: AsyncIterable<T>,
+  tell: (cause: unknown) => void,
+): AsyncGenerator<T> {
+  try {
+    yield* pieces;
+  } catch (error) {
+    tell(error);
+    throw error;
+  }
+}
+
 /** What comes out of a decompressor, while it is fed. */
 async function* through(
   stream: Decompressor,
   pieces: AsyncIterable<Uint8Array<ArrayBuffer>>,
-  signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
-  let failure: unknown = null;
+  let [cause, failure]: unknown[] = [null, null];
   const feed = async () => {
-    for await (const piece of pieces) await stream.write(piece);
+    for await (const piece of noted(pieces, (error) => cause = error)) await stream.write(piece);
     await stream.end();
   };
   const fed = feed().catch((error) => {
@@ -257,9 +271,8 @@ async function* through(
     await fed;
     if (failure !== null) throw failure;
   } catch (error) {
-    signal?.throwIfAborted();
-    // Damage shows at both ends; what comes of reading is the cause of whatever comes out.
-    throw failure instanceof OverlayError ? failure : error;
+    // Damage shows at both ends; that nothing more could be read is the cause of whatever comes out.
+    throw cause ?? error;
   } finally {
     stream.destroy();
     await fed;

@@ -306,10 +306,18 @@ function layersAre(...Layers: unknown[]): Changes {
   return { manifest: (manifest) => ({ ...manifest, Layers }) };
 }
 
+const COMPRESSED = refused("it is an archive of an image that is compressed as a whole");
+
 const FIRST: Ending = { tree: ["d 755 0:0 .", "f 644 0:0 one = first"] };
 
 const SAVED: Case[] = [
   saved("nothing wrong", () => archiveOfFiles(savedFiles(BOTH)), GOOD),
+  saved("compression around it", () => gzip(archiveOfFiles(savedFiles(BOTH))), COMPRESSED),
+  {
+    what: "a layout, in an archive, with compression around it",
+    source: () => gzip(archiveOfFiles(layoutFiles(BOTH))),
+    ends: COMPRESSED,
+  },
   saved(
     "a layer ../canary",
     () => archiveOfFiles(savedFiles([{ tar: ONE }], layersAre("../canary/file"))),

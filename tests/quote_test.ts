@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { printable, quote, shellQuote, showName } from "../lib/quote.ts";
+import { printable, quote, quoteBytes, shellQuote, showName } from "../lib/quote.ts";
 import { nastyPath, random } from "./_random.ts";
 
 /** What a terminal acts on instead of showing it: controls, line separators, marks of direction. */
@@ -109,4 +109,18 @@ Deno.test("shellQuote() holds nothing that a terminal acts on", { permissions: "
     const quoted = shellQuote(argument);
     assert(!ACTED_ON.test(quoted), quote(quoted));
   }
+});
+
+Deno.test("quoteBytes() shows bytes as UTF-8 where they are", { permissions: "none" }, () => {
+  const table = [
+    ["a b", '"a b"'],
+    ["\xc3\xa4\xe2\x82\xac", '"ä€"'],
+    ["\xef\xbb\xbfx", '"\ufeffx"'],
+    ["\xc3", '"Ã"'],
+    ["\xe9/\x9b31m", '"é/\\u009b31m"'],
+    ["\xe2\x80\xaegnp.exe", '"\\u202egnp.exe"'],
+    ["日本", '"日本"'],
+    ["a\0\n", '"a\\u0000\\n"'],
+  ] as const;
+  for (const [value, quoted] of table) assertEquals(quoteBytes(value), quoted);
 });

@@ -1,0 +1,40 @@
+/**
+ * Starting a program that this process talks to while it runs.
+ *
+ * @module
+ */
+import { reasonOf } from "./disk.ts";
+import { OverlayError } from "./errors.ts";
+import { quote } from "./quote.ts";
+
+/**
+ * Starts a program with nothing of this process's environment. What it says on stderr must be read.
+ *
+ * Requires `--allow-run` permission for the program.
+ *
+ * @throws {OverlayError} If it is not there or cannot be run.
+ */
+export function spawn(
+  program: string,
+  args: readonly string[],
+  how: Pick<Deno.CommandOptions, "stdin" | "stdout" | "signal">,
+): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, {
+      ...how,
+      args: [...args],
+      stderr: "piped",
+      clearEnv: true,
+      env: { LC_ALL: "C", TZ: "UTC" },
+    }).spawn();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    const said = reasonOf(error).replace(/^Failed to spawn '.*': /s, "");
+    const reason = error instanceof Deno.errors.NotFound ? "it is not there" : said;
+    throw new OverlayError("failed", `Cannot run ${quote(program)}: ${reason}`, {
+      path: program,
+      cause: error,
+      hint: "install it; tar must be GNU tar",
+    });
+  }
+}

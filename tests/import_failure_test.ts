@@ -1,0 +1,346 @@
+/**
+ * Imports that end in the middle: the disk is full, a program dies, somebody does not want to wait.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { InterruptedError, OverlayError } from "../lib/errors.ts";
+import { importTree, listTrees } from "../lib/tree.ts";
+import { archive, archiveOfFiles, bytes, file, layoutFiles } from "./_archive.ts";
+import type { Bytes } from "./_archive.ts";
+import { cli } from "./_cli.ts";
+import { mountTmpfs } from "./_disks.ts";
+import { runMain } from "./_main.ts";
+import { random } from "./_random.ts";
+import { sh, tempDir } from "./_temp.ts";
+import { namesIn } from "./_tree.ts";
+
+/** Bytes that no compression makes small. */
+function noise(size: number): Uint8Array<ArrayBuffer> {
+  const source = random(size);
+  return Uint8Array.from({ length: size }, () => source.int(256));
+}
+
+const MEGABYTE = noise(1 << 20);
+
+function large(megabytes: number, ...more: Bytes[]): Uint8Array<ArrayBuffer> {
+  const files = Array.from({ length: megabytes }, (_, at) => file(`large/${at}`, MEGABYTE));
+  return archive(...files, ...more);
+}
+
+async function assertClean(store: string): Promise<void> {
+  for (const name of ["l", "layer", "pod", "record", "tmp", "tree"]) {
+    assertEquals(await namesIn(`${store}/${name}`), [], `${name} is not empty`);
+  }
+}
+
+/** The programs that run as children of this process. */
+function children(): { readonly pid: number; readonly name: string }[] {
+  const tasks = [...Deno.readDirSync("/proc/self/task")].map(({ name }) => name);
+  const pids = tasks.flatMap((task) => {
+    return Deno.readTextFileSync(`/proc/self/task/${task}/children`).trim().split(" ");
+  });
+  return pids.filter((pid) => pid !== "").map((pid) => {
+    return { pid: Number(pid), name: Deno.readTextFileSync(`/proc/${pid}/comm`).trim() };
+  });
+}
+
+Deno.test("tree import says that the disk is full, and leaves room for the next", async () => {
+  await using dir = await tempDir();
+  const store = await mountTmpfs(dir.join("store"), "size=2m,mode=0700");
+  const [source, small] = [dir.join("large.tar"), dir.join("small.tar")];
+  await Deno.writeFile(source, large(10));
+  await Deno.writeFile(small, archive(file("small")));
+  const result = await runMain(["tree", "import", `--store=${store}`, "--quiet", source]);
+  assertEquals([result.status, result.stdout], [1, ""]);
+  assertStringIncludes(result.stderr, "No space left on device");
+  assertStringIncludes(result.stderr, "hint: free some space on the file system of the store");
+  await assertClean(store);
+  assertEquals((await importTree({ source: small, store })).entries, 1);
+});
+
+Deno.test("tree import says that the disk is full when what is full is the list of entries", async () => {
+  await using dir = await tempDir();
+  const store = await mountTmpfs(dir.join("store"), "size=2m,mode=0700");
+  const source = dir.join("many.tar");
+  const names = Array.from({ length: 20_000 }, (_, at) => file(`${at}${"n".repeat(90)}`, ""));
+  await Deno.writeFile(source, archive(...names));
+  const error = await assertRejects(() => importTree({ source, store }), OverlayError);
+  assertStringIncludes(error.message, "No space left on device");
+  await assertClean(store);
+});
+
+Deno.test("tree import says that the disk is full while it reads stdin", async () => {
+  await using dir = await tempDir();
+  const store = await mountTmpfs(dir.join("store"), "size=2m,mode=0700");
+  const input = async function* (): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < 10; at++) yield await Promise.resolve(MEGABYTE);
+  };
+  const act = () => importTree({ source: "-", store }, { input });
+  const error = await assertRejects(act, OverlayError, `Cannot write "${store}/tmp/stdin"`);
+  assertStringIncludes(error.message, "No space left on device");
+  await assertClean(store);
+});
+
+Deno.test("tree import says so when a signal ends tar", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  await Deno.writeFile(source, large(8));
+  let killed = 0;
+  const onRead = () => {
+    const tar = children().find(({ name }) => name === "tar");
+    if (tar === undefined || killed++ > 0) return;
+    Deno.kill(tar.pid, "SIGKILL");
+  };
+  const act = () => importTree({ source, store }, { onRead });
+  await assertRejects(
+    act,
+    OverlayError,
+    `Cannot unpack layer "${source}": tar was ended by SIGKILL`,
+  );
+  assert(killed > 0);
+  assertEquals(children(), []);
+  await assertClean(store);
+});
+
+Deno.test("tree import can be interrupted while tar hangs", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  await Deno.writeFile(source, large(8));
+  const controller = new AbortController();
+  const reason = new InterruptedError(2);
+  let stopped = 0;
+  const onRead = () => {
+    const tar = children().find(({ name }) => name === "tar");
+    if (tar === undefined || stopped++ > 0) return;
+    Deno.kill(tar.pid, "SIGSTOP");
+    setTimeout(() => controller.abort(reason), 100);
+  };
+  const { signal } = controller;
+  const error = await assertRejects(() => importTree({ source, store }, { signal, onRead }));
+  assertEquals([error, stopped > 0], [reason, true]);
+  assertEquals(children(), []);
+  await assertClean(store);
+});
+
+for (const program of ["xz", "zstd", "gzip"]) {
+  Deno.test(`tree import ends ${program} when what comes out of it is refused`, async () => {
+    await using dir = await tempDir();
+    const [plain, store] = [dir.join("plain"), dir.join("store")];
+    await Deno.writeFile(plain, archive(file("../x"), file("large", noise(2 << 20))));
+    await sh("sh", "-c", `${program} --stdout "$0" > "$0.${program}"`, plain);
+    const source = `${plain}.${program}`;
+    await assertRejects(() => importTree({ source, store }), OverlayError, 'the name "../x" holds');
+    assertEquals(children(), []);
+    await assertClean(store);
+    // And the whole of what is not.
+    await Deno.writeFile(plain, archive(file("x"), file("large", noise(2 << 20))));
+    await sh("sh", "-c", `${program} --stdout "$0" > "$0.${program}"`, plain);
+    assertEquals((await importTree({ source, store })).bytes, (2 << 20) + 7);
+    await Deno.truncate(source, 1 << 20);
+    const error = await assertRejects(() => importTree({ source, store }), OverlayError);
+    assertEquals(error.code, "bad-archive");
+    assertEquals(children(), []);
+    assertEquals(await namesIn(`${store}/tmp`), []);
+  });
+}
+
+Deno.test("tree import ends when its signal is aborted, with its reason", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  const layers = [3, 4, 5].map((megabytes) => ({ tar: large(megabytes) }));
+  await Deno.writeFile(source, archiveOfFiles(layoutFiles(layers)));
+  for (const at of [1, 5, 20]) {
+    const controller = new AbortController();
+    const reason = new InterruptedError(2);
+    let reads = 0;
+    const onRead = () => void (++reads === at && controller.abort(reason));
+    const { signal } = controller;
+    const error = await assertRejects(() => importTree({ source, store }, { signal, onRead }));
+    assertEquals(error, reason);
+    assertEquals(children(), []);
+    await assertClean(store);
+  }
+});
+
+/** Runs the command, and sends it a signal as soon as a path is there. */
+async function interrupted(
+  args: readonly string[],
+  { path, signal }: { readonly path: string; readonly signal: Deno.Signal },
+  stdin: "null" | "piped",
+): Promise<{ readonly status: number; readonly said: string }> {
+  const root = new URL("../", import.meta.url).pathname;
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [
+      "run",
+      "-A",
+      "--quiet",
+      "--no-check",
+      `--config=${root}deno.json`,
+      `${root}cli.ts`,
+      ...args,
+    ],
+    stdin,
+    stdout: "null",
+    stderr: "piped",
+    env: { NO_COLOR: "1" },
+  }).spawn();
+  const isThere = () => {
+    try {
+      return Deno.lstatSync(path) !== null;
+    } catch {
+      return false;
+    }
+  };
+  while (!isThere()) await new Promise((resolve) => setTimeout(resolve, 2));
+  child.kill(signal);
+  const said = await new Response(child.stderr).text();
+  const { code } = await child.status;
+  if (stdin === "piped") await child.stdin.abort().catch(() => {});
+  return { status: code, said };
+}
+
+for (const [signal, status] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  Deno.test(`tree import ends with ${status} on ${signal}, and leaves nothing`, async () => {
+    await using dir = await tempDir();
+    const [source, store] = [dir.join("source"), dir.join("store")];
+    await Deno.writeFile(source, large(60));
+    const at = { path: `${store}/tmp/0/root/large/3`, signal };
+    const args = ["tree", "import", `--store=${store}`, "--quiet", source];
+    const result = await interrupted(args, at, "null");
+    assertEquals(result.status, status, result.said);
+    assertStringIncludes(result.said, "the store is as it was");
+    await assertClean(store);
+    // The next one completes.
+    assertEquals((await cli(args)).status, 0);
+    assertEquals(listTrees({ store }).length, 1);
+  });
+
+  Deno.test(`tree import ends with ${status} on ${signal} while stdin is silent`, async () => {
+    await using dir = await tempDir();
+    const store = dir.join("store");
+    const args = ["tree", "import", `--store=${store}`, "-"];
+    const result = await interrupted(args, { path: `${store}/tmp/stdin`, signal }, "piped");
+    assertEquals(result.status, status, result.said);
+    assertStringIncludes(result.said, "the store is as it was");
+    await assertClean(store);
+  });
+}
+
+Deno.test("tree import reads an image from stdin, in pieces of any size", async () => {
+  await using dir = await tempDir();
+  const store = dir.join("store");
+  const layers = [{ tar: large(2) }, { tar: archive(file("a"), file(".wh.large", "")) }];
+  const image = archiveOfFiles(layoutFiles(layers));
+  const input = async function* (): AsyncGenerator<Uint8Array> {
+    const source = random(2);
+    for (let at = 0; at < image.length;) {
+      const end = at + 1 + source.int(100_000);
+      yield await Promise.resolve(image.subarray(at, end));
+      at = end;
+    }
+  };
+  const tree = await importTree({ source: "-", store, name: "mine" }, { input });
+  assertEquals([tree.layers, tree.image, tree.changed], [2, "mine", true]);
+  const { stdout } = await runMain(["tree", "path", `--store=${store}`, "mine"]);
+  const [top = "", bottom = ""] = stdout.split("\n");
+  assertEquals(await namesIn(`${top}/.`), ["a", "large"]);
+  assertEquals(await namesIn(`${bottom}/large`), ["0", "1"]);
+});
+
+Deno.test("the command reads an image from its own stdin", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  await Deno.writeFile(source, archive(file("a", bytes("from stdin"))));
+  const piped = ["sh", "-c", 'cat "$0" | "$@"', source];
+  const args = ["tree", "import", `--store=${store}`, "--json", "-"];
+  const result = await cli(args, { wrapper: piped });
+  assertEquals(result.status, 0, result.stderr);
+  const [key] = await namesIn(`${store}/layer`);
+  assertEquals(await Deno.readTextFile(`${store}/layer/${key}/a`), "from stdin");
+});
+
+Deno.test("tree import in a user namespace refuses marks that it cannot set", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  await Deno.writeFile(source, archive(file("d/.wh..wh..opq", ""), file("d/x")));
+  const wrapper = ["unshare", "--user", "--map-root-user", "--mount"];
+  const args = ["tree", "import", `--store=${store}`, "--quiet", source];
+  const refused = await cli(args, { wrapper });
+  assertEquals([refused.status, refused.stdout], [1, ""]);
+  assertStringIncludes(refused.stderr, "Cannot set 'trusted.overlay.opaque'");
+  assertStringIncludes(
+    refused.stderr,
+    "hint: run as root, or, in a user namespace, add --userxattr",
+  );
+  await assertClean(store);
+  const marked = await cli([...args, "--userxattr"], { wrapper });
+  assertEquals(marked.status, 0, marked.stderr);
+  assertEquals(listTrees({ store }).length, 1);
+});
+
+Deno.test("tree import says so when tar cannot be run", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  await Deno.writeFile(source, archive(file("x")));
+  // A file in place of the program, in a mount namespace that ends with the command.
+  const script = 'mount --bind "$0" /usr/bin/tar && exec "$@"';
+  const wrapper = ["unshare", "--mount", "sh", "-c", script, source];
+  for (const image of [source, dir.path]) {
+    const result = await cli(["tree", "import", `--store=${store}`, image], { wrapper });
+    assertEquals([result.status, result.stdout], [1, ""]);
+    assertStringIncludes(result.stderr, 'error: Cannot run "/usr/bin/tar": Permission denied\n');
+    assertStringIncludes(result.stderr, "hint: install it; tar must be GNU tar\n");
+    await assertClean(store);
+  }
+});
+
+/** Ends an import when this many steps of it are done. */
+async function failAt(source: string, store: string, steps: number): Promise<unknown> {
+  let done = 0;
+  const reason = new Error("enough");
+  const checkpoint = (step: string) => {
+    if (step === "layer" && ++done === steps) throw reason;
+  };
+  return await importTree({ source, store }, { checkpoint }).catch((error) => {
+    assertEquals(error, reason);
+    return null;
+  });
+}
+
+Deno.test("tree import leaves whole layers and no tree when it ends between layers", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  const layers = ["a", "b", "c"].map((name) => ({ tar: archive(file(name)) }));
+  await Deno.writeFile(source, archiveOfFiles(layoutFiles(layers)));
+  assertEquals(await failAt(source, store, 2), null);
+  assertEquals((await namesIn(`${store}/layer`)).length, 2);
+  assertEquals((await namesIn(`${store}/record`)).length, 4);
+  assertEquals((await namesIn(`${store}/l`)).length, 2);
+  assertEquals([await namesIn(`${store}/tmp`), listTrees({ store })], [[], []]);
+  // The next one takes them over.
+  const have: number[] = [];
+  const tree = await importTree({ source, store }, { onHave: (layer) => void have.push(layer) });
+  assertEquals([have, tree.layers, listTrees({ store }).length], [[0, 1], 3, 1]);
+});
+
+Deno.test("tree import tells why reading failed, however the archive is compressed", async () => {
+  await using dir = await tempDir();
+  const [plain, store] = [dir.join("plain"), dir.join("store")];
+  await Deno.writeFile(plain, large(3));
+  for (const program of ["cat", "gzip --stdout", "xz -0 --stdout", "zstd --stdout"]) {
+    const source = dir.join("source");
+    await sh("sh", "-c", `${program} "$0" > "$1"`, plain, source);
+    for (const at of [1, 4]) {
+      let reads = 0;
+      const reason = new Error("the disk is broken");
+      const onRead = () => {
+        if (++reads === at) throw reason;
+      };
+      const error = await assertRejects(() => importTree({ source, store }, { onRead }));
+      assertEquals(error, reason);
+      assertEquals(children(), []);
+      await assertClean(store);
+    }
+  }
+});
