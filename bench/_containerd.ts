@@ -1,5 +1,5 @@
 /**
- * A containerd with its store in the scratch directory, and its state and socket in /run as by default,
+ * A containerd with its store where it is told, and its state and socket in /run as by default,
  * which is a memory file system of this namespace.
  *
  * @module
@@ -13,9 +13,9 @@ const SOCKET = "/run/containerd/containerd.sock";
 const PATIENCE = 10_000;
 
 /** Without the part for Kubernetes, and the one that makes a directory in /opt. */
-const config = (scratch: string): string =>
+const config = (root: string): string =>
   `version = 2
-root = "${scratch}/containerd"
+root = "${root}"
 state = "/run/containerd"
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
 [grpc]
@@ -41,8 +41,20 @@ async function untilServing(place: Place): Promise<void> {
 
 /** Starts containerd and imports an image. It ends with its scope. */
 export async function startContainerd(place: Place, archive: string): Promise<AsyncDisposable> {
+  const server = await serveContainerd(place, `${place.scratch}/containerd`);
+  try {
+    await must(ctr("images", "import", archive), place.env);
+    return server;
+  } catch (error) {
+    await server[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Starts containerd with its store in a directory. It ends with its scope. */
+export async function serveContainerd(place: Place, root: string): Promise<AsyncDisposable> {
   const file = `${place.scratch}/containerd.toml`;
-  await Deno.writeTextFile(file, config(place.scratch));
+  await Deno.writeTextFile(file, config(root));
   const options = { clearEnv: true, env: place.env, stdin: "null", stdout: "null", stderr: "null" };
   const command = new Deno.Command("containerd", {
     ...options as object,
@@ -55,7 +67,6 @@ export async function startContainerd(place: Place, archive: string): Promise<As
   };
   try {
     await untilServing(place);
-    await must(ctr("images", "import", archive), place.env);
   } catch (error) {
     await end();
     throw error;

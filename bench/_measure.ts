@@ -41,6 +41,8 @@ export interface Row {
   /** What is done before it, and is not timed. */
   prepare?(): Promise<void>;
   readonly command: readonly string[];
+  /** Where it runs. @default {where this process runs} */
+  readonly cwd?: string;
   /** What is done after it, even if it failed. What is mounted in the cell goes by itself. */
   cleanUp?(): Promise<void>;
 }
@@ -70,8 +72,9 @@ export async function must(
 }
 
 /** Times a process while this one only waits: nothing of it runs beside what is measured. */
-function timeOf([program = "", ...args]: readonly string[], { env }: Place): number {
-  const options = { args, clearEnv: true, env, stdin: "null", stdout: "null" } as const;
+function timeOf({ command: [program = "", ...args], cwd }: Row, { env }: Place): number {
+  const where = cwd === undefined ? {} : { cwd };
+  const options = { args, ...where, clearEnv: true, env, stdin: "null", stdout: "null" } as const;
   const command = new Deno.Command(program, options);
   const start = performance.now();
   const { code, stderr } = command.outputSync();
@@ -126,7 +129,7 @@ async function timed(row: Row, place: Place): Promise<number> {
   await row.prepare?.();
   await settle(place);
   const before = await countOverlays();
-  const time = timeOf(row.command, place);
+  const time = timeOf(row, place);
   const mounts = await countOverlays() - before;
   if (mounts !== row.mounts) throw new Error(`it mounted ${mounts} and not ${row.mounts}`);
   if (row.removes !== undefined && await isThere(row.removes)) {

@@ -12,7 +12,9 @@ export const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 const PACKAGES = [
   { name: "buildah", programs: ["buildah"], without: "the rows of buildah are left out" },
   { name: "podman", programs: ["podman"], without: "the row of podman is left out" },
-  { name: "containerd", programs: ["containerd", "ctr"], without: "the row of ctr is left out" },
+  { name: "containerd", programs: ["containerd", "ctr"], without: "the rows of ctr are left out" },
+  { name: "skopeo", programs: ["skopeo"], without: "the row of skopeo is left out" },
+  { name: "umoci", programs: ["umoci"], without: "the row of umoci is left out" },
   {
     name: "busybox-static or busybox",
     programs: ["busybox"],

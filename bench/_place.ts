@@ -3,10 +3,12 @@
  *
  * @module
  */
+import { say } from "../tools/run.ts";
 import { must } from "./_measure.ts";
 import type { Place } from "./_measure.ts";
 import { PATH } from "./_packages.ts";
 import { storeEnv } from "./_store.ts";
+import { makeTree } from "./_tree.ts";
 
 /** Where podman, buildah and containerd keep some things even when told to keep all of it elsewhere. */
 const READ_ONLY = ["/dev/shm", "/etc", "/opt", "/var/lib"];
@@ -21,7 +23,7 @@ const FENCE = `
   mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/mount`;
 
 /** The places in a scratch directory. */
-export function placeIn(scratch: string): Place {
+function placeIn(scratch: string): Place {
   const env = {
     PATH,
     LC_ALL: "C",
@@ -33,6 +35,15 @@ export function placeIn(scratch: string): Place {
     ...storeEnv(scratch),
   };
   return { scratch, cell: `${scratch}/cell`, tree: `${scratch}/tree`, env };
+}
+
+/** Makes the places in a scratch directory, and the tree. */
+export async function makePlace(scratch: string): Promise<Place> {
+  const place = placeIn(scratch);
+  const { HOME = "", TMPDIR = "" } = place.env;
+  for (const directory of [place.cell, HOME, TMPDIR]) await Deno.mkdir(directory);
+  say(`tree: ${await makeTree(place.tree)}\n`);
+  return place;
 }
 
 /** Keeps the peers from leaving anything outside the scratch directory. */

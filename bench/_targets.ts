@@ -24,8 +24,8 @@ function flatness(all: readonly Measured[], few: number, many: number): Flatness
   return { whole: whole(many) / whole(few), further: further(many) / further(few) };
 }
 
-/** What the project wants to reach. */
-interface Target {
+/** Something that the project wants to reach. */
+export interface Target {
   readonly what: string;
   readonly figure: number;
   readonly goal: { readonly atLeast: number } | { readonly atMost: number };
@@ -37,7 +37,8 @@ function verdict({ figure, goal }: Target): string {
   return isMet ? "met" : "not met";
 }
 
-function targets(one: readonly Measured[], many: readonly Measured[]): Target[] {
+/** What is to be reached with renders. */
+export function renderTargets(one: readonly Measured[], many: readonly Measured[]): Target[] {
   const ratio = (by: string) => medianOf(many, by, 100) / medianOf(many, OURS, 100);
   const first = medianOf(one, OURS, 1) / medianOf(one, "buildah", 1);
   const { whole, further } = flatness(many, 10, 1000);
@@ -59,9 +60,9 @@ function targets(one: readonly Measured[], many: readonly Measured[]): Target[] 
 }
 
 /** Prints the targets, what was measured, and whether they are met. */
-export function sayTargets(one: readonly Measured[], many: readonly Measured[]): void {
+export function sayTargets(targets: readonly Target[]): void {
   say("\nTargets\n\n");
-  for (const target of targets(one, many)) {
+  for (const target of targets) {
     const { what, figure, goal } = target;
     const limit = "atLeast" in goal ? `at least ${goal.atLeast}` : `at most ${goal.atMost}`;
     const shown = Number.isNaN(figure) ? "-" : figure.toFixed(2);

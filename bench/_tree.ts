@@ -55,7 +55,10 @@ export async function makeTree(tree: string): Promise<string> {
 }
 
 /** The names of the field for processors. */
-const ARCHITECTURES: Readonly<Record<string, string>> = { x86_64: "amd64", aarch64: "arm64" };
+export const ARCHITECTURES: Readonly<Record<string, string>> = {
+  x86_64: "amd64",
+  aarch64: "arm64",
+};
 
 /** Makes an archive of the tree that `buildah pull`, `podman load` and `ctr images import` read. */
 export async function makeArchive(tree: string, archive: string): Promise<void> {

@@ -11,31 +11,28 @@
  * @module
  */
 import { bundle } from "../tools/bundle.ts";
-import { findNamespace } from "../tools/namespace.ts";
-import { run, say } from "../tools/run.ts";
+import { say } from "../tools/run.ts";
+import { measureImports } from "./_imports.ts";
+import { benchInside } from "./_inside.ts";
 import { measure, withCell } from "./_measure.ts";
 import type { Measured, Place, Row } from "./_measure.ts";
 import { peakMemory } from "./_memory.ts";
 import { findPrograms } from "./_packages.ts";
 import { startPeers } from "./_peers.ts";
-import { fence, placeIn, refusal } from "./_place.ts";
+import { fence, makePlace } from "./_place.ts";
 import { renderPod, writeSpecs } from "./_pod.ts";
 import { manyApps, oneRoot } from "./_rendering.ts";
 import { sayTable } from "./_table.ts";
-import { sayTargets } from "./_targets.ts";
-import { makeTree } from "./_tree.ts";
+import { renderTargets, sayTargets } from "./_targets.ts";
 import { removing, unmounting } from "./_unmounting.ts";
 
-const ROOT = `${import.meta.dirname}/..`;
-
 /** Makes all that the rows need, and only then builds the fence. */
-async function prepare(place: Place): Promise<void> {
-  const { HOME = "", TMPDIR = "" } = place.env;
-  for (const directory of [place.cell, HOME, TMPDIR]) await Deno.mkdir(directory);
-  say(`tree: ${await makeTree(place.tree)}\n`);
+async function prepare(scratch: string): Promise<Place> {
+  const place = await makePlace(scratch);
   await bundle(`${place.scratch}/overlay-render.js`);
   await writeSpecs(place);
   await fence(place);
+  return place;
 }
 
 /** The rows of these are left out when they are missing. The others need nothing but util-linux. */
@@ -68,8 +65,7 @@ async function sayMemory(place: Place): Promise<void> {
 async function measureAll(scratch: string): Promise<void> {
   say(`Deno ${Deno.version.deno}, ${navigator.hardwareConcurrency} processors\n`);
   const programs = await findPrograms();
-  const place = placeIn(scratch);
-  await prepare(place);
+  const place = await prepare(scratch);
   const measureOne = async () => {
     await using peers = await startPeers(place, programs);
     const one = await table("One writable root", oneRoot(place), peers.ready, place);
@@ -81,62 +77,8 @@ async function measureAll(scratch: string): Promise<void> {
   await table("Unmounting the apps of a pod", unmounting(place), ready, place);
   await table("Unmounting and removing a pod", removing(place), ready, place);
   await sayMemory(place);
-  sayTargets(one, many);
+  sayTargets(renderTargets(one, many));
+  await measureImports(place, programs);
 }
 
-/** Removes the scratch directory. Processes that were ended by force take a moment to let go of it. */
-async function removeScratch(scratch: string): Promise<void> {
-  for (let tries = 20; tries > 0; tries--) {
-    const { status } = await run(["rm", "-rf", "--one-file-system", scratch]);
-    if (status === 0) return;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-  }
-  say(`Cannot remove ${scratch}\n`);
-}
-
-/**
- * Starts again where mounts are private, and as the first process of a process namespace: with it, and
- * with this one when it is interrupted, all that it started ends.
- */
-async function startInside(argv: readonly string[], scratch: string): Promise<number> {
-  const [program = "", ...args] = argv;
-  const child = new Deno.Command(program, { args, stdin: "null", env: { TMPDIR: scratch } })
-    .spawn();
-  const end = () => child.kill("SIGKILL");
-  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-  for (const signal of signals) Deno.addSignalListener(signal, end);
-  try {
-    return (await child.status).code;
-  } finally {
-    for (const signal of signals) Deno.removeSignalListener(signal, end);
-  }
-}
-
-async function main(): Promise<number> {
-  const [inner, inside] = Deno.args;
-  if (inner === "--inner" && inside !== undefined) {
-    await measureAll(inside);
-    return 0;
-  }
-  const scratch = await Deno.realPath(await Deno.makeTempDir({ prefix: "overlay-peers-" }));
-  try {
-    const reason = refusal(scratch);
-    if (reason !== null) {
-      say(reason);
-      return 1;
-    }
-    const namespace = await findNamespace(scratch);
-    if ("missing" in namespace || namespace.options.length > 0) {
-      say("missing" in namespace ? namespace.missing : "This needs root with CAP_SYS_ADMIN.\n");
-      return 1;
-    }
-    const own = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
-    const self = [Deno.execPath(), "run", "-A", "-q", `${ROOT}/bench/peers_bench.ts`];
-    const argv = [...namespace.enter(scratch), ...own, ...self, "--inner", scratch];
-    return await startInside(argv, scratch);
-  } finally {
-    await removeScratch(scratch);
-  }
-}
-
-if (import.meta.main) Deno.exitCode = await main();
+if (import.meta.main) Deno.exitCode = await benchInside(import.meta.filename ?? "", measureAll);

@@ -16,10 +16,14 @@ import { archiveError } from "./archive_error.ts";
  */
 const PIPE = 1 << 16;
 
+/** In blocks of 512 bytes: in pieces of 10 KiB, as by default, tar writes a tenth slower to ext4 (measured). */
+const RECORD = PIPE / 512;
+
 /** The options of GNU tar by which a layer keeps all it has; what it must not have is gone by now. */
 const TAR = [
   "--extract",
   "--file=-",
+  `--blocking-factor=${RECORD}`,
   "--preserve-permissions",
   "--same-owner",
   "--numeric-owner",
