@@ -60,7 +60,9 @@ Deno.test("bundle() makes one script that loads nothing later, compiled ahead wh
   const code = await Deno.readTextFile(dir.join("script.js"));
   assert(code.startsWith("#!/usr/bin/env -S deno run --no-prompt "));
   // What Deno has built in is loaded by what needs it.
-  const imports = [...code.matchAll(/(?<!")\bimport\b\s*[({"*].{0,20}/g)].map(([text]) => text);
+  const imports = [...code.matchAll(/(?<!")\bimport\b\s*([({*]|"[^"\n]+";).{0,20}/g)].map((
+    [text],
+  ) => text);
   for (const text of imports) assert(/^import\("node:\w+"\)/.test(text), text);
   assertStringIncludes(code, "var planRender = (function planRender(");
   assertStringIncludes(code, "\nfunction helpText(");
