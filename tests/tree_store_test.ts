@@ -89,6 +89,18 @@ Deno.test("importTree() knows an archive again that says nothing of itself", asy
   assertEquals((await namesIn(`${store}/layer`)).length, 1);
 });
 
+Deno.test("importTree() takes layers that end with their last content, as umoci insert makes them", async () => {
+  await using dir = await tempDir();
+  const whole = await layerArchive(dir.join("layer"), { file: "%" });
+  const end = whole.lastIndexOf("%".charCodeAt(0)) + 1;
+  const source = await makeLayout(dir.join("layout"), [whole.slice(0, end)]);
+  const store = dir.join("store");
+  await importTree({ source, store });
+  const [lower = ""] = treePath({ tree: "test", store });
+  assertEquals(await Deno.readTextFile(`${lower}/file`), "%");
+  assertEquals((await checkTrees({ store })).flatMap(({ differences }) => differences), []);
+});
+
 Deno.test("importTree() keeps a directory as a tree of one directory", async () => {
   await using dir = await tempDir();
   const [source, store] = [dir.join("root"), dir.join("store")];
