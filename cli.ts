@@ -74,7 +74,8 @@ async function runPlan(command: RenderCommand, io: Io): Promise<void> {
 
 /** What a plan names by tree or image is looked up in the store, as far as it may be read. */
 async function resolved(request: RenderRequest): Promise<RenderRequest> {
-  if (request.lower !== undefined && request.image === undefined) return request;
+  const { namesLowers } = await import("./lib/request.ts");
+  if (namesLowers(request)) return request;
   const { resolveTree } = await import("./lib/resolve_tree.ts");
   return resolveTree(request);
 }
