@@ -24,7 +24,14 @@ import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { textOfBytes } from "./tar_entry.ts";
 import { TarReader } from "./tar_reader.ts";
-import { ifSound, markedTrees, readLayer, readTree, wholeTrees } from "./tree_manifest.ts";
+import {
+  ifSound,
+  markedTrees,
+  readLayer,
+  readTree,
+  treeNamed,
+  wholeTrees,
+} from "./tree_manifest.ts";
 import type { StoreRequest } from "./tree_store.ts";
 
 /** What is to be checked. */
@@ -229,7 +236,7 @@ export async function checkTrees(
   checkPermissions("check trees", checkTreePermissions(request));
   const store = storeLayout(request.store ?? DEFAULT_STORE);
   const damaged = request.tree === undefined ? damagedTrees(store) : [];
-  const trees = chosenOf(store, request.tree);
+  const trees = request.tree === undefined ? wholeTrees(store) : [treeNamed(store, request.tree)];
   const parts = new Map(
     trees.flatMap(({ id }) => partsOf(store, id)).map((part) => [part.root, part]),
   );
@@ -253,22 +260,5 @@ function damagedTrees(store: StoreLayout): readonly CheckedTree[] {
   const what = "the manifest is gone, or not as it was written";
   return markedTrees(store).filter((id) => !sound.has(id)).map((id) => {
     return { id, differences: [{ layer: null, path: "/", what }] };
-  });
-}
-
-function chosenOf(
-  store: StoreLayout,
-  tree: string | undefined,
-): readonly { readonly id: string }[] {
-  const all = wholeTrees(store);
-  if (tree === undefined) return all;
-  const found = all.filter(({ id, images }) => {
-    return id === tree || images.some(({ name }) => name === tree);
-  });
-  if (found.length > 0) return found;
-  const message = `Cannot use tree ${quote(tree)}: there is none in ${quote(store.store)}`;
-  throw new OverlayError("missing", message, {
-    path: store.store,
-    hint: "overlay-render tree list says which there are",
   });
 }

@@ -84,7 +84,11 @@ async function ownGroup(): Promise<string> {
   return (await sh("id", "--group", "--name")).trim();
 }
 
-async function imported(dir: TempDir, source: string, name?: string) {
+async function imported(
+  dir: TempDir,
+  source: string,
+  name?: string,
+): Promise<{ store: string; id: string }> {
   const store = dir.join("store");
   const named = name === undefined ? {} : { name };
   const { id } = await importTree({ source, store, ...ATTRIBUTES, ...named });

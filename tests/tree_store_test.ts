@@ -89,7 +89,7 @@ Deno.test("importTree() knows an archive again that says nothing of itself", asy
   assertEquals((await namesIn(`${store}/layer`)).length, 1);
 });
 
-Deno.test("importTree() takes layers that end with their last content, as umoci insert makes them", async () => {
+Deno.test("importTree() takes layers that end with their last content, as umoci insert makes", async () => {
   await using dir = await tempDir();
   const whole = await layerArchive(dir.join("layer"), { file: "%" });
   const end = whole.lastIndexOf("%".charCodeAt(0)) + 1;
@@ -175,22 +175,117 @@ Deno.test("a tree is not removed while a pod uses it, mounted or not", async () 
 
 const NEEDS_ROOT = isRealRoot ? "" : " [skipped: needs root]";
 
-Deno.test(`a tree that somebody else has mounted is not removed${NEEDS_ROOT}`, {
-  ignore: !isRealRoot,
-}, async () => {
+Deno.test("a tree is not removed while a pod uses it that was rendered by another name of the store", async () => {
   await using dir = await tempDir();
   const [source, store] = [await smallImage(dir), dir.join("store")];
-  await importTree({ source, store });
-  const [upper = "", lower = ""] = treePath({ store, tree: "test" });
-  const at = dir.join("at");
-  await Deno.mkdir(at);
-  await sh("mount", "-t", "overlay", "-o", `ro,lowerdir=${upper}:${lower}`, "overlay", at);
-  const error = await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError);
-  assertStringIncludes(error.message, JSON.stringify(at));
-  assertEquals(listTrees({ store }).length, 1);
-  await sh("umount", at);
-  await removeTree({ store, tree: "test" });
+  await importTree({ source, store, ...ATTRIBUTES });
+  await renderOverlay({ image: "test", store, pod: dir.join("pod"), options: MARKS });
+  await unmountOverlay({ pod: dir.join("pod") });
+  await Deno.rename(store, dir.join("moved"));
+  const moved = { store: dir.join("moved"), tree: "test" };
+  assertEquals(listTrees(moved)[0]?.pods, [dir.join("pod")]);
+  await assertRejects(() => removeTree(moved), RefusedError, "uses it");
+  assertEquals(await collectTrees(moved), { trees: [], layers: [] });
+  assertEquals((await namesIn(dir.join("moved", "pod"))).length, 1);
 });
+
+Deno.test("what a pod uses is not collected, whatever became of its tree's manifest", async () => {
+  await using dir = await tempDir();
+  const [source, store, pod] = [await smallImage(dir), dir.join("store"), dir.join("pod")];
+  const { id } = await importTree({ source, store, ...ATTRIBUTES });
+  await renderOverlay({ image: "test", store, pod, options: MARKS });
+  await unmountOverlay({ pod });
+  const manifest = `${store}/tree/${id}/manifest`;
+  const content = await Deno.readTextFile(manifest);
+  await Deno.writeTextFile(manifest, content.slice(0, 20));
+  const error = await assertRejects(
+    () => removeTree({ store, tree: id }),
+    OverlayError,
+    "not as it",
+  );
+  assertEquals(error.code, "bad-store");
+  for (const dryRun of [true, false]) {
+    assertEquals(await collectTrees({ store, dryRun }), { trees: [], layers: [] });
+  }
+  const fstab = await Deno.readTextFile(`${pod}/overlay.fstab`);
+  await Deno.writeFile(`${pod}/overlay.fstab`, new Uint8Array([0xff]));
+  const unknown = await assertRejects(() => collectTrees({ store }), RefusedError, "is not known");
+  assertStringIncludes(unknown.hint ?? "", `overlay-render status --pod ${pod}`);
+  await Deno.writeTextFile(`${pod}/overlay.fstab`, fstab);
+  await importTree({ source, store, ...ATTRIBUTES });
+  await assertSmall((await renderOverlay({ image: "test", store, pod, options: MARKS })).rootfs);
+  await unmountOverlay({ pod });
+
+  await Deno.remove(pod, { recursive: true });
+  await Deno.writeTextFile(manifest, content.slice(0, 20));
+  const gone = await collectTrees({ store });
+  assertEquals([gone.trees, gone.layers.length], [[id], 2]);
+});
+
+Deno.test("a tree whose removal was killed is there again", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await smallImage(dir), dir.join("store")];
+  const { id } = await importTree({ source, store, ...ATTRIBUTES });
+  const before = await snapshot(store);
+  const rendered = `${store}/tree/${id}/rendered`;
+  await Deno.rename(rendered, `${rendered}.removing`);
+  assertEquals(listTrees({ store }), []);
+  assertEquals(await collectTrees({ store }), { trees: [], layers: [] });
+  assertEquals(await snapshot(store), before);
+});
+
+Deno.test("a pod whose lines cannot be read does not keep trees from being listed, but from being removed", async () => {
+  await using dir = await tempDir();
+  const [source, store, pod] = [await smallImage(dir), dir.join("store"), dir.join("pod")];
+  await importTree({ source, store, ...ATTRIBUTES });
+  await renderOverlay({ image: "test", store, pod, options: MARKS });
+  await unmountOverlay({ pod });
+  await Deno.rename(`${pod}/overlay.fstab`, `${pod}/elsewhere`);
+  await Deno.symlink("elsewhere", `${pod}/overlay.fstab`);
+  assertEquals(listTrees({ store })[0]?.pods, []);
+  await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError, "is not known");
+});
+
+for (
+  const [how, name, lowerdir] of [
+    ["by its path", "store", (store: string) => store],
+    ["by a path that must be escaped", "a:b", (store: string) => store.replace(":", "\\:")],
+    ["by a path that is relative", "store", () => "."],
+  ] as const
+) {
+  Deno.test(`a tree that somebody else has mounted ${how} is not removed${NEEDS_ROOT}`, {
+    ignore: !isRealRoot,
+  }, async () => {
+    await using dir = await tempDir();
+    const [source, store] = [await smallImage(dir), dir.join(name)];
+    await importTree({ source, store });
+    const lowers = treePath({ store, tree: "test" }).map((path) => {
+      return lowerdir(store) + path.slice(store.length);
+    });
+    const at = dir.join("at");
+    await Deno.mkdir(at);
+    const options = `ro,lowerdir=${lowers.join(":")}`;
+    await sh(
+      "sh",
+      "-c",
+      'cd "$1" && shift && "$@"',
+      "sh",
+      store,
+      "mount",
+      "-t",
+      "overlay",
+      "-o",
+      options,
+      "x",
+      at,
+    );
+    const error = await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError);
+    assertStringIncludes(error.message, JSON.stringify(at));
+    assertEquals(listTrees({ store }).length, 1);
+    await sh("umount", at);
+    await removeTree({ store, tree: "test" });
+  });
+}
 
 Deno.test("a pod is rendered from trees and images of the store", async () => {
   await using dir = await tempDir();
@@ -305,7 +400,12 @@ Deno.test("the command imports, lists, checks and removes", async () => {
   assertEquals(await snapshot(store), before);
   assertEquals((await run("remove", id)).stdout, `tree ${id}\n`);
   assertEquals((await run("gc")).stdout.trim().split("\n").length, 2);
-  assertEquals((await run("list")).stderr, "no tree is in the store\n");
+  assertEquals((await run("list")).stderr, `no tree is in "${store}"\n`);
+  const nothing = await runMain(["tree", "gc", "--store", dir.join("other")]);
+  assertEquals([nothing.status, nothing.stdout, nothing.stderr], [0, "", ""]);
+  const other = await runMain(["tree", "remove", "x", "--store", dir.join("other")]);
+  assertStringIncludes(other.stderr, `overlay-render tree list --store ${dir.join("other")} says`);
+  assertEquals(await isMissing(dir.join("other")), true);
   const error = await run("path", id);
   assertEquals([error.status, error.stdout], [1, ""]);
 });
