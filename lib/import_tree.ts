@@ -5,8 +5,19 @@
  */
 import type { ChangeOptions } from "./change_options.ts";
 import { compressionOf } from "./compression.ts";
+import type { Compression } from "./compression.ts";
 import { makeDirectory } from "./directory.ts";
-import { attempt, look, makeFile, readOwnFile, replaceFile, typeOf } from "./disk.ts";
+import {
+  attempt,
+  deviceAt,
+  ifAny,
+  look,
+  makeFile,
+  readOwnFile,
+  replaceFile,
+  typeOf,
+} from "./disk.ts";
+import { OverlayError, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { imageError } from "./image.ts";
 import type { Image } from "./image.ts";
@@ -15,7 +26,7 @@ import type { ImportProgress } from "./import_layers.ts";
 import { parseImport } from "./import_request.ts";
 import type { ImportRequest, ParsedImport } from "./import_request.ts";
 import type { LayerSummary } from "./layer_filter.ts";
-import { child } from "./path.ts";
+import { child, isWithin, parent } from "./path.ts";
 import { COMPRESSION_PROGRAMS, PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { quote } from "./quote.ts";
@@ -68,15 +79,45 @@ export function importPermissions(request: ImportRequest): RequiredPermissions {
   };
 }
 
+/** A file or a directory that holds an image. */
+interface Source {
+  readonly path: string;
+  readonly isDirectory: boolean;
+}
+
+/** What of a source can be seen to be wrong before anything is made. */
+function checkSource({ source, store }: ParsedImport): void {
+  if (source === "-") return;
+  const { path, isDirectory } = sourceAt(source);
+  if (!isDirectory) return checkCompression(compressionOf(startOf(path, path)), path);
+  if (!isWithin(store.store, path) || deviceAbove(store.store) !== deviceAt(path)) return;
+  throw new RefusedError(
+    "crossing",
+    `Cannot import ${quote(path)}: the tree store ${quote(store.store)} lies in it`,
+    { path, hint: "choose a tree store outside of it: --store DIR" },
+  );
+}
+
+/** The device of what is at a path, or will be. */
+function deviceAbove(path: string): number | null {
+  return deviceAt(path) ?? (path === "/" ? null : deviceAbove(parent(path)));
+}
+
+function sourceAt(path: string): Source {
+  const info = ifAny(() => Deno.statSync(path)) ?? look(path);
+  if (info?.isFile || info?.isDirectory) return { path, isDirectory: info.isDirectory };
+  const hint = "give a directory, a file, or - for stdin";
+  if (info !== null) throw imageError(path, `it is ${typeOf(info)}`, hint);
+  throw new OverlayError("missing", `Cannot import ${quote(path)}: it does not exist`, {
+    path,
+    hint,
+  });
+}
+
 /** Where the image is, once it is a file or a directory. */
-async function sourceOf(
-  { source, store }: ParsedImport,
-  options: ImportOptions,
-): Promise<{ readonly path: string; readonly isDirectory: boolean }> {
+async function sourceOf({ source, store }: ParsedImport, options: ImportOptions): Promise<Source> {
   if (source === "-") return { path: await spool(store, options), isDirectory: false };
-  const info = attempt("read", source, () => Deno.statSync(source));
-  if (info.isFile || info.isDirectory) return { path: source, isDirectory: info.isDirectory };
-  throw imageError(source, `it is ${typeOf(info)}`, "give a directory, a file, or - for stdin");
+  return sourceAt(source);
 }
 
 /** What stdin holds; a signal ends the reading, also while nothing comes in. */
@@ -116,20 +157,20 @@ function startOf(path: string, name: string): Uint8Array {
   return start.subarray(0, read);
 }
 
+function checkCompression(compression: Compression, path: string): void {
+  if (compression !== "xz" && compression !== "zstd") return;
+  const run = [COMPRESSION_PROGRAMS[compression]];
+  checkPermissions(`decompress ${quote(path)}`, { read: [], write: [], run });
+}
+
 /** The image that a source is; `null` of a directory that is a root file system. */
 async function imageOf(
-  { path, isDirectory }: { readonly path: string; readonly isDirectory: boolean },
+  { path, isDirectory }: Source,
   request: ParsedImport,
 ): Promise<Image | null> {
   const name = request.source === "-" ? "stdin" : path;
   const compression = isDirectory ? "none" : compressionOf(startOf(path, name));
-  if (compression === "xz" || compression === "zstd") {
-    checkPermissions(`decompress ${quote(path)}`, {
-      read: [],
-      write: [],
-      run: [COMPRESSION_PROGRAMS[compression]],
-    });
-  }
+  checkCompression(compression, name);
   if (compression === "none") {
     const files = isDirectory ? filesOfDirectory(path) : filesOfArchive(path, name);
     const { isLayout, readLayout } = await import("./oci_image.ts");
@@ -213,20 +254,22 @@ async function writeTree(
   const content = formatRecord({ ...manifest, images });
   if (!sameBytes(readOwnFile(tree.manifest), content)) replaceFile(tree.manifest, content, 0o600);
   options.checkpoint?.("manifest");
+  if (!isWhole(tree)) {
+    syncDirectory(tree.tree);
+    syncDirectory(store.trees);
+    await makeFile(tree.rendered, new Uint8Array(), 0o600);
+    options.checkpoint?.("rendered");
+    syncDirectory(tree.tree);
+  }
+  // Last, so that the name is found at any moment.
   if (image.name !== null) takeName(store, manifest, image.name);
-  if (isWhole(tree)) return;
-  syncDirectory(tree.tree);
-  syncDirectory(store.trees);
-  await makeFile(tree.rendered, new Uint8Array(), 0o600);
-  options.checkpoint?.("rendered");
-  syncDirectory(tree.tree);
 }
 
 function sameBytes(a: Uint8Array | null, b: Uint8Array): boolean {
   return a?.length === b.length && a.every((byte, at) => byte === b[at]);
 }
 
-/** Which diff ids are not known before they are unpacked, or are known and not there. */
+/** An image becomes a tree of layers. */
 async function importImage(
   image: Image,
   { store, policy, name }: ParsedImport,
@@ -279,12 +322,12 @@ function tellLeftOut(layers: readonly LayerSummary[], options: ImportOptions): v
   const devices = sum(layers.map(({ devices }) => devices.left));
   const setuid = sum(layers.map(({ setuid }) => setuid.left));
   if (devices > 0) {
-    options.warn?.(`left out ${devices} device nodes; --allow-devices keeps them`);
+    const what = devices === 1 ? "1 device node" : `${devices} device nodes`;
+    options.warn?.(`left out ${what}; --allow-devices keeps ${devices === 1 ? "it" : "them"}`);
   }
   if (setuid > 0) {
-    options.warn?.(
-      `took setuid, setgid and capabilities from ${setuid} files; --allow-setuid keeps them`,
-    );
+    const what = setuid === 1 ? "1 file" : `${setuid} files`;
+    options.warn?.(`took setuid, setgid and capabilities from ${what}; --allow-setuid keeps them`);
   }
 }
 
@@ -322,6 +365,8 @@ async function importDirectory(
     await syncStore(store, options);
     await clearAway(look(tree.tree) === null ? [] : [tree.tree], options);
     makeDirectory(tree.tree, 0o700);
+    // Before what it is of: a directory without it would be taken for a tree that was made by hand.
+    replaceFile(tree.manifest, formatRecord(manifest), 0o600);
     attempt("put in place", tree.lines, () => Deno.renameSync(lines, tree.lines));
     attempt("put in place", tree.rootfs, () => Deno.renameSync(root, tree.rootfs));
     options.checkpoint?.("rootfs");
@@ -374,6 +419,7 @@ export async function importTree(
 ): Promise<ImportedTree> {
   const parsed = parseImport(request);
   checkPermissions("import", importPermissions(request));
+  checkSource(parsed);
   const { store } = parsed;
   using _lock = await openStore(store, options);
   try {

@@ -99,7 +99,7 @@ function importOf(flags: Flags, store: StoreRequest, cwd: string): ImportRequest
   };
   const given = Object.entries(all).filter(([, value]) => value !== undefined);
   return {
-    source: source === "-" ? source : absolute(source, cwd),
+    source: source === "-" || source === "" ? source : absolute(source, cwd),
     ...store,
     ...Object.fromEntries(given),
   };

@@ -9,6 +9,7 @@ import { attempt, look } from "./disk.ts";
 import { RefusedError } from "./errors.ts";
 import { checkPermissions, isGranted } from "./grants.ts";
 import { child, nameOf } from "./path.ts";
+import { permissionFlags } from "./permissions.ts";
 import { quote, shellQuote } from "./quote.ts";
 import { storedTreeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
@@ -18,6 +19,7 @@ import type { TreeManifest } from "./tree_manifest.ts";
 import { layoutOf, storePermissions } from "./tree_store.ts";
 import type { StoreRequest, TreeChoice } from "./tree_store.ts";
 import { forgetPods, isBusy, mountOf, useOf, usersOf } from "./tree_use.ts";
+import type { TreeUser } from "./tree_use.ts";
 
 /** What went, or would go. */
 export interface RemovedTrees {
@@ -32,24 +34,27 @@ function usedError(what: string, by: string, hint: string): RefusedError {
 }
 
 /** The error of a pod that may use anything. */
-function unknownError(what: string, pod: string): RefusedError {
-  const isReadable = isGranted({ name: "read", path: pod });
-  const hint = isReadable && isGranted({ name: "write", path: pod })
+function unknownError(what: string, pod: string, users: readonly TreeUser[]): RefusedError {
+  const read = users.map((user) => user.pod).filter((path) => !isGranted({ name: "read", path }));
+  const write = users.map((user) => user.pod).filter((path) => !isGranted({ name: "write", path }));
+  const flags = permissionFlags({ read, write, run: [] }).map(shellQuote);
+  const hint = flags.length === 0
     ? `see what is wrong with it: overlay-render status --pod ${shellQuote(pod)}`
-    : `add ${shellQuote(`--allow-read=${pod}`)} ${shellQuote(`--allow-write=${pod}`)}`;
+    : `add ${flags.join(" ")} to the flags of deno run`;
   return usedError(what, `it is not known whether pod ${quote(pod)} uses it`, hint);
 }
 
 /** Refuses what a pod uses, or might. */
 async function refuseUsed(id: string, store: StoreLayout): Promise<void> {
   const what = `tree ${quote(id)}`;
-  for (const user of usersOf(store)) {
+  const users = usersOf(store);
+  for (const user of users) {
     const { pod } = user;
-    if (!isGranted({ name: "write", path: pod })) throw unknownError(what, pod);
+    if (!isGranted({ name: "write", path: pod })) throw unknownError(what, pod, users);
     // In this order: what a command writes before it is done is read after it.
     const busy = await isBusy(user);
     const use = useOf(user, store);
-    if (use === null) throw unknownError(what, pod);
+    if (use === null) throw unknownError(what, pod, users);
     if (use.trees.includes(id)) {
       const hint = `collect it first: overlay-render gc --pod ${shellQuote(pod)}`;
       throw usedError(what, `pod ${quote(pod)} uses it`, hint);
@@ -130,10 +135,11 @@ function usedNames(store: StoreLayout): ReadonlySet<string> {
   const used = new Set<string>();
   const whole = new Set(wholeTrees(store).map(({ id }) => id));
   const damaged = markedTrees(store).find((id) => !whole.has(id));
-  for (const user of usersOf(store)) {
+  const users = usersOf(store);
+  for (const user of users) {
     const use = useOf(user, store);
     if (use === null && damaged !== undefined) {
-      throw unknownError(`tree ${quote(damaged)}, whose manifest is damaged`, user.pod);
+      throw unknownError(`tree ${quote(damaged)}, whose manifest is damaged`, user.pod, users);
     }
     for (const id of use?.trees ?? []) used.add(id);
     for (const lower of use?.lowers ?? []) used.add(nameOf(lower));

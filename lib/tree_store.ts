@@ -92,7 +92,7 @@ export function listTrees(request: StoreRequest = {}): readonly ListedTree[] {
  * @tags allow-read
  */
 export function treePath(request: TreeChoice): readonly string[] {
-  checkPermissions("look up a tree", storePermissions(request, false));
+  checkPermissions("find a tree", storePermissions(request, false));
   const store = layoutOf(request);
   const { id } = treeNamed(store, request.tree);
   const named: TreeRequest = { pod: "/", store: store.store, tree: id };

@@ -13,6 +13,7 @@ import {
   renderPod,
   unmountOverlay,
 } from "../mod.ts";
+import type { RenderRequest } from "../mod.ts";
 import {
   checkTrees,
   collectTrees,
@@ -144,6 +145,22 @@ Deno.test("layers that images share are on the disk once, and a name is one imag
   assertEquals(trees.map(({ id }) => id).sort(), ids.toSorted());
   assertEquals(trees.find(({ id }) => id === ids[0])?.images, []);
   assertEquals(trees.find(({ id }) => id === ids[1])?.images, ["same"]);
+});
+
+Deno.test("an image is found by its name at any moment of an import that takes the name over", async () => {
+  await using dir = await tempDir();
+  const store = dir.join("store");
+  const archive = (content: string) => layerArchive(dir.join(content), { file: content });
+  const first = await makeLayout(dir.join("first"), [await archive("1")]);
+  const second = await makeLayout(dir.join("second"), [await archive("2")]);
+  const { id } = await importTree({ source: first, store, name: "mine" });
+  const found: string[] = [];
+  const request: RenderRequest = { image: "mine", store, pod: "/p" };
+  const checkpoint = () => void found.push(resolveTree(request).tree ?? "");
+  const { id: other } = await importTree({ source: second, store, name: "mine" }, { checkpoint });
+  assertEquals(found.filter((tree) => tree !== id && tree !== other), []);
+  assert(found.length > 3, "there was no moment to look at");
+  assertEquals(treePath({ tree: "mine", store }), treePath({ tree: other, store }));
 });
 
 Deno.test("a tree is not removed while a pod uses it, mounted or not", async () => {
@@ -339,6 +356,21 @@ Deno.test("a tree whose import did not finish is not rendered", async () => {
   await renderOverlay({ tree: id, store, pod, options: MARKS });
 });
 
+Deno.test("a directory whose import did not finish is no tree, and is collected", async () => {
+  await using dir = await tempDir();
+  const [store, source] = [dir.join("store"), dir.join("mine")];
+  await Deno.mkdir(source);
+  const checkpoint = (step: string) => {
+    if (step === "rootfs") throw new Error("it was killed");
+  };
+  await assertRejects(() => importTree({ source, store }, { checkpoint }), Error, "killed");
+  const trees = await namesIn(`${store}/tree`);
+  const [tree = ""] = trees;
+  assertThrows(() => resolveTree({ tree, store, pod: "/p" }), OverlayError, "did not finish");
+  assertEquals(await collectTrees({ store }), { trees, layers: [] });
+  assertEquals(await namesIn(`${store}/tree`), []);
+});
+
 Deno.test("128 layers are rendered through a link in the pod, seen, and unmounted", async () => {
   await using dir = await tempDir();
   const [store, pod] = [dir.join("s".repeat(100)), dir.join("pod")];
@@ -408,6 +440,44 @@ Deno.test("the command imports, lists, checks and removes", async () => {
   assertEquals(await isMissing(dir.join("other")), true);
   const error = await run("path", id);
   assertEquals([error.status, error.stdout], [1, ""]);
+});
+
+Deno.test("an import that cannot be done makes no store", async () => {
+  await using dir = await tempDir();
+  const source = await smallImage(dir);
+  const table: readonly [source: string, store: string, status: number, says: string][] = [
+    [dir.join("none"), dir.join("store"), 1, "it does not exist"],
+    ["", dir.join("store"), 2, "none was given"],
+    ["/dev/null", dir.join("store"), 1, "neither a file nor a directory"],
+    [source, `${source}/store`, 3, `the tree store "${source}/store" lies in it`],
+    [source, source, 3, "lies in it"],
+  ];
+  await sh("sh", "-c", 'echo | xz > "$1"', "sh", dir.join("a.xz"));
+  const before = await snapshot(dir.path);
+  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const run = "--allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm";
+  const args = ["tree", "import", dir.join("a.xz"), "--store", dir.join("store")];
+  const lacking = await cli(args, { flags: [...flags, run] });
+  assertEquals([lacking.status, lacking.stdout], [4, ""]);
+  assertStringIncludes(lacking.stderr, "missing --allow-run=/usr/bin/xz\n");
+  for (const [from, store, status, says] of table) {
+    const result = await runMain(["tree", "import", from, "--store", store]);
+    assertEquals([result.status, result.stdout], [status, ""], says);
+    assertStringIncludes(result.stderr, says);
+  }
+  assertEquals(await snapshot(dir.path), before);
+});
+
+Deno.test("an image for another platform than the one asked for is refused", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await smallImage(dir), dir.join("store")];
+  const error = await assertRejects(
+    () => importTree({ source, store, platform: "linux/arm64" }),
+    OverlayError,
+    'it is for "linux/amd64"',
+  );
+  assertEquals(error.code, "bad-image");
+  await importTree({ source, store, platform: "linux/amd64", ...ATTRIBUTES });
 });
 
 Deno.test("the command refuses what it does not know", async () => {
