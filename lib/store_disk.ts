@@ -33,7 +33,7 @@ const STORE_WAIT_MS = 600_000;
  */
 export async function openStore(store: StoreLayout, options: ChangeOptions): Promise<Disposable> {
   const { layers, links, records, trees, pods, scratch } = store;
-  if (!makeDirectory(store.store, STORE_MODE).made) checkPod(store.store);
+  makeStore(store.store);
   const lock = await lockPod(store.lock, { waitMs: STORE_WAIT_MS, ...options });
   try {
     for (const path of [layers, links, records, trees, pods, scratch]) {
@@ -44,6 +44,16 @@ export async function openStore(store: StoreLayout, options: ChangeOptions): Pro
     return lock;
   } catch (error) {
     lock[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function makeStore(path: string): void {
+  const { made } = makeDirectory(path, STORE_MODE);
+  try {
+    checkPod(path);
+  } catch (error) {
+    if (made) remove(path);
     throw error;
   }
 }

@@ -532,6 +532,9 @@ Deno.test("a store that others can change is refused, and so is a link in its pl
   const shared = await assertRejects(() => importTree({ source, store }), RefusedError);
   assertEquals(shared.code, "shared-pod");
   assertEquals(await namesIn(store), []);
+  const below = { source, store: `${store}/below` };
+  const swappable = await assertRejects(() => importTree(below), RefusedError);
+  assertEquals([swappable.code, await namesIn(store)], ["shared-pod", []]);
   await Deno.chmod(store, 0o700);
   await Deno.symlink(dir.join("elsewhere"), `${store}/layer`);
   await Deno.mkdir(dir.join("elsewhere"));
