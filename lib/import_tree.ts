@@ -4,40 +4,27 @@
  * @module
  */
 import type { ChangeOptions } from "./change_options.ts";
-import { compressionOf } from "./compression.ts";
-import type { Compression } from "./compression.ts";
 import { makeDirectory } from "./directory.ts";
-import {
-  attempt,
-  deviceAt,
-  ifAny,
-  look,
-  makeFile,
-  readOwnFile,
-  replaceFile,
-  typeOf,
-} from "./disk.ts";
-import { OverlayError, RefusedError } from "./errors.ts";
+import { attempt, look, replaceFile } from "./disk.ts";
 import { checkPermissions } from "./grants.ts";
-import { imageError } from "./image.ts";
 import type { Image } from "./image.ts";
-import { filesOfArchive, filesOfDirectory } from "./image_files.ts";
 import type { ImportProgress } from "./import_layers.ts";
 import { parseImport } from "./import_request.ts";
 import type { ImportRequest, ParsedImport } from "./import_request.ts";
+import { checkSource, imageOf, sourceOf } from "./import_source.ts";
+import type { SourceOptions } from "./import_source.ts";
 import type { LayerSummary } from "./layer_filter.ts";
-import { child, isWithin, parent } from "./path.ts";
-import { COMPRESSION_PROGRAMS, PROGRAMS } from "./permissions.ts";
+import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { quote } from "./quote.ts";
 import { keyOf, storedLayers } from "./stored_layer.ts";
 import type { WantedLayers } from "./stored_layer.ts";
 import { storedTreeLayout } from "./store.ts";
-import type { StoredTreeLayout, StoreLayout } from "./store.ts";
-import { clearAway, openStore, scratchOf, syncDirectory, syncStore, tidy } from "./store_disk.ts";
-import { allLayers, formatRecord, ifSound, readTree, wholeTrees } from "./tree_manifest.ts";
+import type { StoreLayout } from "./store.ts";
+import { clearAway, openStore, scratchOf, syncStore, tidy } from "./store_disk.ts";
+import { allLayers, formatRecord } from "./tree_manifest.ts";
+import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
 import type { Blob } from "./unpack.ts";
-import type { LayerRecord, StoredImage, TreeManifest } from "./tree_manifest.ts";
+import { isWhole, manifestOf, sum, treeIdOf, writeTree } from "./write_tree.ts";
 
 /** A tree that was imported. */
 export interface ImportedTree {
@@ -58,10 +45,7 @@ export interface ImportedTree {
 }
 
 /** How an import is done. */
-export type ImportOptions = ChangeOptions & ImportProgress & {
-  /** What stdin holds, piece by piece. @default {the stdin of this process} */
-  readonly input?: () => AsyncIterable<Uint8Array>;
-};
+export type ImportOptions = ChangeOptions & ImportProgress & SourceOptions;
 
 /**
  * The permissions that an import needs. Of the programs, xz and zstd are needed for archives that are
@@ -77,196 +61,6 @@ export function importPermissions(request: ImportRequest): RequiredPermissions {
     write: [store],
     run: [ln, tar, sync, rm],
   };
-}
-
-/** A file or a directory that holds an image. */
-interface Source {
-  readonly path: string;
-  readonly isDirectory: boolean;
-}
-
-/** What of a source can be seen to be wrong before anything is made. */
-function checkSource({ source, store }: ParsedImport): void {
-  if (source === "-") return;
-  const { path, isDirectory } = sourceAt(source);
-  if (!isDirectory) return checkCompression(compressionOf(startOf(path, path)), path);
-  if (!isWithin(store.store, path) || deviceAbove(store.store) !== deviceAt(path)) return;
-  throw new RefusedError(
-    "crossing",
-    `Cannot import ${quote(path)}: the tree store ${quote(store.store)} lies in it`,
-    { path, hint: "choose a tree store outside of it: --store DIR" },
-  );
-}
-
-/** The device of what is at a path, or will be. */
-function deviceAbove(path: string): number | null {
-  return deviceAt(path) ?? (path === "/" ? null : deviceAbove(parent(path)));
-}
-
-function sourceAt(path: string): Source {
-  const info = ifAny(() => Deno.statSync(path)) ?? look(path);
-  if (info?.isFile || info?.isDirectory) return { path, isDirectory: info.isDirectory };
-  const hint = "give a directory, a file, or - for stdin";
-  if (info !== null) throw imageError(path, `it is ${typeOf(info)}`, hint);
-  throw new OverlayError("missing", `Cannot import ${quote(path)}: it does not exist`, {
-    path,
-    hint,
-  });
-}
-
-/** Where the image is, once it is a file or a directory. */
-async function sourceOf({ source, store }: ParsedImport, options: ImportOptions): Promise<Source> {
-  if (source === "-") return { path: await spool(store, options), isDirectory: false };
-  return sourceAt(source);
-}
-
-/** What stdin holds; a signal ends the reading, also while nothing comes in. */
-async function* stdin(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-  const reader = Deno.stdin.readable.getReader();
-  const cancel = () => void reader.cancel();
-  signal?.addEventListener("abort", cancel);
-  try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
-  } finally {
-    signal?.removeEventListener("abort", cancel);
-    cancel();
-  }
-}
-
-/** What comes from stdin is written down first: which image it is may stand at its end. */
-async function spool({ scratch }: StoreLayout, options: ImportOptions): Promise<string> {
-  const path = child(scratch, "stdin");
-  using file = attempt("write", path, () => {
-    return Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
-  });
-  for await (const piece of (options.input ?? (() => stdin(options.signal)))()) {
-    options.signal?.throwIfAborted();
-    attempt("write", path, () => {
-      for (let at = 0; at < piece.length;) at += file.writeSync(piece.subarray(at));
-    });
-  }
-  options.signal?.throwIfAborted();
-  return path;
-}
-
-function startOf(path: string, name: string): Uint8Array {
-  using file = attempt("read", path, () => Deno.openSync(path));
-  const start = new Uint8Array(512);
-  const read = file.readSync(start);
-  if (read === null) throw imageError(name, "it is empty");
-  return start.subarray(0, read);
-}
-
-function checkCompression(compression: Compression, path: string): void {
-  if (compression !== "xz" && compression !== "zstd") return;
-  const run = [COMPRESSION_PROGRAMS[compression]];
-  checkPermissions(`decompress ${quote(path)}`, { read: [], write: [], run });
-}
-
-/** The image that a source is; `null` of a directory that is a root file system. */
-async function imageOf(
-  { path, isDirectory }: Source,
-  request: ParsedImport,
-): Promise<Image | null> {
-  const name = request.source === "-" ? "stdin" : path;
-  const compression = isDirectory ? "none" : compressionOf(startOf(path, name));
-  checkCompression(compression, name);
-  if (compression === "none") {
-    const files = isDirectory ? filesOfDirectory(path) : filesOfArchive(path, name);
-    const { isLayout, readLayout } = await import("./oci_image.ts");
-    if (isLayout(files)) return await readLayout(files, request.choice);
-    const { isDockerArchive, readDockerArchive } = await import("./docker_archive.ts");
-    if (!isDirectory && isDockerArchive(files)) {
-      return await readDockerArchive(files, request.choice);
-    }
-  }
-  for (const [flag, value] of Object.entries(request.choice)) {
-    throw imageError(name, `it is no image but a root file system`, `leave --${flag} ${value} out`);
-  }
-  if (isDirectory) return null;
-  const { size } = await Deno.stat(path);
-  const layer = { name, path, offset: 0, size, digest: null, diffId: null };
-  return { name: null, digest: null, config: null, layers: [layer] };
-}
-
-/** The tree id of layers, top first: rkt's rule for the dependencies of an image. */
-export async function treeIdOf(keys: readonly string[]): Promise<string> {
-  const content = new TextEncoder().encode(keys.join(","));
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-512", content)).toHex();
-  return `deps-sha512-${digest.slice(0, digest.length / 2)}`;
-}
-
-async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<TreeManifest> {
-  const all = lowestFirst.toReversed();
-  const hidden = all.findIndex(({ opaqueRoot }) => opaqueRoot);
-  const seen = hidden < 0 ? all : all.slice(0, hidden + 1);
-  const layers = all.map(({ key }) => key);
-  // Hiding all that is in the root does not change what the root itself is like.
-  const like = all.find(({ hasRoot }) => hasRoot) ?? seen[0];
-  return {
-    version: 1,
-    id: await treeIdOf(layers),
-    layers,
-    lowers: seen.map(({ link }) => link).filter((link, at, links) => links.indexOf(link) === at),
-    rootLike: like === seen[0] ? null : like?.link ?? null,
-    userxattr: all.some(({ opaque, attributes }) => opaque > 0 && attributes === "user"),
-    bytes: sum(all.map(({ bytes }) => bytes)),
-    entries: sum(all.map(({ entries }) => entries)),
-    lines: null,
-    images: [],
-  };
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, number) => total + number, 0);
-}
-
-/** A name is one image's: the trees of images that had it before lose it. */
-function takeName(store: StoreLayout, { id }: TreeManifest, name: string): void {
-  for (const tree of wholeTrees(store)) {
-    const images = tree.images.filter((image) => image.name !== name);
-    if (tree.id === id || images.length === tree.images.length) continue;
-    const { manifest } = storedTreeLayout(store, tree.id);
-    replaceFile(manifest, formatRecord({ ...tree, images }), 0o600);
-  }
-}
-
-function isWhole(tree: StoredTreeLayout): boolean {
-  return readOwnFile(tree.rendered) !== null;
-}
-
-/**
- * Writes down a tree whose layers are in their places, or whose directory is made; the mark that it is
- * whole comes last.
- */
-async function writeTree(
-  store: StoreLayout,
-  manifest: TreeManifest,
-  { image, options }: { readonly image: StoredImage; readonly options: ImportOptions },
-): Promise<void> {
-  const tree = storedTreeLayout(store, manifest.id);
-  const before = isWhole(tree) ? ifSound(() => readTree(tree))?.images ?? [] : [];
-  const others = before.filter(({ name, digest }) => {
-    return name === null ? digest !== image.digest : name !== image.name;
-  });
-  const images = [...others, image];
-  makeDirectory(tree.tree, 0o700);
-  const content = formatRecord({ ...manifest, images });
-  if (!sameBytes(readOwnFile(tree.manifest), content)) replaceFile(tree.manifest, content, 0o600);
-  options.checkpoint?.("manifest");
-  if (!isWhole(tree)) {
-    syncDirectory(tree.tree);
-    syncDirectory(store.trees);
-    await makeFile(tree.rendered, new Uint8Array(), 0o600);
-    options.checkpoint?.("rendered");
-    syncDirectory(tree.tree);
-  }
-  // Last, so that the name is found at any moment.
-  if (image.name !== null) takeName(store, manifest, image.name);
-}
-
-function sameBytes(a: Uint8Array | null, b: Uint8Array): boolean {
-  return a?.length === b.length && a.every((byte, at) => byte === b[at]);
 }
 
 /** An image becomes a tree of layers. */

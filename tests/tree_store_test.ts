@@ -23,6 +23,7 @@ import {
   resolveTree,
   treePath,
 } from "../lib/tree.ts";
+import { lockPod } from "../lib/lock.ts";
 import { ATTRIBUTE_FLAGS, ATTRIBUTES, layerArchive, makeLayout, smallImage } from "./_image.ts";
 import { cli } from "./_cli.ts";
 import { runMain } from "./_main.ts";
@@ -237,6 +238,25 @@ Deno.test("what a pod uses is not collected, whatever became of its tree's manif
   await Deno.writeTextFile(manifest, content.slice(0, 20));
   const gone = await collectTrees({ store });
   assertEquals([gone.trees, gone.layers.length], [[id], 2]);
+});
+
+Deno.test("a tree is not removed while a pod that was noted is worked on", async () => {
+  await using dir = await tempDir();
+  const [source, store, pod] = [await smallImage(dir), dir.join("store"), dir.join("pod")];
+  await importTree({ source, store, ...ATTRIBUTES });
+  await renderOverlay({ image: "test", store, pod, options: MARKS });
+  await unmountOverlay({ pod });
+  // As a render leaves it that has noted the pod, and not written its line.
+  await Deno.remove(`${pod}/overlay.fstab`);
+  {
+    using _lock = await lockPod(`${pod}/overlay.lock`);
+    await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError, "just rendering");
+    await collectTrees({ store });
+    assertEquals((await namesIn(`${store}/pod`)).length, 1);
+  }
+  await collectTrees({ store });
+  assertEquals(await namesIn(`${store}/pod`), []);
+  await removeTree({ store, tree: "test" });
 });
 
 Deno.test("a tree whose removal was killed is there again", async () => {
