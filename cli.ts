@@ -272,7 +272,11 @@ function run(command: Command, io: Io): Promise<number | void> {
 /** What nobody expects: a permission that is denied in part, and mistakes of our own. */
 function unexpected(error: unknown): OverlayError {
   const message = `Cannot go on: ${error instanceof Error ? error.message : String(error)}`;
-  if (error instanceof Deno.errors.NotCapable) return new MissingPermissionError(message, []);
+  if (error instanceof Deno.errors.NotCapable) {
+    const isKept = error.message.includes("Requires all access");
+    const hint = "choose a directory that is not in /dev, /proc or /sys, or give --allow-all";
+    return new MissingPermissionError(message, [], isKept ? { hint } : {});
+  }
   return new OverlayError("failed", message, { cause: error });
 }
 

@@ -210,6 +210,8 @@ export async function collectTrees(
     attempt("remove", path, () => Deno.renameSync(path, to));
     return to;
   });
+  // What is half gone must not be in its place again after a power cut.
+  for (const path of [store.trees, store.layers]) syncDirectory(path);
   await clearAway(aside, options);
   tidy(store);
   await forgetPods(store);

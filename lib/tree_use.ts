@@ -93,7 +93,14 @@ export async function isBusy({ pod }: TreeUser): Promise<boolean> {
 
 /** Whether a pod may use trees of the store, now or when what works on it is done. */
 async function mayUse(user: TreeUser, store: StoreLayout): Promise<boolean> {
-  if (!isGranted({ name: "write", path: user.pod }) || await isBusy(user)) return true;
+  if (!isGranted({ name: "write", path: user.pod })) return true;
+  try {
+    if (await isBusy(user)) return true;
+  } catch (error) {
+    // It may be on a file system that cannot be written to.
+    if (error instanceof OverlayError) return true;
+    throw error;
+  }
   const use = useOf(user, store);
   return use === null || use.lowers.length > 0;
 }

@@ -81,8 +81,9 @@ export async function writeTree(
   if (!sameBytes(readOwnFile(tree.manifest), content)) replaceFile(tree.manifest, content, 0o600);
   options.checkpoint?.("manifest");
   if (!isWhole(tree)) {
-    syncDirectory(tree.tree);
-    syncDirectory(store.trees);
+    // Also what an import that was killed has put in its place.
+    const { layers, links, records, trees } = store;
+    for (const path of [layers, links, records, tree.tree, trees]) syncDirectory(path);
     await makeFile(tree.rendered, new Uint8Array(), 0o600);
     options.checkpoint?.("rendered");
     syncDirectory(tree.tree);

@@ -259,6 +259,20 @@ Deno.test("a tree is not removed while a pod that was noted is worked on", async
   await removeTree({ store, tree: "test" });
 });
 
+Deno.test("a pod that cannot be written to keeps its tree, and nothing else from being collected", async () => {
+  await using dir = await tempDir();
+  const [source, store, pod] = [await smallImage(dir), dir.join("store"), dir.join("pod")];
+  await importTree({ source, store, ...ATTRIBUTES });
+  await renderOverlay({ image: "test", store, pod, options: MARKS });
+  await unmountOverlay({ pod });
+  await sh("mount", "--bind", pod, pod);
+  await sh("mount", "--options", "remount,bind,ro", pod);
+  await assertRejects(() => removeTree({ store, tree: "test" }), OverlayError, "Read-only");
+  assertEquals(await collectTrees({ store }), { trees: [], layers: [] });
+  assertEquals((await namesIn(`${store}/pod`)).length, 1);
+  await sh("umount", pod);
+});
+
 Deno.test("a tree whose removal was killed is there again", async () => {
   await using dir = await tempDir();
   const [source, store] = [await smallImage(dir), dir.join("store")];
@@ -480,6 +494,11 @@ Deno.test("an import that cannot be done makes no store", async () => {
   const lacking = await cli(args, { flags: [...flags, run] });
   assertEquals([lacking.status, lacking.stdout], [4, ""]);
   assertStringIncludes(lacking.stderr, "missing --allow-run=/usr/bin/xz\n");
+  const kept = await cli(["tree", "import", source, "--store", "/dev/shm/overlay-render"], {
+    flags: ["--allow-read", "--allow-write", run],
+  });
+  assertEquals([kept.status, kept.stdout], [4, ""]);
+  assertStringIncludes(kept.stderr, "hint: choose a directory that is not in /dev, /proc or /sys");
   for (const [from, store, status, says] of table) {
     const result = await runMain(["tree", "import", from, "--store", store]);
     assertEquals([result.status, result.stdout], [status, ""], says);
