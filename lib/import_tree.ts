@@ -8,7 +8,7 @@ import { makeDirectory } from "./directory.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
 import { checkPermissions } from "./grants.ts";
 import type { Image } from "./image.ts";
-import type { ImportProgress } from "./import_layers.ts";
+import type { ImportProgress, Staged } from "./import_layers.ts";
 import { parseImport } from "./import_request.ts";
 import type { ImportRequest, ParsedImport } from "./import_request.ts";
 import { checkSource, imageOf, sourceOf } from "./import_source.ts";
@@ -24,7 +24,7 @@ import { clearAway, openStore, scratchOf, syncStore, tidy } from "./store_disk.t
 import { allLayers, formatRecord } from "./tree_manifest.ts";
 import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
 import type { Blob } from "./unpack.ts";
-import { isWhole, manifestOf, sum, treeIdOf, writeTree } from "./write_tree.ts";
+import { directoryManifest, isWhole, manifestOf, sum, treeIdOf, writeTree } from "./write_tree.ts";
 
 /** A tree that was imported. */
 export interface ImportedTree {
@@ -137,41 +137,35 @@ async function importDirectory(
   const read = () => archiveOf(path, options);
   const blob = { name: path, path, offset: 0, size: 0, digest: null, diffId: null, read };
   const how = { store, policy: { ...policy, whiteouts: false }, options };
-  const { root, lines, unpacked: { diffId, summary } } = await stageLayer(blob, 0, how);
+  const staged = await stageLayer(blob, 0, how);
+  const { diffId, summary } = staged.unpacked;
   const { attributes } = policy;
   const id = await treeIdOf([keyOf({ diffId, ...summary, attributes, below: null })]);
-  const tree = storedTreeLayout(store, id);
   const { bytes, entries } = summary;
-  const changed = !isWhole(tree);
-  const manifest: TreeManifest = {
-    version: 1,
-    id,
-    layers: [],
-    lowers: [],
-    rootLike: null,
-    userxattr: false,
-    bytes,
-    entries,
-    lines: await digestOfFile(lines),
-    images: [],
-  };
-  if (changed) {
-    await syncStore(store, options);
-    await clearAway(look(tree.tree) === null ? [] : [tree.tree], options);
-    makeDirectory(tree.tree, 0o700);
-    // Before what it is of: a directory without it would be taken for a tree that was made by hand.
-    replaceFile(tree.manifest, formatRecord(manifest), 0o600);
-    attempt("put in place", tree.lines, () => Deno.renameSync(lines, tree.lines));
-    attempt("put in place", tree.rootfs, () => Deno.renameSync(root, tree.rootfs));
-    options.checkpoint?.("rootfs");
-  }
-  const image = name ?? null;
-  await writeTree(store, manifest, {
-    image: { name: image, digest: null, config: null },
-    options,
-  });
+  const manifest = directoryManifest({ id, bytes, entries }, await digestOfFile(staged.lines));
+  const changed = !isWhole(storedTreeLayout(store, id));
+  if (changed) await placeDirectory(staged, manifest, { store, options });
+  const image = { name, digest: null, config: null };
+  await writeTree(store, manifest, { image, options });
   tellLeftOut([summary], options);
-  return { id, image, digest: null, layers: 1, bytes, entries, changed };
+  return { id, image: name, digest: null, layers: 1, bytes, entries, changed };
+}
+
+/** Puts a directory that is unpacked in the place of a tree that is not whole yet. */
+async function placeDirectory(
+  { root, lines }: Staged,
+  manifest: TreeManifest,
+  { store, options }: { readonly store: StoreLayout; readonly options: ImportOptions },
+): Promise<void> {
+  const tree = storedTreeLayout(store, manifest.id);
+  await syncStore(store, options);
+  await clearAway(look(tree.tree) === null ? [] : [tree.tree], options);
+  makeDirectory(tree.tree, 0o700);
+  // Before what it is of: a directory without it would be taken for a tree that was made by hand.
+  replaceFile(tree.manifest, formatRecord(manifest), 0o600);
+  attempt("put in place", tree.lines, () => Deno.renameSync(lines, tree.lines));
+  attempt("put in place", tree.rootfs, () => Deno.renameSync(root, tree.rootfs));
+  options.checkpoint?.("rootfs");
 }
 
 /**

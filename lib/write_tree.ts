@@ -41,6 +41,19 @@ export async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<T
   };
 }
 
+/**
+ * The manifest of a tree of one directory.
+ *
+ * @param lines The SHA-256 of the lines of its entries.
+ */
+export function directoryManifest(
+  tree: Pick<TreeManifest, "id" | "bytes" | "entries">,
+  lines: string,
+): TreeManifest {
+  const none = { layers: [], lowers: [], rootLike: null, userxattr: false };
+  return { version: 1, ...none, ...tree, lines, images: [] };
+}
+
 /** The sum of numbers. */
 export function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
