@@ -74,7 +74,8 @@ async function runPlan(command: RenderCommand, io: Io): Promise<void> {
 
 /** What a plan names by tree or image is looked up in the store, as far as it may be read. */
 async function resolved(request: RenderRequest): Promise<RenderRequest> {
-  if (request.lower !== undefined && request.image === undefined) return request;
+  const { namesLowers } = await import("./lib/request.ts");
+  if (namesLowers(request)) return request;
   const { resolveTree } = await import("./lib/resolve_tree.ts");
   return resolveTree(request);
 }
@@ -271,7 +272,11 @@ function run(command: Command, io: Io): Promise<number | void> {
 /** What nobody expects: a permission that is denied in part, and mistakes of our own. */
 function unexpected(error: unknown): OverlayError {
   const message = `Cannot go on: ${error instanceof Error ? error.message : String(error)}`;
-  if (error instanceof Deno.errors.NotCapable) return new MissingPermissionError(message, []);
+  if (error instanceof Deno.errors.NotCapable) {
+    const isKept = error.message.includes("Requires all access");
+    const hint = "choose a directory that is not in /dev, /proc or /sys, or give --allow-all";
+    return new MissingPermissionError(message, [], isKept ? { hint } : {});
+  }
   return new OverlayError("failed", message, { cause: error });
 }
 

@@ -6,21 +6,15 @@
 import type { Application } from "./application.ts";
 import { look, makeFile, readOwnFile, typeOf } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
+import { makeLink } from "./link.ts";
 import type { LinkOperation, UseOperation } from "./operation.ts";
-import { PROGRAMS } from "./permissions.ts";
-import { printable, quote } from "./quote.ts";
-import { run as runProgram } from "./run.ts";
+import { quote } from "./quote.ts";
 
-/** Makes a link; Deno makes one only for who may read and write everything. */
+/** Makes a link. */
 export async function applyLink({ path, to }: LinkOperation, run: Application): Promise<void> {
   const info = look(path);
   if (info !== null) return checkLink(path, to, info);
-  const args = ["--symbolic", "--no-target-directory", "--", to, path];
-  const result = await runProgram(PROGRAMS.ln, args, { ...run.programs, cwd: "/" });
-  if (result.status !== 0) {
-    const said = quote(printable(result.stderr));
-    throw new OverlayError("failed", `Cannot make ${quote(path)}: ln said ${said}`, { path });
-  }
+  await makeLink(path, to, run.programs);
   run.changedBy(`remove ${quote(path)}`, () => Deno.removeSync(path));
 }
 

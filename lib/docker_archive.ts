@@ -6,6 +6,7 @@
  * @module
  */
 import {
+  checkPlatform,
   diffIdsOf,
   digestLike,
   imageError,
@@ -95,6 +96,7 @@ export async function readDockerArchive(files: ImageFiles, choice: ImageChoice):
     throw imageError(files.path, `its config ${quote(saved.config)} has the digest ${digest}`);
   }
   const config = parseJson(files, saved.config, content);
+  checkPlatform(files, config, choice);
   const diffIds = diffIdsOf(files, config, saved.layers.length);
   return {
     name: choice.ref === undefined ? saved.tags[0] ?? null : tagOf(choice.ref),

@@ -30,6 +30,13 @@ export function checkPermissions(action: string, required: RequiredPermissions):
   throw new MissingPermissionError(
     `Cannot ${action} without Deno permissions: missing ${flags.map(shellQuote).join(" ")}`,
     flags,
-    { hint: "add that to the flags of deno run; plan prints all that a render needs" },
+    { hint: `add that to the flags of deno run; ${whoTellsAll(action)}` },
   );
+}
+
+function whoTellsAll(action: string): string {
+  const isRender = /^(render|prepare|look .* up)$/.test(action);
+  return isRender
+    ? "plan prints all that a render needs"
+    : "--help says all that the command needs";
 }

@@ -104,7 +104,8 @@ Examples:
   overlay-render plan --lower /images/debian --pod /run/pods/one --app web
   overlay-render plan --lower /images/debian --pod /run/pods/one --json
 ${RENDER_FLAGS}${WAIT}${VOICE}${SPEC}
-Permissions: none.
+Permissions: none; with --image, or --tree of what was imported,
+  --allow-read=STORE.
 ${EXIT}`,
 
   prepare: `Make the directories and print the mount configuration; do not mount.

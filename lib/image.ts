@@ -127,3 +127,21 @@ export function diffIdsOf(files: ImageFiles, config: unknown, layers: number): r
   if (all.length === layers && layers > 0) return all;
   throw imageError(files.path, `it has ${layers} layers, and its config lists ${all.length}`);
 }
+
+/** The platform that the platform of a descriptor, or a config, says. */
+export function platformOf({ os, architecture, variant }: Json): string {
+  return [os, architecture, variant].filter((part) => typeof part === "string").join("/");
+}
+
+/** Whether a platform is the one that is wanted; a variant matters only where one is asked for. */
+export function isPlatform(platform: string, wanted: string): boolean {
+  return platform === wanted || platform.startsWith(`${wanted}/`);
+}
+
+/** Refuses an image that is for another platform than was asked for: not every index says of which it is. */
+export function checkPlatform(files: ImageFiles, config: unknown, { platform }: ImageChoice): void {
+  const is = platformOf(objectOf(files, "config", config));
+  if (platform === undefined || is === "" || isPlatform(is, platform)) return;
+  const hint = `leave --platform ${platform} out, or get the image for it`;
+  throw imageError(files.path, `it is for ${quote(is)}`, hint);
+}

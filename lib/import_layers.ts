@@ -14,10 +14,9 @@ import { digestOfFile } from "./hash_file.ts";
 import { filesOfDirectory } from "./image_files.ts";
 import { isLayout } from "./oci_image.ts";
 import { fitLayer, LayerLines } from "./inherit.ts";
+import { makeLink } from "./link.ts";
 import { child } from "./path.ts";
-import { PROGRAMS } from "./permissions.ts";
-import { printable, quote } from "./quote.ts";
-import { run } from "./run.ts";
+import { quote } from "./quote.ts";
 import type { StoreLayout } from "./store.ts";
 import { syncDirectory, syncStore } from "./store_disk.ts";
 import { belowOf, keyOf, storedLayers } from "./stored_layer.ts";
@@ -227,10 +226,7 @@ async function placeLayer(
 
 const LINK_LENGTH = 8;
 
-/**
- * Makes the link with a short name; it need not lead anywhere yet. Deno makes links only for who may read
- * and write everything.
- */
+/** Makes the link with a short name; it need not lead anywhere yet. */
 async function linkLayer(
   key: string,
   { links }: StoreLayout,
@@ -246,11 +242,8 @@ async function linkLayer(
       if (await Deno.readLink(path) === to) return name;
       continue;
     }
-    const args = ["--symbolic", "--no-target-directory", "--", to, path];
-    const result = await run(PROGRAMS.ln, args, { ...programOptions(options), cwd: "/" });
-    if (result.status === 0) return name;
-    const said = quote(printable(result.stderr));
-    throw new OverlayError("failed", `Cannot make ${quote(path)}: ln said ${said}`, { path });
+    await makeLink(path, to, programOptions(options));
+    return name;
   }
   throw new OverlayError("failed", `Cannot make a link to ${quote(key)}: all names are taken`);
 }

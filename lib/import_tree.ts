@@ -4,29 +4,27 @@
  * @module
  */
 import type { ChangeOptions } from "./change_options.ts";
-import { compressionOf } from "./compression.ts";
 import { makeDirectory } from "./directory.ts";
-import { attempt, look, makeFile, readOwnFile, replaceFile, typeOf } from "./disk.ts";
+import { attempt, look, replaceFile } from "./disk.ts";
 import { checkPermissions } from "./grants.ts";
-import { imageError } from "./image.ts";
 import type { Image } from "./image.ts";
-import { filesOfArchive, filesOfDirectory } from "./image_files.ts";
-import type { ImportProgress } from "./import_layers.ts";
+import type { ImportProgress, Staged } from "./import_layers.ts";
 import { parseImport } from "./import_request.ts";
 import type { ImportRequest, ParsedImport } from "./import_request.ts";
+import { checkSource, imageOf, sourceOf } from "./import_source.ts";
+import type { SourceOptions } from "./import_source.ts";
 import type { LayerSummary } from "./layer_filter.ts";
-import { child } from "./path.ts";
-import { COMPRESSION_PROGRAMS, PROGRAMS } from "./permissions.ts";
+import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { quote } from "./quote.ts";
 import { keyOf, storedLayers } from "./stored_layer.ts";
 import type { WantedLayers } from "./stored_layer.ts";
 import { storedTreeLayout } from "./store.ts";
-import type { StoredTreeLayout, StoreLayout } from "./store.ts";
-import { clearAway, openStore, scratchOf, syncDirectory, syncStore, tidy } from "./store_disk.ts";
-import { allLayers, formatRecord, ifSound, readTree, wholeTrees } from "./tree_manifest.ts";
+import type { StoreLayout } from "./store.ts";
+import { clearAway, openStore, scratchOf, syncStore, tidy } from "./store_disk.ts";
+import { allLayers, formatRecord } from "./tree_manifest.ts";
+import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
 import type { Blob } from "./unpack.ts";
-import type { LayerRecord, StoredImage, TreeManifest } from "./tree_manifest.ts";
+import { directoryManifest, isWhole, manifestOf, sum, treeIdOf, writeTree } from "./write_tree.ts";
 
 /** A tree that was imported. */
 export interface ImportedTree {
@@ -47,10 +45,7 @@ export interface ImportedTree {
 }
 
 /** How an import is done. */
-export type ImportOptions = ChangeOptions & ImportProgress & {
-  /** What stdin holds, piece by piece. @default {the stdin of this process} */
-  readonly input?: () => AsyncIterable<Uint8Array>;
-};
+export type ImportOptions = ChangeOptions & ImportProgress & SourceOptions;
 
 /**
  * The permissions that an import needs. Of the programs, xz and zstd are needed for archives that are
@@ -68,165 +63,7 @@ export function importPermissions(request: ImportRequest): RequiredPermissions {
   };
 }
 
-/** Where the image is, once it is a file or a directory. */
-async function sourceOf(
-  { source, store }: ParsedImport,
-  options: ImportOptions,
-): Promise<{ readonly path: string; readonly isDirectory: boolean }> {
-  if (source === "-") return { path: await spool(store, options), isDirectory: false };
-  const info = attempt("read", source, () => Deno.statSync(source));
-  if (info.isFile || info.isDirectory) return { path: source, isDirectory: info.isDirectory };
-  throw imageError(source, `it is ${typeOf(info)}`, "give a directory, a file, or - for stdin");
-}
-
-/** What stdin holds; a signal ends the reading, also while nothing comes in. */
-async function* stdin(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-  const reader = Deno.stdin.readable.getReader();
-  const cancel = () => void reader.cancel();
-  signal?.addEventListener("abort", cancel);
-  try {
-    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
-  } finally {
-    signal?.removeEventListener("abort", cancel);
-    cancel();
-  }
-}
-
-/** What comes from stdin is written down first: which image it is may stand at its end. */
-async function spool({ scratch }: StoreLayout, options: ImportOptions): Promise<string> {
-  const path = child(scratch, "stdin");
-  using file = attempt("write", path, () => {
-    return Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
-  });
-  for await (const piece of (options.input ?? (() => stdin(options.signal)))()) {
-    options.signal?.throwIfAborted();
-    attempt("write", path, () => {
-      for (let at = 0; at < piece.length;) at += file.writeSync(piece.subarray(at));
-    });
-  }
-  options.signal?.throwIfAborted();
-  return path;
-}
-
-function startOf(path: string, name: string): Uint8Array {
-  using file = attempt("read", path, () => Deno.openSync(path));
-  const start = new Uint8Array(512);
-  const read = file.readSync(start);
-  if (read === null) throw imageError(name, "it is empty");
-  return start.subarray(0, read);
-}
-
-/** The image that a source is; `null` of a directory that is a root file system. */
-async function imageOf(
-  { path, isDirectory }: { readonly path: string; readonly isDirectory: boolean },
-  request: ParsedImport,
-): Promise<Image | null> {
-  const name = request.source === "-" ? "stdin" : path;
-  const compression = isDirectory ? "none" : compressionOf(startOf(path, name));
-  if (compression === "xz" || compression === "zstd") {
-    checkPermissions(`decompress ${quote(path)}`, {
-      read: [],
-      write: [],
-      run: [COMPRESSION_PROGRAMS[compression]],
-    });
-  }
-  if (compression === "none") {
-    const files = isDirectory ? filesOfDirectory(path) : filesOfArchive(path, name);
-    const { isLayout, readLayout } = await import("./oci_image.ts");
-    if (isLayout(files)) return await readLayout(files, request.choice);
-    const { isDockerArchive, readDockerArchive } = await import("./docker_archive.ts");
-    if (!isDirectory && isDockerArchive(files)) {
-      return await readDockerArchive(files, request.choice);
-    }
-  }
-  for (const [flag, value] of Object.entries(request.choice)) {
-    throw imageError(name, `it is no image but a root file system`, `leave --${flag} ${value} out`);
-  }
-  if (isDirectory) return null;
-  const { size } = await Deno.stat(path);
-  const layer = { name, path, offset: 0, size, digest: null, diffId: null };
-  return { name: null, digest: null, config: null, layers: [layer] };
-}
-
-/** The tree id of layers, top first: rkt's rule for the dependencies of an image. */
-export async function treeIdOf(keys: readonly string[]): Promise<string> {
-  const content = new TextEncoder().encode(keys.join(","));
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-512", content)).toHex();
-  return `deps-sha512-${digest.slice(0, digest.length / 2)}`;
-}
-
-async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<TreeManifest> {
-  const all = lowestFirst.toReversed();
-  const hidden = all.findIndex(({ opaqueRoot }) => opaqueRoot);
-  const seen = hidden < 0 ? all : all.slice(0, hidden + 1);
-  const layers = all.map(({ key }) => key);
-  // Hiding all that is in the root does not change what the root itself is like.
-  const like = all.find(({ hasRoot }) => hasRoot) ?? seen[0];
-  return {
-    version: 1,
-    id: await treeIdOf(layers),
-    layers,
-    lowers: seen.map(({ link }) => link).filter((link, at, links) => links.indexOf(link) === at),
-    rootLike: like === seen[0] ? null : like?.link ?? null,
-    userxattr: all.some(({ opaque, attributes }) => opaque > 0 && attributes === "user"),
-    bytes: sum(all.map(({ bytes }) => bytes)),
-    entries: sum(all.map(({ entries }) => entries)),
-    lines: null,
-    images: [],
-  };
-}
-
-function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, number) => total + number, 0);
-}
-
-/** A name is one image's: the trees of images that had it before lose it. */
-function takeName(store: StoreLayout, { id }: TreeManifest, name: string): void {
-  for (const tree of wholeTrees(store)) {
-    const images = tree.images.filter((image) => image.name !== name);
-    if (tree.id === id || images.length === tree.images.length) continue;
-    const { manifest } = storedTreeLayout(store, tree.id);
-    replaceFile(manifest, formatRecord({ ...tree, images }), 0o600);
-  }
-}
-
-function isWhole(tree: StoredTreeLayout): boolean {
-  return readOwnFile(tree.rendered) !== null;
-}
-
-/**
- * Writes down a tree whose layers are in their places, or whose directory is made; the mark that it is
- * whole comes last.
- */
-async function writeTree(
-  store: StoreLayout,
-  manifest: TreeManifest,
-  { image, options }: { readonly image: StoredImage; readonly options: ImportOptions },
-): Promise<void> {
-  const tree = storedTreeLayout(store, manifest.id);
-  const before = isWhole(tree) ? ifSound(() => readTree(tree))?.images ?? [] : [];
-  const others = before.filter(({ name, digest }) => {
-    return name === null ? digest !== image.digest : name !== image.name;
-  });
-  const images = [...others, image];
-  makeDirectory(tree.tree, 0o700);
-  const content = formatRecord({ ...manifest, images });
-  if (!sameBytes(readOwnFile(tree.manifest), content)) replaceFile(tree.manifest, content, 0o600);
-  options.checkpoint?.("manifest");
-  if (image.name !== null) takeName(store, manifest, image.name);
-  if (isWhole(tree)) return;
-  syncDirectory(tree.tree);
-  syncDirectory(store.trees);
-  await makeFile(tree.rendered, new Uint8Array(), 0o600);
-  options.checkpoint?.("rendered");
-  syncDirectory(tree.tree);
-}
-
-function sameBytes(a: Uint8Array | null, b: Uint8Array): boolean {
-  return a?.length === b.length && a.every((byte, at) => byte === b[at]);
-}
-
-/** Which diff ids are not known before they are unpacked, or are known and not there. */
+/** An image becomes a tree of layers. */
 async function importImage(
   image: Image,
   { store, policy, name }: ParsedImport,
@@ -279,12 +116,12 @@ function tellLeftOut(layers: readonly LayerSummary[], options: ImportOptions): v
   const devices = sum(layers.map(({ devices }) => devices.left));
   const setuid = sum(layers.map(({ setuid }) => setuid.left));
   if (devices > 0) {
-    options.warn?.(`left out ${devices} device nodes; --allow-devices keeps them`);
+    const what = devices === 1 ? "1 device node" : `${devices} device nodes`;
+    options.warn?.(`left out ${what}; --allow-devices keeps ${devices === 1 ? "it" : "them"}`);
   }
   if (setuid > 0) {
-    options.warn?.(
-      `took setuid, setgid and capabilities from ${setuid} files; --allow-setuid keeps them`,
-    );
+    const what = setuid === 1 ? "1 file" : `${setuid} files`;
+    options.warn?.(`took setuid, setgid and capabilities from ${what}; --allow-setuid keeps them`);
   }
 }
 
@@ -300,39 +137,35 @@ async function importDirectory(
   const read = () => archiveOf(path, options);
   const blob = { name: path, path, offset: 0, size: 0, digest: null, diffId: null, read };
   const how = { store, policy: { ...policy, whiteouts: false }, options };
-  const { root, lines, unpacked: { diffId, summary } } = await stageLayer(blob, 0, how);
+  const staged = await stageLayer(blob, 0, how);
+  const { diffId, summary } = staged.unpacked;
   const { attributes } = policy;
   const id = await treeIdOf([keyOf({ diffId, ...summary, attributes, below: null })]);
-  const tree = storedTreeLayout(store, id);
   const { bytes, entries } = summary;
-  const changed = !isWhole(tree);
-  const manifest: TreeManifest = {
-    version: 1,
-    id,
-    layers: [],
-    lowers: [],
-    rootLike: null,
-    userxattr: false,
-    bytes,
-    entries,
-    lines: await digestOfFile(lines),
-    images: [],
-  };
-  if (changed) {
-    await syncStore(store, options);
-    await clearAway(look(tree.tree) === null ? [] : [tree.tree], options);
-    makeDirectory(tree.tree, 0o700);
-    attempt("put in place", tree.lines, () => Deno.renameSync(lines, tree.lines));
-    attempt("put in place", tree.rootfs, () => Deno.renameSync(root, tree.rootfs));
-    options.checkpoint?.("rootfs");
-  }
-  const image = name ?? null;
-  await writeTree(store, manifest, {
-    image: { name: image, digest: null, config: null },
-    options,
-  });
+  const manifest = directoryManifest({ id, bytes, entries }, await digestOfFile(staged.lines));
+  const changed = !isWhole(storedTreeLayout(store, id));
+  if (changed) await placeDirectory(staged, manifest, { store, options });
+  const image = { name, digest: null, config: null };
+  await writeTree(store, manifest, { image, options });
   tellLeftOut([summary], options);
-  return { id, image, digest: null, layers: 1, bytes, entries, changed };
+  return { id, image: name, digest: null, layers: 1, bytes, entries, changed };
+}
+
+/** Puts a directory that is unpacked in the place of a tree that is not whole yet. */
+async function placeDirectory(
+  { root, lines }: Staged,
+  manifest: TreeManifest,
+  { store, options }: { readonly store: StoreLayout; readonly options: ImportOptions },
+): Promise<void> {
+  const tree = storedTreeLayout(store, manifest.id);
+  await syncStore(store, options);
+  await clearAway(look(tree.tree) === null ? [] : [tree.tree], options);
+  makeDirectory(tree.tree, 0o700);
+  // Before what it is of: a directory without it would be taken for a tree that was made by hand.
+  replaceFile(tree.manifest, formatRecord(manifest), 0o600);
+  attempt("put in place", tree.lines, () => Deno.renameSync(lines, tree.lines));
+  attempt("put in place", tree.rootfs, () => Deno.renameSync(root, tree.rootfs));
+  options.checkpoint?.("rootfs");
 }
 
 /**
@@ -374,6 +207,7 @@ export async function importTree(
 ): Promise<ImportedTree> {
   const parsed = parseImport(request);
   checkPermissions("import", importPermissions(request));
+  checkSource(parsed);
   const { store } = parsed;
   using _lock = await openStore(store, options);
   try {

@@ -7,13 +7,16 @@
  * @module
  */
 import {
+  checkPlatform,
   diffIdsOf,
   digestLike,
   digestOf,
   imageError,
+  isPlatform,
   listOf,
   objectOf,
   parseJson,
+  platformOf,
   readSmall,
   textOf,
 } from "./image.ts";
@@ -49,15 +52,11 @@ function descriptorOf(files: ImageFiles, where: string, value: unknown): Descrip
     digest: digestOf(files, `${where}.digest`, digest),
     size,
     isIndex: /image\.index|manifest\.list/.test(String(mediaType)),
-    platform: platformOf(files, where, platform),
+    platform: platform === undefined
+      ? null
+      : platformOf(objectOf(files, `${where}.platform`, platform)),
     names,
   };
-}
-
-function platformOf(files: ImageFiles, where: string, value: unknown): string | null {
-  if (value === undefined) return null;
-  const { os, architecture, variant } = objectOf(files, `${where}.platform`, value);
-  return [os, architecture, variant].filter((part) => typeof part === "string").join("/");
 }
 
 function blobName(digest: string): string {
@@ -84,12 +83,7 @@ function ownPlatform(): string {
   return `linux/${arch === "aarch64" ? "arm64" : "amd64"}`;
 }
 
-/** Whether a platform is the one that is wanted; a variant matters only where one is asked for. */
-function matches(platform: string | null, wanted: string): boolean {
-  return platform === null || platform === wanted || platform.startsWith(`${wanted}/`);
-}
-
-/** Whether an image has this name, be it as a whole or by its last part. */
+/** Whether an image has this name. */
 function isCalled({ names }: Descriptor, ref: string): boolean {
   return names.includes(ref);
 }
@@ -105,7 +99,9 @@ function oneOf(
     const hint = known.length === 0 ? "leave --ref out" : `it has ${known.join(", ")}`;
     throw imageError(files.path, `it has no image of the reference ${quote(ref ?? "")}`, hint);
   }
-  const fitting = called.filter((one) => one.isIndex || matches(one.platform, platform));
+  const fitting = called.filter((one) => {
+    return one.isIndex || one.platform === null || isPlatform(one.platform, platform);
+  });
   const [first, second] = fitting;
   if (first === undefined) {
     const platforms = called.map((one) => one.platform ?? "").filter((text) =>
@@ -155,6 +151,7 @@ export async function readLayout(files: ImageFiles, choice: ImageChoice): Promis
   const { descriptor, names } = await manifestOf(files, index, choice);
   const manifest = objectOf(files, "manifest", await readBlob(files, descriptor));
   const config = await readBlob(files, descriptorOf(files, "manifest's config", manifest.config));
+  checkPlatform(files, config, choice);
   const layers = listOf(files, "manifest's layers", manifest.layers);
   const diffIds = diffIdsOf(files, config, layers.length);
   return {

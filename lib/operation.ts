@@ -162,6 +162,8 @@ export interface UseOperation {
   readonly path: string;
   /** The pod. */
   readonly pod: string;
+  /** The tree store. */
+  readonly store: string;
   /** The mark of the tree that it is whole. */
   readonly rendered: string;
 }

@@ -290,8 +290,8 @@ function finishings({ app, layout: { rootfs }, readOnly, mtab }: ParsedRequest):
 /** A tree of a store stays there as long as a pod is noted that uses it. */
 function uses({ stored, pod }: ParsedRequest): Operation[] {
   if (stored === null) return [];
-  const { note, rendered } = stored;
-  return [{ kind: "use", path: note, pod: pod.pod, rendered }];
+  const { note, store, rendered } = stored;
+  return [{ kind: "use", path: note, pod: pod.pod, store, rendered }];
 }
 
 /** Plans the mount of an app. */

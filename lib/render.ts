@@ -12,6 +12,7 @@ import { checkPermissions, isGranted } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
 import { planRender } from "./plan.ts";
 import type { MountPlan, Plan } from "./plan.ts";
+import { namesLowers } from "./request.ts";
 import type { RenderRequest } from "./request.ts";
 import type { OverlayStatus } from "./status.ts";
 
@@ -46,7 +47,7 @@ async function applyRequest(
 
 /** A request that names no lowers is looked up in the store. */
 async function resolved(request: RenderRequest): Promise<RenderRequest> {
-  if (request.lower !== undefined && request.image === undefined) return request;
+  if (namesLowers(request)) return request;
   const { resolveTree } = await import("./resolve_tree.ts");
   return resolveTree(request);
 }

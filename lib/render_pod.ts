@@ -10,6 +10,7 @@ import { checkPermissions } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
 import { planPod } from "./pod_plan.ts";
 import type { PodRequest } from "./pod_request.ts";
+import { namesLowers } from "./request.ts";
 import { renderOf } from "./render.ts";
 import type { Render } from "./render.ts";
 
@@ -43,9 +44,7 @@ async function applyRequest(
 
 /** Apps that name no lowers are looked up in the store. */
 async function resolved(request: PodRequest): Promise<PodRequest> {
-  if (request.apps.every(({ lower, image }) => lower !== undefined && image === undefined)) {
-    return request;
-  }
+  if (request.apps.every(namesLowers)) return request;
   const { resolvePod } = await import("./resolve_tree.ts");
   return resolvePod(request);
 }

@@ -68,6 +68,8 @@ export interface RenderRequest {
 export interface StoredTree {
   /** The lower whose root the rootfs looks like. @default {the first} */
   readonly rootLike?: string;
+  /** The tree store. */
+  readonly store: string;
   /** The file in which the store notes that the pod uses its trees. */
   readonly note: string;
   /** The mark of the tree that it is whole. */
@@ -112,6 +114,11 @@ export interface ParsedRequest {
 
 /** The tree store of a request that names none. */
 export const DEFAULT_STORE = "/var/lib/overlay-render";
+
+/** Whether a request says itself what is rendered, so that nothing need be looked up in the store. */
+export function namesLowers({ lower, image }: Pick<RenderRequest, "lower" | "image">): boolean {
+  return image === undefined && [lower ?? []].flat().length > 0;
+}
 
 function parseLowers(request: RenderRequest): [AbsolutePath, ...AbsolutePath[]] {
   const given = typeof request.lower === "string" ? [request.lower] : request.lower ?? [];

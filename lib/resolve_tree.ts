@@ -10,7 +10,7 @@ import { parsePath } from "./names.ts";
 import { child } from "./path.ts";
 import type { PodApp, PodRequest } from "./pod_request.ts";
 import { quote } from "./quote.ts";
-import { DEFAULT_STORE } from "./request.ts";
+import { DEFAULT_STORE, namesLowers } from "./request.ts";
 import type { RenderRequest } from "./request.ts";
 import { podNote, storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
@@ -23,14 +23,19 @@ export type TreeRequest = Pick<
   "pod" | "store" | "tree" | "image" | "lower" | "options" | "stored"
 >;
 
-function isNamed({ images }: TreeManifest, wanted: string): boolean {
+function hasName({ images }: TreeManifest, wanted: string): boolean {
   return images.some(({ name }) => name === wanted);
+}
+
+function mayRead({ store }: StoreLayout, what: string): void {
+  checkPermissions(`look ${what} up`, { read: [store], write: [], run: [] });
 }
 
 /** The tree of an image. */
 function treeOfImage(store: StoreLayout, image: string): TreeManifest {
+  mayRead(store, "an image");
   const all = wholeTrees(store);
-  const found = all.find((tree) => isNamed(tree, image));
+  const found = all.find((tree) => hasName(tree, image));
   if (found !== undefined) return found;
   const names = all.flatMap(({ images }) => images.flatMap(({ name }) => name ?? []));
   throw new OverlayError(
@@ -50,12 +55,14 @@ function treeOfImage(store: StoreLayout, image: string): TreeManifest {
  * stays as it is; so does one of a tree that the store has no manifest of, which is a directory
  * `<store>/tree/<tree id>/rootfs`.
  *
- * Requires `--allow-read` permission for the store. Without it, a tree is taken for such a directory.
+ * Requires `--allow-read` permission for the store. Without it, a tree that was not imported is taken for
+ * such a directory.
  *
  * @param request What is to be rendered.
  * @returns The request with its lowers.
  * @throws {InvalidValueError} If it names an image and a tree or lowers.
- * @throws {MissingPermissionError} If it names an image, and the store may not be read.
+ * @throws {MissingPermissionError} If it names an image or a tree that was imported, and the store may not
+ * be read.
  * @throws {OverlayError} If there is no such image, or the tree is not whole.
  *
  * @example
@@ -79,38 +86,37 @@ function treeOfImage(store: StoreLayout, image: string): TreeManifest {
  */
 export function resolveTree<T extends TreeRequest>(request: T): T {
   const { image, tree } = request;
-  const other = [request.lower].flat().length > 0 && request.lower !== undefined
-    ? "a lower"
+  if (namesLowers(request)) return request;
+  if (image !== undefined) refuseOther(image, request);
+  const store = storeLayout(request.store ?? DEFAULT_STORE);
+  const found = image !== undefined
+    ? treeOfImage(store, image)
     : tree === undefined
     ? null
-    : "a tree";
-  if (image === undefined && (other === "a lower" || tree === undefined)) return request;
-  if (image !== undefined && other !== null) {
-    throw new InvalidValueError(
-      "usage",
-      `Cannot use image ${quote(image)}: ${other} is given too`,
-      {
-        hint: "leave one of them out",
-      },
-    );
-  }
-  const store = storeLayout(request.store ?? DEFAULT_STORE);
-  const manifest = image === undefined
-    ? manifestOf(store, tree ?? "")
-    : (mustRead(store), treeOfImage(store, image));
-  return manifest === null ? request : withTree(request, manifest, store);
+    : manifestOf(store, tree);
+  return found === null ? request : withTree(request, found, store);
 }
 
-function mustRead({ store }: StoreLayout): void {
-  checkPermissions("look an image up", { read: [store], write: [], run: [] });
+function refuseOther(image: string, { lower, tree }: TreeRequest): void {
+  const isOther = namesLowers({ ...(lower === undefined ? {} : { lower }) });
+  if (!isOther && tree === undefined) return;
+  const other = isOther ? "a lower" : "a tree";
+  throw new InvalidValueError(
+    "usage",
+    `Cannot use image ${quote(image)}: ${other} is given too`,
+    { hint: "leave one of them out" },
+  );
 }
+
+/** What an import calls a tree; others are directories that were made by hand. */
+const IMPORTED = /^deps-sha512-[0-9a-f]{64}$/;
 
 function manifestOf(store: StoreLayout, tree: string): TreeManifest | null {
   const layout = storedTreeLayout(store, tree);
-  const mayRead = [layout.manifest, layout.rendered].every((path) =>
-    isGranted({ name: "read", path })
-  );
-  const manifest = mayRead ? ifAny(() => readTree(layout)) : null;
+  if (IMPORTED.test(tree)) mayRead(store, "a tree");
+  const manifest = isGranted({ name: "read", path: store.store })
+    ? ifAny(() => readTree(layout))
+    : null;
   if (manifest === null || look(layout.rendered) !== null) return manifest;
   throw new OverlayError("bad-store", `Cannot use tree ${quote(tree)}: its import did not finish`, {
     path: layout.tree,
@@ -155,6 +161,7 @@ function withTree<T extends TreeRequest>(request: T, tree: TreeManifest, store: 
     ...(adds ? { options: [...options, "userxattr"] } : {}),
     stored: {
       ...(rootLike === null ? {} : { rootLike: child(store.links, rootLike) }),
+      store: store.store,
       note: podNote(store, parsePath("pod", request.pod)),
       rendered: layout.rendered,
     },

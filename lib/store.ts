@@ -36,6 +36,8 @@ export interface StoredTreeLayout {
   readonly manifest: string;
   /** The mark of a tree that is whole (rkt `renderedFilename`). */
   readonly rendered: string;
+  /** The same mark while the tree is being removed. */
+  readonly removing: string;
   /** The directory of a tree of one directory. */
   readonly rootfs: string;
   /** Of such a tree, a line of each entry. */
@@ -72,6 +74,7 @@ export function storedTreeLayout(store: StoreLayout, id: string): StoredTreeLayo
     tree,
     manifest: child(tree, "manifest"),
     rendered: child(tree, "rendered"),
+    removing: child(tree, "rendered.removing"),
     rootfs: child(tree, "rootfs"),
     lines: child(tree, "mtree"),
   };

@@ -14,6 +14,7 @@ import { child, nameOf } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { run } from "./run.ts";
+import { storedTreeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { namesIn } from "./tree_manifest.ts";
 
@@ -32,7 +33,7 @@ const STORE_WAIT_MS = 600_000;
  */
 export async function openStore(store: StoreLayout, options: ChangeOptions): Promise<Disposable> {
   const { layers, links, records, trees, pods, scratch } = store;
-  if (!makeDirectory(store.store, STORE_MODE).made) checkPod(store.store);
+  makeStore(store.store);
   const lock = await lockPod(store.lock, { waitMs: STORE_WAIT_MS, ...options });
   try {
     for (const path of [layers, links, records, trees, pods, scratch]) {
@@ -47,13 +48,32 @@ export async function openStore(store: StoreLayout, options: ChangeOptions): Pro
   }
 }
 
+function makeStore(path: string): void {
+  const { made } = makeDirectory(path, STORE_MODE);
+  try {
+    checkPod(path);
+  } catch (error) {
+    if (made) remove(path);
+    throw error;
+  }
+}
+
 /** All that is not finished. */
 export function scratchOf({ scratch }: StoreLayout): string[] {
   return namesIn(scratch).map((name) => child(scratch, name));
 }
 
-/** Records and links are made before their layer is put in place, and may have been left alone. */
-export function tidy({ layers, links, records }: StoreLayout): void {
+/**
+ * Records and links are made before their layer is put in place, and may have been left alone; and a tree
+ * whose removal was killed is still there, and perhaps in use.
+ */
+export function tidy(store: StoreLayout): void {
+  const { layers, links, records } = store;
+  for (const id of namesIn(store.trees)) {
+    const { removing, rendered } = storedTreeLayout(store, id);
+    if (look(removing) === null) continue;
+    attempt("put back", rendered, () => Deno.renameSync(removing, rendered));
+  }
   const keys = new Set(namesIn(layers));
   for (const name of namesIn(records)) {
     if (!keys.has(name.replace(/\.(json|mtree)(\.new)?$/, ""))) remove(child(records, name));

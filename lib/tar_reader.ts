@@ -243,7 +243,8 @@ export class TarReader {
   end(): void {
     const rest = this.#block.subarray(0, this.#filled);
     if (this.#ended && !isZero(rest)) throw archiveError("something follows its end");
-    const inside = this.#content > 0 || this.#padding > 0 || this.#next !== NOTHING;
+    // Some programs write nothing after the last content, not even what fills its block.
+    const inside = this.#content > 0 || this.#next !== NOTHING;
     if (inside || (rest.length > 0 && !this.#ended)) {
       throw archiveError("it ends in the middle of an entry");
     }

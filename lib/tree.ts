@@ -32,19 +32,16 @@
  */
 export { importPermissions, importTree } from "./import_tree.ts";
 export type { ImportedTree, ImportOptions } from "./import_tree.ts";
+export type { SourceOptions } from "./import_source.ts";
 export type { ImportProgress } from "./import_layers.ts";
 export type { ImportRequest } from "./import_request.ts";
 export type { Blob, Unpacked } from "./unpack.ts";
 export type { LayerSummary } from "./layer_filter.ts";
 export { resolvePod, resolveTree } from "./resolve_tree.ts";
 export type { TreeRequest } from "./resolve_tree.ts";
-export { collectTrees, listTrees, removeTree, storePermissions, treePath } from "./tree_store.ts";
-export type {
-  CollectTreesRequest,
-  ListedTree,
-  RemovedTrees,
-  StoreRequest,
-  TreeChoice,
-} from "./tree_store.ts";
+export { listTrees, storePermissions, treePath } from "./tree_store.ts";
+export type { ListedTree, StoreRequest, TreeChoice } from "./tree_store.ts";
+export { collectTrees, removeTree } from "./tree_removal.ts";
+export type { CollectTreesRequest, RemovedTrees } from "./tree_removal.ts";
 export { checkTreePermissions, checkTrees } from "./tree_check.ts";
 export type { CheckedTree, CheckRequest, TreeDifference } from "./tree_check.ts";

@@ -4,11 +4,9 @@
  * @module
  */
 import { archiveOf } from "./archive.ts";
-import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { attempt, look } from "./disk.ts";
 import { pathInLayer } from "./entry_name.ts";
-import { OverlayError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { digestOfFile } from "./hash_file.ts";
 import { entryLine, parseLines, showPath } from "./mtree.ts";
@@ -18,13 +16,20 @@ import type { StartHash } from "./node.ts";
 import { child } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { printable, quote } from "./quote.ts";
 import { DEFAULT_STORE } from "./request.ts";
 import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
-import { textOfBytes } from "./tar_entry.ts";
 import { TarReader } from "./tar_reader.ts";
-import { ifSound, markedTrees, readLayer, readTree, wholeTrees } from "./tree_manifest.ts";
+import {
+  ifSound,
+  markedTrees,
+  readLayer,
+  readTree,
+  treeNamed,
+  wholeTrees,
+} from "./tree_manifest.ts";
+import { outlineOf } from "./tree_outline.ts";
+import type { Entries } from "./tree_outline.ts";
 import type { StoreRequest } from "./tree_store.ts";
 
 /** What is to be checked. */
@@ -68,10 +73,8 @@ interface Part {
   readonly digest: string;
 }
 
-type Found = ReadonlyMap<string, Keywords>;
-
 /** What is in a directory, in the same words as what was written down. */
-async function contentsOf(root: string, options: ChangeOptions): Promise<Found> {
+async function contentsOf(root: string, options: ChangeOptions): Promise<Entries> {
   const createHash = await loadHash();
   const lines: string[] = [];
   let open: { line: (digest?: string) => string; hash: ReturnType<StartHash> } | null = null;
@@ -95,69 +98,14 @@ async function contentsOf(root: string, options: ChangeOptions): Promise<Found> 
   return parseLines(lines.join(""));
 }
 
-/** What find(1) calls the types. */
-const TYPES: Readonly<Record<string, string>> = {
-  f: "file",
-  d: "dir",
-  l: "link",
-  c: "char",
-  b: "block",
-  p: "fifo",
-  s: "socket",
-};
-
-/** What can be seen without reading a file. */
-async function outlineOf(root: string, options: ChangeOptions): Promise<Found> {
-  const fields = ["P", "y", "U", "G", "m", "T@", "s", "l"].map((field) => `%${field}\\0`).join("");
-  const args = [root, "-xdev", "-printf", fields];
-  programOptions(options).trace?.([PROGRAMS.find, ...args]);
-  const command = new Deno.Command(PROGRAMS.find, {
-    args,
-    stdin: "null",
-    clearEnv: true,
-    env: { LC_ALL: "C", TZ: "UTC" },
-  });
-  const { code, stdout, stderr } = await command.output();
-  if (code !== 0) {
-    const said = quote(printable(new TextDecoder().decode(stderr).slice(0, 2000)));
-    throw new OverlayError("failed", `Cannot read ${quote(root)}: find said ${said}`, {
-      path: root,
-    });
-  }
-  const words = textOfBytes(stdout).split("\0");
-  const lines: string[] = [];
-  for (let at = 0; at + 8 <= words.length - 1; at += 8) lines.push(outlineLine(words.slice(at)));
-  return parseLines(lines.join(""));
-}
-
-/** find(1) writes a time as seconds and what is added to them, so that 1.5 seconds before 1970 are -2.5. */
-function timeOf(text: string): string {
-  const [seconds = "0", fraction = ""] = text.split(".");
-  const added = Number(fraction.slice(0, 9).padEnd(9, "0"));
-  if (!seconds.startsWith("-") || added === 0) return text;
-  return `-${-Number(seconds) - 1}.${String(1e9 - added).padStart(9, "0")}`;
-}
-
-function outlineLine(words: readonly string[]): string {
-  const [path = "", type = "", uid, gid, mode = "0", time = "0", size, link = ""] = words;
-  const name = TYPES[type] ?? type;
-  return entryLine(path, {
-    type: ({ dir: "directory", link: "symlink" }[name] ?? name) as "file",
-    uid: Number(uid),
-    gid: Number(gid),
-    mode: Number.parseInt(mode, 8),
-    mtime: timeOf(time),
-    size: Number(size),
-    link,
-    device: [0, 0],
-    attributes: new Map(),
-  });
-}
-
 /** What a look without reading does not see. */
 const UNSEEN = /^(sha256digest|device|xattr\..*)$/;
 
-function differencesOf(must: Found, is: Found, quick: boolean): { path: string; what: string }[] {
+function differencesOf(
+  must: Entries,
+  is: Entries,
+  quick: boolean,
+): { path: string; what: string }[] {
   const found: { path: string; what: string }[] = [];
   for (const [path, keywords] of must) {
     const now = is.get(path);
@@ -229,7 +177,7 @@ export async function checkTrees(
   checkPermissions("check trees", checkTreePermissions(request));
   const store = storeLayout(request.store ?? DEFAULT_STORE);
   const damaged = request.tree === undefined ? damagedTrees(store) : [];
-  const trees = chosenOf(store, request.tree);
+  const trees = request.tree === undefined ? wholeTrees(store) : [treeNamed(store, request.tree)];
   const parts = new Map(
     trees.flatMap(({ id }) => partsOf(store, id)).map((part) => [part.root, part]),
   );
@@ -253,22 +201,5 @@ function damagedTrees(store: StoreLayout): readonly CheckedTree[] {
   const what = "the manifest is gone, or not as it was written";
   return markedTrees(store).filter((id) => !sound.has(id)).map((id) => {
     return { id, differences: [{ layer: null, path: "/", what }] };
-  });
-}
-
-function chosenOf(
-  store: StoreLayout,
-  tree: string | undefined,
-): readonly { readonly id: string }[] {
-  const all = wholeTrees(store);
-  if (tree === undefined) return all;
-  const found = all.filter(({ id, images }) => {
-    return id === tree || images.some(({ name }) => name === tree);
-  });
-  if (found.length > 0) return found;
-  const message = `Cannot use tree ${quote(tree)}: there is none in ${quote(store.store)}`;
-  throw new OverlayError("missing", message, {
-    path: store.store,
-    hint: "overlay-render tree list says which there are",
   });
 }

@@ -5,6 +5,7 @@
  */
 import type { ChangeOptions } from "./change_options.ts";
 import { formatJson } from "./output.ts";
+import { printable, quote } from "./quote.ts";
 import type { TreeCommand } from "./tree_command.ts";
 
 /** What the commands need. */
@@ -34,10 +35,12 @@ async function runImport({ request, voice }: Of<"import">, io: TreeIo): Promise<
 }
 
 async function runList({ request, voice }: Of<"list">, io: TreeIo): Promise<number> {
-  const { listTrees } = await import("./tree_store.ts");
+  const { layoutOf, listTrees } = await import("./tree_store.ts");
   const { treesText } = await import("./tree_output.ts");
   const trees = listTrees(request);
-  if (trees.length === 0 && !voice.quiet) io.err("no tree is in the store\n");
+  if (trees.length === 0 && !voice.quiet) {
+    io.err(`no tree is in ${printable(quote(layoutOf(request).store))}\n`);
+  }
   io.out(voice.json ? formatJson({ trees }) : treesText(trees));
   return 0;
 }
@@ -50,7 +53,7 @@ async function runPath({ request, voice }: Of<"path" | "remove">, io: TreeIo): P
 }
 
 async function runRemove(command: Of<"path" | "remove">, io: TreeIo): Promise<number> {
-  const { removeTree } = await import("./tree_store.ts");
+  const { removeTree } = await import("./tree_removal.ts");
   const { removedTreesText } = await import("./tree_output.ts");
   const removed = await removeTree(command.request, io);
   io.out(command.voice.json ? formatJson(removed) : removedTreesText(removed));
@@ -58,7 +61,7 @@ async function runRemove(command: Of<"path" | "remove">, io: TreeIo): Promise<nu
 }
 
 async function runGc({ request, voice }: Of<"gc">, io: TreeIo): Promise<number> {
-  const { collectTrees } = await import("./tree_store.ts");
+  const { collectTrees } = await import("./tree_removal.ts");
   const { removedTreesText } = await import("./tree_output.ts");
   const removed = await collectTrees(request, io);
   io.out(voice.json ? formatJson(removed) : removedTreesText(removed));

@@ -14,7 +14,8 @@ import { absolute } from "./command.ts";
 import type { Voice } from "./command.ts";
 import { parseSize } from "./size.ts";
 import type { CheckRequest } from "./tree_check.ts";
-import type { CollectTreesRequest, StoreRequest, TreeChoice } from "./tree_store.ts";
+import type { CollectTreesRequest } from "./tree_removal.ts";
+import type { StoreRequest, TreeChoice } from "./tree_store.ts";
 import { quote } from "./quote.ts";
 
 /** How long a command waits for another one that changes the store, in milliseconds. */
@@ -98,7 +99,7 @@ function importOf(flags: Flags, store: StoreRequest, cwd: string): ImportRequest
   };
   const given = Object.entries(all).filter(([, value]) => value !== undefined);
   return {
-    source: source === "-" ? source : absolute(source, cwd),
+    source: source === "-" || source === "" ? source : absolute(source, cwd),
     ...store,
     ...Object.fromEntries(given),
   };

@@ -7,7 +7,8 @@ import { attempt, readOwnFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import type { AttributeClass, LayerSummary } from "./layer_filter.ts";
 import { child } from "./path.ts";
-import { quote } from "./quote.ts";
+import { quote, shellQuote } from "./quote.ts";
+import { DEFAULT_STORE } from "./request.ts";
 import { storedTreeLayout } from "./store.ts";
 import type { StoredTreeLayout, StoreLayout } from "./store.ts";
 
@@ -132,6 +133,26 @@ export function wholeTrees(store: StoreLayout): readonly TreeManifest[] {
   return markedTrees(store).flatMap((id) => {
     return ifSound(() => readTree(storedTreeLayout(store, id))) ?? [];
   });
+}
+
+/**
+ * The tree of an id, or of the name of an image.
+ *
+ * @throws {OverlayError} If there is none, or what was written down of it is damaged.
+ */
+export function treeNamed(store: StoreLayout, tree: string): TreeManifest {
+  const all = wholeTrees(store);
+  const found = all.find(({ id }) => id === tree) ??
+    all.find(({ images }) => images.some(({ name }) => name === tree));
+  if (found !== undefined) return found;
+  // Says what is wrong with it.
+  if (markedTrees(store).includes(tree)) readTree(storedTreeLayout(store, tree));
+  const where = store.store === DEFAULT_STORE ? "" : ` --store ${shellQuote(store.store)}`;
+  throw new OverlayError(
+    "missing",
+    `Cannot use tree ${quote(tree)}: there is none in ${quote(store.store)}`,
+    { path: store.store, hint: `overlay-render tree list${where} says which there are` },
+  );
 }
 
 /** What is known of all layers. */

@@ -8,7 +8,8 @@
 import { showName } from "./quote.ts";
 import { formatSize } from "./size.ts";
 import type { CheckedTree } from "./tree_check.ts";
-import type { ListedTree, RemovedTrees } from "./tree_store.ts";
+import type { RemovedTrees } from "./tree_removal.ts";
+import type { ListedTree } from "./tree_store.ts";
 
 function table(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0))) ??

@@ -800,6 +800,9 @@ const ENDS: Case[] = [
   whole("nothing", () => new Uint8Array(), refused("it is empty", "bad-image")),
   whole("compressed nothing", () => gzip(new Uint8Array()), refused("its end is missing")),
   whole("no end", () => concat(file("a")), refused("its end is missing")),
+  whole("no end, nor what fills the last block", () => {
+    return file("a", "a".repeat(700)).subarray(0, 512 + 700);
+  }, refused("its end is missing")),
   whole(
     "a cut in a header",
     () => file("a").subarray(0, 300),

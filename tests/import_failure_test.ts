@@ -286,7 +286,8 @@ Deno.test("tree import says so when tar cannot be run", async () => {
   // A file in place of the program, in a mount namespace that ends with the command.
   const script = 'mount --bind "$0" /usr/bin/tar && exec "$@"';
   const wrapper = ["unshare", "--mount", "sh", "-c", script, source];
-  for (const image of [source, dir.path]) {
+  await Deno.mkdir(dir.join("directory"));
+  for (const image of [source, dir.join("directory")]) {
     const result = await cli(["tree", "import", `--store=${store}`, image], { wrapper });
     assertEquals([result.status, result.stdout], [1, ""]);
     assertStringIncludes(result.stderr, 'error: Cannot run "/usr/bin/tar": Permission denied\n');

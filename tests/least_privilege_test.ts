@@ -2,9 +2,11 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { dirname } from "@std/path/posix/dirname";
 import { prepareOverlay, renderOverlay, unmountOverlay } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
+import { importTree } from "../lib/tree.ts";
 import { cli } from "./_cli.ts";
 import type { CliOptions } from "./_cli.ts";
 import { mountTooDeep } from "./_disks.ts";
+import { ATTRIBUTES, layerArchive, makeLayout, smallImage } from "./_image.ts";
 import { assertErrorText, disk, flagsOf, runMain } from "./_main.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
@@ -53,8 +55,11 @@ async function assertRefused(
     assertErrorText(stderr);
     const [error = "", hint = ""] = stderr.split("\n");
     const named = error.split(": missing ")[1] ?? "";
-    // Where a destination lies is only known once the pod can be read.
-    assertEquals(/=\/./.test(named) && missing.startsWith(named), true, stderr);
+    // Where a destination or a lower lies is only known once the pod or the store can be read.
+    const [flag = "", ...values] = named.split(/[=,]/);
+    const [takenFlag, ...taken] = missing.split(/[=,]/);
+    assertEquals([flag, values.length > 0], [takenFlag, true], stderr);
+    assertEquals(values.filter((value) => !taken.includes(value)), [], stderr);
     assertStringIncludes(hint, "flags of deno run");
   }
   assertEquals(await disk(directory), before);
@@ -77,6 +82,23 @@ async function setUp(dir: TempDir): Promise<RenderRequest> {
 /** The name of the tests' own group, which may be asked for by name. */
 async function ownGroup(): Promise<string> {
   return (await sh("id", "--group", "--name")).trim();
+}
+
+async function imported(
+  dir: TempDir,
+  source: string,
+  name?: string,
+): Promise<{ store: string; id: string }> {
+  const store = dir.join("store");
+  const named = name === undefined ? {} : { name };
+  const { id } = await importTree({ source, store, ...ATTRIBUTES, ...named });
+  return { store, id };
+}
+
+async function manyLayers(dir: TempDir): Promise<Uint8Array[]> {
+  const all: Uint8Array[] = [];
+  for (let i = 0; i < 100; i++) all.push(await layerArchive(dir.join(`${i}`), { [`${i}`]: "" }));
+  return all;
 }
 
 interface Case {
@@ -118,6 +140,36 @@ const CASES: readonly Case[] = [
     change: async (dir) => {
       await makeTree(dir.join("store", "tree", "debian", "rootfs"));
       return { lower: [], store: dir.join("store"), tree: "debian" };
+    },
+  },
+  {
+    name: "an image of the store",
+    prepare: true,
+    change: async (dir) => {
+      const { store } = await imported(dir, await smallImage(dir));
+      return { lower: [], store, image: "test" };
+    },
+  },
+  {
+    name: "a tree of the store that was imported",
+    change: async (dir) => {
+      const { store, id } = await imported(dir, await smallImage(dir));
+      return { lower: [], store, tree: id };
+    },
+  },
+  {
+    name: "a tree of the store with more layers than the options hold by their paths",
+    change: async (dir) => {
+      const source = await makeLayout(dir.join("layout"), await manyLayers(dir));
+      const { store, id } = await imported(dir, source);
+      return { lower: [], store, tree: id };
+    },
+  },
+  {
+    name: "a view of a directory that was imported",
+    change: async (dir) => {
+      const { store } = await imported(dir, await makeTree(dir.join("directory")), "mine");
+      return { lower: [], store, image: "mine", readOnly: true, options: [] };
     },
   },
 ];

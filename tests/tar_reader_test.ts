@@ -196,10 +196,13 @@ Deno.test("TarReader refuses each cut of an archive that is not between entries"
   const fine = new Set(between.map(({ length }) => length));
   // Records are of what follows them.
   fine.delete(parts[0]?.length ?? 0);
+  // The content of x ends in the middle of a block; what fills it may be missing.
+  const [from = 0, to = 0] = [between[1], between[2]].map((part) => part?.length);
+  const filled = (length: number) => length >= from + 512 + 700 && length <= to;
   const ended = concat(...parts).length + 512;
   for (let length = 0; length < whole.length; length += 4) {
     const cut = () => read(whole.subarray(0, length), () => 300);
-    if (fine.has(length) || length >= ended) cut();
+    if (fine.has(length) || filled(length) || length >= ended) cut();
     else assertThrows(cut, OverlayError, "it ends in the middle of an entry", String(length));
   }
 });

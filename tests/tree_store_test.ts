@@ -13,20 +13,12 @@ import {
   renderPod,
   unmountOverlay,
 } from "../mod.ts";
-import {
-  checkTrees,
-  collectTrees,
-  importTree,
-  listTrees,
-  removeTree,
-  resolveTree,
-  treePath,
-} from "../lib/tree.ts";
+import type { RenderRequest } from "../mod.ts";
+import { checkTrees, importTree, listTrees, resolveTree, treePath } from "../lib/tree.ts";
 import { ATTRIBUTE_FLAGS, ATTRIBUTES, layerArchive, makeLayout, smallImage } from "./_image.ts";
 import { cli } from "./_cli.ts";
 import { runMain } from "./_main.ts";
 import { hasScript, onTerminal } from "./_terminal.ts";
-import { isRealRoot } from "./_privilege.ts";
 import { mountsBelow, sh, snapshot, tempDir } from "./_temp.ts";
 import { isMissing, MARKS, mountsOn, namesIn } from "./_tree.ts";
 
@@ -89,6 +81,18 @@ Deno.test("importTree() knows an archive again that says nothing of itself", asy
   assertEquals((await namesIn(`${store}/layer`)).length, 1);
 });
 
+Deno.test("importTree() takes layers that end with their last content, as umoci insert makes", async () => {
+  await using dir = await tempDir();
+  const whole = await layerArchive(dir.join("layer"), { file: "%" });
+  const end = whole.lastIndexOf("%".charCodeAt(0)) + 1;
+  const source = await makeLayout(dir.join("layout"), [whole.slice(0, end)]);
+  const store = dir.join("store");
+  await importTree({ source, store });
+  const [lower = ""] = treePath({ tree: "test", store });
+  assertEquals(await Deno.readTextFile(`${lower}/file`), "%");
+  assertEquals((await checkTrees({ store })).flatMap(({ differences }) => differences), []);
+});
+
 Deno.test("importTree() keeps a directory as a tree of one directory", async () => {
   await using dir = await tempDir();
   const [source, store] = [dir.join("root"), dir.join("store")];
@@ -134,50 +138,20 @@ Deno.test("layers that images share are on the disk once, and a name is one imag
   assertEquals(trees.find(({ id }) => id === ids[1])?.images, ["same"]);
 });
 
-Deno.test("a tree is not removed while a pod uses it, mounted or not", async () => {
+Deno.test("an image is found by its name at any moment of an import that takes the name over", async () => {
   await using dir = await tempDir();
-  const [source, store, pod] = [await smallImage(dir), dir.join("store"), dir.join("pod")];
-  const { id } = await importTree({ source, store, ...ATTRIBUTES });
-  await renderOverlay({ image: "test", store, pod, options: MARKS });
-  assertEquals(listTrees({ store }).map(({ pods }) => pods), [[pod]]);
-  for (const mounted of [true, false]) {
-    if (!mounted) await unmountOverlay({ pod });
-    const before = await snapshot(store);
-    const error = await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError);
-    assertEquals(error.code, "in-use");
-    assertStringIncludes(error.message, JSON.stringify(pod));
-    assertEquals(await snapshot(store), before);
-  }
-  await Deno.remove(pod, { recursive: true });
-  assertEquals(await removeTree({ store, tree: "test" }), { trees: [id], layers: [] });
-  assertEquals(listTrees({ store }), []);
-  assertEquals((await namesIn(`${store}/layer`)).length, 2);
-
-  const dry = await collectTrees({ store, dryRun: true });
-  assertEquals(dry.layers, await namesIn(`${store}/layer`));
-  assertEquals(await collectTrees({ store }), dry);
-  for (const name of ["layer", "l", "record", "tree", "tmp", "pod"]) {
-    assertEquals(await namesIn(`${store}/${name}`), [], name);
-  }
-});
-
-const NEEDS_ROOT = isRealRoot ? "" : " [skipped: needs root]";
-
-Deno.test(`a tree that somebody else has mounted is not removed${NEEDS_ROOT}`, {
-  ignore: !isRealRoot,
-}, async () => {
-  await using dir = await tempDir();
-  const [source, store] = [await smallImage(dir), dir.join("store")];
-  await importTree({ source, store });
-  const [upper = "", lower = ""] = treePath({ store, tree: "test" });
-  const at = dir.join("at");
-  await Deno.mkdir(at);
-  await sh("mount", "-t", "overlay", "-o", `ro,lowerdir=${upper}:${lower}`, "overlay", at);
-  const error = await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError);
-  assertStringIncludes(error.message, JSON.stringify(at));
-  assertEquals(listTrees({ store }).length, 1);
-  await sh("umount", at);
-  await removeTree({ store, tree: "test" });
+  const store = dir.join("store");
+  const archive = (content: string) => layerArchive(dir.join(content), { file: content });
+  const first = await makeLayout(dir.join("first"), [await archive("1")]);
+  const second = await makeLayout(dir.join("second"), [await archive("2")]);
+  const { id } = await importTree({ source: first, store, name: "mine" });
+  const found: string[] = [];
+  const request: RenderRequest = { image: "mine", store, pod: "/p" };
+  const checkpoint = () => void found.push(resolveTree(request).tree ?? "");
+  const { id: other } = await importTree({ source: second, store, name: "mine" }, { checkpoint });
+  assertEquals(found.filter((tree) => tree !== id && tree !== other), []);
+  assert(found.length > 3, "there was no moment to look at");
+  assertEquals(treePath({ tree: "mine", store }), treePath({ tree: other, store }));
 });
 
 Deno.test("a pod is rendered from trees and images of the store", async () => {
@@ -293,9 +267,57 @@ Deno.test("the command imports, lists, checks and removes", async () => {
   assertEquals(await snapshot(store), before);
   assertEquals((await run("remove", id)).stdout, `tree ${id}\n`);
   assertEquals((await run("gc")).stdout.trim().split("\n").length, 2);
-  assertEquals((await run("list")).stderr, "no tree is in the store\n");
+  assertEquals((await run("list")).stderr, `no tree is in "${store}"\n`);
+  const nothing = await runMain(["tree", "gc", "--store", dir.join("other")]);
+  assertEquals([nothing.status, nothing.stdout, nothing.stderr], [0, "", ""]);
+  const other = await runMain(["tree", "remove", "x", "--store", dir.join("other")]);
+  assertStringIncludes(other.stderr, `overlay-render tree list --store ${dir.join("other")} says`);
+  assertEquals(await isMissing(dir.join("other")), true);
   const error = await run("path", id);
   assertEquals([error.status, error.stdout], [1, ""]);
+});
+
+Deno.test("an import that cannot be done makes no store", async () => {
+  await using dir = await tempDir();
+  const source = await smallImage(dir);
+  const table: readonly [source: string, store: string, status: number, says: string][] = [
+    [dir.join("none"), dir.join("store"), 1, "it does not exist"],
+    ["", dir.join("store"), 2, "none was given"],
+    ["/dev/null", dir.join("store"), 1, "neither a file nor a directory"],
+    [source, `${source}/store`, 3, `the tree store "${source}/store" lies in it`],
+    [source, source, 3, "lies in it"],
+  ];
+  await sh("sh", "-c", 'echo | xz > "$1"', "sh", dir.join("a.xz"));
+  const before = await snapshot(dir.path);
+  const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
+  const run = "--allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm";
+  const args = ["tree", "import", dir.join("a.xz"), "--store", dir.join("store")];
+  const lacking = await cli(args, { flags: [...flags, run] });
+  assertEquals([lacking.status, lacking.stdout], [4, ""]);
+  assertStringIncludes(lacking.stderr, "missing --allow-run=/usr/bin/xz\n");
+  const kept = await cli(["tree", "import", source, "--store", "/dev/shm/overlay-render"], {
+    flags: ["--allow-read", "--allow-write", run],
+  });
+  assertEquals([kept.status, kept.stdout], [4, ""]);
+  assertStringIncludes(kept.stderr, "hint: choose a directory that is not in /dev, /proc or /sys");
+  for (const [from, store, status, says] of table) {
+    const result = await runMain(["tree", "import", from, "--store", store]);
+    assertEquals([result.status, result.stdout], [status, ""], says);
+    assertStringIncludes(result.stderr, says);
+  }
+  assertEquals(await snapshot(dir.path), before);
+});
+
+Deno.test("an image for another platform than the one asked for is refused", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [await smallImage(dir), dir.join("store")];
+  const error = await assertRejects(
+    () => importTree({ source, store, platform: "linux/arm64" }),
+    OverlayError,
+    'it is for "linux/amd64"',
+  );
+  assertEquals(error.code, "bad-image");
+  await importTree({ source, store, platform: "linux/amd64", ...ATTRIBUTES });
 });
 
 Deno.test("the command refuses what it does not know", async () => {
@@ -350,6 +372,9 @@ Deno.test("a store that others can change is refused, and so is a link in its pl
   const shared = await assertRejects(() => importTree({ source, store }), RefusedError);
   assertEquals(shared.code, "shared-pod");
   assertEquals(await namesIn(store), []);
+  const below = { source, store: `${store}/below` };
+  const swappable = await assertRejects(() => importTree(below), RefusedError);
+  assertEquals([swappable.code, await namesIn(store)], ["shared-pod", []]);
   await Deno.chmod(store, 0o700);
   await Deno.symlink(dir.join("elsewhere"), `${store}/layer`);
   await Deno.mkdir(dir.join("elsewhere"));

@@ -1,0 +1,219 @@
+/**
+ * Taking trees and layers of the store away that nobody uses.
+ *
+ * @module
+ */
+import { programOptions } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
+import { attempt, look } from "./disk.ts";
+import { RefusedError } from "./errors.ts";
+import { checkPermissions, isGranted } from "./grants.ts";
+import { child, nameOf } from "./path.ts";
+import { permissionFlags } from "./permissions.ts";
+import { quote, shellQuote } from "./quote.ts";
+import { storedTreeLayout } from "./store.ts";
+import type { StoreLayout } from "./store.ts";
+import { clearAway, openStore, syncDirectory, tidy } from "./store_disk.ts";
+import { markedTrees, namesIn, treeNamed, wholeTrees } from "./tree_manifest.ts";
+import type { TreeManifest } from "./tree_manifest.ts";
+import { layoutOf, storePermissions } from "./tree_store.ts";
+import type { StoreRequest, TreeChoice } from "./tree_store.ts";
+import { forgetPods, isBusy, mountOf, useOf, usersOf } from "./tree_use.ts";
+import type { TreeUser } from "./tree_use.ts";
+
+/** What went, or would go. */
+export interface RemovedTrees {
+  /** The ids of trees. */
+  readonly trees: readonly string[];
+  /** The keys of layers. */
+  readonly layers: readonly string[];
+}
+
+function usedError(what: string, by: string, hint: string): RefusedError {
+  return new RefusedError("in-use", `Cannot remove ${what}: ${by}`, { hint });
+}
+
+/** The error of a pod that may use anything. */
+function unknownError(what: string, pod: string, users: readonly TreeUser[]): RefusedError {
+  const read = users.map((user) => user.pod).filter((path) => !isGranted({ name: "read", path }));
+  const write = users.map((user) => user.pod).filter((path) => !isGranted({ name: "write", path }));
+  const flags = permissionFlags({ read, write, run: [] }).map(shellQuote);
+  const hint = flags.length === 0
+    ? `see what is wrong with it: overlay-render status --pod ${shellQuote(pod)}`
+    : `add ${flags.join(" ")} to the flags of deno run`;
+  return usedError(what, `it is not known whether pod ${quote(pod)} uses it`, hint);
+}
+
+/** Refuses what a pod uses, or might. */
+async function refuseUsed(id: string, store: StoreLayout): Promise<void> {
+  const what = `tree ${quote(id)}`;
+  const users = usersOf(store);
+  for (const user of users) {
+    const { pod } = user;
+    if (!isGranted({ name: "write", path: pod })) throw unknownError(what, pod, users);
+    // In this order: what a command writes before it is done is read after it.
+    const busy = await isBusy(user);
+    const use = useOf(user, store);
+    if (use === null) throw unknownError(what, pod, users);
+    if (use.trees.includes(id)) {
+      const hint = `collect it first: overlay-render gc --pod ${shellQuote(pod)}`;
+      throw usedError(what, `pod ${quote(pod)} uses it`, hint);
+    }
+    if (!busy) continue;
+    const by = `a command that is just rendering pod ${quote(pod)} may use it`;
+    throw usedError(what, by, "try again later");
+  }
+}
+
+/** Refuses what is a part of a mount, whoever has made it. */
+async function refuseMounted(
+  { what, names }: { readonly what: string; readonly names: ReadonlySet<string> },
+  store: StoreLayout,
+  options: ChangeOptions,
+): Promise<void> {
+  const target = await mountOf(names, store, programOptions(options));
+  if (target === null) return;
+  throw usedError(what, `the mount on ${quote(target)} uses it`, "unmount it first");
+}
+
+/** The names by which a tree, or its layers, can be a part of a mount. */
+function namesOf({ id, layers, lowers }: TreeManifest): readonly string[] {
+  return [id, ...layers, ...lowers];
+}
+
+/**
+ * Removes a tree. Its layers stay, until {@linkcode collectTrees} takes those that no tree has.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the store and for the pods that were
+ * rendered from it, and `--allow-run` for findmnt and rm.
+ *
+ * @returns The tree that is gone.
+ * @throws {RefusedError} If a pod uses it, or it is a part of a mount.
+ * @throws {OverlayError} If there is no such tree.
+ *
+ * @tags allow-read, allow-write, allow-run
+ */
+export async function removeTree(
+  request: TreeChoice,
+  options: ChangeOptions = {},
+): Promise<RemovedTrees> {
+  checkPermissions("remove a tree", storePermissions(request, true));
+  const store = layoutOf(request);
+  // A store that is not there is not made for that.
+  treeNamed(store, request.tree);
+  using _lock = await openStore(store, options);
+  const manifest = treeNamed(store, request.tree);
+  const { id } = manifest;
+  const { tree, rendered, removing } = storedTreeLayout(store, id);
+  // Who renders notes the pod, and then looks for this; so one of the two sees the other.
+  attempt("take away", rendered, () => Deno.renameSync(rendered, removing));
+  try {
+    await refuseUsed(id, store);
+    const shared = new Set(wholeTrees(store).flatMap(namesOf));
+    const names = new Set(namesOf(manifest).filter((name) => !shared.has(name)));
+    await refuseMounted({ what: `tree ${quote(id)}`, names }, store, options);
+    options.signal?.throwIfAborted();
+  } catch (error) {
+    attempt("put back", rendered, () => Deno.renameSync(removing, rendered));
+    throw error;
+  }
+  const aside = child(store.scratch, "tree");
+  attempt("remove", tree, () => Deno.renameSync(tree, aside));
+  syncDirectory(store.trees);
+  await clearAway([aside], options);
+  return { trees: [id], layers: [] };
+}
+
+/** How the store is collected. */
+export interface CollectTreesRequest extends StoreRequest {
+  /** Whether it is only said what would go. @default {false} */
+  readonly dryRun?: boolean;
+}
+
+/** What pods use of the store, in case that what was written down of their trees is damaged. */
+function usedNames(store: StoreLayout): ReadonlySet<string> {
+  const used = new Set<string>();
+  const whole = new Set(wholeTrees(store).map(({ id }) => id));
+  const damaged = markedTrees(store).find((id) => !whole.has(id));
+  const users = usersOf(store);
+  for (const user of users) {
+    const use = useOf(user, store);
+    if (use === null && damaged !== undefined) {
+      throw unknownError(`tree ${quote(damaged)}, whose manifest is damaged`, user.pod, users);
+    }
+    for (const id of use?.trees ?? []) used.add(id);
+    for (const lower of use?.lowers ?? []) used.add(nameOf(lower));
+  }
+  for (const link of linksIn(store)) if (used.has(link.name)) used.add(link.key);
+  return used;
+}
+
+function linksIn(
+  { links }: StoreLayout,
+): readonly { readonly name: string; readonly key: string }[] {
+  return namesIn(links).flatMap((name) => {
+    const path = child(links, name);
+    return look(path)?.isSymlink ? [{ name, key: nameOf(Deno.readLinkSync(path)) }] : [];
+  });
+}
+
+/** Trees whose import did not finish, and layers that no tree has. */
+function unneeded(store: StoreLayout): RemovedTrees {
+  const whole = wholeTrees(store);
+  const used = usedNames(store);
+  const ids = new Set(whole.map(({ id }) => id));
+  const needed = new Set(whole.flatMap(({ layers }) => layers));
+  return {
+    // One without a manifest was not made by an import, or is not finished and without its mark.
+    trees: namesIn(store.trees).filter((id) => {
+      const isOurs = look(storedTreeLayout(store, id).manifest) !== null;
+      return !ids.has(id) && !used.has(id) && isOurs;
+    }),
+    layers: namesIn(store.layers).filter((key) => !needed.has(key) && !used.has(key)),
+  };
+}
+
+/**
+ * Removes the layers that no tree has, what is left of imports that did not finish, and the notes of pods
+ * that are gone. What a pod uses stays, even if what was written down of its tree is damaged.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the store, and `--allow-run` for findmnt
+ * and rm. Without `--allow-read` permission for a pod, a damaged tree that it may use is an error.
+ *
+ * @returns What went, or would go.
+ * @throws {RefusedError} If a layer that no tree has is a part of a mount.
+ *
+ * @tags allow-read, allow-write, allow-run
+ */
+export async function collectTrees(
+  request: CollectTreesRequest = {},
+  options: ChangeOptions = {},
+): Promise<RemovedTrees> {
+  const dryRun = request.dryRun ?? false;
+  checkPermissions("collect trees", storePermissions(request, !dryRun));
+  const store = layoutOf(request);
+  if (dryRun || look(store.store) === null) return unneeded(store);
+  using _lock = await openStore(store, options);
+  const { trees, layers } = unneeded(store);
+  const gone = new Set([...trees, ...layers]);
+  const names = new Set([
+    ...gone,
+    ...linksIn(store).filter(({ key }) => gone.has(key)).map(({ name }) => name),
+  ]);
+  await refuseMounted({ what: "what no tree has", names }, store, options);
+  const paths = [
+    ...trees.map((id) => storedTreeLayout(store, id).tree),
+    ...layers.map((key) => child(store.layers, key)),
+  ];
+  const aside = paths.map((path, at) => {
+    const to = child(store.scratch, `gone-${at}`);
+    attempt("remove", path, () => Deno.renameSync(path, to));
+    return to;
+  });
+  // What is half gone must not be in its place again after a power cut.
+  for (const path of [store.trees, store.layers]) syncDirectory(path);
+  await clearAway(aside, options);
+  tidy(store);
+  await forgetPods(store);
+  return { trees, layers };
+}

@@ -1,0 +1,110 @@
+/**
+ * Writing down a tree of the store, whose layers or whose directory are there.
+ *
+ * @module
+ */
+import type { Checkpoints } from "./change_options.ts";
+import { makeDirectory } from "./directory.ts";
+import { makeFile, readOwnFile, replaceFile } from "./disk.ts";
+import { storedTreeLayout } from "./store.ts";
+import type { StoredTreeLayout, StoreLayout } from "./store.ts";
+import { syncDirectory } from "./store_disk.ts";
+import { formatRecord, ifSound, readTree, wholeTrees } from "./tree_manifest.ts";
+import type { LayerRecord, StoredImage, TreeManifest } from "./tree_manifest.ts";
+
+/** The tree id of layers, top first: rkt's rule for the dependencies of an image. */
+export async function treeIdOf(keys: readonly string[]): Promise<string> {
+  const content = new TextEncoder().encode(keys.join(","));
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-512", content)).toHex();
+  return `deps-sha512-${digest.slice(0, digest.length / 2)}`;
+}
+
+/** The manifest of a tree of layers. */
+export async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<TreeManifest> {
+  const all = lowestFirst.toReversed();
+  const hidden = all.findIndex(({ opaqueRoot }) => opaqueRoot);
+  const seen = hidden < 0 ? all : all.slice(0, hidden + 1);
+  const layers = all.map(({ key }) => key);
+  // Hiding all that is in the root does not change what the root itself is like.
+  const like = all.find(({ hasRoot }) => hasRoot) ?? seen[0];
+  return {
+    version: 1,
+    id: await treeIdOf(layers),
+    layers,
+    lowers: seen.map(({ link }) => link).filter((link, at, links) => links.indexOf(link) === at),
+    rootLike: like === seen[0] ? null : like?.link ?? null,
+    userxattr: all.some(({ opaque, attributes }) => opaque > 0 && attributes === "user"),
+    bytes: sum(all.map(({ bytes }) => bytes)),
+    entries: sum(all.map(({ entries }) => entries)),
+    lines: null,
+    images: [],
+  };
+}
+
+/**
+ * The manifest of a tree of one directory.
+ *
+ * @param lines The SHA-256 of the lines of its entries.
+ */
+export function directoryManifest(
+  tree: Pick<TreeManifest, "id" | "bytes" | "entries">,
+  lines: string,
+): TreeManifest {
+  const none = { layers: [], lowers: [], rootLike: null, userxattr: false };
+  return { version: 1, ...none, ...tree, lines, images: [] };
+}
+
+/** The sum of numbers. */
+export function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
+/** A name is one image's: the trees of images that had it before lose it. */
+function takeName(store: StoreLayout, { id }: TreeManifest, name: string): void {
+  for (const tree of wholeTrees(store)) {
+    const images = tree.images.filter((image) => image.name !== name);
+    if (tree.id === id || images.length === tree.images.length) continue;
+    const { manifest } = storedTreeLayout(store, tree.id);
+    replaceFile(manifest, formatRecord({ ...tree, images }), 0o600);
+  }
+}
+
+/** Whether a tree has the mark that it is whole. */
+export function isWhole(tree: StoredTreeLayout): boolean {
+  return readOwnFile(tree.rendered) !== null;
+}
+
+/**
+ * Writes down a tree whose layers are in their places, or whose directory is made; the mark that it is
+ * whole comes last.
+ */
+export async function writeTree(
+  store: StoreLayout,
+  manifest: TreeManifest,
+  { image, options }: { readonly image: StoredImage; readonly options: Checkpoints },
+): Promise<void> {
+  const tree = storedTreeLayout(store, manifest.id);
+  const before = isWhole(tree) ? ifSound(() => readTree(tree))?.images ?? [] : [];
+  const others = before.filter(({ name, digest }) => {
+    return name === null ? digest !== image.digest : name !== image.name;
+  });
+  const images = [...others, image];
+  makeDirectory(tree.tree, 0o700);
+  const content = formatRecord({ ...manifest, images });
+  if (!sameBytes(readOwnFile(tree.manifest), content)) replaceFile(tree.manifest, content, 0o600);
+  options.checkpoint?.("manifest");
+  if (!isWhole(tree)) {
+    // Also what an import that was killed has put in its place.
+    const { layers, links, records, trees } = store;
+    for (const path of [layers, links, records, tree.tree, trees]) syncDirectory(path);
+    await makeFile(tree.rendered, new Uint8Array(), 0o600);
+    options.checkpoint?.("rendered");
+    syncDirectory(tree.tree);
+  }
+  // Last, so that the name is found at any moment.
+  if (image.name !== null) takeName(store, manifest, image.name);
+}
+
+function sameBytes(a: Uint8Array | null, b: Uint8Array): boolean {
+  return a?.length === b.length && a.every((byte, at) => byte === b[at]);
+}
