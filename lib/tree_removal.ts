@@ -105,6 +105,8 @@ export async function removeTree(
   const manifest = treeNamed(store, request.tree);
   const { id } = manifest;
   const { tree, rendered, removing } = storedTreeLayout(store, id);
+  // Pods that use it may be rendered again meanwhile: as long as one does, it is not taken away.
+  await refuseUsed(id, store);
   // Who renders notes the pod, and then looks for this; so one of the two sees the other.
   attempt("take away", rendered, () => Deno.renameSync(rendered, removing));
   try {
