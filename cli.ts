@@ -227,7 +227,7 @@ async function runTree(command: Extract<Command, { kind: "tree" }>, io: Io): Pro
   return await interruptible(io, (signal) => {
     const { out, err } = io;
     return runTreeCommand(parsed, { out, err, ...changeOptions(io, parsed, signal) });
-  }, "the store is as it was");
+  }, GO_ON);
 }
 
 async function runVersion(io: Io): Promise<void> {
