@@ -14,8 +14,6 @@ import { must } from "./_measure.ts";
 import type { Place, Row } from "./_measure.ts";
 import { IMAGE } from "./_tree.ts";
 
-const CLI = new URL("../cli.ts", import.meta.url).pathname;
-
 /** How often each of them is run: enough for a median, and the disk is not full of trees. */
 const ROUNDS_OF_IMPORT = 9;
 
@@ -30,11 +28,16 @@ export interface Images {
 /** Whose row is the measure of the others: what it costs to unpack the layer and no more. */
 export const BARE = "tar";
 
-/** A command line of the modules, with the permissions that the plan asks for and a cache that is warm. */
+/** The one script. */
+export function scriptOf({ scratch }: Place): string {
+  return `${scratch}/overlay-render.js`;
+}
+
+/** A command line of the script, with the permissions that an import asks for and a cache that is warm. */
 export function importOf(place: Place, source: string, ...args: string[]): string[] {
   const store = storeOf(place);
   const flags = permissionFlags(importPermissions({ source, store }));
-  const deno = [Deno.execPath(), "run", "--no-prompt", ...flags, CLI];
+  const deno = [Deno.execPath(), "run", "--no-prompt", ...flags, scriptOf(place)];
   return [...deno, "tree", "import", source, "--store", store, "--quiet", ...args];
 }
 

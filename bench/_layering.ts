@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { importOf, storeOf } from "./_importing.ts";
+import { importOf, scriptOf, storeOf } from "./_importing.ts";
 import type { Layout } from "./_layout.ts";
 import { REF } from "./_layout.ts";
 import { must } from "./_measure.ts";
@@ -11,7 +11,6 @@ import type { Place, Row } from "./_measure.ts";
 import { podFlags, podOf, rootfsesOf } from "./_pod.ts";
 
 const ROUNDS_OF_LAYERS = 15;
-const CLI = new URL("../cli.ts", import.meta.url).pathname;
 
 /** An image of so many layers. */
 export interface Layered {
@@ -20,7 +19,7 @@ export interface Layered {
 }
 
 function cli(place: Place, ...args: string[]): string[] {
-  return [Deno.execPath(), "run", "--no-prompt", ...podFlags(place), CLI, ...args];
+  return [Deno.execPath(), "run", "--no-prompt", ...podFlags(place), scriptOf(place), ...args];
 }
 
 function layersOf(place: Place, { count, layout }: Layered): Row[] {

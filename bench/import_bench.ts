@@ -6,6 +6,8 @@
  * @module
  */
 import { say } from "../tools/run.ts";
+import { bundle } from "../tools/bundle.ts";
+import { scriptOf } from "./_importing.ts";
 import { measureImports } from "./_imports.ts";
 import { benchInside } from "./_inside.ts";
 import { findPrograms } from "./_packages.ts";
@@ -15,6 +17,7 @@ async function measureAll(scratch: string): Promise<void> {
   say(`Deno ${Deno.version.deno}, ${navigator.hardwareConcurrency} processors\n`);
   const programs = await findPrograms();
   const place = await makePlace(scratch);
+  await bundle(scriptOf(place));
   await fence(place);
   await measureImports(place, programs);
 }
