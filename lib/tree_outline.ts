@@ -52,7 +52,9 @@ export async function outlineOf(root: string, options: ChangeOptions): Promise<E
   }
   const words = textOfBytes(stdout).split("\0");
   const lines: string[] = [];
-  for (let at = 0; at + 8 <= words.length - 1; at += 8) lines.push(outlineLine(words.slice(at)));
+  for (let at = 0; at + 8 < words.length; at += 8) {
+    lines.push(outlineLine(words.slice(at, at + 8)));
+  }
   return parseLines(lines.join(""));
 }
 
