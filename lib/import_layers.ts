@@ -19,7 +19,7 @@ import { child } from "./path.ts";
 import { quote } from "./quote.ts";
 import type { StoreLayout } from "./store.ts";
 import { syncDirectory, syncStore } from "./store_disk.ts";
-import { belowOf, keyOf, storedLayers } from "./stored_layer.ts";
+import { belowOf, keyOf } from "./stored_layer.ts";
 import { formatRecord, ifSound, readLayer } from "./tree_manifest.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 import { unpackLayer } from "./unpack.ts";
@@ -98,15 +98,16 @@ function refuseImage({ name, path, diffId, read }: Blob, root: string): void {
 /**
  * Puts layers into the store, those that are not there yet.
  *
+ * @param blobs The layers, the lowest first.
+ * @param found What is known of those that are there; `null` of the others.
  * @returns What is known of each, in their order.
  * @throws {OverlayError} If one of them cannot be put there; then none is.
  */
 export async function importLayers(
   blobs: readonly Blob[],
+  found: readonly (LayerRecord | null)[],
   how: LayerImport,
 ): Promise<readonly LayerRecord[]> {
-  const found = await storedLayers(blobs.map(({ diffId }) => diffId), how);
-  blobs.forEach((blob, at) => found[at] !== null && how.options.onHave?.(at, blob));
   const wanted = blobs.map((blob, at) => ({ blob, at })).filter(({ at }) => found[at] === null);
   const staged = await stageAll(wanted, how);
   const records: LayerRecord[] = [];

@@ -21,10 +21,10 @@ import type { WantedLayers } from "./stored_layer.ts";
 import { storedTreeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { clearAway, openStore, scratchOf, syncStore, tidy } from "./store_disk.ts";
-import { allLayers, formatRecord } from "./tree_manifest.ts";
+import { allLayers, formatRecord, isWhole } from "./tree_manifest.ts";
 import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
 import type { Blob } from "./unpack.ts";
-import { directoryManifest, isWhole, manifestOf, sum, treeIdOf, writeTree } from "./write_tree.ts";
+import { directoryManifest, manifestOf, sum, treeIdOf, writeTree } from "./write_tree.ts";
 
 /** A tree that was imported. */
 export interface ImportedTree {
@@ -69,9 +69,9 @@ async function importImage(
   { store, policy, name }: ParsedImport,
   options: ImportOptions,
 ): Promise<ImportedTree> {
-  const records = await knownLayers(image, { store, policy }) ??
-    await unpackAll(image, { store, policy, options });
-  const { layers, changed } = records;
+  const diffIds = await Promise.all(image.layers.map((blob) => diffIdOf(blob, store)));
+  const found = await storedLayers(diffIds, { store, policy });
+  const { layers, changed } = await completed(image.layers, found, { store, policy, options });
   const manifest = await manifestOf(layers);
   const stored = { name: name ?? image.name, digest: image.digest, config: image.config };
   await writeTree(store, manifest, { image: stored, options });
@@ -81,17 +81,17 @@ async function importImage(
   return { id, image: called, digest, layers: layers.length, bytes, entries, changed };
 }
 
-interface Layers {
-  readonly layers: readonly LayerRecord[];
-  readonly changed: boolean;
-}
-
-/** The layers of an image that are in the store, all of them; then nothing is loaded to unpack any. */
-async function knownLayers(image: Image, wanted: WantedLayers): Promise<Layers | null> {
-  const diffIds = await Promise.all(image.layers.map((blob) => diffIdOf(blob, wanted.store)));
-  const found = await storedLayers(diffIds, wanted);
+/** The layers of an image, with those that are not in the store; nothing is loaded where all are. */
+async function completed(
+  blobs: readonly Blob[],
+  found: readonly (LayerRecord | null)[],
+  how: WantedLayers & { readonly options: ImportOptions },
+): Promise<{ readonly layers: readonly LayerRecord[]; readonly changed: boolean }> {
+  blobs.forEach((blob, at) => found[at] !== null && how.options.onHave?.(at, blob));
   const layers = found.filter((record) => record !== null);
-  return layers.length === found.length ? { layers, changed: false } : null;
+  if (layers.length === blobs.length) return { layers, changed: false };
+  const { importLayers } = await import("./import_layers.ts");
+  return { layers: await importLayers(blobs, found, how), changed: true };
 }
 
 /** The diff id of an archive that nobody says it of, if a layer was unpacked from the same before. */
@@ -102,14 +102,6 @@ async function diffIdOf(blob: Blob, store: StoreLayout): Promise<string | null> 
   const { digestOfFile } = await import("./hash_file.ts");
   const digest = `sha256:${await digestOfFile(blob.path)}`;
   return alike.find(({ archive }) => archive.digest === digest)?.diffId ?? null;
-}
-
-async function unpackAll(
-  image: Image,
-  how: WantedLayers & { readonly options: ImportOptions },
-): Promise<Layers> {
-  const { importLayers } = await import("./import_layers.ts");
-  return { layers: await importLayers(image.layers, how), changed: true };
 }
 
 function tellLeftOut(layers: readonly LayerSummary[], options: ImportOptions): void {

@@ -54,16 +54,18 @@ export interface WantedLayers {
 /**
  * The layer of a diff id that is in the store already.
  *
- * @param below What stands for the layers below it; `null` when they are not known.
+ * @param among The keys of all layers, and what stands for the layers below it; `null` when they are not
+ * known.
  * @returns What is known of it; `null` when there is none that will do.
  */
-export function storedLayer(
+function storedLayer(
   diffId: string,
   { store, policy }: WantedLayers,
-  below: string | null,
+  among: { readonly keys: readonly string[]; readonly below: string | null },
 ): LayerRecord | null {
+  const { keys, below } = among;
   const base = baseOf(diffId);
-  for (const key of namesIn(store.layers)) {
+  for (const key of keys) {
     if (key !== base && !key.startsWith(`${base}-`)) continue;
     const record = ifSound(() => readLayer(store, key));
     if (record !== null && suits(record, policy, below)) return record;
@@ -90,10 +92,11 @@ export async function storedLayers(
   wanted: WantedLayers,
 ): Promise<readonly (LayerRecord | null)[]> {
   const found: (LayerRecord | null)[] = [];
+  const keys = namesIn(wanted.store.layers);
   for (const diffId of diffIds) {
-    const keys = found.map((record) => record?.key ?? "");
-    const below = keys.includes("") ? null : await belowOf(keys);
-    found.push(diffId === null ? null : storedLayer(diffId, wanted, below));
+    const lower = found.map((record) => record?.key ?? "");
+    const below = lower.includes("") ? null : await belowOf(lower);
+    found.push(diffId === null ? null : storedLayer(diffId, wanted, { keys, below }));
   }
   return found;
 }

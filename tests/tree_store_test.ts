@@ -67,6 +67,7 @@ Deno.test("importTree() does nothing the second time, and says so", async () => 
   const have: number[] = [];
   const again = await importTree(request, { onHave: (layer) => have.push(layer) });
   assertEquals(again, { ...first, changed: false });
+  assertEquals(have, [0, 1]);
   assertEquals(await snapshot(request.store), disk);
 });
 
