@@ -17,7 +17,6 @@ import type { ChangeOptions } from "./lib/change_options.ts";
 import type { MountPlan } from "./lib/plan.ts";
 import { printable, quote } from "./lib/quote.ts";
 import type { RenderRequest } from "./lib/request.ts";
-import type { TreeAction } from "./lib/tree_command.ts";
 
 /** What the command needs of the process it runs in. */
 export interface Io {
@@ -223,7 +222,7 @@ async function runTree(command: Extract<Command, { kind: "tree" }>, io: Io): Pro
   const { runTreeCommand } = await import("./lib/tree_cli.ts");
   const { parseTreeCommand } = await import("./lib/tree_command.ts");
   const { action, args, cwd } = command;
-  const parsed = parseTreeCommand(action as TreeAction, args, cwd);
+  const parsed = parseTreeCommand(action, args, cwd);
   return await interruptible(io, (signal) => {
     const { out, err } = io;
     return runTreeCommand(parsed, { out, err, ...changeOptions(io, parsed, signal) });

@@ -64,7 +64,7 @@ export type Command =
   | { readonly kind: "doctor"; readonly request: DoctorRequest; readonly voice: Voice }
   | {
     readonly kind: "tree";
-    readonly action: string;
+    readonly action: TreeAction;
     readonly args: readonly string[];
     /** The directory that relative paths are taken from. */
     readonly cwd: string;
@@ -84,7 +84,7 @@ export const COMMANDS = [
 ] as const;
 
 /** What can be done with the tree store. */
-const TREE_ACTIONS: readonly string[] = [
+const TREE_ACTIONS = [
   "import",
   "list",
   "path",
@@ -92,7 +92,10 @@ const TREE_ACTIONS: readonly string[] = [
   "verify-all",
   "remove",
   "gc",
-];
+] as const;
+
+/** The name of something that can be done with the tree store. */
+export type TreeAction = (typeof TREE_ACTIONS)[number];
 
 const VOICE_FLAGS = ["json", "quiet", "verbose", "help"];
 
@@ -273,11 +276,10 @@ function specOf(file: string, flags: Flags): { readonly file: string } {
 }
 
 function treeOf(args: readonly string[], cwd: string): Command {
-  const [action, ...rest] = args;
-  if (action !== undefined && TREE_ACTIONS.includes(action)) {
-    return { kind: "tree", action, args: rest, cwd };
-  }
-  const given = action === undefined ? "none was given" : `${quote(action)} is none`;
+  const [name, ...rest] = args;
+  const action = TREE_ACTIONS.find((action) => action === name);
+  if (action !== undefined) return { kind: "tree", action, args: rest, cwd };
+  const given = name === undefined ? "none was given" : `${quote(name)} is none`;
   throw new InvalidValueError("usage", `Cannot use tree without its own command: ${given}`, {
     hint: `it must be one of ${TREE_ACTIONS.join(", ")}; overlay-render tree --help says more`,
   });

@@ -8,7 +8,6 @@
 import { InvalidValueError } from "./errors.ts";
 import type { LayerPolicy } from "./layer_filter.ts";
 import { invalid, parsePath } from "./names.ts";
-import { DEFAULT_STORE } from "./request.ts";
 import { storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 
@@ -89,7 +88,7 @@ export function parseImport(request: ImportRequest): ParsedImport {
   }
   return {
     source: source === "-" ? source : parsePath("source", source),
-    store: storeLayout(request.store ?? DEFAULT_STORE),
+    store: storeLayout(request.store),
     choice: {
       ...(ref === undefined ? {} : { ref: parseName("reference", ref) }),
       ...(platform === undefined ? {} : { platform: parsePlatform(platform) }),

@@ -8,6 +8,9 @@
 import { parseAppName, parsePath, parseTreeId } from "./names.ts";
 import { child } from "./path.ts";
 
+/** The tree store of a request that names none. */
+export const DEFAULT_STORE = "/var/lib/overlay-render";
+
 /** Where everything of a pod lies. */
 export interface PodLayout {
   /** The pod itself. */

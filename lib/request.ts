@@ -7,7 +7,7 @@
  * @module
  */
 import { InvalidValueError } from "./errors.ts";
-import { appLayout, podLayout, treeLayout } from "./layout.ts";
+import { appLayout, DEFAULT_STORE, podLayout, treeLayout } from "./layout.ts";
 import type { AppLayout, PodLayout } from "./layout.ts";
 import { GENERIC_OPTIONS, parseOptions } from "./mount_option.ts";
 import {
@@ -111,9 +111,6 @@ export interface ParsedRequest {
   /** Whether there is to be an `etc/mtab`. */
   readonly mtab: boolean;
 }
-
-/** The tree store of a request that names none. */
-export const DEFAULT_STORE = "/var/lib/overlay-render";
 
 /** Whether a request says itself what is rendered, so that nothing need be looked up in the store. */
 export function namesLowers({ lower, image }: Pick<RenderRequest, "lower" | "image">): boolean {

@@ -10,7 +10,7 @@ import { parsePath } from "./names.ts";
 import { child } from "./path.ts";
 import type { PodApp, PodRequest } from "./pod_request.ts";
 import { quote } from "./quote.ts";
-import { DEFAULT_STORE, namesLowers } from "./request.ts";
+import { namesLowers } from "./request.ts";
 import type { RenderRequest } from "./request.ts";
 import { podNote, storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
@@ -88,7 +88,7 @@ export function resolveTree<T extends TreeRequest>(request: T): T {
   const { image, tree } = request;
   if (namesLowers(request)) return request;
   if (image !== undefined) refuseOther(image, request);
-  const store = storeLayout(request.store ?? DEFAULT_STORE);
+  const store = storeLayout(request.store);
   const found = image !== undefined
     ? treeOfImage(store, image)
     : tree === undefined

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { DEFAULT_STORE } from "./layout.ts";
 import { hashOf, parsePath, parseTreeId } from "./names.ts";
 import { child } from "./path.ts";
 
@@ -49,7 +50,7 @@ export interface StoredTreeLayout {
  *
  * @throws {InvalidValueError} If the store is no absolute path.
  */
-export function storeLayout(store: string): StoreLayout {
+export function storeLayout(store: string = DEFAULT_STORE): StoreLayout {
   const root = parsePath("store", store);
   return {
     store: root,

@@ -16,7 +16,6 @@ import type { StartHash } from "./node.ts";
 import { child } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { DEFAULT_STORE } from "./request.ts";
 import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { TarReader } from "./tar_reader.ts";
@@ -60,7 +59,7 @@ export interface CheckedTree {
 
 /** The permissions that a check needs. */
 export function checkTreePermissions(request: CheckRequest): RequiredPermissions {
-  const { store } = storeLayout(request.store ?? DEFAULT_STORE);
+  const { store } = storeLayout(request.store);
   const program = request.quick ? PROGRAMS.find : PROGRAMS.tar;
   return { read: [store], write: [], run: [program] };
 }
@@ -175,7 +174,7 @@ export async function checkTrees(
   options: ChangeOptions = {},
 ): Promise<readonly CheckedTree[]> {
   checkPermissions("check trees", checkTreePermissions(request));
-  const store = storeLayout(request.store ?? DEFAULT_STORE);
+  const store = storeLayout(request.store);
   const damaged = request.tree === undefined ? damagedTrees(store) : [];
   const trees = request.tree === undefined ? wholeTrees(store) : [treeNamed(store, request.tree)];
   const parts = new Map(

@@ -35,11 +35,12 @@ async function runImport({ request, voice }: Of<"import">, io: TreeIo): Promise<
 }
 
 async function runList({ request, voice }: Of<"list">, io: TreeIo): Promise<number> {
-  const { layoutOf, listTrees } = await import("./tree_store.ts");
+  const { listTrees } = await import("./tree_store.ts");
+  const { storeLayout } = await import("./store.ts");
   const { treesText } = await import("./tree_output.ts");
   const trees = listTrees(request);
   if (trees.length === 0 && !voice.quiet) {
-    io.err(`no tree is in ${printable(quote(layoutOf(request).store))}\n`);
+    io.err(`no tree is in ${printable(quote(storeLayout(request.store).store))}\n`);
   }
   io.out(voice.json ? formatJson({ trees }) : treesText(trees));
   return 0;

@@ -11,7 +11,7 @@ import { parseDuration } from "./duration.ts";
 import { InvalidValueError } from "./errors.ts";
 import type { ImportRequest } from "./import_request.ts";
 import { absolute } from "./command.ts";
-import type { Voice } from "./command.ts";
+import type { TreeAction, Voice } from "./command.ts";
 import { parseSize } from "./size.ts";
 import type { CheckRequest } from "./tree_check.ts";
 import type { CollectTreesRequest } from "./tree_removal.ts";
@@ -35,16 +35,6 @@ export type TreeCommand =
     | { readonly action: "check"; readonly request: CheckRequest }
     | { readonly action: "gc"; readonly request: CollectTreesRequest }
   );
-
-/** What can be done with the tree store. */
-export type TreeAction =
-  | "import"
-  | "list"
-  | "path"
-  | "check"
-  | "verify-all"
-  | "remove"
-  | "gc";
 
 function specOf(action: TreeAction): FlagSpec {
   const base = {

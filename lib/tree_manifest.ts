@@ -8,7 +8,7 @@ import { OverlayError } from "./errors.ts";
 import type { AttributeClass, LayerSummary } from "./layer_filter.ts";
 import { child } from "./path.ts";
 import { quote, shellQuote } from "./quote.ts";
-import { DEFAULT_STORE } from "./request.ts";
+import { DEFAULT_STORE } from "./layout.ts";
 import { storedTreeLayout } from "./store.ts";
 import type { StoredTreeLayout, StoreLayout } from "./store.ts";
 
@@ -121,11 +121,14 @@ export function ifSound<T>(read: () => T | null): T | null {
   }
 }
 
+/** Whether a tree has the mark that it is whole. */
+export function isWhole(tree: StoredTreeLayout): boolean {
+  return readOwnFile(tree.rendered) !== null;
+}
+
 /** The ids of all trees that have the mark that they are whole. */
 export function markedTrees(store: StoreLayout): readonly string[] {
-  return namesIn(store.trees).filter((id) => {
-    return readOwnFile(storedTreeLayout(store, id).rendered) !== null;
-  });
+  return namesIn(store.trees).filter((id) => isWhole(storedTreeLayout(store, id)));
 }
 
 /** The manifests of all trees that are whole; what is damaged is not. */

@@ -11,12 +11,12 @@ import { checkPermissions, isGranted } from "./grants.ts";
 import { child, nameOf } from "./path.ts";
 import { permissionFlags } from "./permissions.ts";
 import { quote, shellQuote } from "./quote.ts";
-import { storedTreeLayout } from "./store.ts";
+import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { clearAway, openStore, syncDirectory, tidy } from "./store_disk.ts";
 import { markedTrees, namesIn, treeNamed, wholeTrees } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
-import { layoutOf, storePermissions } from "./tree_store.ts";
+import { storePermissions } from "./tree_store.ts";
 import type { StoreRequest, TreeChoice } from "./tree_store.ts";
 import { forgetPods, isBusy, mountOf, useOf, usersOf } from "./tree_use.ts";
 import type { TreeUser } from "./tree_use.ts";
@@ -98,7 +98,7 @@ export async function removeTree(
   options: ChangeOptions = {},
 ): Promise<RemovedTrees> {
   checkPermissions("remove a tree", storePermissions(request, true));
-  const store = layoutOf(request);
+  const store = storeLayout(request.store);
   // A store that is not there is not made for that.
   treeNamed(store, request.tree);
   using _lock = await openStore(store, options);
@@ -193,7 +193,7 @@ export async function collectTrees(
 ): Promise<RemovedTrees> {
   const dryRun = request.dryRun ?? false;
   checkPermissions("collect trees", storePermissions(request, !dryRun));
-  const store = layoutOf(request);
+  const store = storeLayout(request.store);
   if (dryRun || look(store.store) === null) return unneeded(store);
   using _lock = await openStore(store, options);
   const { trees, layers } = unneeded(store);

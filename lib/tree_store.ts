@@ -6,11 +6,9 @@
 import { checkPermissions } from "./grants.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { DEFAULT_STORE } from "./request.ts";
 import { resolveTree } from "./resolve_tree.ts";
 import type { TreeRequest } from "./resolve_tree.ts";
 import { storeLayout } from "./store.ts";
-import type { StoreLayout } from "./store.ts";
 import { treeNamed, wholeTrees } from "./tree_manifest.ts";
 import { useOf, usersOf } from "./tree_use.ts";
 
@@ -47,14 +45,9 @@ export function storePermissions(
   request: StoreRequest,
   change: boolean,
 ): RequiredPermissions {
-  const { store } = storeLayout(request.store ?? DEFAULT_STORE);
+  const { store } = storeLayout(request.store);
   const { rm, findmnt } = PROGRAMS;
   return { read: [store], write: change ? [store] : [], run: change ? [findmnt, rm] : [] };
-}
-
-/** Where everything of the store lies. */
-export function layoutOf(request: StoreRequest): StoreLayout {
-  return storeLayout(request.store ?? DEFAULT_STORE);
 }
 
 /**
@@ -70,7 +63,7 @@ export function layoutOf(request: StoreRequest): StoreLayout {
  */
 export function listTrees(request: StoreRequest = {}): readonly ListedTree[] {
   checkPermissions("list trees", storePermissions(request, false));
-  const store = layoutOf(request);
+  const store = storeLayout(request.store);
   const uses = usersOf(store).map((user) => ({ pod: user.pod, use: useOf(user, store) }));
   return wholeTrees(store).map(({ id, images, layers, bytes, entries }) => ({
     id,
@@ -93,7 +86,7 @@ export function listTrees(request: StoreRequest = {}): readonly ListedTree[] {
  */
 export function treePath(request: TreeChoice): readonly string[] {
   checkPermissions("find a tree", storePermissions(request, false));
-  const store = layoutOf(request);
+  const store = storeLayout(request.store);
   const { id } = treeNamed(store, request.tree);
   const named: TreeRequest = { pod: "/", store: store.store, tree: id };
   return [resolveTree(named).lower ?? []].flat();

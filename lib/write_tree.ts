@@ -7,9 +7,9 @@ import type { Checkpoints } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
 import { makeFile, readOwnFile, replaceFile } from "./disk.ts";
 import { storedTreeLayout } from "./store.ts";
-import type { StoredTreeLayout, StoreLayout } from "./store.ts";
+import type { StoreLayout } from "./store.ts";
 import { syncDirectory } from "./store_disk.ts";
-import { formatRecord, ifSound, readTree, wholeTrees } from "./tree_manifest.ts";
+import { formatRecord, ifSound, isWhole, readTree, wholeTrees } from "./tree_manifest.ts";
 import type { LayerRecord, StoredImage, TreeManifest } from "./tree_manifest.ts";
 
 /** The tree id of layers, top first: rkt's rule for the dependencies of an image. */
@@ -67,11 +67,6 @@ function takeName(store: StoreLayout, { id }: TreeManifest, name: string): void 
     const { manifest } = storedTreeLayout(store, tree.id);
     replaceFile(manifest, formatRecord({ ...tree, images }), 0o600);
   }
-}
-
-/** Whether a tree has the mark that it is whole. */
-export function isWhole(tree: StoredTreeLayout): boolean {
-  return readOwnFile(tree.rendered) !== null;
 }
 
 /**

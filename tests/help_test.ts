@@ -3,7 +3,7 @@ import { COMMANDS, parseCommand } from "../lib/command.ts";
 import { InvalidValueError } from "../lib/errors.ts";
 import { helpText } from "../lib/help.ts";
 import { parseTreeCommand } from "../lib/tree_command.ts";
-import type { TreeAction } from "../lib/tree_command.ts";
+import type { TreeAction } from "../lib/command.ts";
 
 /** The long flags that the parser of a command takes, as it says itself when it refuses one. */
 function flagsOf(command: string): string[] {

@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { InvalidValueError } from "../lib/errors.ts";
-import { appLayout, podLayout } from "../lib/layout.ts";
+import { appLayout, DEFAULT_STORE, podLayout } from "../lib/layout.ts";
 import { PROFILES } from "../lib/profile.ts";
-import { DEFAULT_STORE, parseRequest } from "../lib/request.ts";
+import { parseRequest } from "../lib/request.ts";
 import type { ParsedRequest, RenderRequest } from "../lib/request.ts";
 
 const LEAST: RenderRequest = { pod: "/pod", lower: "/images/debian" };
