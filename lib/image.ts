@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { hexDigest } from "./digest.ts";
 import { attempt } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { printable, quote } from "./quote.ts";
@@ -113,8 +114,7 @@ export async function digestLike(
 ): Promise<string> {
   const [algorithm = ""] = digest.split(":");
   const name = algorithm === "sha512" ? "SHA-512" : "SHA-256";
-  const hash = new Uint8Array(await crypto.subtle.digest(name, content));
-  return `${algorithm}:${hash.toHex()}`;
+  return `${algorithm}:${await hexDigest(name, content)}`;
 }
 
 /** The layers' diff ids, as a config lists them. */

@@ -6,6 +6,7 @@
  */
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
+import { hexDigest } from "./digest.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import type { LayerPolicy } from "./layer_filter.ts";
@@ -235,7 +236,7 @@ async function linkLayer(
 ): Promise<string> {
   const to = `../layer/${key}`;
   const content = new TextEncoder().encode(key);
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content)).toHex();
+  const digest = await hexDigest("SHA-256", content);
   for (let length = LINK_LENGTH; length <= digest.length; length++) {
     const name = digest.slice(0, length);
     const path = child(links, name);

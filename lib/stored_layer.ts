@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { hexDigest } from "./digest.ts";
 import type { LayerPolicy } from "./layer_filter.ts";
 import type { StoreLayout } from "./store.ts";
 import { ifSound, namesIn, readLayer } from "./tree_manifest.ts";
@@ -77,8 +78,7 @@ function storedLayer(
 export async function belowOf(keys: readonly string[]): Promise<string> {
   if (keys.length === 0) return "lowest";
   const content = new TextEncoder().encode(keys.join(","));
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
-  return digest.toHex().slice(0, 16);
+  return (await hexDigest("SHA-256", content)).slice(0, 16);
 }
 
 /**

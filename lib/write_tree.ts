@@ -4,6 +4,7 @@
  * @module
  */
 import type { Checkpoints } from "./change_options.ts";
+import { hexDigest } from "./digest.ts";
 import { makeDirectory } from "./directory.ts";
 import { makeFile, readOwnFile, replaceFile } from "./disk.ts";
 import { storedTreeLayout } from "./store.ts";
@@ -15,7 +16,7 @@ import type { LayerRecord, StoredImage, TreeManifest } from "./tree_manifest.ts"
 /** The tree id of layers, top first: rkt's rule for the dependencies of an image. */
 export async function treeIdOf(keys: readonly string[]): Promise<string> {
   const content = new TextEncoder().encode(keys.join(","));
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-512", content)).toHex();
+  const digest = await hexDigest("SHA-512", content);
   return `deps-sha512-${digest.slice(0, digest.length / 2)}`;
 }
 

@@ -5,6 +5,10 @@
  */
 const ROOT = new URL("../", import.meta.url).pathname;
 
+/** What is run in the place of `cli.ts` and of this Deno: the one script, or an older Deno with it. */
+const SCRIPT = Deno.env.get("OVERLAY_RENDER_SCRIPT") ?? `${ROOT}cli.ts`;
+const DENO = Deno.env.get("OVERLAY_RENDER_DENO") ?? Deno.execPath();
+
 /** What the command answered. */
 export interface CliResult {
   readonly status: number;
@@ -35,13 +39,13 @@ export const BAKED = [
 /** Runs `overlay-render` with these arguments. */
 export async function cli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const deno = [
-    Deno.execPath(),
+    DENO,
     "run",
     "--quiet",
     "--no-prompt",
     `--config=${ROOT}deno.json`,
     ...(options.flags ?? BAKED),
-    `${ROOT}cli.ts`,
+    SCRIPT,
     ...args,
   ];
   const masked = options.umask === undefined

@@ -28,7 +28,10 @@ async function outside(dir: TempDir, ...argv: string[]): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** Plans, renders, writes, looks and unmounts with a command line that is the whole command. */
+/**
+ * Plans, renders, writes, looks, unmounts, collects and imports with a command line that is the whole
+ * command.
+ */
 async function assertWorks(dir: TempDir, ...command: string[]): Promise<void> {
   const [image, pod] = [dir.join("image"), dir.join("pod")];
   await Deno.mkdir(image);
@@ -51,6 +54,18 @@ async function assertWorks(dir: TempDir, ...command: string[]): Promise<void> {
   assertStringIncludes(status, `web  image  mounted  ${rootfs}`);
 
   assertEquals(await outside(dir, ...command, "unmount", "--pod", pod), `${rootfs}\n`);
+  assertEquals(await mountsBelow(dir.path), []);
+  // Nobody holds the lock any more.
+  assertEquals((await Deno.readTextFile(`${pod}/overlay.lock`)).trim(), "");
+  assertStringIncludes(await outside(dir, ...command, "gc", "--pod", pod), `marked   ${pod} as`);
+
+  const store = ["--store", dir.join("store")];
+  const id = (await outside(dir, ...command, "tree", "import", image, "--quiet", ...store))
+    .trimEnd();
+  const flags = ["--tree", id, ...store, "--pod", pod, "--app", "web", "--option", "userxattr"];
+  const again = (await outside(dir, ...command, "render", ...flags)).trimEnd();
+  assertEquals(await Deno.readTextFile(`${again}/motd`), "from the tree");
+  await outside(dir, ...command, "unmount", "--pod", pod);
   assertEquals(await mountsBelow(dir.path), []);
 }
 

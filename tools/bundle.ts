@@ -4,87 +4,75 @@
  *
  * @module
  */
+import { dirname } from "@std/path/posix/dirname";
 import { run } from "./run.ts";
+import { finish, importAhead, lateIndex, layOut } from "./script.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
 
 /** What the bundle is made from. */
 const SOURCES = ["cli.ts", "lib", "std", "deno.json", "deno.lock"];
+/** What each render loads. */
+const OF_RENDER = ["cli.ts", "lib/render.ts"];
+/** The doors of the tree store. It is a third of the command, and most processes do without. */
+const OF_STORE = ["lib/tree_cli.ts", "lib/resolve_tree.ts", "lib/apply_store.ts"];
+const LATE_INDEX = "late.ts";
 
 /**
- * Turns imports that are made when they are needed into imports at the top. In one file there is nothing
- * left to load later, and what a bundler makes of them costs each process half a millisecond.
- *
- * What Deno has built in is not in the script, and takes its time to load; that stays where it is.
+ * The version that `deno bundle` uses. Not its `--minify`, which also rewrites expressions: a `using` whose
+ * name is read once is then put in the place of the name, and nothing is disposed of.
  */
-export function importAhead(source: string): string {
-  const imports: string[] = [];
-  const text = source.replace(
-    /await import\(\s*("(?!node:)[^"]+")\s*(?:,\s*\{\s*with:\s*(\{[^}]*\})\s*\})?,?\s*\)/g,
-    (_, specifier: string, attributes: string | undefined) => {
-      const name = `ahead${imports.length}`;
-      // A module of JSON has its value as its default export.
-      const binding = attributes === undefined ? `* as ${name}` : `${name}`;
-      const suffix = attributes === undefined ? "" : ` with ${attributes}`;
-      imports.push(`import ${binding} from ${specifier}${suffix};\n`);
-      return attributes === undefined ? name : `{ default: ${name} }`;
-    },
-  );
-  // At the end: the first line may say how the script is run, and imports are hoisted anyway.
-  return `${text}\n${imports.join("")}`;
-}
+const MINIFY = [
+  "npm:esbuild@0.25.5",
+  "--minify-whitespace",
+  "--minify-identifiers",
+  "--log-level=warning",
+];
 
-/**
- * Puts functions of a bundle in parentheses, which V8 takes as a sign to compile them with the file.
- * Only so do they come into Deno's code cache; functions compiled when they are first called are
- * compiled anew by every process. But each one that is not called costs its way out of the cache.
- *
- * @param code A bundle as esbuild writes it: functions start and end in the first column, and a comment
- * above each module says its path.
- * @param isWanted Whether the functions of the module at this path are compiled ahead.
- */
-export function compileAhead(code: string, isWanted: (module: string) => boolean): string {
-  let wanted = false;
-  let open = false;
-  const lines = code.split("\n").map((line) => {
-    const [, module] = /^\/\/ (\S+\.[jt]s)$/.exec(line) ?? [];
-    if (module !== undefined) wanted = isWanted(module);
-    const [, name] = /^(?:async )?function (\w+)\([^]*\{$/.exec(line) ?? [];
-    if (wanted && name !== undefined) {
-      open = true;
-      return `var ${name} = (${line}`;
-    }
-    if (!open || line !== "}") return line;
-    open = false;
-    return "});";
-  });
-  return lines.join("\n");
-}
+/** The modules of the command, and what they import. */
+class Modules {
+  readonly #imports: ReadonlyMap<string, readonly { to: string; later: boolean }[]>;
 
-interface ModuleInfo {
-  readonly specifier: string;
-  readonly dependencies?: readonly {
-    readonly isDynamic?: boolean;
-    readonly code?: { readonly specifier?: string };
-  }[];
-}
-
-/** The modules that a render loads: all that the command and `lib/render.ts` import at once. */
-async function modulesOfRender(): Promise<ReadonlySet<string>> {
-  const { modules } = JSON.parse(await must("info", "--json", "cli.ts")) as {
-    modules: readonly ModuleInfo[];
-  };
-  const bySpecifier = new Map(modules.map((module) => [module.specifier, module]));
-  const queue = ["cli.ts", "lib/render.ts"].map((name) => `file://${ROOT}/${name}`);
-  const found = new Set(queue);
-  for (let at = queue.shift(); at !== undefined; at = queue.shift()) {
-    for (const { isDynamic, code } of bySpecifier.get(at)?.dependencies ?? []) {
-      if (isDynamic || code?.specifier === undefined || found.has(code.specifier)) continue;
-      found.add(code.specifier);
-      queue.push(code.specifier);
-    }
+  constructor(info: string) {
+    const { modules } = JSON.parse(info) as {
+      modules: readonly {
+        specifier: string;
+        dependencies?: readonly { isDynamic?: boolean; code?: { specifier?: string } }[];
+      }[];
+    };
+    this.#imports = new Map(modules.map(({ specifier, dependencies = [] }) => {
+      const imports = dependencies.flatMap(({ isDynamic, code }) => {
+        if (code?.specifier === undefined) return [];
+        return [{ to: pathOf(code.specifier), later: isDynamic === true }];
+      });
+      return [pathOf(specifier), imports];
+    }));
   }
-  return found;
+
+  /** All that these import: at once, or later too. But nothing is looked for behind `closed` ones. */
+  reachedFrom(
+    paths: readonly string[],
+    { later, closed = [] }: { readonly later: boolean; readonly closed?: readonly string[] },
+  ): ReadonlySet<string> {
+    const found = new Set(paths);
+    for (const path of found) {
+      for (const { to, later: isLater } of this.#imports.get(path) ?? []) {
+        if ((later || !isLater) && !closed.includes(to)) found.add(to);
+      }
+    }
+    return found;
+  }
+
+  /** Those that only the tree store needs. */
+  ofStore(): ReadonlySet<string> {
+    const others = this.reachedFrom(["cli.ts"], { later: true, closed: OF_STORE });
+    return this.reachedFrom(OF_STORE, { later: true }).difference(others);
+  }
+}
+
+/** The path of a module in the repository. */
+function pathOf(specifier: string): string {
+  return specifier.replace(`file://${ROOT}/`, "");
 }
 
 async function must(...args: string[]): Promise<string> {
@@ -96,18 +84,25 @@ async function must(...args: string[]): Promise<string> {
   return stdout;
 }
 
-/** Writes the sources into a directory, with every import at the top. */
-async function copySources(directory: string): Promise<void> {
+/** Writes the sources into a directory, with every import where the script has it. */
+async function copySources(directory: string, late: ReadonlySet<string>): Promise<void> {
   const sources = SOURCES.map((name) => `${ROOT}/${name}`);
   const { status, stderr } = await run(["cp", "-R", ...sources, directory]);
   if (status !== 0) throw new Error(`Cannot bundle "cli.ts": ${stderr}`);
-  const files = [`${directory}/cli.ts`];
-  for await (const { name } of Deno.readDir(`${directory}/lib`)) {
-    files.push(`${directory}/lib/${name}`);
+  const paths = ["cli.ts"];
+  for await (const { name } of Deno.readDir(`${directory}/lib`)) paths.push(`lib/${name}`);
+  const asked = new Map<string, string | undefined>();
+  for (const path of paths) {
+    const file = `${directory}/${path}`;
+    const made = importAhead(await Deno.readTextFile(file), (specifier) => {
+      const to = pathOf(new URL(specifier, `file://${ROOT}/${path}`).href);
+      return late.has(to) && !late.has(path) ? { late: to } : "ahead";
+    });
+    made.late.forEach((attributes, to) => asked.set(to, attributes));
+    const index = path === "cli.ts" ? `import "./${LATE_INDEX}";\n` : "";
+    await Deno.writeTextFile(file, made.source + index);
   }
-  for (const file of files) {
-    await Deno.writeTextFile(file, importAhead(await Deno.readTextFile(file)));
-  }
+  await Deno.writeTextFile(`${directory}/${LATE_INDEX}`, lateIndex(asked));
 }
 
 /**
@@ -119,16 +114,24 @@ async function copySources(directory: string): Promise<void> {
 export async function bundle(output: string): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "overlay-render-bundle-" });
   try {
-    await copySources(directory);
-    await must("bundle", "--quiet", "--output", output, `${directory}/cli.ts`);
-    const ofRender = await modulesOfRender();
-    const isWanted = (module: string) => {
-      return !module.startsWith("lib/") || ofRender.has(`file://${ROOT}/${module}`);
-    };
-    const code = await Deno.readTextFile(output);
+    const modules = new Modules(await must("info", "--json", "cli.ts"));
+    const late = modules.ofStore();
+    await copySources(directory, late);
+    const script = `${directory}/script.js`;
+    await must("bundle", "--quiet", "--output", script, `${directory}/cli.ts`);
     // The bundler names modules from where it runs; theirs are those of the copy.
-    const named = code.replaceAll(/^\/\/ \S*?overlay-render-bundle-[^/]+\//gm, "// ");
-    await Deno.writeTextFile(output, compileAhead(named, isWanted));
+    const code = (await Deno.readTextFile(script))
+      .replaceAll(/^\/\/ \S*?overlay-render-bundle-[^/]+\//gm, "// ");
+    const ofRender = modules.reachedFrom(OF_RENDER, { later: false });
+    const laidOut = layOut(code, {
+      isAhead: (module) => !module.startsWith("lib/") || ofRender.has(module),
+      isLate: (module) => module === LATE_INDEX || late.has(module),
+    });
+    await Deno.writeTextFile(script, laidOut);
+    const minified = `${directory}/minified.js`;
+    await must("run", "-A", "-q", "--no-lock", ...MINIFY, `--outfile=${minified}`, script);
+    await Deno.mkdir(dirname(output), { recursive: true });
+    await Deno.writeTextFile(output, finish(await Deno.readTextFile(minified)));
     await Deno.chmod(output, 0o755);
   } finally {
     await Deno.remove(directory, { recursive: true });

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { hexDigest } from "../lib/digest.ts";
 import { findNamespace } from "./namespace.ts";
 import { run, say } from "./run.ts";
 
@@ -51,8 +52,7 @@ async function makeTree(directory: string): Promise<void> {
 }
 
 async function sha256(data: Uint8Array<ArrayBuffer>): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
-  return digest.toHex().slice(0, 16);
+  return (await hexDigest("SHA-256", data)).slice(0, 16);
 }
 
 /** Every path of a directory with its mode; what is a link or a whiteout says so. */
