@@ -38,12 +38,33 @@ export async function applyRequires(
   const manifests = new Map(
     operationsOf(run.plan, "manifest").map(({ path, from }) => [path, from]),
   );
+  // Apps have lowers in common: each is looked at once, and fails every app that has it.
+  const failures = new Map<string, unknown>();
+  const require = (path: string) => {
+    if (!failures.has(path)) {
+      failures.set(
+        path,
+        failureOf(() => byPath.get(path)?.forEach(applyRequire)),
+      );
+    }
+    const failure = failures.get(path);
+    if (failure !== null) throw failure;
+  };
   forEachApp(run.apps, ({ mount }) => {
     const manifest = manifests.get(child(mount.dest, "manifest"));
-    for (const path of [...mount.lower, ...(manifest === undefined ? [] : [manifest])]) {
-      byPath.get(path)?.forEach(applyRequire);
-    }
+    mount.lower.forEach(require);
+    if (manifest !== undefined) require(manifest);
   });
+}
+
+/** What an action throws; `null` when it does not. */
+function failureOf(action: () => void): unknown {
+  try {
+    action();
+    return null;
+  } catch (error) {
+    return error;
+  }
 }
 
 function applyRequire(operation: RequireOperation): void {

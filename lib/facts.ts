@@ -97,12 +97,21 @@ function realPathIfAny(path: string): string | null {
   return ifAny(() => Deno.realPathSync(path));
 }
 
+/** Where a path lies. */
+interface Place {
+  /** The device; `null` when it could not be found out. */
+  readonly device: number | null;
+  /** Whether something is there, as far as is known. */
+  readonly isThere: boolean;
+}
+
 /**
  * What was looked at already: many apps of a pod have lowers, directories and a file system in common.
  */
 export class Looked {
   readonly #lowers = new Map<string, DirectoryFacts>();
-  readonly #devices = new Map<string, number | null>();
+  readonly #reals = new Map<string, string | null>();
+  readonly #places = new Map<string, Place>();
   readonly #fileSystems = new Map<number | null, FileSystemFacts | null>();
 
   /** What is known of a lower. */
@@ -112,14 +121,33 @@ export class Looked {
     return facts;
   }
 
-  /** The device of a path, or of the nearest directory above it that is there. */
-  device(path: string): number | null {
-    let device = this.#devices.get(path);
-    if (device !== undefined) return device;
-    if (!mayRead(path)) device = null;
-    else device = deviceAt(path) ?? (path === "/" ? null : this.device(parent(path)));
-    this.#devices.set(path, device);
-    return device;
+  /** The path without symlinks of something that need not be there; `null` when it cannot be found out. */
+  real(path: string): string | null {
+    let real = this.#reals.get(path);
+    if (real === undefined) this.#reals.set(path, real = realPathOf(path));
+    return real;
+  }
+
+  /** The device of a path in a pod, or of the nearest directory above it that is there. */
+  device(path: string, pod: string): number | null {
+    return this.#place(path, pod).device;
+  }
+
+  /** From the pod down: below what is not there nothing need be looked for. */
+  #place(path: string, pod: string): Place {
+    let place = this.#places.get(path);
+    if (place === undefined) {
+      const above = isWithin(path, pod) && path !== "/" ? this.#place(parent(path), pod) : null;
+      this.#places.set(path, place = above?.isThere === false ? above : this.#look(path, above));
+    }
+    return place;
+  }
+
+  #look(path: string, above: Place | null): Place {
+    if (!mayRead(path)) return { device: null, isThere: true };
+    const device = deviceAt(path);
+    if (device !== null) return { device, isThere: true };
+    return { device: above?.device ?? null, isThere: false };
   }
 
   /** The file system of a path on a device. */
@@ -195,7 +223,7 @@ export async function collectFacts(
   if (upper === null || work === null) {
     return { lowers, real: null, devices: null, fileSystem: null, unchecked };
   }
-  const [upperDevice, workDevice] = [looked.device(upper), looked.device(work)];
+  const [upperDevice, workDevice] = [looked.device(upper, pod), looked.device(work, pod)];
   const devices = upperDevice === null || workDevice === null
     ? null
     : { upper: upperDevice, work: workDevice };
@@ -206,7 +234,7 @@ export async function collectFacts(
   if (wanted && !asks) unchecked.push("the type of the file system of the pod");
   return {
     lowers,
-    real: realPathsOf({ upper, work, rootfs, pod }),
+    real: realPathsOf({ upper, work, rootfs, pod }, looked),
     devices,
     fileSystem: asks ? await looked.fileSystem(upperDevice, nearest(upper, pod), programs) : null,
     unchecked,
@@ -223,10 +251,13 @@ function nearest(path: string, pod: string): string {
 /** In the pod nothing is a link, or it is refused; so all in it lies where the pod lies. */
 function realPathsOf(
   paths: { readonly upper: string; readonly work: string; readonly rootfs: string; pod: string },
+  looked: Looked,
 ): Facts["real"] {
-  const real = realPathOf(paths.pod);
+  const real = looked.real(paths.pod);
   if (real === null) return null;
   const inPod = (path: string) => real + path.slice(paths.pod.length);
-  const rootfs = isWithin(paths.rootfs, paths.pod) ? inPod(paths.rootfs) : realPathOf(paths.rootfs);
+  const rootfs = isWithin(paths.rootfs, paths.pod)
+    ? inPod(paths.rootfs)
+    : looked.real(paths.rootfs);
   return rootfs === null ? null : { upper: inPod(paths.upper), work: inPod(paths.work), rootfs };
 }

@@ -139,7 +139,11 @@ export function podLayout(pod: string): PodLayout {
  * ```
  */
 export function appLayout(pod: string, options: AppLayoutOptions): AppLayout {
-  const layout = podLayout(pod);
+  return layoutIn(podLayout(pod), options);
+}
+
+/** Says where everything of an app of a pod lies whose layout is known. */
+export function layoutIn(layout: PodLayout, options: AppLayoutOptions): AppLayout {
   const app = parseAppName(options.app);
   const image = child(layout.overlay, parseTreeId(options.tree));
   const uppers = child(image, "upper");

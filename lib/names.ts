@@ -39,8 +39,12 @@ export function invalid(
   });
 }
 
-function byteLength(text: string): number {
-  return new TextEncoder().encode(text).length;
+/** How many bytes a text has when they are more than allowed, and else `null`. */
+function excessOf(text: string, most: number): number | null {
+  // A UTF-16 unit has at most three bytes; most texts are far too short to be counted.
+  if (text.length * 3 <= most) return null;
+  const { length } = new TextEncoder().encode(text);
+  return length > most ? length : null;
 }
 
 function parseSegment(what: string, value: string): string {
@@ -51,8 +55,8 @@ function parseSegment(what: string, value: string): string {
     throw invalid(what, value, "a name must not hold control characters");
   }
   if (!value.isWellFormed()) throw invalid(what, value, "a name must be valid Unicode");
-  const length = byteLength(value);
-  if (length > NAME_MAX) {
+  const length = excessOf(value, NAME_MAX);
+  if (length !== null) {
     throw invalid(what, value, `a name has at most ${NAME_MAX} bytes and this one has ${length}`);
   }
   return value;
@@ -117,8 +121,8 @@ export function parsePath(what: string, value: string): AbsolutePath {
     throw invalid(what, value, 'it holds "..", which means another place where a link is followed');
   }
   if (!value.isWellFormed()) throw invalid(what, value, "a path must be valid Unicode");
-  const length = byteLength(value);
-  if (length > PATH_MAX) {
+  const length = excessOf(value, PATH_MAX);
+  if (length !== null) {
     throw invalid(what, value, `a path has at most ${PATH_MAX} bytes and this one has ${length}`);
   }
   // Most are as they should be, and are not read from their first character again.

@@ -13,61 +13,78 @@ import { parseMountOptions } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
 import { upwards } from "./path.ts";
 
-/** Lines by path. Of each path two different apps are enough: every app then finds another than itself. */
-class ByPath {
-  readonly #lines = new Map<string, AppLine[]>();
-
-  add(path: string, line: AppLine): void {
-    const had = this.#lines.get(path);
-    if (had === undefined) this.#lines.set(path, [line]);
-    else if (had.length < 2 && had[0]?.app !== line.app) had.push(line);
-  }
-
-  other(path: string, line: AppLine): AppLine | undefined {
-    return this.#lines.get(path)?.find(({ app }) => app !== line.app);
-  }
-}
-
-function writable(line: AppLine, pod: string): string[] {
+/** The upper and the work of a line, as far as it has them. */
+function writtenBy(line: AppLine, pod: string): readonly string[] {
   const { upper, work } = configOfLine(line, pod);
   return [upper, work].filter((path) => path !== null);
 }
 
+/** A directory that is written to. With its slash at the end, what lies in it starts as it does. */
+interface Written {
+  readonly path: string;
+  readonly line: AppLine;
+}
+
+/** Of each app another one whose directories are its own, or lie in one of them, or around one. */
+function sharing(written: readonly Written[]): ReadonlyMap<string, AppLine> {
+  const shared = new Map<string, AppLine>();
+  const note = ({ app }: AppLine, other: AppLine) => {
+    if (!shared.has(app)) shared.set(app, other);
+  };
+  // Sorted so, all that lies in a directory follows it.
+  const sorted = written.toSorted((a, b) => a.path < b.path ? -1 : 1);
+  const around: Written[] = [];
+  for (const inner of sorted) {
+    for (let last = around.at(-1); last !== undefined; last = around.at(-1)) {
+      if (inner.path.startsWith(last.path)) break;
+      around.pop();
+    }
+    for (const outer of around) {
+      if (outer.line.app === inner.line.app) continue;
+      note(outer.line, inner.line);
+      note(inner.line, outer.line);
+    }
+    around.push(inner);
+  }
+  return shared;
+}
+
 /** What each app of a pod shares with another one. */
 export class Neighbours {
-  readonly #pod: string;
-  readonly #owners = new ByPath();
-  readonly #above = new ByPath();
-  readonly #rootfs = new ByPath();
+  readonly #sharingUpper: ReadonlyMap<string, AppLine>;
+  readonly #byRootfs = new Map<string, AppLine[]>();
 
-  /** Looks at all lines of a pod, those that are to be recorded included. */
-  constructor(lines: readonly AppLine[], pod: string) {
-    this.#pod = pod;
+  /**
+   * Looks at all lines of a pod, those that are to be recorded included.
+   *
+   * @param writes The directories that a line writes to. @default {those that its options name}
+   */
+  constructor(
+    lines: readonly AppLine[],
+    pod: string,
+    writes: (line: AppLine) => readonly string[] = (line) => writtenBy(line, pod),
+  ) {
+    const written: Written[] = [];
     for (const line of lines) {
-      this.#rootfs.add(line.rootfs, line);
-      for (const path of writable(line, pod)) {
-        this.#owners.add(path, line);
-        for (const at of upwards(path)) this.#above.add(at, line);
+      for (const path of writes(line)) {
+        written.push({ path: path === "/" ? path : `${path}/`, line });
       }
+      const had = this.#byRootfs.get(line.rootfs);
+      if (had === undefined) this.#byRootfs.set(line.rootfs, [line]);
+      // Two different apps are enough: every app then finds another than itself.
+      else if (had.length < 2 && had[0]?.app !== line.app) had.push(line);
     }
+    this.#sharingUpper = sharing(written);
   }
 
   /** Another app whose upper or work is one of this app's, or lies in it, or the other way round. */
   sharingUpper(line: AppLine): AppLine | undefined {
-    for (const path of writable(line, this.#pod)) {
-      const inside = this.#above.other(path, line);
-      if (inside !== undefined) return inside;
-      for (const at of upwards(path)) {
-        const around = this.#owners.other(at, line);
-        if (around !== undefined) return around;
-      }
-    }
-    return undefined;
+    return this.#sharingUpper.get(line.app);
   }
 
   /** Another app with the same rootfs. */
   sharingRootfs(line: AppLine): AppLine | undefined {
-    return this.#rootfs.other(line.rootfs, line);
+    return this.#byRootfs.get(line.rootfs)?.find(({ app }) => app !== line.app);
   }
 }
 

@@ -9,9 +9,9 @@
 
 /** The path of something below a directory; empty names are passed over. */
 export function child(directory: string, ...names: readonly string[]): string {
-  const below = names.filter((name) => name !== "").join("/");
-  if (below === "") return directory;
-  return directory === "/" ? `/${below}` : `${directory}/${below}`;
+  let path = directory === "/" ? "" : directory;
+  for (const name of names) if (name !== "") path += `/${name}`;
+  return path || "/";
 }
 
 /** The directory that a path lies in; `/` for itself. */

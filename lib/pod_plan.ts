@@ -88,10 +88,14 @@ function plannedOf(request: ParsedRequest): PlannedApp {
 
 /** Apps of one call must not share an upper; and nothing is made in an image that is not mounted. */
 function checkTogether(apps: readonly PlannedApp[], auto: boolean): void {
-  const lines = apps.map(({ mount, options: { text, link } }) => {
-    return appLine(mount, { config: mount, options: text, auto, link });
+  const mounts = new Map(apps.map(({ mount, options: { text, link } }) => {
+    return [appLine(mount, { config: mount, options: text, auto, link }), mount];
+  }));
+  const lines = [...mounts.keys()];
+  const neighbours = new Neighbours(lines, apps[0]?.mount.pod ?? "/", (line) => {
+    const { upper = null, work = null } = mounts.get(line) ?? {};
+    return [upper, work].filter((path) => path !== null);
   });
-  const neighbours = new Neighbours(lines, apps[0]?.mount.pod ?? "/");
   for (const line of lines) refuseSharedUpper(line, neighbours.sharingUpper(line));
   if (auto) return;
   const within = linesWithin(lines, new Set(lines.map(({ rootfs }) => rootfs)));

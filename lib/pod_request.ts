@@ -6,11 +6,13 @@
  * @module
  */
 import { InvalidValueError } from "./errors.ts";
+import { podLayout } from "./layout.ts";
+import type { PodLayout } from "./layout.ts";
 import { parseLabel } from "./names.ts";
 import type { ProfileName } from "./profile.ts";
 import { appWords, quote } from "./quote.ts";
 import { parseRequest } from "./request.ts";
-import type { ParsedRequest, RenderRequest, StoredTree } from "./request.ts";
+import type { ParsedRequest, StoredTree } from "./request.ts";
 
 /** One app of a {@linkcode PodRequest}. */
 export interface PodApp {
@@ -95,9 +97,13 @@ function named(error: InvalidValueError, app: PodApp, at: number): InvalidValueE
   });
 }
 
-function parseApp(common: Omit<RenderRequest, "app">, app: PodApp, at: number): ParsedRequest {
+interface Common extends Omit<PodRequest, "apps"> {
+  readonly layout: PodLayout;
+}
+
+function parseApp({ layout, ...common }: Common, app: PodApp, at: number): ParsedRequest {
   try {
-    return parseRequest({ ...common, ...app });
+    return parseRequest({ ...common, ...app }, layout);
   } catch (error) {
     throw error instanceof InvalidValueError ? named(error, app, at) : error;
   }
@@ -135,7 +141,8 @@ export function parsePodRequest(request: PodRequest): readonly ParsedRequest[] {
     throw new InvalidValueError("invalid-value", "Cannot render a pod without apps: apps is empty");
   }
   if (common.label !== undefined) parseLabel(common.label);
-  const parsed = apps.map((app, at) => parseApp(common, app, at));
+  const shared = { ...common, layout: podLayout(common.pod) };
+  const parsed = apps.map((app, at) => parseApp(shared, app, at));
   const auto = parsed.findIndex(({ overlay }) => overlay === "auto");
   if (auto >= 0) {
     const reason = "in a pod all apps are rendered or none, so it must be always or never";

@@ -7,7 +7,7 @@
  * @module
  */
 import { InvalidValueError } from "./errors.ts";
-import { appLayout, DEFAULT_STORE, podLayout, treeLayout } from "./layout.ts";
+import { DEFAULT_STORE, layoutIn, podLayout, treeLayout } from "./layout.ts";
 import type { AppLayout, PodLayout } from "./layout.ts";
 import { GENERIC_OPTIONS, parseOptions } from "./mount_option.ts";
 import {
@@ -222,10 +222,13 @@ function checkCopy({ overlay, readOnly, lower, options, label }: ParsedRequest):
 /**
  * Parses a request.
  *
+ * @param pod Where everything of its pod lies. @default {found out from the request}
  * @throws {InvalidValueError} If a part of it is not usable; the message quotes the part.
  */
-export function parseRequest(request: RenderRequest): ParsedRequest {
-  const pod = podLayout(request.pod);
+export function parseRequest(
+  request: RenderRequest,
+  pod: PodLayout = podLayout(request.pod),
+): ParsedRequest {
   const lower = parseLowers(request);
   const app = parseAppName(request.app ?? "");
   const tree = request.tree === undefined ? treeIdOfLower(lower[0]) : parseTreeId(request.tree);
@@ -234,7 +237,7 @@ export function parseRequest(request: RenderRequest): ParsedRequest {
   const { dirMode, group, label, manifest } = request;
   const parsed: ParsedRequest = {
     pod,
-    layout: appLayout(pod.pod, { app, tree, ...dest }),
+    layout: layoutIn(pod, { app, tree, ...dest }),
     app,
     tree,
     lower,

@@ -20,6 +20,7 @@ Deno.test("Neighbours finds an upper or work that is another app's, or in or abo
   const shared = (web: AppLine) => new Neighbours([db, web], POD).sharingUpper(web)?.app;
   assertEquals(shared(lineOf("web", { upper: "/p/u/web", work: "/p/w/web" })), undefined);
   assertEquals(shared(lineOf("web", { upper: "/p/u/dbx", work: "/p/w/dbx" })), undefined);
+  assertEquals(shared(lineOf("web", { upper: "/p/u/db-2", work: "/p/u/db.w" })), undefined);
   assertEquals(new Neighbours([db], POD).sharingUpper(db), undefined);
   const cases = [
     { upper: "/p/u/db" },
@@ -39,6 +40,19 @@ Deno.test("Neighbours tells each of many apps of another one, whoever was there 
   const neighbours = new Neighbours(apps, POD);
   const others = apps.map((app) => neighbours.sharingUpper(app)?.app);
   assertEquals(others.every((other, at) => other !== undefined && other !== apps[at]?.app), true);
+});
+
+Deno.test("Neighbours finds what lies deep in another app's upper, among others beside it", {
+  permissions: "none",
+}, () => {
+  const uppers = ["/p/u", "/p/u/x", "/p/u-1", "/p/u/x/y/z", "/p/u1", "/q"];
+  const apps = uppers.map((upper, at) => lineOf(`${at}`, { upper, work: `/w/${at}` }));
+  const neighbours = new Neighbours(apps, POD);
+  const others = apps.map((app) => neighbours.sharingUpper(app)?.app);
+  assertEquals(others, ["1", "0", undefined, "0", undefined, undefined]);
+  // Who the directories of a line are is known to a plan without reading its options.
+  const known = new Neighbours(apps, POD, ({ app }) => [`/known/${app}`]);
+  assertEquals(apps.map((app) => known.sharingUpper(app)), apps.map(() => undefined));
 });
 
 Deno.test("Neighbours finds another app with the same rootfs", { permissions: "none" }, () => {
