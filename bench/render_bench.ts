@@ -18,6 +18,8 @@ const ROOT = `${import.meta.dirname}/..`;
 /** One thing that is measured: what is done before it, what is timed, and what is done after it. */
 interface Row {
   readonly name: string;
+  /** The row that does the same without what this one is about. */
+  readonly without?: string;
   before?(pod: string): Promise<void>;
   command(pod: string): readonly string[];
   after?(pod: string): Promise<void>;
@@ -55,16 +57,75 @@ function median(values: readonly number[]): number {
 const rootfsOf = (pod: string): string => `${pod}/stage1/rootfs/opt/stage2/web/rootfs`;
 const unmount = (target: string): Promise<string> => must(["umount", "-n", target]);
 
-/** What the command is measured with: exactly the flags that its plan asks for. */
-function flagsFor(lower: readonly string[], pod: string): readonly string[] {
-  const plan = planRender({ lower, tree: "t", pod, app: "web" });
-  return ["--no-prompt", ...permissionFlags(requiredPermissions(plan))];
+/** What is rendered. */
+interface Rendered {
+  readonly script: string;
+  readonly lowers: readonly string[];
+  readonly pod: string;
+  /** What may be read beside what the plan asks for. */
+  readonly read?: string;
+}
+
+/** The flags that the plan asks for, and no others but those to read more. */
+function flagsFor({ lowers, pod, read }: Rendered): readonly string[] {
+  const needed = requiredPermissions(planRender({ lower: lowers, tree: "t", pod, app: "web" }));
+  const more = read === undefined ? [] : [read];
+  return ["--no-prompt", ...permissionFlags({ ...needed, read: [...needed.read, ...more] })];
+}
+
+function commandOf(rendered: Rendered, options: string): string[] {
+  const { script, lowers, pod } = rendered;
+  const given = lowers.flatMap((path) => ["--lower", path]);
+  const option = options === "" ? [] : ["--option", options.slice(1)];
+  const request = [...given, "--tree", "t", "--pod", pod, "--app", "web", ...option];
+  return [Deno.execPath(), "run", ...flagsFor(rendered), script, "render", ...request];
+}
+
+const unmountApp = async (pod: string): Promise<void> => void await unmount(rootfsOf(pod));
+
+/**
+ * What the look before a render costs. Several lowers are looked at, with the second lower itself in the
+ * time; and on a tmpfs, which could be an overlay by what is seen of it, its type is asked for, where the
+ * directory above the pod may be read.
+ */
+function looks([name, script]: [string, string], scratch: string, options: string): Row[] {
+  const lower = `${scratch}/image`;
+  const [two, read] = [[lower, `${scratch}/other`], `${scratch}/tmpfs`];
+  const onTmpfs = (pod: string) => pod.replace(scratch, read);
+  const of = (rendered: Partial<Rendered>) => (pod: string) => {
+    return commandOf({ script, lowers: [lower], pod, ...rendered }, options);
+  };
+  const above = (command: (pod: string) => string[]): Pick<Row, "command" | "after"> => ({
+    command: (pod) => command(onTmpfs(pod)),
+    after: (pod) => unmountApp(onTmpfs(pod)),
+  });
+  return [
+    {
+      name: `${name} render, two lowers`,
+      without: `${name} render, a new pod`,
+      command: of({ lowers: two }),
+      after: unmountApp,
+      times: [],
+    },
+    { name: `${name} render, on a tmpfs`, ...above(of({})), times: [] },
+    {
+      name: `${name} render, on a tmpfs that is looked at`,
+      without: `${name} render, on a tmpfs`,
+      ...above(of({ read })),
+      times: [],
+    },
+    {
+      name: `${name} render, two lowers, on a tmpfs that is looked at`,
+      without: `${name} render, on a tmpfs`,
+      ...above(of({ read, lowers: two })),
+      times: [],
+    },
+  ];
 }
 
 function rows(scratch: string, options: string): Row[] {
   const deno = [Deno.execPath(), "run"];
   const lower = `${scratch}/image`;
-  const two = [lower, `${scratch}/other`];
   const base: Row[] = [
     {
       name: "deno run of an empty script",
@@ -82,11 +143,8 @@ function rows(scratch: string, options: string): Row[] {
       times: [],
     },
   ];
-  const option = options === "" ? [] : ["--option", options.slice(1)];
-  const render = (script: string, pod: string, lowers: readonly string[] = [lower]) => {
-    const given = lowers.flatMap((path) => ["--lower", path]);
-    const request = [...given, "--tree", "t", "--pod", pod, "--app", "web", ...option];
-    return [...deno, ...flagsFor(lowers, pod), script, "render", ...request];
+  const render = (script: string, pod: string) => {
+    return commandOf({ script, lowers: [lower], pod }, options);
   };
   const scripts = {
     "overlay-render.js": `${scratch}/overlay-render.js`,
@@ -96,23 +154,17 @@ function rows(scratch: string, options: string): Row[] {
     {
       name: `${name} render, a new pod`,
       command: (pod) => render(script, pod),
-      after: async (pod) => void await unmount(rootfsOf(pod)),
-      times: [],
-    },
-    {
-      // Several lowers are looked at before anything is made; one lower has nothing to look for.
-      name: `${name} render, a new pod of two lowers`,
-      command: (pod) => render(script, pod, two),
-      after: async (pod) => void await unmount(rootfsOf(pod)),
+      after: unmountApp,
       times: [],
     },
     {
       name: `${name} render, nothing to do`,
       before: async (pod) => void await must(render(script, pod)),
       command: (pod) => render(script, pod),
-      after: async (pod) => void await unmount(rootfsOf(pod)),
+      after: unmountApp,
       times: [],
     },
+    ...looks([name, script], scratch, options),
   ]);
   return [...base, ...renders];
 }
@@ -120,6 +172,8 @@ function rows(scratch: string, options: string): Row[] {
 async function measure(scratch: string, options: string): Promise<void> {
   await Deno.mkdir(`${scratch}/image`);
   await Deno.mkdir(`${scratch}/other`);
+  await Deno.mkdir(`${scratch}/tmpfs`);
+  await must(["mount", "-n", "-t", "tmpfs", "tmpfs", `${scratch}/tmpfs`]);
   await Deno.writeTextFile(`${scratch}/image/file`, "from the tree\n");
   await Deno.writeTextFile(`${scratch}/empty.ts`, "");
   await bundle(`${scratch}/overlay-render.js`);
@@ -140,11 +194,19 @@ function report(all: readonly Row[]): void {
   const base = median(empty?.times ?? []) + median(mount?.times ?? []);
   say(`Medians of ${RUNS} interleaved runs of whole processes, Deno ${Deno.version.deno}.\n`);
   say(`Ratio to a bare start plus one mount process, ${base.toFixed(1)} ms.\n\n`);
-  say(`${"ms".padStart(7)} ${"min".padStart(7)} ${"ratio".padStart(6)}  what\n`);
-  for (const { name, times } of all) {
-    const cells = [median(times).toFixed(1).padStart(7), Math.min(...times).toFixed(1).padStart(7)];
-    say(`${cells.join(" ")} ${(median(times) / base).toFixed(2).padStart(6)}  ${name}\n`);
+  say(`${["ms", "min", "ratio", "more"].map((word) => word.padStart(7)).join(" ")}  what\n`);
+  for (const { name, without, times } of all) {
+    const other = all.find((row) => row.name === without);
+    const more = other === undefined ? "" : (median(times) - median(other.times)).toFixed(1);
+    const cells = [
+      median(times).toFixed(1),
+      Math.min(...times).toFixed(1),
+      (median(times) / base).toFixed(2),
+      more,
+    ];
+    say(`${cells.map((cell) => cell.padStart(7)).join(" ")}  ${name}\n`);
   }
+  say("\nmore: in milliseconds, than without the look at what is said of it.\n");
 }
 
 /** Starts again where mounts are private, so that nothing is left even if this is killed. */

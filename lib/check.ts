@@ -7,6 +7,7 @@ import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { RefusedError } from "./errors.ts";
 import { collectFacts, Looked } from "./facts.ts";
+import type { CollectFactsOptions } from "./facts.ts";
 import type { MountPlan } from "./plan.ts";
 import { preflight } from "./preflight.ts";
 import type { Finding } from "./preflight.ts";
@@ -42,20 +43,36 @@ export async function findingsOf(mounts: readonly MountPlan[]): Promise<Findings
 }
 
 /**
+ * Begins to ask for the file system of a directory, which takes as long as making a plan does.
+ *
+ * @returns What was looked at, for {@linkcode checkBefore}, and what settles when the answer is there.
+ */
+export function lookAhead(
+  directory: string,
+  device: number,
+  options: ChangeOptions,
+): { readonly looked: Looked; readonly done: Promise<unknown> } {
+  const looked = new Looked();
+  const asked = looked.fileSystem(device, directory, programOptions(options));
+  return { looked, done: Promise.allSettled([asked]) };
+}
+
+/**
  * Refuses a render of which it is known that it would fail, or would end badly.
  *
+ * @param how Whether more is looked at than the file system that the pod lies on, and what was already.
  * @throws {RefusedError} If it is so; with one app, the plainest reason.
  * @throws {PodError} If it is so of one or more of many.
  */
 export async function checkBefore(
   mounts: readonly MountPlan[],
   options: ChangeOptions,
+  { lowers = true, looked = new Looked() }: Pick<CollectFactsOptions, "lowers" | "looked"> = {},
 ): Promise<void> {
   const programs = programOptions(options);
-  const looked = new Looked();
   const failures = [];
   for (const mount of mounts) {
-    const findings = preflight(mount, await collectFacts(mount, programs, { looked }));
+    const findings = preflight(mount, await collectFacts(mount, programs, { lowers, looked }));
     const finding = findings.find(({ code }) => !LEFT_TO_OTHERS.includes(code));
     if (finding !== undefined) failures.push({ app: mount.app, error: refusalOf(finding) });
   }

@@ -101,6 +101,8 @@ function realPathIfAny(path: string): string | null {
 interface Place {
   /** The device; `null` when it could not be found out. */
   readonly device: number | null;
+  /** The path, or the nearest above it where something is; `null` when none could be looked at. */
+  readonly nearest: string | null;
   /** Whether something is there, as far as is known. */
   readonly isThere: boolean;
 }
@@ -112,7 +114,7 @@ export class Looked {
   readonly #lowers = new Map<string, DirectoryFacts>();
   readonly #reals = new Map<string, string | null>();
   readonly #places = new Map<string, Place>();
-  readonly #fileSystems = new Map<number | null, FileSystemFacts | null>();
+  readonly #fileSystems = new Map<number | null, Promise<FileSystemFacts | null>>();
 
   /** What is known of a lower. */
   lower(path: string): DirectoryFacts {
@@ -128,37 +130,33 @@ export class Looked {
     return real;
   }
 
-  /** The device of a path in a pod, or of the nearest directory above it that is there. */
-  device(path: string, pod: string): number | null {
-    return this.#place(path, pod).device;
-  }
-
-  /** From the pod down: below what is not there nothing need be looked for. */
-  #place(path: string, pod: string): Place {
+  /** Where a path in a pod lies. From the pod down: below what is not there nothing need be looked for. */
+  place(path: string, pod: string): Place {
     let place = this.#places.get(path);
     if (place === undefined) {
-      const above = isWithin(path, pod) && path !== "/" ? this.#place(parent(path), pod) : null;
+      const above = isWithin(path, pod) && path !== "/" ? this.place(parent(path), pod) : null;
       this.#places.set(path, place = above?.isThere === false ? above : this.#look(path, above));
     }
     return place;
   }
 
   #look(path: string, above: Place | null): Place {
-    if (!mayRead(path)) return { device: null, isThere: true };
+    const nearest = above?.nearest ?? null;
+    if (!mayRead(path)) return { device: null, nearest, isThere: true };
     const device = deviceAt(path);
-    if (device !== null) return { device, isThere: true };
-    return { device: above?.device ?? null, isThere: false };
+    if (device !== null) return { device, nearest: path, isThere: true };
+    return { device: above?.device ?? null, nearest, isThere: false };
   }
 
   /** The file system of a path on a device. */
-  async fileSystem(
+  fileSystem(
     device: number | null,
     path: string,
     programs: ProgramOptions,
   ): Promise<FileSystemFacts | null> {
     let found = this.#fileSystems.get(device);
     if (found === undefined) {
-      this.#fileSystems.set(device, found = await fileSystemOf(path, programs));
+      this.#fileSystems.set(device, found = fileSystemOf(path, programs));
     }
     return found;
   }
@@ -200,6 +198,8 @@ export async function fileSystemOf(
 export interface CollectFactsOptions {
   /** Whether the type of the file system is asked for in any case, as when a mount has failed. @default {false} */
   readonly thorough?: boolean;
+  /** Whether lowers are looked at, and what lies in what; else only the file system is. @default {true} */
+  readonly lowers?: boolean;
   /** What was looked at already, for other apps. @default {nothing} */
   readonly looked?: Looked;
 }
@@ -215,37 +215,59 @@ export interface CollectFactsOptions {
 export async function collectFacts(
   mount: MountPlan,
   programs: ProgramOptions,
-  { thorough = false, looked = new Looked() }: CollectFactsOptions = {},
+  { thorough = false, lowers: looksAtLowers = true, looked = new Looked() }: CollectFactsOptions =
+    {},
 ): Promise<Facts> {
-  const lowers = mount.lower.map((path) => looked.lower(path));
-  const unchecked = lowers.filter(({ kind }) => kind === "unchecked").map(({ path }) => path);
-  const { upper, work, pod, rootfs } = mount;
-  if (upper === null || work === null) {
-    return { lowers, real: null, devices: null, fileSystem: null, unchecked };
-  }
-  const [upperDevice, workDevice] = [looked.device(upper, pod), looked.device(work, pod)];
-  const devices = upperDevice === null || workDevice === null
+  const { lower, upper, work, pod, rootfs } = mount;
+  const hasUpper = upper !== null && work !== null;
+  const below = hasUpper ? fileSystemBelow({ upper, work, pod }, thorough, looked) : NO_UPPER;
+  // What takes longest is begun first: the rest is looked at while findmnt runs.
+  const asked = below.place === null
     ? null
-    : { upper: upperDevice, work: workDevice };
-  if (devices === null) unchecked.push("the file system of the pod");
+    : looked.fileSystem(below.devices?.upper ?? null, below.place, programs);
+  try {
+    const lowers = looksAtLowers ? lower.map((path) => looked.lower(path)) : [];
+    const real = looksAtLowers && hasUpper
+      ? realPathsOf({ upper, work, rootfs, pod }, looked)
+      : null;
+    const closed = lowers.filter(({ kind }) => kind === "unchecked").map(({ path }) => path);
+    const unchecked = [...closed, ...below.unchecked];
+    return { lowers, real, devices: below.devices, fileSystem: await asked, unchecked };
+  } catch (error) {
+    await Promise.allSettled([asked]);
+    throw error;
+  }
+}
+
+/** What is known of the file system that an upper and a work lie on before anybody is asked. */
+interface Below {
+  readonly devices: Facts["devices"];
+  /** The directory by which its type is to be asked for; `null` when it need not be, or may not. */
+  readonly place: string | null;
+  readonly unchecked: readonly string[];
+}
+
+const NO_UPPER: Below = { devices: null, place: null, unchecked: [] };
+
+function fileSystemBelow(
+  { upper, work, pod }: { readonly upper: string; readonly work: string; readonly pod: string },
+  thorough: boolean,
+  looked: Looked,
+): Below {
+  const { device: ofUpper, nearest } = looked.place(upper, pod);
+  const { device: ofWork } = looked.place(work, pod);
+  const devices = ofUpper === null || ofWork === null ? null : { upper: ofUpper, work: ofWork };
   const wanted = thorough || (devices !== null && majorOf(devices.upper) === 0);
   const command = PROGRAMS.findmnt;
   const asks = wanted && Deno.permissions.querySync({ name: "run", command }).state === "granted";
-  if (wanted && !asks) unchecked.push("the type of the file system of the pod");
   return {
-    lowers,
-    real: realPathsOf({ upper, work, rootfs, pod }, looked),
     devices,
-    fileSystem: asks ? await looked.fileSystem(upperDevice, nearest(upper, pod), programs) : null,
-    unchecked,
+    place: asks ? nearest ?? parent(pod) : null,
+    unchecked: [
+      ...(devices === null ? ["the file system of the pod"] : []),
+      ...(wanted && !asks ? ["the type of the file system of the pod"] : []),
+    ],
   };
-}
-
-function nearest(path: string, pod: string): string {
-  for (let at = path; isWithin(at, pod); at = parent(at)) {
-    if (mayRead(at) && look(at) !== null) return at;
-  }
-  return parent(pod);
 }
 
 /** In the pod nothing is a link, or it is refused; so all in it lies where the pod lies. */

@@ -7,9 +7,11 @@ import type { ChangeOptions } from "./change_options.ts";
 import { applyPlan } from "./apply.ts";
 import { deviceAt, majorOf } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
-import { isWithin, parent } from "./path.ts";
+import type { Looked } from "./facts.ts";
 import { checkPermissions, isGranted } from "./grants.ts";
-import { requiredPermissions } from "./permissions.ts";
+import { podLayout } from "./layout.ts";
+import { isWithin, parent } from "./path.ts";
+import { PROGRAMS, requiredPermissions } from "./permissions.ts";
 import { planRender } from "./plan.ts";
 import type { MountPlan, Plan } from "./plan.ts";
 import { namesLowers } from "./request.ts";
@@ -33,15 +35,33 @@ async function applyRequest(
   options: ChangeOptions,
 ): Promise<Render> {
   const request = await resolved(given);
-  const plan = planRender(request, { mount: action === "render" });
-  checkPermissions(action, requiredPermissions(plan));
-  if (request.overlay !== "auto") return await applyOne(plan, options);
+  const ahead = await lookAtPlace(request, options);
+  try {
+    const plan = planRender(request, { mount: action === "render" });
+    checkPermissions(action, requiredPermissions(plan));
+    const apply = (plan: Plan) => applyOne(plan, options, ahead?.looked);
+    return await (request.overlay === "auto"
+      ? applyOrCopy(request, plan, { apply, options })
+      : apply(plan));
+  } finally {
+    await ahead?.done;
+  }
+}
+
+async function applyOrCopy(
+  request: RenderRequest,
+  plan: Plan,
+  { apply, options }: {
+    readonly apply: (plan: Plan) => Promise<Render>;
+    readonly options: ChangeOptions;
+  },
+): Promise<Render> {
   const { copyAgain, copyInstead } = await import("./fallback.ts");
   try {
-    return await applyOne(copyAgain(request, plan), options);
+    return await apply(copyAgain(request, plan));
   } catch (error) {
     if (!(error instanceof OverlayError)) throw error;
-    return await applyOne(copyInstead(request, plan, { error, options }), options);
+    return await apply(copyInstead(request, plan, { error, options }));
   }
 }
 
@@ -52,10 +72,32 @@ async function resolved(request: RenderRequest): Promise<RenderRequest> {
   return resolveTree(request);
 }
 
-async function applyOne(plan: Plan, options: ChangeOptions): Promise<Render> {
-  if (isOdd(plan.mount)) {
+/**
+ * A pod on a file system without a disk may be where no upper can lie: what type it has is asked for while
+ * the plan is made. All else that can be wrong with the place shows when the pod is made.
+ */
+async function lookAtPlace(
+  { pod, overlay, readOnly }: RenderRequest,
+  options: ChangeOptions,
+): Promise<{ readonly looked: Looked; readonly done: Promise<unknown> } | null> {
+  const above = parent(podLayout(pod).pod);
+  if (readOnly === true || overlay === "never") return null;
+  if (!isGranted({ name: "read", path: above })) return null;
+  const device = deviceAt(above);
+  if (device === null || majorOf(device) !== 0) return null;
+  if (!isGranted({ name: "run", command: PROGRAMS.findmnt })) return null;
+  const { lookAhead } = await import("./check.ts");
+  return lookAhead(above, device, options);
+}
+
+async function applyOne(plan: Plan, options: ChangeOptions, looked?: Looked): Promise<Render> {
+  const lowers = isOdd(plan.mount);
+  if (lowers || looked !== undefined) {
     const { checkBefore } = await import("./check.ts");
-    await checkBefore([plan.mount], options);
+    await checkBefore([plan.mount], options, {
+      lowers,
+      ...(looked === undefined ? {} : { looked }),
+    });
   }
   const { operations, mount } = plan;
   const { apps: [app], mounts, changed } = await applyPlan(
@@ -68,15 +110,11 @@ async function applyOne(plan: Plan, options: ChangeOptions): Promise<Render> {
 
 /**
  * Whether anything can be wrong with a pod that is yet to be made, but what making it shows: there are
- * several lowers, options that may exclude each other, a destination elsewhere, or a file system without a
- * disk, which may hold no upper. A pod that is there is looked at when it is locked.
+ * several lowers, options that may exclude each other, or a destination elsewhere. A pod that is there is
+ * looked at when it is locked.
  */
 function isOdd({ lower, options, dest, pod }: MountPlan): boolean {
-  if (lower.length > 1 || options.length > 1 || !isWithin(dest, pod)) return true;
-  const above = parent(pod);
-  if (!isGranted({ name: "read", path: above })) return false;
-  const device = deviceAt(above);
-  return device !== null && majorOf(device) === 0;
+  return lower.length > 1 || options.length > 1 || !isWithin(dest, pod);
 }
 
 /** What became of an app. */
