@@ -14,8 +14,22 @@ const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
 const SOURCES = ["cli.ts", "lib", "std", "deno.json", "deno.lock"];
 /** What each render loads. */
 const OF_RENDER = ["cli.ts", "lib/render.ts"];
-/** The doors of the tree store. It is a third of the command, and most processes do without. */
-const OF_STORE = ["lib/tree_cli.ts", "lib/resolve_tree.ts", "lib/apply_store.ts"];
+/**
+ * The doors of what most processes do without: the tree store, which is a third of the command, and what
+ * is run now and then.
+ */
+const DOORS = [
+  "lib/tree_cli.ts",
+  "lib/resolve_tree.ts",
+  "lib/apply_store.ts",
+  "lib/doctor.ts",
+  "lib/gc.ts",
+  "lib/restore.ts",
+  "lib/thorough.ts",
+  "lib/inquiry.ts",
+  "lib/help.ts",
+  "deno.json",
+];
 const LATE_INDEX = "late.ts";
 
 /**
@@ -63,10 +77,10 @@ class Modules {
     return found;
   }
 
-  /** Those that only the tree store needs. */
-  ofStore(): ReadonlySet<string> {
-    const others = this.reachedFrom(["cli.ts"], { later: true, closed: OF_STORE });
-    return this.reachedFrom(OF_STORE, { later: true }).difference(others);
+  /** Those that are reached through the doors alone. */
+  late(): ReadonlySet<string> {
+    const others = this.reachedFrom(["cli.ts"], { later: true, closed: DOORS });
+    return this.reachedFrom(DOORS, { later: true }).difference(others);
   }
 }
 
@@ -115,7 +129,7 @@ export async function bundle(output: string): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "overlay-render-bundle-" });
   try {
     const modules = new Modules(await must("info", "--json", "cli.ts"));
-    const late = modules.ofStore();
+    const late = modules.late();
     await copySources(directory, late);
     const script = `${directory}/script.js`;
     await must("bundle", "--quiet", "--output", script, `${directory}/cli.ts`);
