@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { BAKED } from "../tools/flags.ts";
+
 const ROOT = new URL("../", import.meta.url).pathname;
 
 /** What is run in the place of `cli.ts` and of this Deno: the one script, or an older Deno with it. */
@@ -28,13 +30,6 @@ export interface CliOptions {
   /** A command line put in front, such as `unshare --user`. */
   readonly wrapper?: readonly string[];
 }
-
-/** The flags that are baked into the binary. */
-export const BAKED = [
-  "--allow-read",
-  "--allow-write",
-  "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/xz,/usr/bin/zstd",
-];
 
 /** Runs `overlay-render` with these arguments. */
 export async function cli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {

@@ -1,14 +1,21 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { bundle } from "../tools/bundle.ts";
 import { denortFromNpm } from "../tools/denort.ts";
-import { BAKED } from "./_cli.ts";
+import { BAKED, BAKED_PROGRAMS } from "../tools/flags.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
-const { version } = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+const config = JSON.parse(await Deno.readTextFile(`${ROOT}deno.json`));
+const { version } = config;
 const base = await denortFromNpm();
 const reason = "missing" in base ? ` [skipped: ${base.missing}]` : "";
+
+Deno.test("cli.ts and deno.json allow the programs that the command can run, and no others", async () => {
+  const [first = ""] = (await Deno.readTextFile(`${ROOT}cli.ts`)).split("\n");
+  assertEquals(first, `#!/usr/bin/env -S deno run --no-prompt ${BAKED.join(" ")}`);
+  assertEquals(config.permissions.apply.run, BAKED_PROGRAMS);
+});
 
 /** Runs a command line in an empty directory, with an environment that helps nobody; returns stdout. */
 async function outside(dir: TempDir, ...argv: string[]): Promise<string> {

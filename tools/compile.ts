@@ -11,16 +11,10 @@
  * @module
  */
 import { bundle } from "./bundle.ts";
+import { BAKED } from "./flags.ts";
 import { run } from "./run.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
-const PERMISSIONS = [
-  "--allow-read",
-  "--allow-write",
-  "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/xz,/usr/bin/zstd",
-  "--no-prompt",
-];
-
 /** Runs a program in the repository; returns what it said if it failed. */
 async function attempt(
   argv: readonly string[],
@@ -48,7 +42,8 @@ async function compile(script: string, binary: string): Promise<void> {
     "--no-code-cache",
     "--no-check",
     "--no-config",
-    ...PERMISSIONS,
+    ...BAKED,
+    "--no-prompt",
     "-o",
     binary,
     script,
