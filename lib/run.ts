@@ -5,6 +5,7 @@
  */
 import { reasonOf } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
+import { nameOf } from "./path.ts";
 import { quote } from "./quote.ts";
 
 /** What a program answered. */
@@ -82,13 +83,29 @@ export async function run(
       stderr: textOf(output.stderr).trim(),
     };
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    const missing = error instanceof Deno.errors.NotFound;
-    const reason = missing ? "it is not there" : reasonOf(error);
-    throw new OverlayError("failed", `Cannot run ${quote(program)}: ${reason}`, {
-      path: program,
-      cause: error,
-      hint: "install it; mount, umount and findmnt are of util-linux, chcon is of coreutils",
-    });
+    throw startError(program, error);
   }
+}
+
+/** What a program is of that is not of coreutils, by its name. */
+const ORIGINS: Readonly<Record<string, string>> = {
+  mount: "util-linux",
+  umount: "util-linux",
+  findmnt: "util-linux",
+  tar: "GNU tar",
+  find: "GNU findutils",
+  xz: "XZ Utils",
+  zstd: "Zstandard",
+};
+
+/** What to throw when a program could not be started; a permission that is missing is told as such. */
+export function startError(program: string, error: unknown): unknown {
+  if (error instanceof Deno.errors.NotCapable) return error;
+  const said = reasonOf(error).replace(/^Failed to spawn '.*': /s, "");
+  const reason = error instanceof Deno.errors.NotFound ? "it is not there" : said;
+  return new OverlayError("failed", `Cannot run ${quote(program)}: ${reason}`, {
+    path: program,
+    cause: error,
+    hint: `install ${ORIGINS[nameOf(program)] ?? "coreutils"}`,
+  });
 }

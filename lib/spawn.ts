@@ -3,9 +3,7 @@
  *
  * @module
  */
-import { reasonOf } from "./disk.ts";
-import { OverlayError } from "./errors.ts";
-import { quote } from "./quote.ts";
+import { startError } from "./run.ts";
 
 /**
  * Starts a program with nothing of this process's environment. What it says on stderr must be read.
@@ -28,13 +26,6 @@ export function spawn(
       env: { LC_ALL: "C", TZ: "UTC" },
     }).spawn();
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) throw error;
-    const said = reasonOf(error).replace(/^Failed to spawn '.*': /s, "");
-    const reason = error instanceof Deno.errors.NotFound ? "it is not there" : said;
-    throw new OverlayError("failed", `Cannot run ${quote(program)}: ${reason}`, {
-      path: program,
-      cause: error,
-      hint: "install it; tar must be GNU tar",
-    });
+    throw startError(program, error);
   }
 }
