@@ -206,7 +206,7 @@ function report(all: readonly Row[]): void {
     ];
     say(`${cells.map((cell) => cell.padStart(7)).join(" ")}  ${name}\n`);
   }
-  say("\nmore: in milliseconds, than without the look at what is said of it.\n");
+  say("\nmore: milliseconds more than the same render without that look.\n");
 }
 
 /** Starts again where mounts are private, so that nothing is left even if this is killed. */

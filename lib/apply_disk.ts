@@ -39,21 +39,21 @@ export async function applyRequires(
     operationsOf(run.plan, "manifest").map(({ path, from }) => [path, from]),
   );
   // Apps have lowers in common: each is looked at once, and fails every app that has it.
-  const failures = new Map<string, unknown>();
-  const require = (path: string) => {
-    if (!failures.has(path)) {
-      failures.set(
+  const outcomes = new Map<string, unknown>();
+  const requireOnce = (path: string) => {
+    if (!outcomes.has(path)) {
+      outcomes.set(
         path,
         failureOf(() => byPath.get(path)?.forEach(applyRequire)),
       );
     }
-    const failure = failures.get(path);
+    const failure = outcomes.get(path);
     if (failure !== null) throw failure;
   };
   forEachApp(run.apps, ({ mount }) => {
     const manifest = manifests.get(child(mount.dest, "manifest"));
-    mount.lower.forEach(require);
-    if (manifest !== undefined) require(manifest);
+    mount.lower.forEach(requireOnce);
+    if (manifest !== undefined) requireOnce(manifest);
   });
 }
 

@@ -100,8 +100,13 @@ function valueOf(
 function checked(
   spec: FlagSpec,
   args: readonly string[],
-): { readonly canonical: string[]; readonly operands: string[] } {
+): {
+  readonly canonical: string[];
+  readonly given: ReadonlySet<string>;
+  readonly operands: readonly string[];
+} {
   const canonical: string[] = [];
+  const given = new Set<string>();
   const operands: string[] = [];
   const wanted = spec.operands ?? [];
   for (let at = 0; at < args.length; at++) {
@@ -115,6 +120,7 @@ function checked(
     const flag = equals < 0 ? argument : argument.slice(0, equals);
     const inline = equals < 0 ? null : argument.slice(equals + 1);
     const name = nameOf(spec, flag);
+    given.add(name);
     if (spec.boolean.includes(name)) {
       if (inline !== null) {
         throw usage(spec, `Cannot use ${quote(argument)}: ${flag} takes no value`);
@@ -129,7 +135,7 @@ function checked(
   }
   const open = wanted[operands.length];
   if (open !== undefined) throw missing(spec, open);
-  return { canonical, operands };
+  return { canonical, given, operands };
 }
 
 /**
@@ -140,22 +146,20 @@ function checked(
  * empty one or is given twice; or if there is an argument that is no flag.
  */
 export function parseFlags(args: readonly string[], spec: FlagSpec): Flags {
-  const valued = [...spec.single, ...spec.repeated];
-  const { canonical, operands } = checked(spec, args);
-  const parsed = parseArgs(canonical, {
-    string: valued,
-    collect: valued,
-    boolean: [...spec.boolean],
-  });
+  const { canonical, given, operands } = checked(spec, args);
+  // Told of those that were given, it is done in half the time; of the others there is nothing to parse.
+  const [boolean, valued]: [string[], string[]] = [[], []];
+  for (const name of given) (spec.boolean.includes(name) ? boolean : valued).push(name);
+  const parsed = parseArgs(canonical, { string: valued, collect: valued, boolean });
   const values: Record<string, readonly string[]> = {};
+  for (const name of [...spec.single, ...spec.repeated]) values[name] = [];
   for (const name of valued) {
-    const given = parsed[name] as string[];
-    const last = given.at(-1);
-    if (spec.single.includes(name) && given.length > 1 && last !== undefined) {
+    const all = parsed[name] as string[];
+    const last = all.at(-1);
+    if (spec.single.includes(name) && all.length > 1 && last !== undefined) {
       throw usage(spec, `Cannot use --${name} ${quote(last)}: it was given before`);
     }
-    values[name] = given;
+    values[name] = all;
   }
-  const set = new Set(spec.boolean.filter((name) => parsed[name] === true));
-  return { values, set, operands };
+  return { values, set: new Set(boolean), operands };
 }

@@ -45,6 +45,8 @@ export async function findingsOf(mounts: readonly MountPlan[]): Promise<Findings
 /**
  * Begins to ask for the file system of a directory, which takes as long as making a plan does.
  *
+ * Requires `--allow-run` permission for findmnt.
+ *
  * @returns What was looked at, for {@linkcode checkBefore}, and what settles when the answer is there.
  */
 export function lookAhead(

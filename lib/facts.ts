@@ -141,11 +141,12 @@ export class Looked {
   }
 
   #look(path: string, above: Place | null): Place {
-    const nearest = above?.nearest ?? null;
-    if (!mayRead(path)) return { device: null, nearest, isThere: true };
+    if (!mayRead(path)) return { device: null, nearest: above?.nearest ?? null, isThere: true };
     const device = deviceAt(path);
     if (device !== null) return { device, nearest: path, isThere: true };
-    return { device: above?.device ?? null, nearest, isThere: false };
+    // What a pod is to be made in may be missing, too.
+    const known = above ?? (path === "/" ? null : this.#look(parent(path), null));
+    return { device: known?.device ?? null, nearest: known?.nearest ?? null, isThere: false };
   }
 
   /** The file system of a path on a device. */
@@ -220,11 +221,11 @@ export async function collectFacts(
 ): Promise<Facts> {
   const { lower, upper, work, pod, rootfs } = mount;
   const hasUpper = upper !== null && work !== null;
-  const below = hasUpper ? fileSystemBelow({ upper, work, pod }, thorough, looked) : NO_UPPER;
+  const below = hasUpper ? fileSystemBelow({ upper, work, pod }, thorough, looked) : NOTHING_BELOW;
   // What takes longest is begun first: the rest is looked at while findmnt runs.
-  const asked = below.place === null
+  const asked = below.askBy === null
     ? null
-    : looked.fileSystem(below.devices?.upper ?? null, below.place, programs);
+    : looked.fileSystem(below.devices?.upper ?? null, below.askBy, programs);
   try {
     const lowers = looksAtLowers ? lower.map((path) => looked.lower(path)) : [];
     const real = looksAtLowers && hasUpper
@@ -242,12 +243,12 @@ export async function collectFacts(
 /** What is known of the file system that an upper and a work lie on before anybody is asked. */
 interface Below {
   readonly devices: Facts["devices"];
-  /** The directory by which its type is to be asked for; `null` when it need not be, or may not. */
-  readonly place: string | null;
+  /** By which directory its type is to be asked for; `null` when it need not be, or may not. */
+  readonly askBy: string | null;
   readonly unchecked: readonly string[];
 }
 
-const NO_UPPER: Below = { devices: null, place: null, unchecked: [] };
+const NOTHING_BELOW: Below = { devices: null, askBy: null, unchecked: [] };
 
 function fileSystemBelow(
   { upper, work, pod }: { readonly upper: string; readonly work: string; readonly pod: string },
@@ -262,7 +263,7 @@ function fileSystemBelow(
   const asks = wanted && Deno.permissions.querySync({ name: "run", command }).state === "granted";
   return {
     devices,
-    place: asks ? nearest ?? parent(pod) : null,
+    askBy: asks ? nearest ?? parent(pod) : null,
     unchecked: [
       ...(devices === null ? ["the file system of the pod"] : []),
       ...(wanted && !asks ? ["the type of the file system of the pod"] : []),

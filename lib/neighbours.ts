@@ -25,14 +25,17 @@ interface Written {
   readonly line: AppLine;
 }
 
-/** Of each app another one whose directories are its own, or lie in one of them, or around one. */
+/**
+ * Of each app another one whose directories are its own, or lie in one of them, or around one. Two lines of
+ * one app, as a hand can write them, are taken together.
+ */
 function sharing(written: readonly Written[]): ReadonlyMap<string, AppLine> {
   const shared = new Map<string, AppLine>();
   const note = ({ app }: AppLine, other: AppLine) => {
     if (!shared.has(app)) shared.set(app, other);
   };
   // Sorted so, all that lies in a directory follows it.
-  const sorted = written.toSorted((a, b) => a.path < b.path ? -1 : 1);
+  const sorted = written.toSorted((a, b) => a.path < b.path ? -1 : a.path > b.path ? 1 : 0);
   const around: Written[] = [];
   for (const inner of sorted) {
     for (let last = around.at(-1); last !== undefined; last = around.at(-1)) {
@@ -44,9 +47,15 @@ function sharing(written: readonly Written[]): ReadonlyMap<string, AppLine> {
       note(outer.line, inner.line);
       note(inner.line, outer.line);
     }
-    around.push(inner);
+    if (!isKnown(inner, around)) around.push(inner);
   }
   return shared;
+}
+
+/** Of one path, two different apps are enough: every app then finds another than itself. */
+function isKnown({ path, line }: Written, around: readonly Written[]): boolean {
+  const [second, first] = [around.at(-2), around.at(-1)];
+  return first?.path === path && (first.line.app === line.app || second?.path === path);
 }
 
 /** What each app of a pod shares with another one. */

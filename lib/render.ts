@@ -5,11 +5,11 @@
  */
 import type { ChangeOptions } from "./change_options.ts";
 import { applyPlan } from "./apply.ts";
-import { deviceAt, majorOf } from "./disk.ts";
+import { deviceAt, ifAny, majorOf } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import type { Looked } from "./facts.ts";
 import { checkPermissions, isGranted } from "./grants.ts";
-import { podLayout } from "./layout.ts";
+import { parsePath } from "./names.ts";
 import { isWithin, parent } from "./path.ts";
 import { PROGRAMS, requiredPermissions } from "./permissions.ts";
 import { planRender } from "./plan.ts";
@@ -74,20 +74,24 @@ async function resolved(request: RenderRequest): Promise<RenderRequest> {
 
 /**
  * A pod on a file system without a disk may be where no upper can lie: what type it has is asked for while
- * the plan is made. All else that can be wrong with the place shows when the pod is made.
+ * the plan is made, before it is known that all permissions are there; findmnt changes nothing. All else
+ * that can be wrong with the place shows when the pod is made.
  */
 async function lookAtPlace(
   { pod, overlay, readOnly }: RenderRequest,
   options: ChangeOptions,
 ): Promise<{ readonly looked: Looked; readonly done: Promise<unknown> } | null> {
-  const above = parent(podLayout(pod).pod);
   if (readOnly === true || overlay === "never") return null;
+  const path = parsePath("pod", pod);
+  const above = parent(path);
   if (!isGranted({ name: "read", path: above })) return null;
-  const device = deviceAt(above);
+  // A pod that is there may be a mount of its own, which is read-only or is not by itself.
+  const ofPod = isGranted({ name: "read", path }) ? deviceAt(path) : null;
+  const device = ofPod ?? deviceAt(above);
   if (device === null || majorOf(device) !== 0) return null;
   if (!isGranted({ name: "run", command: PROGRAMS.findmnt })) return null;
   const { lookAhead } = await import("./check.ts");
-  return lookAhead(above, device, options);
+  return lookAhead(ofPod === null ? above : path, device, options);
 }
 
 async function applyOne(plan: Plan, options: ChangeOptions, looked?: Looked): Promise<Render> {
@@ -110,11 +114,17 @@ async function applyOne(plan: Plan, options: ChangeOptions, looked?: Looked): Pr
 
 /**
  * Whether anything can be wrong with a pod that is yet to be made, but what making it shows: there are
- * several lowers, options that may exclude each other, or a destination elsewhere. A pod that is there is
- * looked at when it is locked.
+ * several lowers, options that may exclude each other, a destination elsewhere, or a link by which the pod
+ * may lie in the lower. A pod that is there is looked at when it is locked.
  */
 function isOdd({ lower, options, dest, pod }: MountPlan): boolean {
-  return lower.length > 1 || options.length > 1 || !isWithin(dest, pod);
+  if (lower.length > 1 || options.length > 1 || !isWithin(dest, pod)) return true;
+  return [lower[0] ?? "/", parent(pod)].some(isLinked);
+}
+
+/** Whether a path leads through a symlink, as far as may be known. */
+function isLinked(path: string): boolean {
+  return isGranted({ name: "read", path }) && ifAny(() => Deno.realPathSync(path)) !== path;
 }
 
 /** What became of an app. */

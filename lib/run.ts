@@ -101,11 +101,13 @@ const ORIGINS: Readonly<Record<string, string>> = {
 /** What to throw when a program could not be started; a permission that is missing is told as such. */
 export function startError(program: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotCapable) return error;
+  const origin = ORIGINS[nameOf(program)] ?? "coreutils";
+  const isMissing = error instanceof Deno.errors.NotFound;
   const said = reasonOf(error).replace(/^Failed to spawn '.*': /s, "");
-  const reason = error instanceof Deno.errors.NotFound ? "it is not there" : said;
+  const reason = isMissing ? "it is not there" : said;
   return new OverlayError("failed", `Cannot run ${quote(program)}: ${reason}`, {
     path: program,
     cause: error,
-    hint: `install ${ORIGINS[nameOf(program)] ?? "coreutils"}`,
+    hint: isMissing ? `install ${origin}` : `it must be the program of ${origin}, and executable`,
   });
 }

@@ -20,7 +20,7 @@ Deno.test("parseFlags() reads flags of every kind", { permissions: "none" }, () 
   const table: readonly [args: string[], values: Record<string, string[]>, set: string[]][] = [
     [[], {}, []],
     [["--json"], {}, ["json"]],
-    [["-n", "--json"], {}, ["json", "dry-run"]],
+    [["-n", "--json"], {}, ["dry-run", "json"]],
     [["--json", "--json"], {}, ["json"]],
     [["--root", "a", "--json"], { root: ["a"] }, ["json"]],
     [["--root=a"], { root: ["a"] }, []],

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { bundle } from "../tools/bundle.ts";
 import { finish, importAhead, lateIndex, layOut } from "../tools/script.ts";
-import { tempDir } from "./_temp.ts";
+import { sh, tempDir } from "./_temp.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
@@ -134,6 +134,9 @@ Deno.test("bundle() makes one script that loads nothing later, compiled ahead wh
   // Of the some 250 functions of a render, each is in parentheses.
   assert([...code.matchAll(/=\((?:async )?function \w+\(/g)].length > 200);
   assertStringIncludes(code, '"lib/tree_cli.ts":');
+  // A name that one part of the script does not see would show when it is needed, and not before.
+  const lint = ["lint", "--no-config", "--rules-tags=", "--rules-include=no-undef"];
+  await sh(Deno.execPath(), ...lint, dir.join("script.js"));
   for (const left of ["compiledAhead", "overlay-render-bundle-"]) {
     assert(!code.includes(left), `${left} is left in it`);
   }

@@ -1,7 +1,8 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { bundle } from "../tools/bundle.ts";
 import { denortFromNpm } from "../tools/denort.ts";
 import { BAKED, BAKED_PROGRAMS } from "../tools/flags.ts";
+import { mountOverlay, mountTooDeep } from "./_disks.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
 
@@ -17,8 +18,11 @@ Deno.test("cli.ts and deno.json allow the programs that the command can run, and
   assertEquals(config.permissions.apply.run, BAKED_PROGRAMS);
 });
 
-/** Runs a command line in an empty directory, with an environment that helps nobody; returns stdout. */
-async function outside(dir: TempDir, ...argv: string[]): Promise<string> {
+/** Runs a command line in an empty directory, with an environment that helps nobody. */
+async function answerOf(
+  dir: TempDir,
+  argv: readonly string[],
+): Promise<{ code: number; stdout: string; stderr: string }> {
   const [program = "", ...args] = argv;
   await Deno.mkdir(dir.join("empty"), { recursive: true });
   const { code, stdout, stderr } = await new Deno.Command(program, {
@@ -29,10 +33,30 @@ async function outside(dir: TempDir, ...argv: string[]): Promise<string> {
     env: { PATH: "", LD_PRELOAD: "libc.so.6", DENO_DIR: dir.join("cache"), NO_COLOR: "1" },
     stdin: "null",
   }).output();
-  assertEquals(new TextDecoder().decode(stderr), "");
-  assertEquals(code, 0);
   assertEquals(await Array.fromAsync(Deno.readDir(dir.join("empty"))), []);
-  return new TextDecoder().decode(stdout);
+  const [out = "", err = ""] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
+  return { code, stdout: out, stderr: err };
+}
+
+/** Runs a command line that succeeds and has nothing to complain about; returns stdout. */
+async function outside(dir: TempDir, ...argv: string[]): Promise<string> {
+  const { code, stdout, stderr } = await answerOf(dir, argv);
+  assertEquals([code, stderr], [0, ""]);
+  return stdout;
+}
+
+/** What is loaded only when something fails is there: causes, and the way out. */
+async function assertFails(dir: TempDir, ...command: string[]): Promise<void> {
+  const lower = await mountTooDeep(dir.join("deep"));
+  const request = ["--lower", lower, "--pod", dir.join("failed"), "--option", "userxattr"];
+  const failed = await answerOf(dir, [...command, "render", ...request]);
+  assertEquals([failed.code, failed.stdout], [1, ""]);
+  assertMatch(failed.stderr, /^error: Cannot mount overlay at .*\nhint: Cannot use lower /);
+
+  const copied = [...request.slice(0, 2), "--pod", `${await mountOverlay(dir)}/pod`];
+  const copy = await answerOf(dir, [...command, "render", ...copied, "--overlay", "auto"]);
+  assertEquals(copy.code, 0, copy.stderr);
+  assertStringIncludes(copy.stderr, "warning: ");
 }
 
 /**
@@ -74,6 +98,7 @@ async function assertWorks(dir: TempDir, ...command: string[]): Promise<void> {
   assertEquals(await Deno.readTextFile(`${again}/motd`), "from the tree");
   await outside(dir, ...command, "unmount", "--pod", pod);
   assertEquals(await mountsBelow(dir.path), []);
+  await assertFails(dir, ...command);
 }
 
 Deno.test("the bundle works alone in an empty directory, without PATH and with LD_PRELOAD", async () => {

@@ -291,7 +291,10 @@ Deno.test("tree import says so when tar cannot be run", async () => {
     const result = await cli(["tree", "import", `--store=${store}`, image], { wrapper });
     assertEquals([result.status, result.stdout], [1, ""]);
     assertStringIncludes(result.stderr, 'error: Cannot run "/usr/bin/tar": Permission denied\n');
-    assertStringIncludes(result.stderr, "hint: install GNU tar\n");
+    assertStringIncludes(
+      result.stderr,
+      "hint: it must be the program of GNU tar, and executable\n",
+    );
     await assertClean(store);
   }
 });

@@ -12,8 +12,10 @@ const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
 
 /** What the bundle is made from. */
 const SOURCES = ["cli.ts", "lib", "std", "deno.json", "deno.lock"];
+
 /** What each render loads. */
 const OF_RENDER = ["cli.ts", "lib/render.ts"];
+
 /**
  * The doors of what most processes do without: the tree store, which is a third of the command, and what
  * is run now and then.
@@ -27,9 +29,11 @@ const DOORS = [
   "lib/restore.ts",
   "lib/thorough.ts",
   "lib/inquiry.ts",
+  "lib/mount_error.ts",
   "lib/help.ts",
   "deno.json",
 ];
+
 const LATE_INDEX = "late.ts";
 
 /**
@@ -63,7 +67,10 @@ class Modules {
     }));
   }
 
-  /** All that these import: at once, or later too. But nothing is looked for behind `closed` ones. */
+  /**
+   * All that these import: at once, or later too. What is imported later is not looked for behind `closed`
+   * ones; but what is imported at once must be there.
+   */
   reachedFrom(
     paths: readonly string[],
     { later, closed = [] }: { readonly later: boolean; readonly closed?: readonly string[] },
@@ -71,7 +78,7 @@ class Modules {
     const found = new Set(paths);
     for (const path of found) {
       for (const { to, later: isLater } of this.#imports.get(path) ?? []) {
-        if ((later || !isLater) && !closed.includes(to)) found.add(to);
+        if (!isLater || (later && !closed.includes(to))) found.add(to);
       }
     }
     return found;
@@ -112,6 +119,9 @@ async function copySources(directory: string, late: ReadonlySet<string>): Promis
       const to = pathOf(new URL(specifier, `file://${ROOT}/${path}`).href);
       return late.has(to) && !late.has(path) ? { late: to } : "ahead";
     });
+    if (/\bimport\((?!\s*"node:)/.test(made.source)) {
+      throw new Error(`Cannot bundle "${path}": it has an import that cannot be laid out`);
+    }
     made.late.forEach((attributes, to) => asked.set(to, attributes));
     const index = path === "cli.ts" ? `import "./${LATE_INDEX}";\n` : "";
     await Deno.writeTextFile(file, made.source + index);

@@ -109,7 +109,7 @@ export function layOut(code: string, { isAhead, isLate }: Places): string {
   const [lines, late]: [string[], string[]] = [[], []];
   let [into, ahead, open] = [lines, false, false];
   for (const line of code.split("\n")) {
-    const [, module] = /^\/\/ (\S+\.(?:js|ts|json))$/.exec(line) ?? [];
+    const [, module] = /^\/\/ (\S.*)$/.exec(line) ?? [];
     if (module !== undefined) {
       into = isLate(module) ? late : lines;
       ahead = isAhead(module);
