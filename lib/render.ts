@@ -119,10 +119,12 @@ async function applyOne(plan: Plan, options: ChangeOptions, looked?: Looked): Pr
  */
 function isOdd({ lower, options, dest, pod }: MountPlan): boolean {
   if (lower.length > 1 || options.length > 1 || !isWithin(dest, pod)) return true;
-  return [lower[0] ?? "/", parent(pod)].some(isLinked);
+  const above = parent(pod);
+  // Where one of the two may not be looked up, nothing is known of whether the one lies in the other.
+  return isGranted({ name: "read", path: above }) && [above, lower[0] ?? "/"].some(isLinked);
 }
 
-/** Whether a path leads through a symlink, as far as may be known. */
+/** Whether a path leads through a symlink, or nowhere. */
 function isLinked(path: string): boolean {
   return isGranted({ name: "read", path }) && ifAny(() => Deno.realPathSync(path)) !== path;
 }
