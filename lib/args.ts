@@ -147,7 +147,7 @@ function checked(
  */
 export function parseFlags(args: readonly string[], spec: FlagSpec): Flags {
   const { canonical, given, operands } = checked(spec, args);
-  // Told of those that were given, it is done in half the time; of the others there is nothing to parse.
+  // Told of those that were given it is done sooner; of the others there is nothing to parse.
   const [boolean, valued]: [string[], string[]] = [[], []];
   for (const name of given) (spec.boolean.includes(name) ? boolean : valued).push(name);
   const parsed = parseArgs(canonical, { string: valued, collect: valued, boolean });
