@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { hexDigest } from "../lib/digest.ts";
 import { bytesOfText, formatEntry, padding } from "../lib/tar_entry.ts";
 import type { TarEntry } from "../lib/tar_entry.ts";
 import { must } from "./_measure.ts";
@@ -27,8 +28,8 @@ interface Layer {
 
 const PREFIX = "application/vnd.oci.image";
 
-async function sha256(content: BufferSource): Promise<string> {
-  return `sha256:${new Uint8Array(await crypto.subtle.digest("SHA-256", content)).toHex()}`;
+async function sha256(content: Uint8Array<ArrayBuffer>): Promise<string> {
+  return `sha256:${await hexDigest("SHA-256", content)}`;
 }
 
 function blobOf(path: string, digest: string): string {

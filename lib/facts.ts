@@ -6,6 +6,7 @@
  */
 import { deviceAt, ifAny, look, majorOf } from "./disk.ts";
 import { errno } from "./errors.ts";
+import { isGranted } from "./grants.ts";
 import type { MountPlan } from "./plan.ts";
 import { child, isWithin, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
@@ -50,7 +51,7 @@ export interface Facts {
 }
 
 function mayRead(path: string): boolean {
-  return Deno.permissions.querySync({ name: "read", path }).state === "granted";
+  return isGranted({ name: "read", path });
 }
 
 function directoryFacts(path: string): DirectoryFacts {
@@ -149,7 +150,10 @@ export class Looked {
     return { device: known?.device ?? null, nearest: known?.nearest ?? null, isThere: false };
   }
 
-  /** The file system of a path on a device. */
+  /**
+   * The file system of a path on a device. Asked once a device, by whichever path comes first: in a pod
+   * that is the same mount for all apps, and their uppers are many.
+   */
   fileSystem(
     device: number | null,
     path: string,
@@ -260,7 +264,7 @@ function fileSystemBelow(
   const devices = ofUpper === null || ofWork === null ? null : { upper: ofUpper, work: ofWork };
   const wanted = thorough || (devices !== null && majorOf(devices.upper) === 0);
   const command = PROGRAMS.findmnt;
-  const asks = wanted && Deno.permissions.querySync({ name: "run", command }).state === "granted";
+  const asks = wanted && isGranted({ name: "run", command });
   return {
     devices,
     askBy: asks ? nearest ?? parent(pod) : null,

@@ -6,6 +6,7 @@
  */
 import { attempt, ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
 import { RefusedError } from "./errors.ts";
+import { isGranted } from "./grants.ts";
 import { formatMode } from "./names.ts";
 import type { DirectoryOperation } from "./operation.ts";
 import { child, isWithin, parent, upwards } from "./path.ts";
@@ -98,8 +99,7 @@ export function checkWay(path: string, pod: string): void {
 
 /** Checks the directories above a pod, by the names as given and by the real ones. */
 export function checkAbove(pod: string, owner: number | null): void {
-  const all = Deno.permissions.querySync({ name: "read", path: "/" });
-  if (all.state !== "granted" || look(parent(pod)) === null) return;
+  if (!isGranted({ name: "read", path: "/" }) || look(parent(pod)) === null) return;
   // In a user namespace that does not map root, root's directories belong to whoever "/" belongs to.
   const trusted = [0, owner, Deno.lstatSync("/").uid];
   // Another process may have removed what the pod lies in, as gc does with an empty garbage.

@@ -9,7 +9,7 @@ import { programOptions } from "./change_options.ts";
 import type { Reporter } from "./change_options.ts";
 import { look, lookForDirectory } from "./disk.ts";
 import { errno } from "./errors.ts";
-import { checkPermissions } from "./grants.ts";
+import { checkPermissions, isGranted } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
@@ -181,7 +181,7 @@ export function missingOf(
 
 function isDirectory(path: string): boolean {
   // What may not be looked at cannot be said to be missing, and nobody is to be asked for more.
-  if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return true;
+  if (!isGranted({ name: "read", path })) return true;
   try {
     return Deno.statSync(path).isDirectory;
   } catch (error) {

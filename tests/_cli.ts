@@ -31,18 +31,15 @@ export interface CliOptions {
   readonly wrapper?: readonly string[];
 }
 
+/** The command line that runs `overlay-render` with these arguments. */
+export function commandLine(args: readonly string[], flags: readonly string[] = BAKED): string[] {
+  const deno = [DENO, "run", "--quiet", "--no-prompt", `--config=${ROOT}deno.json`];
+  return [...deno, ...flags, SCRIPT, ...args];
+}
+
 /** Runs `overlay-render` with these arguments. */
 export async function cli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
-  const deno = [
-    DENO,
-    "run",
-    "--quiet",
-    "--no-prompt",
-    `--config=${ROOT}deno.json`,
-    ...(options.flags ?? BAKED),
-    SCRIPT,
-    ...args,
-  ];
+  const deno = commandLine(args, options.flags);
   const masked = options.umask === undefined
     ? deno
     : ["sh", "-c", `umask ${options.umask} && exec "$@"`, "sh", ...deno];

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createHash } from "node:crypto";
+import { digestOf } from "./_archive.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { sh } from "./_temp.ts";
 
@@ -12,10 +12,6 @@ export const ATTRIBUTES: { readonly userxattr: boolean } = { userxattr: !isRealR
 
 /** The same as flags. */
 export const ATTRIBUTE_FLAGS: readonly string[] = isRealRoot ? [] : ["--userxattr"];
-
-function digestOf(content: Uint8Array): string {
-  return `sha256:${createHash("sha256").update(content).digest("hex")}`;
-}
 
 async function putBlob(layout: string, content: Uint8Array): Promise<Record<string, unknown>> {
   const digest = digestOf(content);

@@ -14,7 +14,7 @@ import {
   unmountOverlay,
 } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
-import { cli } from "./_cli.ts";
+import { cli, commandLine } from "./_cli.ts";
 import { mountTooDeep } from "./_disks.ts";
 import { assertErrorText, assertFails, disk, flagsOf, runMain } from "./_main.ts";
 import { isRealRoot } from "./_privilege.ts";
@@ -492,12 +492,9 @@ for (const [signal, status] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
     using held = await Deno.open(`${good.pod}/overlay.lock`, { read: true, write: true });
     await held.lock(true);
     const before = await disk(dir.path);
-    const root = new URL("../", import.meta.url).pathname;
-    await using child = new Deno.Command(Deno.execPath(), {
-      args: [
-        ...["run", "-A", "--quiet", "--no-prompt", `--config=${root}deno.json`, `${root}cli.ts`],
-        ...["render", "--verbose", ...flagsOf(good)],
-      ],
+    const [program = "", ...args] = commandLine(["render", "--verbose", ...flagsOf(good)]);
+    await using child = new Deno.Command(program, {
+      args,
       env: { NO_COLOR: "1" },
       stdin: "null",
       stdout: "null",

@@ -8,7 +8,7 @@ import { InterruptedError, OverlayError } from "../lib/errors.ts";
 import { importTree, listTrees } from "../lib/tree.ts";
 import { archive, archiveOfFiles, bytes, file, layoutFiles } from "./_archive.ts";
 import type { Bytes } from "./_archive.ts";
-import { cli } from "./_cli.ts";
+import { cli, commandLine } from "./_cli.ts";
 import { mountTmpfs } from "./_disks.ts";
 import { runMain } from "./_main.ts";
 import { random } from "./_random.ts";
@@ -169,17 +169,9 @@ async function interrupted(
   { path, signal }: { readonly path: string; readonly signal: Deno.Signal },
   stdin: "null" | "piped",
 ): Promise<{ readonly status: number; readonly said: string }> {
-  const root = new URL("../", import.meta.url).pathname;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "-A",
-      "--quiet",
-      "--no-check",
-      `--config=${root}deno.json`,
-      `${root}cli.ts`,
-      ...args,
-    ],
+  const [program = "", ...rest] = commandLine(args);
+  const child = new Deno.Command(program, {
+    args: rest,
     stdin,
     stdout: "null",
     stderr: "piped",

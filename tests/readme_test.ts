@@ -5,6 +5,7 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
+import { commandLine } from "./_cli.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { tempDir } from "./_temp.ts";
 
@@ -56,16 +57,7 @@ Deno.test({
     for (const name of ["pods", "bin"]) await Deno.mkdir(temp.join(name));
     const deno = Deno.execPath();
     await program(temp.join("bin/deno"), deno);
-    const config = `--config=${ROOT}deno.json`;
-    await program(
-      temp.join("bin/overlay-render"),
-      deno,
-      "run",
-      "-A",
-      "-q",
-      config,
-      `${ROOT}cli.ts`,
-    );
+    await program(temp.join("bin/overlay-render"), ...commandLine([]));
     const here = (text: string) => {
       return text.replaceAll(/(?<![\w/])\/(images|pods)\b/g, `${temp.path}/$1`);
     };

@@ -2,8 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { planPod, unmountOverlay } from "../mod.ts";
 import type { PodApp, PodRequest } from "../mod.ts";
 import { planJson, planText } from "../lib/output.ts";
-import { BAKED } from "../tools/flags.ts";
-import { cli } from "./_cli.ts";
+import { cli, commandLine } from "./_cli.ts";
 import type { CliResult } from "./_cli.ts";
 import { holdLock } from "./_lock_holder.ts";
 import { mountTooDeep } from "./_disks.ts";
@@ -12,17 +11,15 @@ import { mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
 import { isMissing, makeTree, MARKS } from "./_tree.ts";
 
-const ROOT = new URL("../", import.meta.url).pathname;
-
 /** Runs the command as a child process that reads this on stdin. */
 async function piped(
   args: readonly string[],
   input: string | Uint8Array<ArrayBuffer>,
-  flags: readonly string[] = BAKED,
+  flags?: readonly string[],
 ): Promise<CliResult> {
-  const deno = ["run", "--quiet", "--no-prompt", `--config=${ROOT}deno.json`, ...flags];
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [...deno, `${ROOT}cli.ts`, ...args],
+  const [program = "", ...rest] = commandLine(args, flags);
+  const child = new Deno.Command(program, {
+    args: rest,
     env: { NO_COLOR: "1" },
     stdin: "piped",
     stdout: "piped",
