@@ -1,20 +1,17 @@
 /**
- * Taking the compression off an archive: gzip here, xz and zstd by the programs of the same name.
+ * Taking the compression off an archive by the program of its name, xz(1) or zstd(1).
  *
- * `node:zlib` inflates faster than gzip(1), and all members of a file; of zstd it reads the first frame
- * only and misses where it is cut off (Deno 2.9), so that is left to zstd(1).
+ * Of zstd `node:zlib` reads the first frame only, and misses where it is cut off (Deno 2.9).
  *
  * @module
  */
-import type { Compression } from "./compression.ts";
-import { loadGunzip } from "./node.ts";
 import { COMPRESSION_PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { spawn } from "./spawn.ts";
 import { archiveError } from "./archive_error.ts";
 
 /** What takes compressed bytes and gives the others. */
-export interface Decompressor {
+interface Decompressor {
   /** Takes a piece; settles when it wants more. */
   readonly write: (bytes: Uint8Array<ArrayBuffer>) => Promise<void>;
   /** There is no more; settles when all was taken. */
@@ -23,53 +20,6 @@ export interface Decompressor {
   readonly output: AsyncIterable<Uint8Array>;
   /** Gives up. */
   readonly destroy: () => void;
-}
-
-/** How much comes out at once: in larger pieces what follows would wait (measured). */
-const CHUNK = 1 << 16;
-
-async function gunzip(): Promise<Decompressor> {
-  const createGunzip = await loadGunzip();
-  const stream = createGunzip({ chunkSize: CHUNK });
-  /** How much was written, and where the last byte of it is that is not 0. */
-  let [written, last] = [0, 0];
-  const settle = (act: (done: () => void) => void) => {
-    return new Promise<void>((resolve, reject) => {
-      const fail = (error?: Error) => reject(error ?? new Error("it was given up"));
-      stream.once("error", fail);
-      stream.once("close", fail);
-      act(() => {
-        stream.off("error", fail);
-        stream.off("close", fail);
-        resolve();
-      });
-    });
-  };
-  return {
-    write: (bytes) => {
-      const at = bytes.findLastIndex((byte) => byte !== 0);
-      if (at >= 0) last = written + at + 1;
-      written += bytes.length;
-      return settle((done) => void (stream.write(bytes) ? done() : stream.once("drain", done)));
-    },
-    end: () => settle((done) => void stream.end(done)),
-    output: explained(stream, () => last > stream.bytesWritten),
-    destroy: () => void stream.destroy(),
-  };
-}
-
-/** Zeros may follow the last member, as padding; with anything after them inflate would stop in silence. */
-async function* explained(
-  stream: AsyncIterable<Uint8Array>,
-  hasMore: () => boolean,
-): AsyncGenerator<Uint8Array> {
-  try {
-    yield* stream;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw archiveError(`its gzip compression is damaged: ${reason}`);
-  }
-  if (hasMore()) throw archiveError("something follows its gzip compression");
 }
 
 function program(name: "xz" | "zstd", signal?: AbortSignal): Decompressor {
@@ -103,16 +53,50 @@ async function* outputOf(child: Deno.ChildProcess, path: string): AsyncGenerator
   await said;
 }
 
+/** Tells why reading failed. */
+async function* noted<T>(
+  pieces: AsyncIterable<T>,
+  tell: (cause: unknown) => void,
+): AsyncGenerator<T> {
+  try {
+    yield* pieces;
+  } catch (error) {
+    tell(error);
+    throw error;
+  }
+}
+
 /**
- * Starts to take a compression off.
+ * What comes out of a program, while it is fed.
  *
- * Requires `--allow-run` permission for the program, with xz and zstd.
+ * Requires `--allow-run` permission for the program.
  *
- * @throws {OverlayError} If the program is not there.
+ * @throws {OverlayError} If the program is not there, or what it gets is damaged.
  */
-export async function decompress(
-  compression: Exclude<Compression, "none">,
+export async function* throughProgram(
+  compression: "xz" | "zstd",
+  pieces: AsyncIterable<Uint8Array<ArrayBuffer>>,
   signal?: AbortSignal,
-): Promise<Decompressor> {
-  return compression === "gzip" ? await gunzip() : program(compression, signal);
+): AsyncGenerator<Uint8Array> {
+  const stream = program(compression, signal);
+  let [cause, failure]: unknown[] = [null, null];
+  const feed = async () => {
+    for await (const piece of noted(pieces, (error) => cause = error)) await stream.write(piece);
+    await stream.end();
+  };
+  const fed = feed().catch((error) => {
+    failure = error;
+    stream.destroy();
+  });
+  try {
+    yield* stream.output;
+    await fed;
+    if (failure !== null) throw failure;
+  } catch (error) {
+    // Damage shows at both ends; that nothing more could be read is the cause of whatever comes out.
+    throw cause ?? error;
+  } finally {
+    stream.destroy();
+    await fed;
+  }
 }

@@ -9,7 +9,7 @@ import { hexDigest } from "./digest.ts";
 import { attempt } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { printable, quote } from "./quote.ts";
-import type { Blob } from "./unpack.ts";
+import type { Blob } from "./blob.ts";
 
 /** An image: layers, and what goes with them. */
 export interface Image {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Blob } from "./blob.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { hexDigest } from "./digest.ts";
@@ -24,7 +25,8 @@ import { belowOf, keyOf } from "./stored_layer.ts";
 import { formatRecord, ifSound, readLayer } from "./tree_manifest.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 import { unpackLayer } from "./unpack.ts";
-import type { Blob, Unpacked } from "./unpack.ts";
+import type { Unpacked } from "./unpack.ts";
+import { Writeback } from "./writeback.ts";
 
 /** Who is told how an import goes on. */
 export interface ImportProgress {
@@ -72,12 +74,15 @@ export async function stageLayer(
     // What the archive does not say of its root.
     Deno.chmodSync(target.root, 0o755);
   });
+  await using writeback = new Writeback(() => syncStore(store, options));
   const unpacked = await unpackLayer(blob, target, {
     policy,
     signal: options.signal,
     trace: programOptions(options).trace,
     onRead: (bytes) => options.onRead?.(layer, bytes, blob),
+    onWritten: (bytes) => writeback.wrote(bytes),
   });
+  await writeback.end();
   refuseImage(blob, target.root);
   options.onUnpacked?.(layer, blob, unpacked);
   options.checkpoint?.("unpacked");

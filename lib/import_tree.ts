@@ -23,7 +23,7 @@ import type { StoreLayout } from "./store.ts";
 import { clearAway, openStore, scratchOf, syncStore, tidy } from "./store_disk.ts";
 import { allLayers, formatRecord, isWhole } from "./tree_manifest.ts";
 import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
-import type { Blob } from "./unpack.ts";
+import type { Blob } from "./blob.ts";
 import { directoryManifest, manifestOf, sum, treeIdOf, writeTree } from "./write_tree.ts";
 
 /** A tree that was imported. */

@@ -9,7 +9,7 @@
 import { showName } from "./quote.ts";
 import { formatSize } from "./size.ts";
 import type { ImportProgress } from "./import_layers.ts";
-import type { Blob } from "./unpack.ts";
+import type { Blob } from "./blob.ts";
 
 /** What progress is told to. */
 export interface ProgressOutput {

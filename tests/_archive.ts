@@ -155,8 +155,8 @@ export function archive(...parts: readonly Bytes[]): Uint8Array<ArrayBuffer> {
 }
 
 /** Compresses. */
-export function gzip(content: Uint8Array): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(gzipSync(content));
+export function gzip(content: Uint8Array, level?: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(gzipSync(content, level === undefined ? {} : { level }));
 }
 
 /** A digest, as images write it. */

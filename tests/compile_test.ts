@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { APART_SIZE } from "../lib/blob.ts";
 import { bundle } from "../tools/bundle.ts";
 import { denortFromNpm } from "../tools/denort.ts";
 import { BAKED, BAKED_PROGRAMS } from "../tools/flags.ts";
+import { archive, concat, file, gzip } from "./_archive.ts";
 import { mountOverlay, mountTooDeep } from "./_disks.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
@@ -59,6 +61,14 @@ async function assertFails(dir: TempDir, ...command: string[]): Promise<void> {
   assertStringIncludes(copy.stderr, "warning: ");
 }
 
+/** An archive that is so large that another thread inflates it, with zeros after it. */
+async function largeArchive(dir: TempDir): Promise<string> {
+  const path = dir.join("large.tar.gz");
+  const content = gzip(archive(file("large", new Uint8Array(APART_SIZE))), 0);
+  await Deno.writeFile(path, concat(content, new Uint8Array(1 << 20)));
+  return path;
+}
+
 /**
  * Plans, renders, writes, looks, unmounts, collects and imports with a command line that is the whole
  * command.
@@ -98,6 +108,7 @@ async function assertWorks(dir: TempDir, ...command: string[]): Promise<void> {
   assertEquals(await Deno.readTextFile(`${again}/motd`), "from the tree");
   await outside(dir, ...command, "unmount", "--pod", pod);
   assertEquals(await mountsBelow(dir.path), []);
+  await outside(dir, ...command, "tree", "import", await largeArchive(dir), "--quiet", ...store);
   await assertFails(dir, ...command);
 }
 

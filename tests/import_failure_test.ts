@@ -4,9 +4,10 @@
  * @module
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { APART_SIZE } from "../lib/blob.ts";
 import { InterruptedError, OverlayError } from "../lib/errors.ts";
-import { importTree, listTrees } from "../lib/tree.ts";
-import { archive, archiveOfFiles, bytes, file, layoutFiles } from "./_archive.ts";
+import { checkTrees, importTree, listTrees } from "../lib/tree.ts";
+import { archive, archiveOfFiles, bytes, concat, file, gzip, layoutFiles } from "./_archive.ts";
 import type { Bytes } from "./_archive.ts";
 import { cli, commandLine } from "./_cli.ts";
 import { mountTmpfs } from "./_disks.ts";
@@ -22,6 +23,9 @@ function noise(size: number): Uint8Array<ArrayBuffer> {
 }
 
 const MEGABYTE = noise(1 << 20);
+
+/** So many megabytes of it are inflated by another thread. */
+const APART = Math.ceil(APART_SIZE / MEGABYTE.length) + 1;
 
 function large(megabytes: number, ...more: Bytes[]): Uint8Array<ArrayBuffer> {
   const files = Array.from({ length: megabytes }, (_, at) => file(`large/${at}`, MEGABYTE));
@@ -196,7 +200,9 @@ for (const [signal, status] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
   Deno.test(`tree import ends with ${status} on ${signal}, and leaves nothing`, async () => {
     await using dir = await tempDir();
     const [source, store] = [dir.join("source"), dir.join("store")];
-    await Deno.writeFile(source, large(60));
+    // One of them is inflated by another thread.
+    const content = large(60);
+    await Deno.writeFile(source, signal === "SIGINT" ? content : gzip(content, 1));
     const at = { path: `${store}/tmp/0/root/large/3`, signal };
     const args = ["tree", "import", `--store=${store}`, "--quiet", source];
     const result = await interrupted(args, at, "null");
@@ -320,14 +326,65 @@ Deno.test("tree import leaves whole layers and no tree when it ends between laye
   assertEquals([have, tree.layers, listTrees({ store }).length], [[0, 1], 3, 1]);
 });
 
+/** A layer that is inflated by another thread, since it is large. */
+const LARGE_LAYER = { tar: large(APART, file("last")) };
+
+for (
+  const [what, change, said] of [
+    ["another digest", { digest: `sha256:${"0".repeat(64)}` }, "its digest is sha256:"],
+    ["another diff id", { diffId: `sha256:${"0".repeat(64)}` }, "its diff id is sha256:"],
+    [
+      "a cut",
+      { blob: gzip(LARGE_LAYER.tar).subarray(0, APART_SIZE + 1000) },
+      "unexpected end of file",
+    ],
+    [
+      "more after it",
+      { blob: concat(gzip(LARGE_LAYER.tar), new Uint8Array(9), bytes("x")) },
+      "something follows",
+    ],
+    ["what leads out of it", { tar: large(APART, file("../out")) }, "leads out of the layer"],
+  ] as const
+) {
+  Deno.test(`tree import refuses a large layer with ${what}`, async () => {
+    await using dir = await tempDir();
+    const [source, store] = [dir.join("source"), dir.join("store")];
+    await Deno.writeFile(source, archiveOfFiles(layoutFiles([{ ...LARGE_LAYER, ...change }])));
+    const error = await assertRejects(() => importTree({ source, store }), OverlayError);
+    assertStringIncludes(error.message, said);
+    assertEquals(children(), []);
+    await assertClean(store);
+  });
+}
+
+Deno.test("tree import unpacks large layers, both at once", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  const layers = [LARGE_LAYER, {
+    tar: archive(file("more", concat(...Array(APART).fill(MEGABYTE)))),
+  }];
+  await Deno.writeFile(source, archiveOfFiles(layoutFiles(layers)));
+  const { layers: count, entries } = await importTree({ source, store });
+  assertEquals([count, entries], [2, APART + 2]);
+  assertEquals((await checkTrees({ store })).map(({ differences }) => differences), [[]]);
+});
+
 Deno.test("tree import tells why reading failed, however the archive is compressed", async () => {
   await using dir = await tempDir();
-  const [plain, store] = [dir.join("plain"), dir.join("store")];
-  await Deno.writeFile(plain, large(3));
-  for (const program of ["cat", "gzip --stdout", "xz -0 --stdout", "zstd --stdout"]) {
-    const source = dir.join("source");
+  const store = dir.join("store");
+  const programs = ["cat", "gzip --stdout", "xz -0 --stdout", "zstd --stdout"];
+  const all = programs.map((program) => ({ program, megabytes: 3, ends: [1, 4] }));
+  // So much is inflated by another thread.
+  for (
+    const { program, megabytes, ends } of [
+      ...all,
+      { program: "gzip --stdout", megabytes: APART, ends: [1, 4, 30] },
+    ]
+  ) {
+    const [plain, source] = [dir.join("plain"), dir.join("source")];
+    await Deno.writeFile(plain, large(megabytes));
     await sh("sh", "-c", `${program} "$0" > "$1"`, plain, source);
-    for (const at of [1, 4]) {
+    for (const at of ends) {
       let reads = 0;
       const reason = new Error("the disk is broken");
       const onRead = () => {

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { progressLine, progressTo } from "../lib/progress.ts";
-import type { Blob, Unpacked } from "../lib/unpack.ts";
+import type { Blob } from "../lib/blob.ts";
+import type { Unpacked } from "../lib/unpack.ts";
 
 const BLOB: Blob = {
   name: `sha256:${"0123456789abcdef".repeat(4)}`,
