@@ -46,7 +46,10 @@ export function storeOf({ cell }: Place): string {
   return `${cell}/store`;
 }
 
-const ONE = { apps: 1, mounts: 0, rounds: ROUNDS_OF_IMPORT };
+/** The tree in memory, and what unpacks it. */
+const MEMORY = 1e9;
+
+const ONE = { apps: 1, mounts: 0, rounds: ROUNDS_OF_IMPORT, memory: MEMORY };
 
 function own(place: Place, { layout }: Images): Row[] {
   const ofLayout = importOf(place, layout.path, "--ref", REF);

@@ -41,6 +41,8 @@ export interface Row {
   /** What is done before it, and is not timed. */
   prepare?(): Promise<void>;
   readonly command: readonly string[];
+  /** How much memory is to be at hand, in bytes. @default {what there is} */
+  readonly memory?: number;
   /** Where it runs. @default {where this process runs} */
   readonly cwd?: string;
   /** What is done after it, even if it failed. What is mounted in the cell goes by itself. */
@@ -125,9 +127,20 @@ async function settle({ scratch }: Place): Promise<void> {
   await must(["sync", "--file-system", scratch]);
 }
 
+/**
+ * Takes memory, and gives it back. The host of a virtual machine makes it when it is first touched, and
+ * takes it away when it was free for some seconds: what then writes a file is ten times as slow as what
+ * finds memory that was used a moment ago, and who began last would have the advantage.
+ */
+async function touchMemory(bytes: number): Promise<void> {
+  const script = 'head --bytes="$0" /dev/zero | tail --bytes="$0" > /dev/null';
+  await must(["sh", "-c", script, `${bytes}`]);
+}
+
 async function timed(row: Row, place: Place): Promise<number> {
   await row.prepare?.();
   await settle(place);
+  if (row.memory !== undefined) await touchMemory(row.memory);
   const before = await countOverlays();
   const time = timeOf(row, place);
   const mounts = await countOverlays() - before;

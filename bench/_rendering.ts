@@ -88,6 +88,13 @@ export function oneRoot(place: Place): Row[] {
   ];
 }
 
+/** What overlay-render would cost if all it does beside cost nothing. */
+function leastOfDeno(place: Place, apps: number): string[] {
+  const [pod, script] = [podOf(place), `${import.meta.dirname}/_least.ts`];
+  const flags = [`--allow-write=${pod}`, "--allow-run=/usr/bin/mount"];
+  return [Deno.execPath(), "run", "--no-prompt", ...flags, script, place.tree, pod, `${apps}`];
+}
+
 function podOfApps(place: Place, apps: number): Row[] {
   const base = { apps, mounts: apps, rounds: roundsFor(apps) };
   const own: Row[] = [
@@ -96,6 +103,12 @@ function podOfApps(place: Place, apps: number): Row[] {
       by: "overlay-render",
       what: "overlay-render render --spec",
       command: renderPod(place, apps),
+    },
+    {
+      ...base,
+      by: "least",
+      what: "the least in Deno: mkdir, one mount --all, no check and no undo",
+      command: leastOfDeno(place, apps),
     },
     {
       ...base,

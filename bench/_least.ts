@@ -1,0 +1,32 @@
+/**
+ * The least that a pod can cost who uses Deno and one mount process: its directories, a table of its
+ * mounts, and `mount --all`. It checks nothing, notes nothing, waits for nobody and takes nothing back, so
+ * that nobody should use it: `_least.ts TREE POD APPS`.
+ *
+ * @module
+ */
+
+if (import.meta.main) {
+  const [tree = "", pod = "", apps = ""] = Deno.args;
+  const [overlay, stage2] = [`${pod}/overlay/tree`, `${pod}/stage1/rootfs/opt/stage2`];
+  const parents = [`${overlay}/upper`, `${overlay}/work`, stage2];
+  for (const parent of parents) Deno.mkdirSync(parent, { recursive: true, mode: 0o755 });
+  let table = "";
+  for (let at = 0; at < Number(apps); at++) {
+    const [upper, work, app] = parents.map((parent) => `${parent}/app-${at}`) as [
+      string,
+      string,
+      string,
+    ];
+    for (const path of [upper, work, app, `${app}/rootfs`]) Deno.mkdirSync(path, { mode: 0o755 });
+    const options = `lowerdir=${tree},upperdir=${upper},workdir=${work}`;
+    table += `overlay ${app}/rootfs overlay ${options} 0 0\n`;
+  }
+  Deno.writeTextFileSync(`${pod}/overlay.fstab`, table);
+  const { code } = await new Deno.Command("/usr/bin/mount", {
+    args: ["--all", "--fstab", `${pod}/overlay.fstab`],
+    clearEnv: true,
+    stdin: "null",
+  }).output();
+  Deno.exitCode = code;
+}
