@@ -9,8 +9,9 @@ import { throughProgram } from "./decompress.ts";
 import { attempt } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { inflate } from "./inflate.ts";
-import type { Algorithm } from "./inflate.ts";
+import type { Inflated } from "./inflate.ts";
 import { loadHash } from "./node.ts";
+import type { Algorithm } from "./node.ts";
 import { quote } from "./quote.ts";
 import { apart } from "./thread.ts";
 
@@ -111,10 +112,7 @@ async function* joined<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {
 type Pieces = AsyncIterable<Uint8Array<ArrayBuffer>>;
 
 /** The digests of a blob and of its content, in hexadecimal. */
-interface Hex {
-  readonly blob: string;
-  readonly content: string;
-}
+type Hex = Pick<Inflated, "blob" | "content">;
 
 async function* inflated(
   pieces: Pieces,

@@ -6,8 +6,7 @@
  * @module
  */
 
-/** The algorithms that images use for digests. */
-export type Algorithm = "sha256" | "sha512";
+import type { Algorithm } from "./node.ts";
 
 /** What is done with a blob. */
 export interface Inflating {

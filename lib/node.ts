@@ -5,8 +5,11 @@
  * @module
  */
 
+/** The algorithms that images use for digests. */
+export type Algorithm = "sha256" | "sha512";
+
 /** Starts a digest that takes its bytes piece by piece; the Web's takes them at once. */
-export type StartHash = (algorithm: "sha256" | "sha512") => {
+export type StartHash = (algorithm: Algorithm) => {
   /** Takes a piece. */
   update(bytes: Uint8Array): unknown;
   /** The digest in hexadecimal. */

@@ -32,6 +32,12 @@ export function random(seed: number): Random {
   };
 }
 
+/** Bytes that no compression makes small. */
+export function noise(size: number): Uint8Array<ArrayBuffer> {
+  const source = random(size);
+  return Uint8Array.from({ length: size }, () => source.int(256));
+}
+
 /** What names are made of here: everything that one of the readers of a path treats specially. */
 const PIECES = [
   ...'ab,,::\\\\""\'=#- \t\n\r%$()*?\u0007\u007f',

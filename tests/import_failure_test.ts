@@ -12,15 +12,9 @@ import type { Bytes } from "./_archive.ts";
 import { cli, commandLine } from "./_cli.ts";
 import { mountTmpfs } from "./_disks.ts";
 import { runMain } from "./_main.ts";
-import { random } from "./_random.ts";
+import { noise, random } from "./_random.ts";
 import { sh, tempDir } from "./_temp.ts";
 import { namesIn } from "./_tree.ts";
-
-/** Bytes that no compression makes small. */
-function noise(size: number): Uint8Array<ArrayBuffer> {
-  const source = random(size);
-  return Uint8Array.from({ length: size }, () => source.int(256));
-}
 
 const MEGABYTE = noise(1 << 20);
 

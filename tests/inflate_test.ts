@@ -4,16 +4,9 @@ import { inflate } from "../lib/inflate.ts";
 import type { Inflated, Inflating } from "../lib/inflate.ts";
 import { apart } from "../lib/thread.ts";
 import { bytes, concat, gzip } from "./_archive.ts";
-import { random } from "./_random.ts";
+import { noise } from "./_random.ts";
 
 const HOW: Inflating = { blob: "sha256", content: "sha512", chunk: 1 << 16 };
-
-/** Bytes that do not get smaller: what repeats is further away than gzip looks. */
-function noise(size: number): Uint8Array<ArrayBuffer> {
-  const source = random(size);
-  const part = Uint8Array.from({ length: 1 << 16 }, () => source.int(256));
-  return concat(...Array.from({ length: size >> 16 }, () => part), part.subarray(0, size & 0xffff));
-}
 
 const LARGE = concat(noise(1 << 20), new Uint8Array(5 << 20), noise(300_001));
 const TEXT = bytes("from the image\n");
