@@ -106,7 +106,6 @@ function tests(bench: Bench, space: Namespace, name: string, ...args: string[]):
   return { name, act };
 }
 
-/** Coverage of what is published, by the tests' own processes and by those of the command. */
 /** A process or a thread that is ended while it writes what it covered leaves a part of it, which nobody can read. */
 async function removeCut(directory: string): Promise<void> {
   for await (const { name, isFile } of Deno.readDir(directory)) {
@@ -115,6 +114,7 @@ async function removeCut(directory: string): Promise<void> {
   }
 }
 
+/** Coverage of what is published, by the tests' own processes and by those of the command. */
 function coverage(bench: Bench): Step {
   const act = async () => {
     // The thresholds are in deno.json.
