@@ -5,15 +5,17 @@
  */
 import { archiveError } from "./archive_error.ts";
 import { compressionOf } from "./compression.ts";
+import type { Compression } from "./compression.ts";
 import { throughProgram } from "./decompress.ts";
 import { attempt } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { inflate } from "./inflate.ts";
-import type { Inflated } from "./inflate.ts";
+import type { Inflated, Inflating } from "./inflate.ts";
 import { loadHash } from "./node.ts";
 import type { Algorithm } from "./node.ts";
 import { quote } from "./quote.ts";
-import { apart } from "./thread.ts";
+import { apart, ThreadError } from "./thread.ts";
+import type { Piece } from "./thread.ts";
 
 /** A part of a file that holds the archive of a layer. */
 export interface Blob {
@@ -49,43 +51,58 @@ export interface BlobDigests {
   readonly diffId: string;
 }
 
-/** How much of a blob is read at once. */
-const READ = 1 << 18;
-
 /** From this size on, in bytes, a thread of its own to inflate is worth its start. */
 export const APART_SIZE = 1 << 23;
 
-/** How much an inflater gives at once: here what follows would wait for larger pieces (measured). */
-const CHUNK = { here: 1 << 16, apart: 1 << 18 };
+/** How much is read, and comes out of an inflater, at once: here what follows would wait for more (measured). */
+const HERE = { reads: 1 << 18, chunk: 1 << 16 };
+const APART = { reads: 1 << 20, chunk: 1 << 19 };
 
-/** The pieces of a blob; between them, a signal ends it. */
-async function* piecesOf(
-  blob: Blob,
-  options: ReadOptions,
-): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  for await (const piece of blob.read?.() ?? piecesOfFile(blob)) {
-    options.signal?.throwIfAborted();
-    options.onRead?.(piece.length);
-    yield piece;
+/** Enough to tell how a blob is compressed. */
+const BEGINNING = 512;
+
+/** A part of a file, and how much of it is read at once. */
+interface FilePart {
+  readonly path: string;
+  readonly offset: number;
+  readonly size: number;
+  readonly reads: number;
+}
+
+/** The bytes of a part of a file, as many as it has. It stands on its own, so that a thread can do it. */
+function* piecesOfFile({ path, offset, size, reads }: FilePart): Generator<Piece> {
+  const file = Deno.openSync(path);
+  try {
+    file.seekSync(offset, Deno.SeekMode.Start);
+    const buffer = new Uint8Array(Math.min(reads, size));
+    for (let left = size; left > 0;) {
+      const read = file.readSync(buffer.subarray(0, left));
+      if (read === null) return;
+      left -= read;
+      yield buffer.subarray(0, read);
+    }
+  } finally {
+    file.close();
   }
 }
 
-async function* piecesOfFile(blob: Blob): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  const { path, offset, size, name } = blob;
-  using file = attempt("read", path, () => Deno.openSync(path));
-  await file.seek(offset, Deno.SeekMode.Start);
-  for (let left = size; left > 0;) {
-    const buffer = new Uint8Array(Math.min(READ, left));
-    const read = await file.read(buffer);
-    if (read === null) {
-      throw new OverlayError(
-        "bad-digest",
-        `Cannot use blob ${quote(name)}: it has ${size - left} bytes, and must have ${size}`,
-        { path },
-      );
-    }
-    left -= read;
-    yield buffer.subarray(0, read);
+/** The same here, where errors name the file. */
+function* readFile(part: FilePart): Generator<Piece> {
+  const pieces = piecesOfFile(part);
+  try {
+    const next = () => attempt("read", part.path, () => pieces.next());
+    for (let at = next(); !at.done; at = next()) yield at.value;
+  } finally {
+    pieces.return(undefined);
+  }
+}
+
+/** The pieces of a blob; between them, a signal ends it. */
+async function* piecesOf(blob: Blob, options: ReadOptions): AsyncGenerator<Piece> {
+  for await (const piece of blob.read?.() ?? readFile({ ...blob, ...HERE })) {
+    options.signal?.throwIfAborted();
+    options.onRead?.(piece.length);
+    yield piece;
   }
 }
 
@@ -104,50 +121,87 @@ function algorithmOf(digest: string | null): Algorithm {
   return digest?.startsWith("sha512:") ? "sha512" : "sha256";
 }
 
-async function* joined<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T> {
-  yield first;
-  yield* rest;
+/** The digests of a blob and of its content, in hexadecimal, and how many bytes it has. */
+type Read = Omit<Inflated, "fault">;
+
+/** A thread reads it, inflates it, and takes the digests. */
+async function* inflatedApart(
+  how: Inflating & FilePart,
+  options: ReadOptions,
+): AsyncGenerator<Piece, Inflated> {
+  try {
+    const work = { source: piecesOfFile, transform: inflate, how };
+    return yield* apart(work, options.onRead);
+  } catch (error) {
+    if (!(error instanceof ThreadError)) throw error;
+    return attempt("read", how.path, () => {
+      throw error.cause;
+    });
+  }
 }
 
-type Pieces = AsyncIterable<Uint8Array<ArrayBuffer>>;
-
-/** The digests of a blob and of its content, in hexadecimal. */
-type Hex = Pick<Inflated, "blob" | "content">;
-
 async function* inflated(
-  pieces: Pieces,
-  { size, read, digest, diffId }: Blob,
-): AsyncGenerator<Uint8Array, Hex> {
-  const how = { blob: algorithmOf(digest), content: algorithmOf(diffId) };
-  // What a thread is given is gone here, and only of what is read from a file is nobody else in need.
-  const isApart = size >= APART_SIZE && read === undefined;
-  const { fault, ...hex } = yield* isApart
-    ? apart(inflate, pieces, { ...how, chunk: CHUNK.apart })
-    : inflate(pieces, { ...how, chunk: CHUNK.here });
-  if (fault !== null) throw archiveError(fault);
-  return hex;
+  pieces: AsyncIterable<Piece>,
+  blob: Blob,
+  options: ReadOptions,
+): AsyncGenerator<Piece, Read> {
+  const how = { blob: algorithmOf(blob.digest), content: algorithmOf(blob.diffId) };
+  const { path, offset, size } = blob;
+  const { fault, ...read } = yield* size >= APART_SIZE
+    ? inflatedApart({ ...how, path, offset, size, ...APART }, options)
+    : inflate(pieces, { ...how, ...HERE });
+  // Of a blob that is cut, that it is too short says more.
+  if (fault !== null && read.size === size) throw archiveError(fault);
+  return read;
 }
 
 async function* watched<T extends Uint8Array>(
   pieces: AsyncIterable<T>,
-  hash: { update(bytes: Uint8Array): unknown },
+  take: (bytes: Uint8Array) => unknown,
 ): AsyncGenerator<T> {
   for await (const piece of pieces) {
-    hash.update(piece);
+    take(piece);
     yield piece;
   }
 }
 
 /** What is not compressed by gzip: taken as it is, or through a program. */
 async function* hashed(
-  pieces: Pieces,
-  { digest, diffId }: Blob,
-  through: (pieces: Pieces) => AsyncIterable<Uint8Array>,
-): AsyncGenerator<Uint8Array, Hex> {
+  pieces: AsyncIterable<Piece>,
+  blob: Blob,
+  { compression, signal }: { compression: Exclude<Compression, "gzip"> } & ReadOptions,
+): AsyncGenerator<Uint8Array, Read> {
   const startHash = await loadHash();
-  const [blob, content] = [startHash(algorithmOf(digest)), startHash(algorithmOf(diffId))];
-  yield* watched(through(watched(pieces, blob)), content);
-  return { blob: blob.digest("hex"), content: content.digest("hex") };
+  const [algorithm, contents] = [algorithmOf(blob.digest), algorithmOf(blob.diffId)];
+  const hash = startHash(algorithm);
+  let size = 0;
+  const read = watched(pieces, (bytes) => {
+    size += bytes.length;
+    hash.update(bytes);
+  });
+  if (compression === "none" && algorithm === contents) {
+    yield* read;
+    const digest = hash.digest("hex");
+    return { blob: digest, content: digest, size };
+  }
+  const content = startHash(contents);
+  const through = compression === "none" ? read : throughProgram(compression, read, signal);
+  yield* watched(through, (bytes) => content.update(bytes));
+  return { blob: hash.digest("hex"), content: content.digest("hex"), size };
+}
+
+/** How a blob is compressed; what is made on the way is not. */
+function compressionOfBlob(blob: Blob): Compression {
+  if (blob.read !== undefined) return "none";
+  const [beginning] = readFile({ ...blob, reads: BEGINNING });
+  if (beginning === undefined) throw archiveError("it is empty");
+  return compressionOf(beginning);
+}
+
+function checkSize({ name, path, size }: Blob, read: number): void {
+  if (read === size) return;
+  const sizes = `it has ${read} bytes, and must have ${size}`;
+  throw new OverlayError("bad-digest", `Cannot use blob ${quote(name)}: ${sizes}`, { path });
 }
 
 /**
@@ -155,29 +209,24 @@ async function* hashed(
  *
  * Requires `--allow-read` permission for its file, and `--allow-run` for the program of its compression.
  *
- * @returns Its bytes without compression; they must not be used when this throws. In the end, its digests.
+ * @returns Its bytes without compression; they must not be used when this throws, and a piece holds until
+ * the next is asked for. In the end, its digests.
  * @throws {OverlayError} If a digest is another one, or the blob cannot be read.
  */
 export async function* readBlob(
   blob: Blob,
   options: ReadOptions,
 ): AsyncGenerator<Uint8Array, BlobDigests> {
-  const pieces = piecesOf(blob, options);
-  try {
-    const first = await pieces.next();
-    if (first.done === true) throw archiveError("it is empty");
-    const all = joined(first.value, pieces);
-    const compression = compressionOf(first.value);
-    const hex = yield* compression === "gzip" ? inflated(all, blob) : hashed(all, blob, (read) => {
-      return compression === "none" ? read : throughProgram(compression, read, options.signal);
-    });
-    const digest = `${algorithmOf(blob.digest)}:${hex.blob}`;
-    const diffId = `${algorithmOf(blob.diffId)}:${hex.content}`;
-    checkDigest("digest", blob, { must: blob.digest, is: digest });
-    checkDigest("diff id", blob, { must: blob.diffId, is: diffId });
-    return { digest, diffId };
-  } finally {
-    // Who wants no more has not read to the end, and the file is still open.
-    await pieces.return(undefined);
-  }
+  const compression = compressionOfBlob(blob);
+  // Who wants no more has not read to the end, and the file is still open.
+  await using pieces = piecesOf(blob, options);
+  const read = yield* compression === "gzip"
+    ? inflated(pieces, blob, options)
+    : hashed(pieces, blob, { ...options, compression });
+  if (blob.read === undefined) checkSize(blob, read.size);
+  const digest = `${algorithmOf(blob.digest)}:${read.blob}`;
+  const diffId = `${algorithmOf(blob.diffId)}:${read.content}`;
+  checkDigest("digest", blob, { must: blob.digest, is: digest });
+  checkDigest("diff id", blob, { must: blob.diffId, is: diffId });
+  return { digest, diffId };
 }

@@ -73,6 +73,7 @@ export function above(path: string): string {
  */
 export function meaningOf(name: string): Meaning {
   const path = pathInLayer(name);
+  if (!path.includes(WHITEOUT)) return { kind: "entry", path };
   const directory = above(path);
   const last = path.slice(directory === "" ? 0 : directory.length + 1);
   if (path.split("/").slice(0, -1).some((part) => part.startsWith(WHITEOUT))) {

@@ -7,6 +7,7 @@
  */
 
 import type { Algorithm } from "./node.ts";
+import type { Piece, Pieces } from "./thread.ts";
 
 /** What is done with a blob. */
 export interface Inflating {
@@ -24,6 +25,8 @@ export interface Inflated {
   readonly blob: string;
   /** The digest of what is in it, in hexadecimal. */
   readonly content: string;
+  /** How many bytes it has. */
+  readonly size: number;
   /** What is wrong with its compression; then the digests may be of a part of it. */
   readonly fault: string | null;
 }
@@ -33,9 +36,9 @@ export interface Inflated {
  * nothing of this module.
  */
 export async function* inflate(
-  pieces: AsyncIterable<Uint8Array<ArrayBuffer>>,
+  pieces: Pieces,
   how: Inflating,
-): AsyncGenerator<Uint8Array<ArrayBuffer>, Inflated> {
+): AsyncGenerator<Piece, Inflated> {
   const { createHash } = await import("node:crypto");
   const { createGunzip } = await import("node:zlib");
   const [blob, content] = [createHash(how.blob), createHash(how.content)];
@@ -74,5 +77,5 @@ export async function* inflate(
   }
   // That no more could be read is the cause of whatever came out.
   if (broken !== null) throw (broken as { readonly cause: unknown }).cause;
-  return { blob: blob.digest("hex"), content: content.digest("hex"), fault };
+  return { blob: blob.digest("hex"), content: content.digest("hex"), size: read, fault };
 }

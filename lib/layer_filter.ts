@@ -333,6 +333,7 @@ export class LayerFilter {
       ((entry.mode & 0o6000) !== 0 || entry.attributes.has(CAPABILITY));
     if (isPrivileged) this.#setuid[setuid ? "kept" : "left"]++;
     const takes = isPrivileged && !setuid;
+    if (!takes && entry.attributes.size === 0) return entry;
     const attributes = [...entry.attributes]
       .filter(([name]) => !(takes && name === CAPABILITY))
       .map(([name, value]) => [escapedName(name), value] as const);

@@ -17,6 +17,9 @@ export type Keywords = ReadonlyMap<string, string>;
 /** The keyword of a hard link, which mtree(5) has none for: the path whose file it is. */
 const HARDLINK = "hardlink";
 
+/** The types that mtree(5) calls otherwise. */
+const NAMES: Partial<Record<TarEntry["type"], string>> = { directory: "dir", symlink: "link" };
+
 /** Bytes that stand for themselves; all others are octal, as vis(3) writes them. */
 function encode(text: string): string {
   return text.replace(/[^!-~]|[\\#=]/g, (char) => {
@@ -31,9 +34,8 @@ function decode(text: string): string {
   );
 }
 
-function line(path: string, words: readonly (readonly [key: string, value: string])[]): string {
-  const name = path === "" ? "." : `./${encode(path)}`;
-  return `${[name, ...words.map(([key, value]) => `${key}=${value}`)].join(" ")}\n`;
+function nameOf(path: string): string {
+  return path === "" ? "." : `./${encode(path)}`;
 }
 
 /** The time with all nine digits of its fraction, as mtree(5) has it. */
@@ -68,26 +70,24 @@ export function directoryOf(keywords: Keywords): Directory | null {
  */
 export function entryLine(path: string, entry: Omit<TarEntry, "name">, digest?: string): string {
   const { type, mode, uid, gid, size, mtime, link, device, attributes } = entry;
-  const names: Partial<Record<typeof type, string>> = { directory: "dir", symlink: "link" };
-  const sorted = [...attributes].sort(([a], [b]) => a < b ? -1 : 1);
-  return line(path, [
-    ["type", names[type] ?? type],
-    ["uid", String(uid)],
-    ["gid", String(gid)],
-    // The mode of a link means nothing, and tar writes what it likes.
-    ...(type === "symlink" ? [] : [["mode", formatMode(mode)] as const]),
-    ["time", formatTime(mtime)],
-    ...(type === "file" ? [["size", String(size)] as const] : []),
-    ...(digest === undefined ? [] : [["sha256digest", digest] as const]),
-    ...(type === "symlink" ? [["link", encode(link)] as const] : []),
-    ...(type === "char" || type === "block" ? [["device", device.join(",")] as const] : []),
-    ...sorted.map(([name, value]) => [ATTRIBUTE + encode(name), btoa(value)] as const),
-  ]);
+  let line = `${nameOf(path)} type=${NAMES[type] ?? type} uid=${uid} gid=${gid}`;
+  // The mode of a link means nothing, and tar writes what it likes.
+  if (type !== "symlink") line += ` mode=${formatMode(mode)}`;
+  line += ` time=${formatTime(mtime)}`;
+  if (type === "file") line += ` size=${size}`;
+  if (digest !== undefined) line += ` sha256digest=${digest}`;
+  if (type === "symlink") line += ` link=${encode(link)}`;
+  if (type === "char" || type === "block") line += ` device=${device.join(",")}`;
+  if (attributes.size === 0) return `${line}\n`;
+  for (const [name, value] of [...attributes].sort(([a], [b]) => a < b ? -1 : 1)) {
+    line += ` ${ATTRIBUTE}${encode(name)}=${btoa(value)}`;
+  }
+  return `${line}\n`;
 }
 
 /** The line of a hard link to an earlier path. */
 export function hardlinkLine(path: string, target: string): string {
-  return line(path, [[HARDLINK, `./${encode(target)}`]]);
+  return `${nameOf(path)} ${HARDLINK}=./${encode(target)}\n`;
 }
 
 /**

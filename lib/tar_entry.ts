@@ -64,13 +64,8 @@ export const ATTRIBUTE_RECORD = "SCHILY.xattr.";
 /** Bytes as a string of one character each. */
 export function textOfBytes(bytes: Uint8Array): string {
   let text = "";
-  // Most are short, and a call with many arguments costs more than they do.
-  if (bytes.length < 64) {
-    for (let at = 0; at < bytes.length; at++) text += String.fromCharCode(bytes[at] ?? 0);
-    return text;
-  }
   for (let at = 0; at < bytes.length; at += 4096) {
-    text += String.fromCharCode(...bytes.subarray(at, at + 4096));
+    text += Reflect.apply(String.fromCharCode, null, bytes.subarray(at, at + 4096));
   }
   return text;
 }
@@ -90,7 +85,11 @@ function put(header: Uint8Array, at: number, text: string): void {
 }
 
 function putOctal(header: Uint8Array, at: number, digits: number, value: number): void {
-  put(header, at, value.toString(8).padStart(digits, "0"));
+  let rest = value;
+  for (let i = digits - 1; i >= 0; i--) {
+    header[at + i] = 48 + rest % 8;
+    rest = Math.floor(rest / 8);
+  }
 }
 
 const NAME_MAX = 100;
@@ -135,15 +134,15 @@ function record(key: string, value: string): string {
 
 function recordsOf(entry: TarEntry): string {
   const { name, link, uid, gid, size, mtime } = entry;
-  return [
-    ...(name.length > NAME_MAX ? [record("path", name)] : []),
-    ...(link.length > NAME_MAX ? [record("linkpath", link)] : []),
-    ...(uid > ID_MAX ? [record("uid", String(uid))] : []),
-    ...(gid > ID_MAX ? [record("gid", String(gid))] : []),
-    ...(size > SIZE_MAX ? [record("size", String(size))] : []),
-    ...(isPlain(mtime) ? [] : [record("mtime", mtime)]),
-    ...[...entry.attributes].map(([key, value]) => record(ATTRIBUTE_RECORD + key, value)),
-  ].join("");
+  let records = "";
+  if (name.length > NAME_MAX) records += record("path", name);
+  if (link.length > NAME_MAX) records += record("linkpath", link);
+  if (uid > ID_MAX) records += record("uid", String(uid));
+  if (gid > ID_MAX) records += record("gid", String(gid));
+  if (size > SIZE_MAX) records += record("size", String(size));
+  if (!isPlain(mtime)) records += record("mtime", mtime);
+  for (const [key, value] of entry.attributes) records += record(ATTRIBUTE_RECORD + key, value);
+  return records;
 }
 
 /**

@@ -63,8 +63,21 @@ function textAt(block: Uint8Array, at: number, length: number): string {
   return textOfBytes(end < 0 ? field : field.subarray(0, end));
 }
 
+/** A number that is written as most are: octal digits up to the end or NUL; `null` of all others. */
+function plainNumberAt(block: Uint8Array, at: number, length: number): number | null {
+  let value = 0;
+  for (let i = at; i < at + length; i++) {
+    const digit = (block[i] ?? 0) - 48;
+    if (digit < 0 || digit > 7) return digit === -48 && i > at ? value : null;
+    value = value * 8 + digit;
+  }
+  return value;
+}
+
 /** A number: octal digits, or, with the highest bit set, two's complement in the rest (GNU). */
 function numberAt(block: Uint8Array, at: number, length: number): number {
+  const plain = plainNumberAt(block, at, length);
+  if (plain !== null) return plain;
   const first = block[at] ?? 0;
   if ((first & 0x80) !== 0) {
     const negative = (first & 0x40) !== 0;
@@ -124,7 +137,8 @@ function textFrom(pax: string | undefined, gnu: string | null, inHeader: () => s
 
 function typeOf(block: Uint8Array, path: string, records: Records): EntryType {
   const flag = String.fromCharCode(block[156] ?? 0);
-  const isSparse = [...records.keys()].some((key) => key.startsWith("GNU.sparse."));
+  const isSparse = records.size > 0 &&
+    [...records.keys()].some((key) => key.startsWith("GNU.sparse."));
   const refused = isSparse ? REFUSED.S : REFUSED[flag];
   if (refused !== undefined) throw archiveError(`${quoteBytes(path)} is ${refused}`);
   const type = TYPES[flag];

@@ -4,131 +4,135 @@
  * @module
  */
 
-/** A part of a stream of bytes. */
+/** A part of a stream of bytes; it holds until the next is asked for. */
 export type Piece = Uint8Array<ArrayBuffer>;
 
-/**
- * Makes other pieces of pieces, and says something of them in the end. It must stand on its own: it may name
- * nothing of its module, since its text is what a thread is started with. A bundler may give its names
- * others, and must not put helpers of its own into it.
- */
-export type Transform<How, Result> = (
-  pieces: AsyncIterable<Piece>,
-  how: How,
-) => AsyncGenerator<Piece, Result>;
+/** Pieces, as they come. */
+export type Pieces = AsyncIterable<Piece> | Iterable<Piece>;
 
-/** How many pieces may be on their way to the other side: it has always something to do, and never much to keep. */
+/**
+ * What a thread does. Its functions must stand on their own: they may name nothing of their module, since
+ * their text is what a thread is started with. A bundler may give their names others, and must not put
+ * helpers of its own into them.
+ */
+export interface Work<How, Result> {
+  /** Gets pieces. */
+  readonly source: (how: How) => Iterable<Piece>;
+  /** Makes others of them, and says something of them in the end. */
+  readonly transform: (pieces: Pieces, how: How) => AsyncGenerator<Piece, Result>;
+  /** What both are told; a value of JSON. */
+  readonly how: How;
+}
+
+/** How many pieces may be on their way: the thread has always something to do, and never much to keep. */
 const WINDOW = 32;
 
-/** What a thread and who started it have of each other. */
+/** How many pieces are acknowledged at once. */
+const ACKNOWLEDGED = WINDOW / 4;
+
+/** A thread has failed; what its work has thrown is the cause. */
+export class ThreadError extends Error {
+  override readonly name = "ThreadError";
+
+  constructor(cause: unknown) {
+    super("A thread has failed", { cause });
+  }
+}
+
+/** What a thread has made: a piece, or in the end its last word. */
+interface Made {
+  readonly piece: Piece | null;
+  readonly word: unknown;
+  /** How many bytes it has read so far. */
+  readonly read: number;
+}
+
+/** What a thread says: what it has made, or why there is nothing more. */
+type Message = Made | { readonly error: unknown };
+
+/** What a thread has of who started it. */
 interface Port {
-  onmessage: ((event: MessageEvent) => void) | null;
-  postMessage(message: unknown, transfer: Transferable[]): void;
+  onmessage: ((event: MessageEvent<number>) => void) | null;
+  postMessage(message: Message, transfer?: Transferable[]): void;
 }
 
-/** One end of the line between two threads. */
-interface Line {
-  /** Sends a piece, which is gone here after that; settles when it is on its way. */
-  readonly send: (piece: Piece) => Promise<void>;
-  /** Says that there are no more pieces, and the last word, or why. */
-  readonly end: (last: { readonly word: unknown } | { readonly error: unknown }) => void;
-  /** What comes from the other end, and its last word. */
-  readonly received: () => AsyncGenerator<Piece, unknown>;
-  /** Makes what is received fail. */
-  readonly fail: (error: unknown) => void;
-}
-
-/** Opens an end of a line. It stands on its own, see {@linkcode Transform}. */
-function openLine(port: Port, window: number): Line {
-  let [free, tell, word]: [number, () => void, unknown] = [window, () => {}, null];
-  let fail = (_: unknown): void => {};
-  const arrived = new ReadableStream<Piece>({
-    start: (to) => {
-      fail = (error) => {
-        // What is still on its way is for nobody.
-        port.onmessage = null;
-        to.error(error);
-      };
-      port.onmessage = ({ data }) => {
-        if (data instanceof Uint8Array) return to.enqueue(data as Piece);
-        if (data === null) return free++, tell();
-        if ("error" in data) return fail(data.error);
-        word = data.word;
-        to.close();
-      };
-    },
-  });
-  return {
-    send: async (piece) => {
+/** What is done in the thread. It stands on its own, see {@linkcode Work}. */
+async function serve<How, Result>(
+  port: Port,
+  window: number,
+  { source, transform, how }: Work<How, Result>,
+): Promise<void> {
+  let [free, tell, read] = [window, () => {}, 0];
+  port.onmessage = ({ data: taken }) => {
+    free += taken;
+    tell();
+  };
+  const counted = function* (): Generator<Piece> {
+    for (const piece of source(how)) {
+      read += piece.length;
+      yield piece;
+    }
+  };
+  try {
+    const made = transform(counted(), how);
+    for (let next = await made.next();; next = await made.next()) {
+      if (next.done) return port.postMessage({ piece: null, word: next.value, read });
       while (free === 0) await new Promise<void>((resolve) => tell = resolve);
       free--;
-      const isAll = piece.length === piece.buffer.byteLength;
-      const sent = new Uint8Array(isAll ? piece.buffer : piece);
-      port.postMessage(sent, [sent.buffer]);
-    },
-    end: (last) => port.postMessage(last, []),
-    received: async function* (): AsyncGenerator<Piece, unknown> {
-      // Who wants no more is not to hear of what went wrong meanwhile.
-      for await (const piece of arrived.values({ preventCancel: true })) {
-        yield piece;
-        // One was taken.
-        port.postMessage(null, []);
-      }
-      return word;
-    },
-    fail,
-  };
-}
-
-/** What a thread does. It stands on its own, see {@linkcode Transform}. */
-async function serve<How, Result>(
-  line: Line,
-  transform: Transform<How, Result>,
-  how: How,
-): Promise<void> {
-  try {
-    const made = transform(line.received(), how);
-    for (let next = await made.next();; next = await made.next()) {
-      if (next.done) return line.end({ word: next.value });
-      await line.send(next.value);
+      const { value } = next;
+      const isAll = value.length === value.buffer.byteLength;
+      const piece = new Uint8Array(isAll ? value.buffer : value);
+      port.postMessage({ piece, word: null, read }, [piece.buffer]);
     }
   } catch (error) {
     // Uncaught, it would also be written to stderr.
-    line.end({ error });
+    port.postMessage({ error });
   }
 }
 
 /**
- * Lets a thread of its own make pieces of pieces. The thread is started with a text and not from a file,
- * which would ask for a permission to read this library; it costs some 25 ms, on another processor.
+ * Lets a thread of its own make pieces. The thread is started with a text and not from a file, which would
+ * ask for a permission to read this library; it costs some 25 ms, on another processor.
  *
- * @param transform What the thread does.
- * @param pieces What it gets; those that are all of their buffer are gone after that.
- * @param how What the transform is told; a value of JSON.
- * @returns What it makes, and says in the end. Who wants no more of it ends the thread; to close the pieces
- * is for who made them.
- * @throws {Error} If it fails, or reading the pieces does.
+ * Requires the permissions that the work does.
+ *
+ * @param onRead Is told how many bytes the thread got from the source, again and again.
+ * @returns What the thread makes, and says in the end; a piece is gone when the next is asked for. Who wants
+ * no more of it ends the thread.
+ * @throws {ThreadError} If the work fails.
  */
 export async function* apart<How, Result>(
-  transform: Transform<How, Result>,
-  pieces: AsyncIterable<Piece>,
-  how: How,
+  { source, transform, how }: Work<How, Result>,
+  onRead: (bytes: number) => void = () => {},
 ): AsyncGenerator<Piece, Result> {
-  const line = `(${openLine})(self, ${WINDOW})`;
-  const text = `(${serve})(${line}, ${transform}, ${JSON.stringify(how)});`;
+  const work = `{ source: ${source}, transform: ${transform}, how: ${JSON.stringify(how)} }`;
+  const text = `(${serve})(self, ${WINDOW}, ${work});`;
   const worker = new Worker(`data:text/javascript,${encodeURIComponent(text)}`, { type: "module" });
+  const arrived = new ReadableStream<Made>({
+    start: (to) => {
+      worker.onmessage = ({ data }: MessageEvent<Message>) => {
+        if ("error" in data) to.error(new ThreadError(data.error));
+        else to.enqueue(data);
+      };
+      worker.onerror = (event) => {
+        event.preventDefault();
+        to.error(new ThreadError(new Error(event.message)));
+      };
+    },
+  });
+  let [told, taken] = [0, 0];
   try {
-    const { send, end, received, fail } = openLine(worker, WINDOW);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      fail(new Error(event.message));
-    };
-    const feed = async () => {
-      for await (const piece of pieces) await send(piece);
-      end({ word: null });
-    };
-    feed().catch(fail);
-    return await (yield* received()) as Result;
+    // Who wants no more is not to hear of what went wrong meanwhile.
+    for await (const { piece, read, word } of arrived.values({ preventCancel: true })) {
+      if (read > told) onRead(read - told);
+      told = read;
+      if (piece === null) return word as Result;
+      yield piece;
+      // Its memory is used again at once; left for the collector, it would be sought for often.
+      piece.buffer.transfer(0);
+      if (++taken % ACKNOWLEDGED === 0) worker.postMessage(ACKNOWLEDGED);
+    }
+    throw new ThreadError("it has ended without a word");
   } finally {
     worker.terminate();
   }

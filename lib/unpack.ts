@@ -104,7 +104,7 @@ export async function unpackLayer(
   const tar = new Tar(target.root, options);
   await using contents = readBlob(blob, options);
   try {
-    // While another processor starts to inflate, this one loads the digests.
+    // The first has a thread started, before this one is busy loading the digests.
     const [first, startHash] = await Promise.all([contents.next(), loadHash()]);
     const filter = new LayerFilter(options.policy, {
       startDigest: () => startHash("sha256"),

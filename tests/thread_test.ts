@@ -1,34 +1,35 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
-import { apart } from "../lib/thread.ts";
-import type { Piece } from "../lib/thread.ts";
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { apart, ThreadError } from "../lib/thread.ts";
+import type { Piece, Pieces, Work } from "../lib/thread.ts";
+import { tempDir } from "./_temp.ts";
 
 const PERMISSIONS = "none";
 
+/** What the work of these tests is told. */
+interface How {
+  readonly count: number;
+  readonly more: number;
+}
+
+/** Numbered pieces, all of them in the same memory. */
+function* numbered({ count }: How): Generator<Piece> {
+  const buffer = new Uint8Array(4);
+  for (let at = 0; at < count; at++) {
+    buffer.set([at % 200, 1], 1);
+    yield buffer.subarray(1, 3);
+  }
+}
+
 /** Gives each byte more by a number, in a piece that is part of its buffer, and counts them all. */
-async function* add(
-  pieces: AsyncIterable<Piece>,
-  { number }: { readonly number: number },
-): AsyncGenerator<Piece, { readonly bytes: number }> {
+async function* add(pieces: Pieces, { more }: How): AsyncGenerator<Piece, { bytes: number }> {
   let bytes = 0;
   for await (const piece of pieces) {
     bytes += piece.length;
     const larger = new Uint8Array(piece.length + 2);
-    larger.set(piece.map((byte) => byte + number), 1);
+    larger.set(piece.map((byte) => byte + more), 1);
     yield larger.subarray(1, piece.length + 1);
   }
   return { bytes };
-}
-
-async function* of(...pieces: readonly Piece[]): AsyncGenerator<Piece> {
-  for (const piece of pieces) yield await Promise.resolve(piece);
-}
-
-/** Numbered pieces without end; counts how many were asked for. */
-async function* endless(asked: { count: number }): AsyncGenerator<Piece> {
-  for (;;) {
-    asked.count++;
-    yield await Promise.resolve(new Uint8Array([asked.count % 256]));
-  }
 }
 
 /** All that is made, and the last word. */
@@ -44,97 +45,143 @@ async function all<Result>(
 
 for (const count of [0, 1, 31, 32, 33, 500]) {
   Deno.test({
-    name: `a thread gets ${count} pieces, and what it makes of them comes back in their order`,
+    name: `a thread makes ${count} pieces, which come in their order`,
     permissions: PERMISSIONS,
     async fn(): Promise<void> {
-      const pieces = Array.from({ length: count }, (_, at) => new Uint8Array([at % 200, 1]));
-      const made = await all(apart(add, of(...pieces), { number: 3 }));
-      assertEquals(made.pieces, pieces.map((_, at) => [at % 200 + 3, 4]));
-      assertEquals(made.word, { bytes: 2 * count });
+      const how = { count, more: 3 };
+      let read = 0;
+      const made = apart({ source: numbered, transform: add, how }, (bytes) => {
+        assert(bytes > 0);
+        read += bytes;
+      });
+      const { pieces, word } = await all(made);
+      assertEquals(pieces, Array.from({ length: count }, (_, at) => [at % 200 + 3, 4]));
+      assertEquals(word, { bytes: 2 * count });
+      assertEquals(read, 2 * count);
     },
   });
 }
 
+/** Pieces that are all of their buffer, and such that are not. */
+async function* ofBuffers(pieces: Pieces): AsyncGenerator<Piece, null> {
+  const buffer = new Uint8Array([1, 2, 3, 4, 5]);
+  for await (const _ of pieces);
+  yield buffer.subarray(1, 3);
+  yield buffer.subarray(3);
+  yield buffer;
+  return null;
+}
+
 Deno.test({
-  name: "of a larger buffer a thread gets the piece, and the rest stays",
+  name: "of a larger buffer a piece comes, and the rest stays in the thread",
   permissions: PERMISSIONS,
   async fn(): Promise<void> {
-    const buffer = new Uint8Array([1, 2, 3, 4, 5]);
-    const made = await all(
-      apart(add, of(buffer.subarray(1, 3), buffer.subarray(3)), { number: 0 }),
-    );
-    assertEquals(made.pieces, [[2, 3], [4, 5]]);
-    assertEquals([...buffer], [1, 2, 3, 4, 5]);
+    const work = { source: numbered, transform: ofBuffers, how: { count: 1, more: 0 } };
+    assertEquals((await all(apart(work))).pieces, [[2, 3], [4, 5], [1, 2, 3, 4, 5]]);
   },
 });
 
+Deno.test({
+  name: "a piece is gone when the next is asked for",
+  permissions: PERMISSIONS,
+  async fn(): Promise<void> {
+    const made = apart({ source: numbered, transform: add, how: { count: 2, more: 0 } });
+    const { value } = await made.next();
+    assertInstanceOf(value, Uint8Array);
+    assertEquals([...value], [0, 1]);
+    await made.next();
+    assertEquals(value.length, 0);
+    await made.return({ bytes: 0 });
+  },
+});
+
+/** What the thread fails of. */
+async function causeOf<Result>(work: Work<How, Result>): Promise<unknown> {
+  return (await assertRejects(() => all(apart(work)), ThreadError)).cause;
+}
+
 /** Fails at the second piece. */
-async function* refuse(pieces: AsyncIterable<Piece>, why: string): AsyncGenerator<Piece, null> {
+async function* refuse(pieces: Pieces): AsyncGenerator<Piece, null> {
   let count = 0;
   for await (const piece of pieces) {
-    if (++count === 2) throw new Error(why);
+    if (++count === 2) throw new Error('it is "full"');
     yield piece;
   }
   return null;
 }
 
-Deno.test({
-  name: "a thread that fails says why",
-  permissions: PERMISSIONS,
-  async fn(): Promise<void> {
-    const failing = apart(refuse, endless({ count: 0 }), 'it is "full"');
-    const error = await assertRejects(() => all(failing), Error);
-    assert(error.message.includes('it is "full"'), error.message);
-  },
-});
-
 /** Fails with what cannot be told to another thread. */
-async function* confuse(pieces: AsyncIterable<Piece>, _: null): AsyncGenerator<Piece, null> {
+async function* confuse(pieces: Pieces): AsyncGenerator<Piece, null> {
   yield* pieces;
   throw () => "a function";
 }
 
-Deno.test({
-  name: "a thread that cannot even say why has failed all the same",
-  permissions: PERMISSIONS,
-  async fn(): Promise<void> {
-    // Deno writes that to stderr too.
-    const error = await assertRejects(
-      () => all(apart(confuse, of(new Uint8Array(1)), null)),
-      Error,
-    );
-    assert(error.message.includes("could not be cloned"), error.message);
-  },
-});
+/** A source that fails after its first piece. */
+function* broken(): Generator<Piece> {
+  yield new Uint8Array(1);
+  throw new TypeError("the disk is broken");
+}
+
+const HOW: How = { count: 100, more: 0 };
+const FAILING: readonly (readonly [string, Work<How, unknown>, string])[] = [
+  ["that fails says why", { source: numbered, transform: refuse, how: HOW }, 'it is "full"'],
+  // Deno writes that to stderr too.
+  [
+    "that cannot even say why has failed all the same",
+    { source: numbered, transform: confuse, how: HOW },
+    "could not be cloned",
+  ],
+  ["whose source fails says why", { source: broken, transform: add, how: HOW }, "the disk is"],
+];
+
+for (const [what, work, reason] of FAILING) {
+  Deno.test({
+    name: `a thread ${what}`,
+    permissions: PERMISSIONS,
+    async fn(): Promise<void> {
+      const cause = await causeOf(work);
+      assertInstanceOf(cause, Error);
+      assert(cause.message.includes(reason), cause.message);
+    },
+  });
+}
 
 Deno.test({
-  name: "who reads what a thread gets and fails is heard",
+  name: "who is told how much was read, and fails, is heard",
   permissions: PERMISSIONS,
   async fn(): Promise<void> {
-    const cause = new TypeError("the disk is broken");
-    const failing = async function* (): AsyncGenerator<Piece> {
-      yield new Uint8Array([1]);
-      await Promise.resolve();
+    const cause = new TypeError("nobody wants to know");
+    const made = apart({ source: numbered, transform: add, how: HOW }, () => {
       throw cause;
-    };
-    assertEquals(await assertRejects(() => all(apart(add, failing(), { number: 0 }))), cause);
+    });
+    assertEquals(await assertRejects(() => all(made)), cause);
   },
 });
 
-Deno.test({
-  name: "a thread is given no more than what is on its way, and ends with who wants no more",
-  permissions: PERMISSIONS,
-  async fn(): Promise<void> {
-    const asked = { count: 0 };
-    const made = apart(add, endless(asked), { number: 0 });
-    assertEquals((await made.next()).value, new Uint8Array([1]));
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    // Two windows, one each way, what the thread works on, and what was taken.
-    assert(asked.count <= 2 * 32 + 3, `${asked.count} pieces were asked for`);
-    assert(asked.count >= 32, `${asked.count} pieces were asked for`);
-    await made.return({ bytes: 0 });
-    const { count } = asked;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    assertEquals(asked.count, count);
-  },
+/** Writes a line for each piece that is asked for. */
+function* noted({ path }: { readonly path: string }): Generator<Piece> {
+  for (;;) {
+    Deno.writeTextFileSync(path, "x", { append: true });
+    yield new Uint8Array([1]);
+  }
+}
+
+/** Gives pieces back as they are. */
+async function* same(pieces: Pieces): AsyncGenerator<Piece, null> {
+  for await (const piece of pieces) yield piece.slice();
+  return null;
+}
+
+Deno.test("a thread makes no more than what is on its way, and ends with who wants no more", async () => {
+  await using dir = await tempDir();
+  const path = dir.join("asked");
+  const asked = async () => (await Deno.readTextFile(path)).length;
+  const made = apart({ source: noted, transform: same, how: { path } });
+  assertEquals((await made.next()).value, new Uint8Array([1]));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  // A window, and what the thread works on.
+  assertEquals(await asked(), 33);
+  await made.return(null);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assertEquals(await asked(), 33);
 });
