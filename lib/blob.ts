@@ -69,7 +69,10 @@ interface FilePart {
   readonly reads: number;
 }
 
-/** The bytes of a part of a file, as many as it has. It stands on its own, so that a thread can do it. */
+/**
+ * The bytes of a part of a file; all of them are in the same memory. It stands on its own, so that a thread
+ * can do it, which may wait for the disk.
+ */
 function* piecesOfFile({ path, offset, size, reads }: FilePart): Generator<Piece> {
   const file = Deno.openSync(path);
   try {
@@ -86,14 +89,16 @@ function* piecesOfFile({ path, offset, size, reads }: FilePart): Generator<Piece
   }
 }
 
-/** The same here, where errors name the file. */
-function* readFile(part: FilePart): Generator<Piece> {
-  const pieces = piecesOfFile(part);
-  try {
-    const next = () => attempt("read", part.path, () => pieces.next());
-    for (let at = next(); !at.done; at = next()) yield at.value;
-  } finally {
-    pieces.return(undefined);
+/** The same here, where others have something to do meanwhile. */
+async function* readFile({ path, offset, size, reads }: FilePart): AsyncGenerator<Piece> {
+  using file = attempt("read", path, () => Deno.openSync(path));
+  await file.seek(offset, Deno.SeekMode.Start);
+  const buffer = new Uint8Array(Math.min(reads, size));
+  for (let left = size; left > 0;) {
+    const read = await file.read(buffer.subarray(0, left));
+    if (read === null) return;
+    left -= read;
+    yield buffer.subarray(0, read);
   }
 }
 
@@ -121,8 +126,8 @@ function algorithmOf(digest: string | null): Algorithm {
   return digest?.startsWith("sha512:") ? "sha512" : "sha256";
 }
 
-/** The digests of a blob and of its content, in hexadecimal, and how many bytes it has. */
-type Read = Omit<Inflated, "fault">;
+/** The digests of a blob and of its content, in hexadecimal. */
+type Hex = Omit<Inflated, "fault">;
 
 /** A thread reads it, inflates it, and takes the digests. */
 async function* inflatedApart(
@@ -131,9 +136,9 @@ async function* inflatedApart(
 ): AsyncGenerator<Piece, Inflated> {
   try {
     const work = { source: piecesOfFile, transform: inflate, how };
-    return yield* apart(work, options.onRead);
+    return yield* apart(work, options);
   } catch (error) {
-    if (!(error instanceof ThreadError)) throw error;
+    if (!(error instanceof ThreadError && error.isOfSource)) throw error;
     return attempt("read", how.path, () => {
       throw error.cause;
     });
@@ -144,15 +149,14 @@ async function* inflated(
   pieces: AsyncIterable<Piece>,
   blob: Blob,
   options: ReadOptions,
-): AsyncGenerator<Piece, Read> {
+): AsyncGenerator<Piece, Hex> {
   const how = { blob: algorithmOf(blob.digest), content: algorithmOf(blob.diffId) };
   const { path, offset, size } = blob;
-  const { fault, ...read } = yield* size >= APART_SIZE
+  const { fault, ...hex } = yield* size >= APART_SIZE
     ? inflatedApart({ ...how, path, offset, size, ...APART }, options)
     : inflate(pieces, { ...how, ...HERE });
-  // Of a blob that is cut, that it is too short says more.
-  if (fault !== null && read.size === size) throw archiveError(fault);
-  return read;
+  if (fault !== null) throw archiveError(fault);
+  return hex;
 }
 
 async function* watched<T extends Uint8Array>(
@@ -170,38 +174,43 @@ async function* hashed(
   pieces: AsyncIterable<Piece>,
   blob: Blob,
   { compression, signal }: { compression: Exclude<Compression, "gzip"> } & ReadOptions,
-): AsyncGenerator<Uint8Array, Read> {
+): AsyncGenerator<Uint8Array, Hex> {
   const startHash = await loadHash();
   const [algorithm, contents] = [algorithmOf(blob.digest), algorithmOf(blob.diffId)];
   const hash = startHash(algorithm);
-  let size = 0;
-  const read = watched(pieces, (bytes) => {
-    size += bytes.length;
-    hash.update(bytes);
-  });
+  const read = watched(pieces, (bytes) => hash.update(bytes));
   if (compression === "none" && algorithm === contents) {
     yield* read;
     const digest = hash.digest("hex");
-    return { blob: digest, content: digest, size };
+    return { blob: digest, content: digest };
   }
   const content = startHash(contents);
   const through = compression === "none" ? read : throughProgram(compression, read, signal);
   yield* watched(through, (bytes) => content.update(bytes));
-  return { blob: hash.digest("hex"), content: content.digest("hex"), size };
+  return { blob: hash.digest("hex"), content: content.digest("hex") };
+}
+
+/** The first bytes of a blob, which is as long as it must be. */
+function beginningOf({ name, path, offset, size }: Blob): Uint8Array {
+  return attempt("read", path, () => {
+    using file = Deno.openSync(path);
+    const is = Math.max(file.statSync().size - offset, 0);
+    if (is < size) {
+      const sizes = `it has ${is} bytes, and must have ${size}`;
+      throw new OverlayError("bad-digest", `Cannot use blob ${quote(name)}: ${sizes}`, { path });
+    }
+    file.seekSync(offset, Deno.SeekMode.Start);
+    const buffer = new Uint8Array(Math.min(BEGINNING, size));
+    return buffer.subarray(0, file.readSync(buffer) ?? 0);
+  });
 }
 
 /** How a blob is compressed; what is made on the way is not. */
 function compressionOfBlob(blob: Blob): Compression {
   if (blob.read !== undefined) return "none";
-  const [beginning] = readFile({ ...blob, reads: BEGINNING });
-  if (beginning === undefined) throw archiveError("it is empty");
+  const beginning = beginningOf(blob);
+  if (beginning.length === 0) throw archiveError("it is empty");
   return compressionOf(beginning);
-}
-
-function checkSize({ name, path, size }: Blob, read: number): void {
-  if (read === size) return;
-  const sizes = `it has ${read} bytes, and must have ${size}`;
-  throw new OverlayError("bad-digest", `Cannot use blob ${quote(name)}: ${sizes}`, { path });
 }
 
 /**
@@ -220,12 +229,11 @@ export async function* readBlob(
   const compression = compressionOfBlob(blob);
   // Who wants no more has not read to the end, and the file is still open.
   await using pieces = piecesOf(blob, options);
-  const read = yield* compression === "gzip"
+  const hex = yield* compression === "gzip"
     ? inflated(pieces, blob, options)
     : hashed(pieces, blob, { ...options, compression });
-  if (blob.read === undefined) checkSize(blob, read.size);
-  const digest = `${algorithmOf(blob.digest)}:${read.blob}`;
-  const diffId = `${algorithmOf(blob.diffId)}:${read.content}`;
+  const digest = `${algorithmOf(blob.digest)}:${hex.blob}`;
+  const diffId = `${algorithmOf(blob.diffId)}:${hex.content}`;
   checkDigest("digest", blob, { must: blob.digest, is: digest });
   checkDigest("diff id", blob, { must: blob.diffId, is: diffId });
   return { digest, diffId };

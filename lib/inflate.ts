@@ -25,8 +25,6 @@ export interface Inflated {
   readonly blob: string;
   /** The digest of what is in it, in hexadecimal. */
   readonly content: string;
-  /** How many bytes it has. */
-  readonly size: number;
   /** What is wrong with its compression; then the digests may be of a part of it. */
   readonly fault: string | null;
 }
@@ -77,5 +75,5 @@ export async function* inflate(
   }
   // That no more could be read is the cause of whatever came out.
   if (broken !== null) throw (broken as { readonly cause: unknown }).cause;
-  return { blob: blob.digest("hex"), content: content.digest("hex"), size: read, fault };
+  return { blob: blob.digest("hex"), content: content.digest("hex"), fault };
 }

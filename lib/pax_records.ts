@@ -89,8 +89,12 @@ export function timeOf(records: Records, inHeader: () => number): string {
   return String(value === 0 ? 0 : value);
 }
 
+const NONE: Records = new Map();
+
 /** The extended attributes that records give an entry. */
-export function attributesOf(records: Records): Map<string, string> {
+export function attributesOf(records: Records): Records {
+  // Many are kept until the layer is done, and most have none.
+  if (records.size === 0) return NONE;
   const found = new Map<string, string>();
   for (const [key, value] of records) {
     if (!key.startsWith(ATTRIBUTE_RECORD)) continue;
@@ -105,5 +109,5 @@ export function attributesOf(records: Records): Map<string, string> {
     }
     found.set(name, value);
   }
-  return found;
+  return found.size === 0 ? NONE : found;
 }

@@ -20,7 +20,7 @@ import type { EntryType, TarEntry } from "./tar_entry.ts";
 export interface TarHandler {
   /** An entry begins. */
   readonly entry: (entry: TarEntry) => void;
-  /** A piece of the content of the entry; valid until the call returns. */
+  /** A piece of the content of the entry; valid until the next piece is pushed. */
   readonly data: (bytes: Uint8Array) => void;
   /** The entry is over. */
   readonly end: () => void;

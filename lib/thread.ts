@@ -33,10 +33,21 @@ const ACKNOWLEDGED = WINDOW / 4;
 /** A thread has failed; what its work has thrown is the cause. */
 export class ThreadError extends Error {
   override readonly name = "ThreadError";
+  /** Whether it was the source that failed. */
+  readonly isOfSource: boolean;
 
-  constructor(cause: unknown) {
+  constructor(cause: unknown, isOfSource: boolean) {
     super("A thread has failed", { cause });
+    this.isOfSource = isOfSource;
   }
+}
+
+/** What who starts a thread wants. */
+export interface ThreadOptions {
+  /** Ends it. */
+  readonly signal?: AbortSignal | undefined;
+  /** Is told how many bytes the thread got from the source, again and again. */
+  readonly onRead?: ((bytes: number) => void) | undefined;
 }
 
 /** What a thread has made: a piece, or in the end its last word. */
@@ -48,7 +59,7 @@ interface Made {
 }
 
 /** What a thread says: what it has made, or why there is nothing more. */
-type Message = Made | { readonly error: unknown };
+type Message = Made | { readonly error: unknown; readonly isOfSource: boolean };
 
 /** What a thread has of who started it. */
 interface Port {
@@ -62,15 +73,20 @@ async function serve<How, Result>(
   window: number,
   { source, transform, how }: Work<How, Result>,
 ): Promise<void> {
-  let [free, tell, read] = [window, () => {}, 0];
+  let [free, tell, read, isOfSource] = [window, () => {}, 0, false];
   port.onmessage = ({ data: taken }) => {
     free += taken;
     tell();
   };
   const counted = function* (): Generator<Piece> {
-    for (const piece of source(how)) {
-      read += piece.length;
-      yield piece;
+    try {
+      for (const piece of source(how)) {
+        read += piece.length;
+        yield piece;
+      }
+    } catch (error) {
+      isOfSource = true;
+      throw error;
     }
   };
   try {
@@ -86,7 +102,7 @@ async function serve<How, Result>(
     }
   } catch (error) {
     // Uncaught, it would also be written to stderr.
-    port.postMessage({ error });
+    port.postMessage({ error, isOfSource });
   }
 }
 
@@ -96,35 +112,27 @@ async function serve<How, Result>(
  *
  * Requires the permissions that the work does.
  *
- * @param onRead Is told how many bytes the thread got from the source, again and again.
  * @returns What the thread makes, and says in the end; a piece is gone when the next is asked for. Who wants
  * no more of it ends the thread.
  * @throws {ThreadError} If the work fails.
+ * @throws {unknown} The reason of the signal.
  */
 export async function* apart<How, Result>(
   { source, transform, how }: Work<How, Result>,
-  onRead: (bytes: number) => void = () => {},
+  { signal, onRead }: ThreadOptions = {},
 ): AsyncGenerator<Piece, Result> {
+  signal?.throwIfAborted();
   const work = `{ source: ${source}, transform: ${transform}, how: ${JSON.stringify(how)} }`;
   const text = `(${serve})(self, ${WINDOW}, ${work});`;
   const worker = new Worker(`data:text/javascript,${encodeURIComponent(text)}`, { type: "module" });
-  const arrived = new ReadableStream<Made>({
-    start: (to) => {
-      worker.onmessage = ({ data }: MessageEvent<Message>) => {
-        if ("error" in data) to.error(new ThreadError(data.error));
-        else to.enqueue(data);
-      };
-      worker.onerror = (event) => {
-        event.preventDefault();
-        to.error(new ThreadError(new Error(event.message)));
-      };
-    },
-  });
+  const { arrived, fail } = listen(worker);
+  const abort = () => fail(signal?.reason);
+  signal?.addEventListener("abort", abort);
   let [told, taken] = [0, 0];
   try {
     // Who wants no more is not to hear of what went wrong meanwhile.
     for await (const { piece, read, word } of arrived.values({ preventCancel: true })) {
-      if (read > told) onRead(read - told);
+      if (read > told) onRead?.(read - told);
       told = read;
       if (piece === null) return word as Result;
       yield piece;
@@ -132,8 +140,34 @@ export async function* apart<How, Result>(
       piece.buffer.transfer(0);
       if (++taken % ACKNOWLEDGED === 0) worker.postMessage(ACKNOWLEDGED);
     }
-    throw new ThreadError("it has ended without a word");
+    throw new TypeError("What arrives ends with a word");
   } finally {
+    signal?.removeEventListener("abort", abort);
     worker.terminate();
   }
+}
+
+/** What comes from a thread, and a way to make it fail. */
+function listen(
+  worker: Worker,
+): { readonly arrived: ReadableStream<Made>; readonly fail: (error: unknown) => void } {
+  let fail = (_: unknown): void => {};
+  const arrived = new ReadableStream<Made>({
+    start: (to) => {
+      fail = (error) => {
+        // Something may still be on its way, even from before the error.
+        worker.onmessage = null;
+        to.error(error);
+      };
+      worker.onmessage = ({ data }: MessageEvent<Message>) => {
+        if ("error" in data) fail(new ThreadError(data.error, data.isOfSource));
+        else to.enqueue(data);
+      };
+      worker.onerror = (event) => {
+        event.preventDefault();
+        fail(new ThreadError(new Error(event.message), false));
+      };
+    },
+  });
+  return { arrived, fail: (error) => fail(error) };
 }

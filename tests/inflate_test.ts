@@ -91,7 +91,7 @@ for (const [name, way] of Object.entries(WAYS)) {
         const made = await inflated(way, blob, size);
         assertEquals(hex("md5", made.content), hex("md5", content));
         const digests = { blob: hex("sha256", blob), content: hex("sha512", content) };
-        assertEquals(made.told, { ...digests, size: blob.length, fault: null });
+        assertEquals(made.told, { ...digests, fault: null });
       });
     }
   }

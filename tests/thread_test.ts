@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { exists } from "@std/fs/exists";
 import { apart, ThreadError } from "../lib/thread.ts";
 import type { Piece, Pieces, Work } from "../lib/thread.ts";
 import { tempDir } from "./_temp.ts";
@@ -50,10 +51,11 @@ for (const count of [0, 1, 31, 32, 33, 500]) {
     async fn(): Promise<void> {
       const how = { count, more: 3 };
       let read = 0;
-      const made = apart({ source: numbered, transform: add, how }, (bytes) => {
+      const onRead = (bytes: number) => {
         assert(bytes > 0);
         read += bytes;
-      });
+      };
+      const made = apart({ source: numbered, transform: add, how }, { onRead });
       const { pieces, word } = await all(made);
       assertEquals(pieces, Array.from({ length: count }, (_, at) => [at % 200 + 3, 4]));
       assertEquals(word, { bytes: 2 * count });
@@ -95,11 +97,6 @@ Deno.test({
   },
 });
 
-/** What the thread fails of. */
-async function causeOf<Result>(work: Work<How, Result>): Promise<unknown> {
-  return (await assertRejects(() => all(apart(work)), ThreadError)).cause;
-}
-
 /** Fails at the second piece. */
 async function* refuse(pieces: Pieces): AsyncGenerator<Piece, null> {
   let count = 0;
@@ -123,27 +120,45 @@ function* broken(): Generator<Piece> {
 }
 
 const HOW: How = { count: 100, more: 0 };
-const FAILING: readonly (readonly [string, Work<How, unknown>, string])[] = [
-  ["that fails says why", { source: numbered, transform: refuse, how: HOW }, 'it is "full"'],
-  // Deno writes that to stderr too.
-  [
-    "that cannot even say why has failed all the same",
-    { source: numbered, transform: confuse, how: HOW },
-    "could not be cloned",
+const FAILING: Readonly<Record<string, readonly [Work<How, unknown>, string, boolean]>> = {
+  "that fails says why": [
+    { source: numbered, transform: refuse, how: HOW },
+    'it is "full"',
+    false,
   ],
-  ["whose source fails says why", { source: broken, transform: add, how: HOW }, "the disk is"],
-];
+  // Deno writes that to stderr too.
+  "that cannot even say why has failed all the same": [
+    { source: numbered, transform: confuse, how: { count: 30, more: 0 } },
+    "could not be cloned",
+    false,
+  ],
+  "whose source fails says why": [
+    { source: broken, transform: add, how: HOW },
+    "the disk is broken",
+    true,
+  ],
+};
 
-for (const [what, work, reason] of FAILING) {
-  Deno.test({
-    name: `a thread ${what}`,
-    permissions: PERMISSIONS,
-    async fn(): Promise<void> {
-      const cause = await causeOf(work);
-      assertInstanceOf(cause, Error);
-      assert(cause.message.includes(reason), cause.message);
-    },
-  });
+for (const [what, [work, reason, isOfSource]] of Object.entries(FAILING)) {
+  for (const busy of [0, 200]) {
+    Deno.test({
+      name: `a thread ${what}, to somebody who is busy for ${busy} ms`,
+      permissions: PERMISSIONS,
+      async fn(): Promise<void> {
+        const made = apart(work);
+        const act = async () => {
+          await made.next();
+          // What the thread says meanwhile arrives all at once, and not in its order.
+          for (const until = performance.now() + busy; performance.now() < until;);
+          await all(made);
+        };
+        const error = await assertRejects(act, ThreadError);
+        assertInstanceOf(error.cause, Error);
+        assert(error.cause.message.includes(reason), error.cause.message);
+        assertEquals(error.isOfSource, isOfSource);
+      },
+    });
+  }
 }
 
 Deno.test({
@@ -151,18 +166,19 @@ Deno.test({
   permissions: PERMISSIONS,
   async fn(): Promise<void> {
     const cause = new TypeError("nobody wants to know");
-    const made = apart({ source: numbered, transform: add, how: HOW }, () => {
+    const onRead = () => {
       throw cause;
-    });
+    };
+    const made = apart({ source: numbered, transform: add, how: HOW }, { onRead });
     assertEquals(await assertRejects(() => all(made)), cause);
   },
 });
 
-/** Writes a line for each piece that is asked for. */
+/** Writes a character for each piece that is asked for, and gives nothing but zeros. */
 function* noted({ path }: { readonly path: string }): Generator<Piece> {
   for (;;) {
     Deno.writeTextFileSync(path, "x", { append: true });
-    yield new Uint8Array([1]);
+    yield new Uint8Array(1);
   }
 }
 
@@ -172,16 +188,49 @@ async function* same(pieces: Pieces): AsyncGenerator<Piece, null> {
   return null;
 }
 
-Deno.test("a thread makes no more than what is on its way, and ends with who wants no more", async () => {
+/** Takes pieces, and gives those that are not zero. */
+async function* notable(pieces: Pieces): AsyncGenerator<Piece, null> {
+  for await (const piece of pieces) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    if (piece[0] !== 0) yield piece;
+  }
+  return null;
+}
+
+/** How many pieces were asked for, when there are so many and no more come. */
+async function askedFor(path: string, least: number): Promise<number> {
+  for (let last = -1;;) {
+    const asked = await Deno.readTextFile(path).catch(() => "");
+    if (asked.length >= least && asked.length === last) return last;
+    last = asked.length;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+Deno.test("a thread makes no more than what is on its way, and goes on when that was taken", async () => {
   await using dir = await tempDir();
   const path = dir.join("asked");
-  const asked = async () => (await Deno.readTextFile(path)).length;
   const made = apart({ source: noted, transform: same, how: { path } });
-  assertEquals((await made.next()).value, new Uint8Array([1]));
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await made.next();
   // A window, and what the thread works on.
-  assertEquals(await asked(), 33);
+  assertEquals(await askedFor(path, 33), 33);
+  for (let taken = 0; taken < 8; taken++) await made.next();
+  assertEquals(await askedFor(path, 41), 41);
   await made.return(null);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assertEquals(await asked(), 33);
+});
+
+Deno.test("a thread ends with who wants no more, even when it would never give anything", async () => {
+  await using dir = await tempDir();
+  const path = dir.join("asked");
+  const ended = new AbortController();
+  const how = { source: noted, transform: notable, how: { path } };
+  const made = apart(how, { signal: ended.signal });
+  const reason = new Error("enough");
+  const reading = assertRejects(() => made.next());
+  while (!await exists(path)) await new Promise((resolve) => setTimeout(resolve, 10));
+  ended.abort(reason);
+  assertEquals(await reading, reason);
+  // No more come.
+  await askedFor(path, 1);
+  assertEquals(await assertRejects(() => apart(how, { signal: ended.signal }).next()), reason);
 });
