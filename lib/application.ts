@@ -98,7 +98,7 @@ export class Application {
   }
 
   /** Notes a change that stays, and how to undo it. */
-  changedBy(what: string, undo: () => void | Promise<void>, app?: AppRun): void {
+  changedBy(what: () => string, undo: () => void | Promise<void>, app?: AppRun): void {
     this.changed = true;
     if (app !== undefined) app.changed = true;
     this.journal.add(what, undo);

@@ -174,7 +174,7 @@ function forceOwner(path: string, like: Deno.FileInfo, run: Application): void {
   const had = statOf(path);
   if ((had.uid === like.uid && had.gid === like.gid) || !takeOwner(path, like)) return;
   const undo = () => Deno.chownSync(path, had.uid, had.gid);
-  run.changedBy(`give ${quote(path)} back`, undo, run.appOf(path));
+  run.changedBy(() => `give ${quote(path)} back`, undo, run.appOf(path));
 }
 
 function noteMade(path: string, run: Application): void {
@@ -182,7 +182,7 @@ function noteMade(path: string, run: Application): void {
   // The kernel leaves an empty directory in the work, which is nobody's data.
   const app = run.appOf(path);
   const isWork = path === app?.mount.work;
-  run.changedBy(`remove ${quote(path)}`, () => {
+  run.changedBy(() => `remove ${quote(path)}`, () => {
     // And this run itself may have written into the rootfs.
     const isWritten = app?.wrote === true && path === app.mount.upper;
     if (isWork || isWritten) Deno.removeSync(path, { recursive: true });
@@ -200,7 +200,7 @@ function forceMode(operation: DirectoryOperation, run: Application): void {
   const had = dropSetgid(path, mode);
   if (had !== mode) {
     const undo = () => Deno.chmodSync(path, had);
-    run.changedBy(`set the mode of ${quote(path)} back`, undo, run.appOf(path));
+    run.changedBy(() => `set the mode of ${quote(path)} back`, undo, run.appOf(path));
   }
 }
 
@@ -210,7 +210,10 @@ export async function applyGroup(operation: GroupOperation, run: Application): P
   const gid = typeof group === "number" ? group : (await import("./group.ts")).groupId(group);
   const had = setGroup(path, gid);
   if (had !== gid) {
-    run.changedBy(`set the group of ${quote(path)} back`, () => Deno.chownSync(path, null, had));
+    run.changedBy(
+      () => `set the group of ${quote(path)} back`,
+      () => Deno.chownSync(path, null, had),
+    );
   }
 }
 
@@ -228,7 +231,11 @@ function put(path: string, content: Uint8Array, mode: number, run: Application):
     had.every((byte, i) => byte === content[i]);
   if (same) return;
   replaceFile(path, content, mode);
-  run.changedBy(`put ${quote(path)} back`, () => restore(path, had, hadMode), run.appOf(path));
+  run.changedBy(
+    () => `put ${quote(path)} back`,
+    () => restore(path, had, hadMode),
+    run.appOf(path),
+  );
 }
 
 /** Copies the manifest. */
@@ -253,5 +260,5 @@ export function applyRecords(operations: readonly RecordOperation[], run: Applic
   run.onDisk = makeFile(path, text, FSTAB_MODE);
   // It is awaited when all else is done; until then a failure must not end the process.
   run.onDisk.catch(() => {});
-  run.changedBy(`remove ${quote(path)}`, () => Deno.removeSync(path));
+  run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path));
 }

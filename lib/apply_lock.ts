@@ -22,7 +22,9 @@ export async function applyLock(operation: LockOperation, run: Application): Pro
   run.lock = lock;
   // Who made the lock file need not be the first to hold it: the pod may hold something by now.
   run.fresh &&= holdsOnly(run.pod.pod, lock.path);
-  if (lock.made) run.journal.add(`remove ${quote(lock.path)}`, () => Deno.removeSync(lock.path));
+  if (lock.made) {
+    run.journal.add(() => `remove ${quote(lock.path)}`, () => Deno.removeSync(lock.path));
+  }
   refuseLowerAround(run);
   const plain = run.apps.every(({ mount: { label, dest } }) => {
     return label === null && isWithin(dest, run.pod.pod);

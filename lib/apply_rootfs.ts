@@ -34,7 +34,7 @@ export async function applyCopy(operation: CopyOperation, run: Application): Pro
     removeTree(beside);
     throw error;
   }
-  run.changedBy(`remove ${quote(path)}`, () => removeTree(path), run.appOf(path));
+  run.changedBy(() => `remove ${quote(path)}`, () => removeTree(path), run.appOf(path));
 }
 
 function refuseOther(path: string): void {
@@ -86,7 +86,7 @@ export async function applyMtab({ path, rootfs }: MtabOperation, run: Applicatio
     const said = printable(result.stderr);
     throw new OverlayError("failed", `Cannot make ${quote(path)}: ln said "${said}"`, { path });
   }
-  run.changedBy(`remove ${quote(path)}`, () => Deno.removeSync(path), app);
+  run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path), app);
 }
 
 /** Whether a path in a rootfs is a directory to which no link leads. */

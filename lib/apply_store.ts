@@ -15,7 +15,7 @@ export async function applyLink({ path, to }: LinkOperation, run: Application): 
   const info = look(path);
   if (info !== null) return checkLink(path, to, info);
   await makeLink(path, to, run.programs);
-  run.changedBy(`remove ${quote(path)}`, () => Deno.removeSync(path));
+  run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path));
 }
 
 function checkLink(path: string, to: string, info: Deno.FileInfo): void {
@@ -37,7 +37,7 @@ export function applyUse({ path, pod, rendered }: UseOperation, run: Application
   if (readOwnFile(path) === null) {
     const written = makeFile(path, content, 0o600);
     run.onDisk = Promise.all([run.onDisk, written]).then(() => {});
-    run.changedBy(`remove ${quote(path)}`, () => Deno.removeSync(path));
+    run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path));
   }
   if (look(rendered) !== null) return;
   throw new OverlayError("missing", `Cannot use tree: ${quote(rendered)} is gone`, {

@@ -66,7 +66,7 @@ function missing(spec: FlagSpec, operand: string): InvalidValueError {
 
 /** The long name of a flag; a letter has one dash, and a word two. */
 function nameOf(spec: FlagSpec, given: string): string {
-  const bare = given.replace(/^--?/, "");
+  const bare = given.slice(given.startsWith("--") ? 2 : 1);
   const isShort = bare.length === 1;
   if (given.startsWith("--") === isShort) throw unknownFlag(spec, given);
   const name = Object.hasOwn(spec.alias, bare) ? spec.alias[bare] ?? bare : bare;

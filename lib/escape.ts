@@ -11,6 +11,8 @@
  * @module
  */
 
+import { isPlain } from "./plain.ts";
+
 function hasOddQuotes(text: string): boolean {
   return text.split('"').length % 2 === 0;
 }
@@ -35,6 +37,7 @@ export function needsRealPath(path: string): boolean {
  * - A path that ends in `\` or `,` gets a `/`, so that it cannot join with the comma that follows.
  */
 export function escapeOption(path: string): string {
+  if (isPlain(path)) return path;
   const even = hasOddQuotes(path)
     ? path.split("/").map((name) => hasOddQuotes(name) ? `${name}/../${name}` : name).join("/")
     : path;
@@ -81,6 +84,7 @@ export function splitEscaped(value: string, separator: "," | ":"): string[] {
  * which at the start of a line would make it a comment.
  */
 export function escapeField(field: string): string {
+  if (isPlain(field)) return field;
   return field.replace(
     /[ \t\n\r\\#]/g,
     (char) => `\\${char.charCodeAt(0).toString(8).padStart(3, "0")}`,

@@ -6,7 +6,7 @@
 import { reasonOf } from "./disk.ts";
 
 interface Entry {
-  readonly what: string;
+  readonly what: () => string;
   readonly undo: () => void | Promise<void>;
   readonly barrier: boolean;
 }
@@ -18,9 +18,9 @@ export class Journal {
   /**
    * Notes how to undo what was just done.
    *
-   * @param what What undoing does, such as `remove "/x"`.
+   * @param what What undoing does, such as `remove "/x"`; asked for when that cannot be done.
    */
-  add(what: string, undo: () => void | Promise<void>): void {
+  add(what: () => string, undo: () => void | Promise<void>): void {
     this.#entries.push({ what, undo, barrier: false });
   }
 
@@ -28,7 +28,7 @@ export class Journal {
    * The same for what everything before it depends on. When a mount cannot be taken back, what lies
    * below it must stay: removing it would remove what is mounted.
    */
-  addBarrier(what: string, undo: () => void | Promise<void>): void {
+  addBarrier(what: () => string, undo: () => void | Promise<void>): void {
     this.#entries.push({ what, undo, barrier: true });
   }
 
@@ -43,7 +43,7 @@ export class Journal {
       try {
         await entry.undo();
       } catch (error) {
-        problems.push(`could not ${entry.what}: ${reasonOf(error)}`);
+        problems.push(`could not ${entry.what()}: ${reasonOf(error)}`);
         if (entry.barrier) break;
       }
     }

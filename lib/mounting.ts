@@ -171,7 +171,7 @@ function noteMounts(
   const noted: { targets: readonly string[] | null } = { targets: null };
   const [first] = lines;
   const more = lines.length === 1 ? "" : ` and ${lines.length - 1} more`;
-  run.journal.addBarrier(`unmount ${quote(first?.rootfs ?? "")}${more}`, async () => {
+  run.journal.addBarrier(() => `unmount ${quote(first?.rootfs ?? "")}${more}`, async () => {
     const targets = noted.targets ?? await mountedOf(lines, run);
     if (targets.length === 0) return;
     const result = await unmountAll(targets.toReversed(), run.programs);

@@ -8,6 +8,7 @@
  */
 import { normalize } from "./deps.ts";
 import { InvalidValueError } from "./errors.ts";
+import { isPlain } from "./plain.ts";
 import { PROFILES } from "./profile.ts";
 import type { Profile } from "./profile.ts";
 import { quote } from "./quote.ts";
@@ -51,7 +52,7 @@ function parseSegment(what: string, value: string): string {
   if (value === "." || value === "..") throw invalid(what, value, "it would leave its directory");
   if (value.includes("/")) throw invalid(what, value, 'a name must not hold "/"');
   // deno-lint-ignore no-control-regex
-  if (/[\u0000-\u001f\u007f-\u009f]/.test(value)) {
+  if (!isPlain(value) && /[\u0000-\u001f\u007f-\u009f]/.test(value)) {
     throw invalid(what, value, "a name must not hold control characters");
   }
   if (!value.isWellFormed()) throw invalid(what, value, "a name must be valid Unicode");
@@ -90,7 +91,7 @@ export function treeIdOfLower(lower: AbsolutePath): TreeId {
   const names = lower.split("/").filter((name) => name !== "");
   const last = names.at(-1) === "rootfs" ? names.at(-2) ?? "rootfs" : names.at(-1) ?? "root";
   // deno-lint-ignore no-control-regex
-  const name = last.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => {
+  const name = isPlain(last) ? last : last.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => {
     return `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
   });
   try {
@@ -126,7 +127,8 @@ export function parsePath(what: string, value: string): AbsolutePath {
     throw invalid(what, value, `a path has at most ${PATH_MAX} bytes and this one has ${length}`);
   }
   // Most are as they should be, and are not read from their first character again.
-  if (!/\/\/|\/\.(?:\/|$)|.\/$/.test(value)) return value as AbsolutePath;
+  const ends = value.endsWith("/.") || (value.length > 1 && value.endsWith("/"));
+  if (!ends && !value.includes("//") && !value.includes("/./")) return value as AbsolutePath;
   const path = normalize(value);
   return (path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path) as AbsolutePath;
 }
