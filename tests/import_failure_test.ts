@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { APART_SIZE } from "../lib/blob.ts";
-import { InterruptedError, OverlayError } from "../lib/errors.ts";
+import { errno, InterruptedError, OverlayError } from "../lib/errors.ts";
 import { checkTrees, importTree, listTrees } from "../lib/tree.ts";
 import { archive, archiveOfFiles, bytes, concat, file, gzip, layoutFiles } from "./_archive.ts";
 import type { Bytes } from "./_archive.ts";
@@ -36,7 +36,13 @@ async function assertClean(store: string): Promise<void> {
 function children(): { readonly pid: number; readonly name: string }[] {
   const tasks = [...Deno.readDirSync("/proc/self/task")].map(({ name }) => name);
   const pids = tasks.flatMap((task) => {
-    return Deno.readTextFileSync(`/proc/self/task/${task}/children`).trim().split(" ");
+    try {
+      return Deno.readTextFileSync(`/proc/self/task/${task}/children`).trim().split(" ");
+    } catch (error) {
+      // A thread that has ended meanwhile has none.
+      if (error instanceof Deno.errors.NotFound || errno(error) === "ESRCH") return [];
+      throw error;
+    }
   });
   return pids.filter((pid) => pid !== "").map((pid) => {
     return { pid: Number(pid), name: Deno.readTextFileSync(`/proc/${pid}/comm`).trim() };
