@@ -20,7 +20,7 @@ export interface Work<How, Result> {
   readonly source: (how: How) => Iterable<Piece>;
   /** Makes others of them, and says something of them in the end. */
   readonly transform: (pieces: Pieces, how: How) => AsyncGenerator<Piece, Result>;
-  /** What both are told; a value of JSON. */
+  /** What both are told; a value that can be cloned. */
   readonly how: How;
 }
 
@@ -62,17 +62,19 @@ interface Made {
 type Message = Made | { readonly error: unknown; readonly isOfSource: boolean };
 
 /** What a thread has of who started it. */
-interface Port {
-  onmessage: ((event: MessageEvent<number>) => void) | null;
+interface Port<How> {
+  /** It is told how first, and then how many pieces were taken. */
+  onmessage: ((event: MessageEvent<How & number>) => void) | null;
   postMessage(message: Message, transfer?: Transferable[]): void;
 }
 
 /** What is done in the thread. It stands on its own, see {@linkcode Work}. */
 async function serve<How, Result>(
-  port: Port,
+  port: Port<How>,
   window: number,
-  { source, transform, how }: Work<How, Result>,
+  { source, transform }: Omit<Work<How, Result>, "how">,
 ): Promise<void> {
+  const how = await new Promise<How>((resolve) => port.onmessage = ({ data }) => resolve(data));
   let [free, tell, read, isOfSource] = [window, () => {}, 0, false];
   port.onmessage = ({ data: taken }) => {
     free += taken;
@@ -122,9 +124,10 @@ export async function* apart<How, Result>(
   { signal, onRead }: ThreadOptions = {},
 ): AsyncGenerator<Piece, Result> {
   signal?.throwIfAborted();
-  const work = `{ source: ${source}, transform: ${transform}, how: ${JSON.stringify(how)} }`;
-  const text = `(${serve})(self, ${WINDOW}, ${work});`;
+  // It is the same for all that is read: Deno keeps the compiled code of each text.
+  const text = `(${serve})(self, ${WINDOW}, { source: ${source}, transform: ${transform} });`;
   const worker = new Worker(`data:text/javascript,${encodeURIComponent(text)}`, { type: "module" });
+  worker.postMessage(how);
   const { arrived, fail } = listen(worker);
   const abort = () => fail(signal?.reason);
   signal?.addEventListener("abort", abort);

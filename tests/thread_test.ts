@@ -234,3 +234,23 @@ Deno.test("a thread ends with who wants no more, even when it would never give a
   await askedFor(path, 1);
   assertEquals(await assertRejects(() => apart(how, { signal: ended.signal }).next()), reason);
 });
+
+Deno.test("threads are started with the same text, whatever they are told", async () => {
+  const texts: string[] = [];
+  const { Worker } = globalThis;
+  globalThis.Worker = class extends Worker {
+    constructor(text: string | URL, options?: WorkerOptions) {
+      super(text, options);
+      texts.push(String(text));
+    }
+  };
+  try {
+    for (const how of [HOW, { count: 3, more: 1 }]) {
+      await all(apart({ source: numbered, transform: add, how }));
+    }
+  } finally {
+    globalThis.Worker = Worker;
+  }
+  assertEquals(texts.length, 2);
+  assertEquals(texts[0], texts[1]);
+});
