@@ -10,6 +10,7 @@ import { permissionFlags, requiredPermissions } from "../lib/permissions.ts";
 import { bundle } from "../tools/bundle.ts";
 import { findNamespace } from "../tools/namespace.ts";
 import { run, say } from "../tools/run.ts";
+import { freshGround } from "./_ground.ts";
 
 const RUNS = 31;
 const WARM_UP = 3;
@@ -223,9 +224,10 @@ async function main(): Promise<number> {
       say(namespace.missing);
       return 1;
     }
+    const ground = await freshGround(directory);
     const options = namespace.options.map((option) => `,${option}`).join("");
     const self = [Deno.execPath(), "run", "-A", "-q", `${ROOT}/bench/render_bench.ts`];
-    const argv = [...namespace.enter(directory), ...self, "--inner", directory, options];
+    const argv = [...namespace.enter(directory), ...self, "--inner", ground, options];
     const { status, stdout, stderr } = await run(argv);
     say(stdout + stderr);
     return status;

@@ -34,6 +34,9 @@ const DOORS = [
   "deno.json",
 ];
 
+/** Of what a render loads, the modules that have nothing to do where nothing is wrong. */
+const IDLE = ["lib/duration.ts", "lib/errors.ts", "lib/mount_option.ts", "lib/quote.ts"];
+
 const LATE_INDEX = "late.ts";
 
 /**
@@ -146,7 +149,7 @@ export async function bundle(output: string): Promise<void> {
     // The bundler names modules from where it runs; theirs are those of the copy.
     const code = (await Deno.readTextFile(script))
       .replaceAll(/^\/\/ \S*?overlay-render-bundle-[^/]+\//gm, "// ");
-    const ofRender = modules.reachedFrom(OF_RENDER, { later: false });
+    const ofRender = modules.reachedFrom(OF_RENDER, { later: false }).difference(new Set(IDLE));
     const laidOut = layOut(code, {
       isAhead: (module) => !module.startsWith("lib/") || ofRender.has(module),
       isLate: (module) => module === LATE_INDEX || late.has(module),
