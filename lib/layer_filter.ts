@@ -14,7 +14,7 @@ import { above, checkTarget, meaningOf, pathInLayer } from "./entry_name.ts";
 import { LayerLimits } from "./layer_limits.ts";
 import { entryLine, hardlinkLine } from "./mtree.ts";
 import { quoteBytes } from "./quote.ts";
-import { BLOCK, formatEntry, padding } from "./tar_entry.ts";
+import { BLOCK, formatEntry, NO_ATTRIBUTES, padding } from "./tar_entry.ts";
 import type { Directory, TarEntry } from "./tar_entry.ts";
 import { archiveError } from "./archive_error.ts";
 import { TarReader } from "./tar_reader.ts";
@@ -74,8 +74,7 @@ export interface LayerSink {
   readonly line: (text: string) => void;
 }
 
-const NONE: ReadonlyMap<string, string> = new Map();
-const DIRECTORY: Directory = { mode: 0o755, uid: 0, gid: 0, mtime: "0", attributes: NONE };
+const DIRECTORY: Directory = { mode: 0o755, uid: 0, gid: 0, mtime: "0", attributes: NO_ATTRIBUTES };
 const CAPABILITY = "security.capability";
 
 /** An attribute of overlayfs itself, in either class. */
@@ -205,7 +204,7 @@ export class LayerFilter {
     if (meaning.kind === "ignored") return;
     if (entry.size > 0) throw archiveError(`the whiteout ${quoteBytes(entry.name)} has content`);
     if (this.#isHidden(meaning.path)) return;
-    this.#limits.keep(meaning.path, NONE);
+    this.#limits.keep(meaning.path, NO_ATTRIBUTES);
     if (meaning.kind === "whiteout") this.#takeWhiteout(meaning.path);
     else this.#takeOpaque(meaning.path);
   }
@@ -256,7 +255,7 @@ export class LayerFilter {
       throw archiveError(`${quoteBytes(path)} is a directory, ${then}`);
     }
     if (this.#gone.delete(path) && entry.type === "directory") this.#replace(path);
-    this.#limits.keep(path, entry.type === "directory" ? entry.attributes : NONE);
+    this.#limits.keep(path, entry.type === "directory" ? entry.attributes : NO_ATTRIBUTES);
     if (entry.type !== "directory") this.#others.add(path);
     else this.#others.delete(path);
   }
@@ -268,7 +267,7 @@ export class LayerFilter {
       throw archiveError(`${quoteBytes(below)} lies in ${place}`);
     }
     this.#limits.make();
-    this.#limits.keep(path, NONE);
+    this.#limits.keep(path, NO_ATTRIBUTES);
     this.#needDirectory(above(path), below);
     if (this.#gone.delete(path)) this.#replace(path);
     this.#implicit.add(path);
@@ -306,7 +305,7 @@ export class LayerFilter {
       const what = `a hard link to ${quoteBytes(target)}, which is no file before it`;
       throw archiveError(`${quoteBytes(path)} is ${what}`);
     }
-    this.#emit(path, { ...EMPTY, ...entry, link: `./${target}`, attributes: NONE });
+    this.#emit(path, { ...EMPTY, ...entry, link: `./${target}`, attributes: NO_ATTRIBUTES });
     this.#sink.line(hardlinkLine(path, target));
   }
 
@@ -340,7 +339,7 @@ export class LayerFilter {
     return {
       ...entry,
       mode: takes ? entry.mode & 0o1777 : entry.mode,
-      attributes: attributes.length === 0 ? NONE : new Map(attributes),
+      attributes: attributes.length === 0 ? NO_ATTRIBUTES : new Map(attributes),
     };
   }
 

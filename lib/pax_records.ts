@@ -8,7 +8,7 @@
  */
 import { archiveError } from "./archive_error.ts";
 import { quote, quoteBytes } from "./quote.ts";
-import { ATTRIBUTE_RECORD } from "./tar_entry.ts";
+import { ATTRIBUTE_RECORD, NO_ATTRIBUTES } from "./tar_entry.ts";
 
 /** Records by their keys. */
 export type Records = ReadonlyMap<string, string>;
@@ -89,12 +89,10 @@ export function timeOf(records: Records, inHeader: () => number): string {
   return String(value === 0 ? 0 : value);
 }
 
-const NONE: Records = new Map();
-
 /** The extended attributes that records give an entry. */
 export function attributesOf(records: Records): Records {
   // Many are kept until the layer is done, and most have none.
-  if (records.size === 0) return NONE;
+  if (records.size === 0) return NO_ATTRIBUTES;
   const found = new Map<string, string>();
   for (const [key, value] of records) {
     if (!key.startsWith(ATTRIBUTE_RECORD)) continue;
@@ -109,5 +107,5 @@ export function attributesOf(records: Records): Records {
     }
     found.set(name, value);
   }
-  return found.size === 0 ? NONE : found;
+  return found.size === 0 ? NO_ATTRIBUTES : found;
 }

@@ -58,6 +58,9 @@ export const TYPE_FLAGS: Readonly<Record<EntryType, string>> = {
   fifo: "6",
 };
 
+/** What most entries have. */
+export const NO_ATTRIBUTES: ReadonlyMap<string, string> = new Map();
+
 /** How the records of extended attributes are named, as GNU tar and Go write and read them. */
 export const ATTRIBUTE_RECORD = "SCHILY.xattr.";
 
@@ -99,13 +102,13 @@ const ID_MAX = 0o7777777;
 export const SIZE_MAX = 0o77777777777;
 
 /** Whether a time fits into a header: then it needs no record. */
-function isPlain(mtime: string): boolean {
+function fitsHeader(mtime: string): boolean {
   return /^\d{1,11}$/.test(mtime) && Number(mtime) <= SIZE_MAX;
 }
 
 function header(entry: TarEntry, flag: string): Uint8Array {
   const block = new Uint8Array(BLOCK);
-  const seconds = isPlain(entry.mtime) ? Number(entry.mtime) : 0;
+  const seconds = fitsHeader(entry.mtime) ? Number(entry.mtime) : 0;
   put(block, 0, entry.name.slice(0, NAME_MAX));
   putOctal(block, 100, 7, entry.mode);
   putOctal(block, 108, 7, Math.min(entry.uid, ID_MAX));
@@ -140,7 +143,7 @@ function recordsOf(entry: TarEntry): string {
   if (uid > ID_MAX) records += record("uid", String(uid));
   if (gid > ID_MAX) records += record("gid", String(gid));
   if (size > SIZE_MAX) records += record("size", String(size));
-  if (!isPlain(mtime)) records += record("mtime", mtime);
+  if (!fitsHeader(mtime)) records += record("mtime", mtime);
   for (const [key, value] of entry.attributes) records += record(ATTRIBUTE_RECORD + key, value);
   return records;
 }

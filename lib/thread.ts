@@ -143,7 +143,8 @@ export async function* apart<How, Result>(
       piece.buffer.transfer(0);
       if (++taken % ACKNOWLEDGED === 0) worker.postMessage(ACKNOWLEDGED);
     }
-    throw new TypeError("What arrives ends with a word");
+    // It ends with a word, or fails.
+    throw new TypeError("A thread has ended without a word");
   } finally {
     signal?.removeEventListener("abort", abort);
     worker.terminate();
@@ -172,5 +173,5 @@ function listen(
       };
     },
   });
-  return { arrived, fail: (error) => fail(error) };
+  return { arrived, fail };
 }

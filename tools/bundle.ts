@@ -149,7 +149,9 @@ export async function bundle(output: string): Promise<void> {
     // The bundler names modules from where it runs; theirs are those of the copy.
     const code = (await Deno.readTextFile(script))
       .replaceAll(/^\/\/ \S*?overlay-render-bundle-[^/]+\//gm, "// ");
-    const ofRender = modules.reachedFrom(OF_RENDER, { later: false }).difference(new Set(IDLE));
+    const [loaded, idle] = [modules.reachedFrom(OF_RENDER, { later: false }), new Set(IDLE)];
+    if (!idle.isSubsetOf(loaded)) throw new Error(`No render loads all of ${IDLE.join(", ")}`);
+    const ofRender = loaded.difference(idle);
     const laidOut = layOut(code, {
       isAhead: (module) => !module.startsWith("lib/") || ofRender.has(module),
       isLate: (module) => module === LATE_INDEX || late.has(module),
