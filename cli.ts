@@ -1,4 +1,4 @@
-#!/usr/bin/env -S deno run --no-prompt --allow-read --allow-write --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/xz,/usr/bin/zstd
+#!/usr/bin/env -S deno run --no-prompt --allow-read --allow-write --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/xz,/usr/bin/zstd --allow-sys=uid
 /**
  * The command `overlay-render`: reads the command line, calls the library, prints.
  *

@@ -8,6 +8,7 @@ import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { OverlayError } from "./errors.ts";
 import type { FstabEntry } from "./fstab.ts";
+import { checkSame } from "./guard.ts";
 import { Journal } from "./journal.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
@@ -55,8 +56,8 @@ export class Application {
   entries: readonly FstabEntry[] = [];
   /** Whether this run made the pod, which then holds nothing. */
   fresh = false;
-  /** The pod's owner: root, or the user we are. */
-  owner: number | null = null;
+  /** What tells the pod from every other directory, see `checkPod`. */
+  identity: string | null = null;
   /** Whether labels are set. */
   labels = false;
   /** Whether this run changed anything that stays. */
@@ -102,6 +103,15 @@ export class Application {
     this.changed = true;
     if (app !== undefined) app.changed = true;
     this.journal.add(what, undo);
+  }
+
+  /**
+   * Checks that the pod is still the directory that was made or found.
+   *
+   * @throws {RefusedError} If it was moved or replaced.
+   */
+  checkPlace(): void {
+    checkSame(this.pod.pod, this.identity);
   }
 
   /** Whether every app is mounted already, just as asked for. */

@@ -17,6 +17,7 @@ import {
 import { applyLock } from "./apply_lock.ts";
 import { applyLabel, applyMounts } from "./apply_mount.ts";
 import { OverlayError, PodError } from "./errors.ts";
+import { checkAbove } from "./guard.ts";
 import type {
   CopyOperation,
   LinkOperation,
@@ -73,7 +74,7 @@ export async function applyPlan(plan: PodPlan, options: ApplyOptions = {}): Prom
 }
 
 /** What is done for many apps at once: one look, one write, one mount process. */
-const TOGETHER: readonly Operation["kind"][] = ["require", "record", "mount"];
+const TOGETHER: readonly Operation["kind"][] = ["require", "trust", "record", "mount"];
 
 /** The operations, with those that follow one another and are done at once put together. */
 function batches(operations: readonly Operation[]): Operation[][] {
@@ -113,6 +114,8 @@ function apply(batch: readonly Operation[], run: Application): void | Promise<vo
       return applyRequires(batch as readonly RequireOperation[], run);
     case "real":
       return applyReal(operation);
+    case "trust":
+      return checkAbove(batch.map(({ path }) => path), run.programs);
     case "directory":
       return applyDirectory(operation, run);
     case "lock":

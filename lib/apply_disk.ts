@@ -10,7 +10,7 @@ import { dropSetgid, makeDirectory, setGroup, takeOwner } from "./directory.ts";
 import { attempt, look, makeFile, modeOf, readOwnFile, replaceFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
-import { checkAbove, checkPod } from "./guard.ts";
+import { checkPod } from "./guard.ts";
 import type {
   DirectoryOperation,
   GroupOperation,
@@ -157,7 +157,7 @@ function useDirectory(
   const app = run.appOf(path);
   if (path === run.pod.pod) {
     run.fresh = false;
-    run.owner = checkPod(path);
+    run.identity = checkPod(path);
     return;
   }
   // What a run left that was killed before it had set owner and mode; an app with a line has both.
@@ -190,8 +190,7 @@ function noteMade(path: string, run: Application): void {
   }, app);
   if (!isPod) return;
   run.fresh = true;
-  run.owner = look(path)?.uid ?? null;
-  checkAbove(path, run.owner);
+  run.identity = checkPod(path);
 }
 
 function forceMode(operation: DirectoryOperation, run: Application): void {

@@ -7,6 +7,7 @@ import type { Application } from "./application.ts";
 import { operationsOf } from "./application.ts";
 import { applyDirectory } from "./apply_disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { checkPod } from "./guard.ts";
 import { child, isWithin } from "./path.ts";
 import { lockPod } from "./lock.ts";
 import type { PodLock } from "./lock.ts";
@@ -20,6 +21,8 @@ import { quote } from "./quote.ts";
 export async function applyLock(operation: LockOperation, run: Application): Promise<void> {
   const lock = await acquire(operation, run);
   run.lock = lock;
+  // While this run waited, another one may have taken the pod back and made it again.
+  run.identity = checkPod(run.pod.pod);
   // Who made the lock file need not be the first to hold it: the pod may hold something by now.
   run.fresh &&= holdsOnly(run.pod.pod, lock.path);
   if (lock.made) {

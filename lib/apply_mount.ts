@@ -19,6 +19,7 @@ export async function applyMounts(
   operations: readonly MountOperation[],
   run: Application,
 ): Promise<void> {
+  run.checkPlace();
   const apps = operations.flatMap(({ path }) => run.appOf(path) ?? []);
   await mountLines(apps.map(({ line }) => line), run);
   for (const app of apps) app.changed = true;

@@ -22,6 +22,8 @@ function detail(operation: Operation): string {
       return `must be a ${operation.type}`;
     case "real":
       return "must not lead through a symlink";
+    case "trust":
+      return "only root and the user of this command may change what is above it";
     case "lock":
       return "";
     case "directory":

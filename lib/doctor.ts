@@ -12,7 +12,7 @@ import { isGranted } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
 import { nameOf, parent } from "./path.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { PROGRAMS, TRUST } from "./permissions.ts";
 import { probeMount, withScratch } from "./probe.ts";
 import { printable } from "./quote.ts";
 import { run } from "./run.ts";
@@ -77,12 +77,16 @@ function checkDeno(): Check {
 /** Which programs may be run, and whether the directory may be used. */
 function checkPermissions(directory: string): Check[] {
   const { mount, umount, findmnt } = PROGRAMS;
+  const uid = { name: "sys", kind: "uid" } as const;
   const wanted: readonly [string, Deno.PermissionDescriptor][] = [
-    ...[mount, umount, findmnt].map((command): [string, Deno.PermissionDescriptor] => {
-      return [`--allow-run=${command}`, { name: "run", command }];
-    }),
+    ...[mount, umount, findmnt, ...TRUST.run].map(
+      (command): [string, Deno.PermissionDescriptor] => {
+        return [`--allow-run=${command}`, { name: "run", command }];
+      },
+    ),
     [`--allow-read=${directory}`, { name: "read", path: directory }],
     [`--allow-write=${directory}`, { name: "write", path: directory }],
+    ["--allow-sys=uid", uid],
   ];
   const missing = wanted.filter(([, descriptor]) => !isGranted(descriptor)).map(([flag]) => flag);
   return [check("permissions of Deno", missing.length === 0, {

@@ -4,19 +4,22 @@
  *
  * @module
  */
+import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { attempt, look } from "./disk.ts";
 import { errno, InvalidValueError, OverlayError, RefusedError } from "./errors.ts";
 import type { ErrorCode } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
+import { checkAbove } from "./guard.ts";
 import { podLayout } from "./layout.ts";
 import { configOfLine } from "./app_line.ts";
 import { formatDuration } from "./duration.ts";
 import { quote } from "./quote.ts";
 import { checkGarbage, markPod } from "./mark.ts";
 import { parsePath } from "./names.ts";
+import type { Trusted } from "./open_pod.ts";
 import { child, isWithin, parent } from "./path.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { noPodError, readRecord } from "./pod_state.ts";
 import { directoriesIn, GARBAGE, podsOf } from "./pods.ts";
@@ -81,7 +84,8 @@ export function collectPermissions(request: PodsRequest): RequiredPermissions {
     ? parsePath("directory of pods", request.pods)
     : parent(podLayout(request.pod).pod);
   const { mount, umount, findmnt } = PROGRAMS;
-  return { read: [directory], write: [directory], run: [mount, umount, findmnt] };
+  const run = [mount, umount, findmnt, ...TRUST.run];
+  return { read: [directory], write: [directory], run, sys: TRUST.sys };
 }
 
 /**
@@ -129,7 +133,9 @@ export async function collectPods(
   request: CollectRequest,
   options: ChangeOptions = {},
 ): Promise<Collected> {
-  checkPermissions("collect", collectPermissions(request));
+  const needed = collectPermissions(request);
+  checkPermissions("collect", needed);
+  await checkAbove(needed.write.map((path) => child(path, GARBAGE)), programOptions(options));
   const run: Run = { marked: [], removed: [], kept: [] };
   if ("pod" in request) await collectOne(request, run, options);
   else await collectAll(request, run, options);
@@ -144,10 +150,16 @@ async function collectAll(
   const { phase, dryRun = false, gracePeriodMs = GRACE_PERIOD_MS } = request;
   const directory = parsePath("directory of pods", request.pods);
   const patient = { ...options, waitMs: options.waitMs ?? 0 };
+  const trusted: Trusted = new Set();
   for (const pod of phase === "sweep" ? [] : podsOf({ pods: directory })) {
     options.signal?.throwIfAborted();
     await keepGoing(pod, run, async () => {
-      const garbage = await markPod(podLayout(pod), { named: false, dryRun, options: patient });
+      const garbage = await markPod(podLayout(pod), {
+        named: false,
+        dryRun,
+        options: patient,
+        trusted,
+      });
       if (garbage !== null) run.marked.push({ pod, garbage });
     });
   }
@@ -160,8 +172,8 @@ async function collectAll(
       continue;
     }
     await keepGoing(garbage, run, async () => {
-      checkGarbage(directory, look(directory)?.uid ?? null);
-      const removed = await sweepPod(podLayout(garbage), { dryRun, options: patient });
+      checkGarbage(directory);
+      const removed = await sweepPod(podLayout(garbage), { dryRun, options: patient, trusted });
       if (removed) run.removed.push({ garbage });
     });
   }
@@ -183,7 +195,7 @@ async function collectOne(
     const garbage = await markPod(podLayout(pod), how);
     if (garbage !== null) run.marked.push({ pod, garbage });
   }
-  checkGarbage(parent(pod), look(parent(pod))?.uid ?? null);
+  checkGarbage(parent(pod));
   const planned = dryRun ? run.marked : [];
   const aside = garbageIn(parent(pod), planned).filter((path) => {
     return planned.some(({ garbage }) => garbage === path) || isOf(path, pod);

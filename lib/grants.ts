@@ -24,6 +24,7 @@ export function checkPermissions(action: string, required: RequiredPermissions):
     read: required.read.filter((path) => !isGranted({ name: "read", path })),
     write: required.write.filter((path) => !isGranted({ name: "write", path })),
     run: required.run.filter((command) => !isGranted({ name: "run", command })),
+    sys: required.sys?.filter((kind) => !isGranted({ name: "sys", kind })) ?? [],
   };
   const flags = permissionFlags(missing);
   if (flags.length === 0) return;

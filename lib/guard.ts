@@ -1,40 +1,56 @@
 /**
- * Who could change a pod under us. Deno's permissions are scoped by name and follow links, so whoever
- * can swap a directory of the pod for a link could lead us anywhere.
+ * Who could change a pod under us. Deno's permissions are scoped by name and follow links, and every
+ * system call looks its path up again; so whoever can rename a directory of the pod, or one above it,
+ * could lead us anywhere. A path is trusted when only root and the user we are can do that.
  *
  * @module
  */
-import { attempt, ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
-import { RefusedError } from "./errors.ts";
+import { ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
+import { OverlayError, RefusedError } from "./errors.ts";
 import { isGranted } from "./grants.ts";
 import { formatMode } from "./names.ts";
 import type { DirectoryOperation } from "./operation.ts";
-import { child, isWithin, parent, upwards } from "./path.ts";
-import { quote, shellQuote } from "./quote.ts";
+import { isWithin, parent } from "./path.ts";
+import { PROGRAMS } from "./permissions.ts";
+import { printable, quote, shellQuote } from "./quote.ts";
+import { run } from "./run.ts";
+import type { ProgramOptions } from "./run.ts";
 
 const SHARED_WRITE = 0o022;
 const OTHERS_WRITE = 0o002;
 const STICKY = 0o1000;
+
+/** The kernel follows this many links in one path, see path_resolution(7). */
+const MAX_LINKS = 40;
 
 function refuse(path: string, reason: string, hint: string): never {
   throw new RefusedError("shared-pod", `Cannot use ${quote(path)}: ${reason}`, { path, hint });
 }
 
 /**
- * Checks that only root or `owner` can change what is in a directory of a pod.
+ * Tells whether a user may own what we use: root, or the user we are.
  *
- * @returns Whether the directory is there.
+ * Requires `--allow-sys=uid` permission for an owner other than root.
+ */
+export function isTrustedOwner(uid: number | null): boolean {
+  // A file that is made to read its owner back can be replaced before it is read.
+  return uid === 0 || uid === Deno.uid();
+}
+
+/**
+ * Checks that only root or we can change what is in a directory of a pod.
+ *
+ * @returns `false` if the directory is not there.
  * @throws {RefusedError} If somebody else can.
  */
 export function checkGuarded(
   operation: Pick<DirectoryOperation, "path" | "guarded" | "force">,
-  owner: number | null,
 ): boolean {
   const { path, guarded, force } = operation;
   const info = lookForDirectory(path);
   if (info === null) return false;
   if (!guarded) return true;
-  if (info.uid !== 0 && info.uid !== owner) refuseOwner(path, info);
+  if (!isTrustedOwner(info.uid)) refuseOwner(path, info.uid);
   // Where the mode will be set anyway, the old one does not matter.
   if (!force) checkMode(path, info);
   return true;
@@ -48,42 +64,45 @@ function checkMode(path: string, info: Deno.FileInfo): void {
   }
 }
 
-function refuseOwner(path: string, info: Deno.FileInfo): never {
-  const reason = `it belongs to user ${info.uid}, who could swap it for a symlink`;
+function refuseOwner(path: string, uid: number | null): never {
+  const reason = `it belongs to user ${uid}, who could swap it for a symlink`;
   refuse(path, reason, "use one in a directory that only root and you can write to");
 }
 
-/** The user we are, as the file system sees it: the owner of a file that we make. */
-function ownUid(directory: string): number | null {
-  const probe = child(directory, `overlay.probe-${crypto.randomUUID()}`);
-  return attempt("write to", directory, () => {
-    using _file = Deno.openSync(probe, { write: true, createNew: true, mode: 0o600 });
-    try {
-      return Deno.lstatSync(probe).uid;
-    } finally {
-      Deno.removeSync(probe);
-    }
-  });
-}
-
 /**
- * Checks a pod that is there: a directory, no symlink, which only root or we can change, below
- * directories of which the same is true.
+ * Checks a pod that is there: a directory, no symlink, which only root or we can change. The
+ * directories above it are the business of {@linkcode checkAbove}.
  *
- * The directories above it are looked at only when all of `/` may be read; under path-scoped
- * permissions Deno does not let us.
- *
- * @returns The pod's owner: root, or the user we are.
- * @throws {RefusedError} If somebody else could change or swap it.
+ * @returns What tells the directory from every other one, see {@linkcode identityOf}; `null` if it is not there.
+ * @throws {RefusedError} If somebody else could change it.
  */
-export function checkPod(pod: string): number | null {
+export function checkPod(pod: string): string | null {
   const info = lookForDirectory(pod);
   if (info === null) return null;
   checkMode(pod, info);
-  // Who we are needs a permission of its own to ask (--allow-sys=uid), and root's pods need no asking.
-  if (info.uid !== 0 && info.uid !== ownUid(pod)) refuseOwner(pod, info);
-  checkAbove(pod, info.uid);
-  return info.uid;
+  if (!isTrustedOwner(info.uid)) refuseOwner(pod, info.uid);
+  return identityOf(info);
+}
+
+/** Device and inode: they tell a directory from every other one, whatever its name. */
+export function identityOf(info: Deno.FileInfo): string {
+  return `${info.dev}:${info.ino}`;
+}
+
+/**
+ * Checks that a pod is the directory that it was.
+ *
+ * @param identity As {@linkcode checkPod} returned it.
+ * @throws {RefusedError} If another directory has its name now, or none.
+ */
+export function checkSame(pod: string, identity: string | null): void {
+  const info = lookForDirectory(pod);
+  if (info !== null && identityOf(info) === identity) return;
+  refuse(
+    pod,
+    "it was moved or replaced while it was used",
+    "see who changes it, and run this again",
+  );
 }
 
 /**
@@ -97,22 +116,104 @@ export function checkWay(path: string, pod: string): void {
   for (let at = path; at !== pod; at = parent(at)) lookForDirectory(at);
 }
 
-/** Checks the directories above a pod, by the names as given and by the real ones. */
-export function checkAbove(pod: string, owner: number | null): void {
-  if (!isGranted({ name: "read", path: "/" }) || look(parent(pod)) === null) return;
-  // In a user namespace that does not map root, root's directories belong to whoever "/" belongs to.
-  const trusted = [0, owner, Deno.lstatSync("/").uid];
-  // Another process may have removed what the pod lies in, as gc does with an empty garbage.
-  const real = ifAny(() => Deno.realPathSync(parent(pod)));
-  const above = new Set([...upwards(parent(pod)), ...upwards(real ?? "/"), "/"]);
-  for (const path of above) {
-    const info = look(path);
-    if (info === null) continue;
-    if (!trusted.includes(info.uid)) refuseOwner(path, info);
-    const mode = info.isSymlink ? 0 : modeOf(info);
-    if ((mode & OTHERS_WRITE) !== 0 && (mode & STICKY) === 0) {
-      const reason = `everybody can write to it (mode ${formatMode(mode)}), and swap what is in it`;
-      refuse(path, reason, `set its sticky bit: chmod +t ${shellQuote(path)}`);
-    }
+/** A component of a path, as it lies on the disk. */
+interface Component {
+  readonly path: string;
+  readonly uid: number | null;
+  readonly mode: number;
+  /** The target, if it is a symlink. */
+  readonly link: string | null;
+}
+
+/** Looks at paths without following a link at their ends; those where nothing is are left out. */
+type LookAt = (paths: readonly string[]) => readonly Component[] | Promise<readonly Component[]>;
+
+/**
+ * Checks the directories above paths, and the links on the way, component by component as the kernel
+ * walks it: only root and we may be able to rename what is in them. A sticky directory that others can
+ * write to, such as /tmp, will do: there they can rename only what is theirs.
+ *
+ * Requires `--allow-read` permission for `/`, or `--allow-run` for find(1), which sees what Deno may not
+ * under path-scoped permissions; and `--allow-sys=uid`.
+ *
+ * @throws {RefusedError} If somebody else could swap one of them.
+ */
+export async function checkAbove(
+  paths: readonly string[],
+  options: ProgramOptions,
+): Promise<void> {
+  const lookAt = isGranted({ name: "read", path: "/" }) ? lookHere : lookByFind(options);
+  let rests = paths.map(parent);
+  for (let links = 0; rests.length > 0 && links <= MAX_LINKS; links++) {
+    const found = await lookAt([...new Set(rests.flatMap(prefixesOf))]);
+    const byPath = new Map(found.map((component) => [component.path, component]));
+    rests = rests.flatMap((path) => checkComponents(path, byPath));
   }
+}
+
+/** Checks the components of a path up to the first link; returns the path behind that one, if there is one. */
+function checkComponents(path: string, found: ReadonlyMap<string, Component>): string[] {
+  // In a user namespace that does not map root, root's directories belong to whoever "/" belongs to.
+  const root = found.get("/")?.uid ?? 0;
+  for (const at of prefixesOf(path)) {
+    const component = found.get(at);
+    if (component === undefined) return [];
+    const { uid, link } = component;
+    if (uid !== root && !isTrustedOwner(uid)) refuseOwner(at, uid);
+    if (link !== null) {
+      const behind = link.startsWith("/") ? link : `${parent(at)}/${link}`;
+      return [behind + path.slice(at.length)];
+    }
+    checkShared(component);
+  }
+  return [];
+}
+
+function checkShared({ path, mode }: Component): void {
+  if ((mode & SHARED_WRITE) === 0 || (mode & STICKY) !== 0) return;
+  const who = (mode & OTHERS_WRITE) === 0 ? "its group" : "everybody";
+  const reason = `${who} can write to it (mode ${formatMode(mode)}), and swap what is in it`;
+  refuse(
+    path,
+    reason,
+    `take that away, chmod go-w ${shellQuote(path)}, or set its sticky bit: chmod +t`,
+  );
+}
+
+/** `/`, `/a`, `/a/b` of `/a/b`. */
+function prefixesOf(path: string): string[] {
+  const names = path.split("/").filter((name) => name !== "");
+  return ["/", ...names.map((_, at) => `/${names.slice(0, at + 1).join("/")}`)];
+}
+
+function lookHere(paths: readonly string[]): readonly Component[] {
+  return paths.flatMap((path) => {
+    const info = look(path);
+    if (info === null) return [];
+    const link = info.isSymlink ? ifAny(() => Deno.readLinkSync(path)) ?? "" : null;
+    return [{ path, uid: info.uid, mode: modeOf(info), link }];
+  });
+}
+
+function lookByFind(options: ProgramOptions): LookAt {
+  return async (paths) => {
+    const format = ["-maxdepth", "0", "-printf", "%y %m %U %p\\0%l\\0"];
+    const result = await run(PROGRAMS.find, [...paths, ...format], { ...options, cwd: "/" });
+    const fields = result.stdout.split("\0");
+    const found: Component[] = [];
+    for (let at = 0; at + 1 < fields.length; at += 2) {
+      const [, type, mode = "", uid, path] = /^(.) (\d+) (\d+) (.*)$/s.exec(fields[at] ?? "") ?? [];
+      if (path === undefined || !paths.includes(path)) throw findError(result.stdout);
+      const link = type === "l" ? fields[at + 1] ?? "" : null;
+      found.push({ path, uid: Number(uid), mode: parseInt(mode, 8), link });
+    }
+    // "/" is always there.
+    if (found.length === 0) throw findError(result.stderr);
+    return found;
+  };
+}
+
+function findError(said: string): OverlayError {
+  const message = `Cannot look at the directories above: find said "${printable(said)}"`;
+  return new OverlayError("failed", message);
 }

@@ -152,7 +152,7 @@ Flags:
 ${WAIT}${VOICE}
 Permissions:
   --allow-read=POD --allow-write=POD
-  --allow-run=/usr/bin/umount,/usr/bin/findmnt
+  --allow-run=/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
   --allow-read=LOWER for a read-only view of one lower
 ${EXIT}`,
@@ -172,7 +172,7 @@ Flags:
   --size             measure what each upper takes on the disk
 ${VOICE}
 Permissions:
-  --allow-read=POD --allow-run=/usr/bin/findmnt
+  --allow-read=POD --allow-run=/usr/bin/findmnt,/usr/bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
   --allow-read=LOWER for a read-only view of one lower
 ${EXIT}`,
@@ -192,7 +192,8 @@ Flags:
 ${WAIT}${VOICE}
 Permissions:
   --allow-read=POD --allow-write=POD
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
   --allow-read=LOWER for the lowers
 ${EXIT}`,
@@ -214,7 +215,8 @@ Flags:
 ${VOICE}
 Permissions, where DIR is the pod or the nearest directory above it:
   --allow-read=DIR --allow-write=DIR
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-sys=uid
   and --allow-run=/usr/bin/unshare to try user namespaces
 ${EXIT}`,
 
@@ -242,7 +244,8 @@ Flags:
 ${WAIT}${VOICE}
 Permissions, where DIR is the directory that the pods are in:
   --allow-read=DIR --allow-write=DIR
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-sys=uid
   and --allow-read=DEST for a destination outside it,
   --allow-read=LOWER for a read-only view of one lower
 ${EXIT}`,
@@ -294,13 +297,14 @@ Flags:
 ${VOICE}
 Permissions:
   import: --allow-read=SOURCE,STORE --allow-write=STORE
-    --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm
+    --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find
+    --allow-sys=uid
     and /usr/bin/xz or /usr/bin/zstd for an archive that is compressed so
   list, path: --allow-read=STORE, and --allow-read=POD for the pods
   check, verify-all: --allow-read=STORE --allow-run=/usr/bin/tar
     (with --quick, --allow-run=/usr/bin/find)
   remove, gc: --allow-read=STORE,PODS --allow-write=STORE,PODS
-    --allow-run=/usr/bin/findmnt,/usr/bin/rm
+    --allow-run=/usr/bin/findmnt,/usr/bin/rm,/usr/bin/find --allow-sys=uid
 ${EXIT}`;
 
 /** The help of a command, or of all of it. */

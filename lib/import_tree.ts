@@ -14,7 +14,7 @@ import type { ImportRequest, ParsedImport } from "./import_request.ts";
 import { checkSource, imageOf, sourceOf } from "./import_source.ts";
 import type { SourceOptions } from "./import_source.ts";
 import type { LayerSummary } from "./layer_filter.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { keyOf, storedLayers } from "./stored_layer.ts";
 import type { WantedLayers } from "./stored_layer.ts";
@@ -59,7 +59,8 @@ export function importPermissions(request: ImportRequest): RequiredPermissions {
   return {
     read: source === "-" ? [store] : [source, store],
     write: [store],
-    run: [ln, tar, sync, rm],
+    run: [ln, tar, sync, rm, ...TRUST.run],
+    sys: TRUST.sys,
   };
 }
 

@@ -13,7 +13,7 @@ import { forEachApp, podError } from "./failures.ts";
 import type { AppFailure } from "./failures.ts";
 import { withLines } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
-import { checkAbove, checkGuarded, checkWay } from "./guard.ts";
+import { checkGuarded, checkWay } from "./guard.ts";
 import { volatileMark } from "./layout.ts";
 import { mountOptions, splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
@@ -226,10 +226,6 @@ function notMountedError(line: AppLine, open: readonly AppLine[]): OverlayError 
 
 /** Looks at everything that the run will use or make, and at what is above it. */
 function checkWays(run: Application): void {
-  // Outside the pod, what is above a destination matters as much as what is above a pod.
-  for (const dest of new Set(run.apps.map(({ mount }) => mount.dest))) {
-    if (!isWithin(dest, run.pod.pod)) checkAbove(dest, run.owner);
-  }
   const missing = new Set<string>();
   const failures = new Map<string, AppFailure>();
   for (const next of run.plan.operations) {
@@ -240,7 +236,7 @@ function checkWays(run: Application): void {
     }
     try {
       if (next.kind === "manifest") readOwnFile(next.path);
-      if (next.kind === "directory" && !checkGuarded(next, run.owner)) missing.add(next.path);
+      if (next.kind === "directory" && !checkGuarded(next)) missing.add(next.path);
     } catch (error) {
       const app = run.appOf(next.path)?.line.app;
       if (!(error instanceof OverlayError) || app === undefined || run.apps.length === 1) {

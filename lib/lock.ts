@@ -6,6 +6,7 @@
  */
 import { attempt, look, readOwnFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { identityOf, isTrustedOwner } from "./guard.ts";
 import { quote } from "./quote.ts";
 
 /** How long a command waits for another one to finish with the pod, in milliseconds. */
@@ -86,9 +87,15 @@ function open(path: string): { file: Deno.FsFile; made: boolean } | null {
   return attempt("lock", path, () => {
     const made = openAs(path, { createNew: true, mode: 0o600 }, "EEXIST");
     if (made !== null) return { file: made, made: true };
-    refuseOther(path);
+    const info = look(path);
+    if (info === null) return null;
+    refuseOther(path, info);
+    // For reading and writing: so open(2) does not wait for the other end of a FIFO.
     const found = openAs(path, {}, "ENOENT");
-    return found === null ? null : { file: found, made: false };
+    if (found === null) return null;
+    if (isSame(found, info)) return { file: found, made: false };
+    found.close();
+    return null;
   });
 }
 
@@ -101,13 +108,31 @@ function openAs(path: string, how: Deno.OpenOptions, unless: string): Deno.FsFil
   }
 }
 
-function refuseOther(path: string): void {
-  const info = look(path);
-  if (info === null || info.isFile) return;
-  throw new RefusedError("symlink", `Cannot lock ${quote(path)}: it is ${typeOf(info)}`, {
-    path,
-    hint: "a file must be there, or nothing",
-  });
+/** What is written into the lock goes into every name of the file, and is read by its owner. */
+function refuseOther(path: string, info: Deno.FileInfo): void {
+  if (!info.isFile) refuse(path, `it is ${typeOf(info)}`, "a file must be there, or nothing");
+  if (!isTrustedOwner(info.uid)) {
+    refuse(path, `it belongs to user ${info.uid}`, "see who put it there, and remove it");
+  }
+  if (info.nlink !== null && info.nlink > 1) {
+    refuse(path, `the file has ${info.nlink} names`, "see who linked it, and remove it");
+  }
+}
+
+function refuse(path: string, reason: string, hint: string): never {
+  throw new RefusedError("symlink", `Cannot lock ${quote(path)}: ${reason}`, { path, hint });
+}
+
+/** Tells whether what was opened is what was looked at: a name can be given to another file in between. */
+function isSame(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
+  try {
+    return identityOf(file.statSync()) === identityOf(seen);
+  } catch (error) {
+    // Under path-scoped permissions Deno looks at no open file whose path leads through a symlink. Nobody
+    // else can have swapped this one: the pod is trusted before it is locked.
+    if (error instanceof Deno.errors.NotCapable) return true;
+    throw error;
+  }
 }
 
 async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): Promise<void> {

@@ -11,12 +11,13 @@ import { makeDirectory } from "./directory.ts";
 import { attempt, look } from "./disk.ts";
 import { errno, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
-import { checkGuarded, checkPod } from "./guard.ts";
+import { checkGuarded } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
 import { refuseInUse } from "./in_use.ts";
-import { lockPodIfThere } from "./lock.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
+import { checkTrusted, openPod } from "./open_pod.ts";
+import type { Trusted } from "./open_pod.ts";
 import { child, isWithin, nameOf, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, readRecord } from "./pod_state.ts";
@@ -34,6 +35,8 @@ export interface Marking {
   readonly dryRun: boolean;
   /** Who is told what happens. */
   readonly options: ChangeOptions;
+  /** The directories above pods that were checked already. */
+  readonly trusted?: Trusted;
 }
 
 /**
@@ -46,24 +49,24 @@ export interface Marking {
  * @throws {UnmountError} If it was named and an app is in use.
  */
 export async function markPod(pod: PodLayout, marking: Marking): Promise<string | null> {
-  const { options, dryRun } = marking;
-  const owner = checkPod(pod.pod);
-  if (owner === null) return null;
+  const { options, dryRun, trusted = new Set() } = marking;
+  if (await checkTrusted(pod, options, trusted) === null) return null;
   refuseNoPod(pod);
-  checkGarbage(parent(pod.pod), owner);
+  checkGarbage(parent(pod.pod));
   if (dryRun) {
     await checkFree(pod, readRecord(pod.fstab), marking);
     return freeName(pod);
   }
-  using lock = await lockPodIfThere(pod.lock, options);
-  if (lock === null) return null;
-  const record = readRecord(pod.fstab);
+  using open = await openPod(pod, options, trusted);
+  if (open === null) return null;
+  const { record } = open;
   checkPermissions("collect", linePermissions(record.lines, pod));
   refuseElsewhere(record.lines, pod);
   // What would refuse the pod afterwards refuses it before its apps are stopped.
   if (marking.named) await checkFree(pod, record, { ...marking, dryRun: true });
   if (marking.named) await unmountLines(record.lines, { record, pod, lazy: false, options });
   await checkFree(pod, readRecord(pod.fstab), marking);
+  open.check();
   const garbage = putAside(pod);
   options.checkpoint?.("marked");
   return garbage;
@@ -186,8 +189,8 @@ function refuseTree(pod: PodLayout, lines: readonly AppLine[]): void {
  * @throws {RefusedError} If it is so.
  * @throws {OverlayError} If it is no directory.
  */
-export function checkGarbage(directory: string, owner: number | null): void {
-  checkGuarded({ path: child(directory, GARBAGE), guarded: true, force: false }, owner);
+export function checkGarbage(directory: string): void {
+  checkGuarded({ path: child(directory, GARBAGE), guarded: true, force: false });
 }
 
 /** The first name that nothing aside has. */

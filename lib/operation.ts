@@ -31,6 +31,14 @@ export interface RealOperation {
   readonly path: string;
 }
 
+/** Nobody but root and the user we are may be able to rename what is above a path. */
+export interface TrustOperation {
+  /** Tells the operations apart. */
+  readonly kind: "trust";
+  /** The path. */
+  readonly path: string;
+}
+
 /** A directory is made unless it is there. */
 export interface DirectoryOperation {
   /** Tells the operations apart. */
@@ -172,6 +180,7 @@ export interface UseOperation {
 export type Operation =
   | RequireOperation
   | RealOperation
+  | TrustOperation
   | DirectoryOperation
   | LockOperation
   | GroupOperation

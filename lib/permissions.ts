@@ -17,6 +17,8 @@ export interface RequiredPermissions {
   readonly write: readonly string[];
   /** Programs for `--allow-run`, by absolute path. */
   readonly run: readonly string[];
+  /** Values for `--allow-sys`. @default {none} */
+  readonly sys?: readonly "uid"[];
 }
 
 /**
@@ -38,6 +40,12 @@ export const PROGRAMS = {
 /** The programs that take off a compression which is not done here, by absolute path. */
 export const COMPRESSION_PROGRAMS = { xz: "/usr/bin/xz", zstd: "/usr/bin/zstd" } as const;
 
+/** What it takes to find out who could swap a pod, or a directory above it. */
+export const TRUST: Pick<Required<RequiredPermissions>, "run" | "sys"> = {
+  run: [PROGRAMS.find],
+  sys: ["uid"],
+};
+
 /** The file in which groups have their names. */
 export const GROUP_FILE = "/etc/group";
 
@@ -48,6 +56,8 @@ function needs(operation: Operation): RequiredPermissions {
     case "require":
     case "real":
       return { read: own, write: [], run: [] };
+    case "trust":
+      return { read: [], write: [], ...TRUST };
     case "lock":
     case "directory":
       return { read: own, write: own, run: [] };
@@ -123,6 +133,7 @@ export function requiredPermissions(plan: Plan | PodPlan): RequiredPermissions {
     run: Object.values(PROGRAMS).filter((program) => {
       return all.some((need) => need.run.includes(program));
     }),
+    ...(all.some((need) => need.sys !== undefined) ? { sys: TRUST.sys } : {}),
   };
 }
 
@@ -160,5 +171,6 @@ export function permissionFlags(permissions: RequiredPermissions): string[] {
     ...flag("read", least(permissions.read.map(expressible))),
     ...flag("write", least(permissions.write.map(expressible))),
     ...flag("run", permissions.run),
+    ...flag("sys", permissions.sys ?? []),
   ];
 }

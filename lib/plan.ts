@@ -191,8 +191,15 @@ function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
     const { lower } = request;
     return [pod.pod, ...options.relative ? lower.filter(needsRealPath) : lower];
   });
+  const outside = apps.map(({ mount }) => mount.dest).filter((dest) => !isWithin(dest, pod.pod));
+  // What is above a path in the store is the store, too.
+  const stores = apps.flatMap(({ request: { stored } }) => stored === null ? [] : [stored.note]);
   return [
     ...distinct(apps.flatMap(({ request }) => requirements(request))),
+    ...[...new Set([pod.pod, ...outside, ...stores])].map((path) => ({
+      kind: "trust" as const,
+      path,
+    })),
     { ...directory(pod.pod, 0o750), guarded: true },
     ...[...new Set(real)].map((path) => ({ kind: "real" as const, path })),
     { kind: "lock", path: pod.lock },

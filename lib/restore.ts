@@ -11,17 +11,18 @@ import { look } from "./disk.ts";
 import { MissingPermissionError, OverlayError, RefusedError } from "./errors.ts";
 import type { ErrorCode } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
-import { checkPod, checkWay } from "./guard.ts";
+import { checkWay } from "./guard.ts";
 import { podLayout, volatileMark } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
-import { lockPodIfThere } from "./lock.ts";
 import { mountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import { tryMount, unmountAll } from "./mounting.ts";
 import type { Mounting } from "./mounting.ts";
 import { Neighbours, Writers } from "./neighbours.ts";
 import { parsePath } from "./names.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { checkTrusted, openPod } from "./open_pod.ts";
+import type { Trusted } from "./open_pod.ts";
+import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
@@ -66,6 +67,8 @@ export interface Restored {
 interface Run {
   readonly restored: { pod: string; app: string; rootfs: string }[];
   readonly failed: NotRestored[];
+  /** The directories above pods that were checked already. */
+  readonly trusted: Trusted;
 }
 
 /**
@@ -76,7 +79,8 @@ interface Run {
  */
 export function restorePermissions(directory: string): RequiredPermissions {
   const { mount, umount, findmnt } = PROGRAMS;
-  return { read: [directory], write: [directory], run: [mount, umount, findmnt] };
+  const run = [mount, umount, findmnt, ...TRUST.run];
+  return { read: [directory], write: [directory], run, sys: TRUST.sys };
 }
 
 /**
@@ -117,7 +121,7 @@ export async function restoreOverlays(
     : parsePath("directory of pods", request.pods);
   checkPermissions("restore", restorePermissions(directory));
   if ("pod" in request && look(podLayout(request.pod).pod) === null) throw noPodError(request.pod);
-  const run: Run = { restored: [], failed: [] };
+  const run: Run = { restored: [], failed: [], trusted: new Set() };
   for (const path of podsOf(request)) {
     options.signal?.throwIfAborted();
     const pod = podLayout(path);
@@ -130,7 +134,7 @@ export async function restoreOverlays(
       run.failed.push(notRestored(pod, null, error));
     }
   }
-  return run;
+  return { restored: run.restored, failed: run.failed };
 }
 
 function notRestored(pod: PodLayout, app: string | null, error: OverlayError): NotRestored {
@@ -143,11 +147,11 @@ async function restorePod(
   run: Run,
   options: ChangeOptions,
 ): Promise<void> {
-  if (checkPod(pod.pod) === null) return;
+  if (await checkTrusted(pod, options, run.trusted) === null) return;
   if (!readRecord(pod.fstab).lines.some((line) => line.auto)) return;
-  using lock = await lockPodIfThere(pod.lock, options);
-  if (lock === null) return;
-  const { lines } = readRecord(pod.fstab);
+  using open = await openPod(pod, options, run.trusted);
+  if (open === null) return;
+  const { lines } = open.record;
   checkPermissions("restore", linePermissions(lines, pod));
   refuseElsewhere(lines, pod);
   const programs = programOptions(options);
@@ -155,6 +159,7 @@ async function restorePod(
   const mounting = { pod, programs, options };
   const fit = await freeLines(fitLines(lines, { pod, mounts, run }), mounting, run);
   if (fit.length === 0) return;
+  open.check();
   const { failures, targets } = await tryMount(fit, mounting);
   const failed = new Set(failures.map(({ line }) => line));
   await takeBack(targets, fit.filter((line) => !failed.has(line)), { mounts, mounting });

@@ -8,19 +8,22 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { Reporter } from "./change_options.ts";
 import { look, lookForDirectory } from "./disk.ts";
-import { errno } from "./errors.ts";
+import { errno, RefusedError } from "./errors.ts";
 import { checkPermissions, isGranted } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { checkTrusted } from "./open_pod.ts";
+import type { Trusted } from "./open_pod.ts";
+import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import type { MountState } from "./pod_mounts.ts";
 import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
 import { podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
+import { quote } from "./quote.ts";
 import type { DiskUse } from "./disk_use.ts";
 
 /** Whose status is asked for. */
@@ -71,7 +74,7 @@ export interface OverlayStatus {
  * Requires no permissions.
  */
 export function statusPermissions(directory: string): RequiredPermissions {
-  return { read: [directory], write: [], run: [PROGRAMS.findmnt] };
+  return { read: [directory], write: [], run: [PROGRAMS.findmnt, ...TRUST.run], sys: TRUST.sys };
 }
 
 /**
@@ -113,8 +116,7 @@ export async function overlayStatus(
   const directory = "pod" in wanted ? podLayout(wanted.pod).pod : wanted.pods;
   checkPermissions("read the status", statusPermissions(directory));
   if ("pod" in wanted && lookForDirectory(directory) === null) throw noPodError(directory);
-  const records = podsOf(wanted).map((pod) => {
-    const layout = podLayout(pod);
+  const records = (await trustedPods(wanted, options)).map((layout) => {
     return { layout, lines: readRecord(layout.fstab).lines };
   }).filter(({ lines }) => lines.length > 0);
   if (records.length === 0) return [];
@@ -130,6 +132,21 @@ export async function overlayStatus(
     if (upper === null || look(upper)?.isDirectory !== true) return status;
     return { ...status, size: diskUse(upper) };
   });
+}
+
+/** The pods that only root and the user we are can change; the lines of others may say anything. */
+async function trustedPods(request: PodsRequest, options: Reporter): Promise<PodLayout[]> {
+  const trusted: Trusted = new Set();
+  const found: PodLayout[] = [];
+  for (const layout of podsOf(request).map(podLayout)) {
+    try {
+      if (await checkTrusted(layout, options, trusted) !== null) found.push(layout);
+    } catch (error) {
+      if ("pod" in request || !(error instanceof RefusedError)) throw error;
+      options.warn?.(`pod ${quote(layout.pod)} is left out: ${error.message}`);
+    }
+  }
+  return found;
 }
 
 function statusOfPod(

@@ -8,7 +8,7 @@ import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
 import { attempt, look } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
-import { checkPod } from "./guard.ts";
+import { checkAbove, checkPod } from "./guard.ts";
 import { lockPod } from "./lock.ts";
 import { child, nameOf } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
@@ -33,6 +33,7 @@ const STORE_WAIT_MS = 600_000;
  */
 export async function openStore(store: StoreLayout, options: ChangeOptions): Promise<Disposable> {
   const { layers, links, records, trees, pods, scratch } = store;
+  await checkAbove([store.store], programOptions(options));
   makeStore(store.store);
   const lock = await lockPod(store.lock, { waitMs: STORE_WAIT_MS, ...options });
   try {

@@ -7,15 +7,15 @@ import { configOfLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { UnmountError } from "./errors.ts";
-import { checkPod } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
 import { refuseMounts, refuseNoPod } from "./mark.ts";
-import { lockPodIfThere } from "./lock.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import { saidOf, unmountAll } from "./mounting.ts";
+import { openPod } from "./open_pod.ts";
+import type { Trusted } from "./open_pod.ts";
 import { PodMounts } from "./pod_mounts.ts";
-import { readRecord } from "./pod_state.ts";
+import type { PodRecord } from "./pod_state.ts";
 import { quote } from "./quote.ts";
 import { removePod } from "./removal.ts";
 
@@ -25,6 +25,8 @@ export interface Sweeping {
   readonly dryRun: boolean;
   /** Who is told what happens. */
   readonly options: ChangeOptions;
+  /** The directories above pods that were checked already. */
+  readonly trusted?: Trusted;
 }
 
 /**
@@ -35,21 +37,24 @@ export interface Sweeping {
  * @throws {UnmountError} If an app of it is in use.
  */
 export async function sweepPod(pod: PodLayout, sweeping: Sweeping): Promise<boolean> {
-  const { dryRun, options } = sweeping;
+  const { dryRun, options, trusted } = sweeping;
   // Whoever named a directory so may keep other things in it.
   refuseNoPod(pod);
   if (dryRun) return true;
-  if (checkPod(pod.pod) === null) return false;
-  using lock = await lockPodIfThere(pod.lock, options);
-  if (lock === null) return false;
-  await unmountOwn(pod, options);
+  using open = await openPod(pod, options, trusted);
+  if (open === null) return false;
+  await unmountOwn(pod, open.record, options);
   refuseMounts(pod, new PodMounts(pod, await mountTable(programOptions(options))));
+  open.check();
   return removePod(pod, options);
 }
 
 /** Its mounts moved with it, so they are told by the uppers that its lines name, not by their places. */
-async function unmountOwn(pod: PodLayout, options: ChangeOptions): Promise<void> {
-  const { lines } = readRecord(pod.fstab);
+async function unmountOwn(
+  pod: PodLayout,
+  { lines }: PodRecord,
+  options: ChangeOptions,
+): Promise<void> {
   const uppers = new Set(lines.map((line) => configOfLine(line, pod.pod).upper));
   const programs = programOptions(options);
   const mounts = new PodMounts(pod, await mountTable(programs));

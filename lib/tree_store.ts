@@ -4,7 +4,7 @@
  * @module
  */
 import { checkPermissions } from "./grants.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { resolveTree } from "./resolve_tree.ts";
 import type { TreeRequest } from "./resolve_tree.ts";
@@ -47,7 +47,11 @@ export function storePermissions(
 ): RequiredPermissions {
   const { store } = storeLayout(request.store);
   const { rm, findmnt } = PROGRAMS;
-  return { read: [store], write: change ? [store] : [], run: change ? [findmnt, rm] : [] };
+  return {
+    read: [store],
+    write: change ? [store] : [],
+    ...(change ? { run: [findmnt, rm, ...TRUST.run], sys: TRUST.sys } : { run: [] }),
+  };
 }
 
 /**

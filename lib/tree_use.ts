@@ -10,9 +10,10 @@ import { OverlayError, RefusedError } from "./errors.ts";
 import { splitEscaped, unescapeOption } from "./escape.ts";
 import { isGranted } from "./grants.ts";
 import { podLayout } from "./layout.ts";
-import { lockPodIfThere } from "./lock.ts";
 import { splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
+import { lockPodIfThere } from "./lock.ts";
+import { checkTrusted } from "./open_pod.ts";
 import { child, isWithin } from "./path.ts";
 import { readRecord } from "./pod_state.ts";
 import type { ProgramOptions } from "./run.ts";
@@ -80,10 +81,11 @@ export function useOf({ pod }: TreeUser, store: StoreLayout): TreeUse | null {
  * Requires `--allow-read` and `--allow-write` permissions for the pod.
  */
 export async function isBusy({ pod }: TreeUser): Promise<boolean> {
-  const { lock } = podLayout(pod);
-  if (look(lock) === null) return false;
+  const layout = podLayout(pod);
+  if (look(layout.lock) === null) return false;
   try {
-    using _ = await lockPodIfThere(lock, { waitMs: 0 });
+    if (await checkTrusted(layout, {}) === null) return false;
+    using _ = await lockPodIfThere(layout.lock, { waitMs: 0 });
     return false;
   } catch (error) {
     if (error instanceof RefusedError && error.code === "locked") return true;

@@ -13,14 +13,14 @@ import { OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
 import type { FstabEntry } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
-import { checkPod } from "./guard.ts";
 import { podLayout, volatileMark } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
-import { lockPodIfThere } from "./lock.ts";
 import { mountTable } from "./mount_table.ts";
 import { unmountAll } from "./mounting.ts";
 import { parseAppName } from "./names.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { checkTrusted, openPod } from "./open_pod.ts";
+import type { Trusted } from "./open_pod.ts";
+import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
@@ -55,7 +55,8 @@ export interface Unmounted {
  * Requires no permissions.
  */
 export function unmountPermissions(pod: string): RequiredPermissions {
-  return { read: [pod], write: [pod], run: [PROGRAMS.umount, PROGRAMS.findmnt] };
+  const run = [PROGRAMS.umount, PROGRAMS.findmnt, ...TRUST.run];
+  return { read: [pod], write: [pod], run, sys: TRUST.sys };
 }
 
 /**
@@ -99,12 +100,13 @@ export async function unmountOverlay(
   const pod = podLayout(request.pod);
   const apps = namesOf(request);
   checkPermissions("unmount", unmountPermissions(pod.pod));
-  if (checkPod(pod.pod) === null) throw noPodError(pod.pod);
+  const trusted: Trusted = new Set();
+  if (await checkTrusted(pod, options, trusted) === null) throw noPodError(pod.pod);
   // A pod without a file has no apps, and gets no lock file for being asked.
   if (readRecord(pod.fstab).lines.length === 0) return unmountNothing(pod, apps);
-  using lock = await lockPodIfThere(pod.lock, options);
-  if (lock === null) throw noPodError(pod.pod);
-  const record = readRecord(pod.fstab);
+  using open = await openPod(pod, options, trusted);
+  if (open === null) throw noPodError(pod.pod);
+  const { record } = open;
   const lines = chosen(record, pod, apps);
   checkPermissions("unmount", linePermissions(lines, pod));
   refuseElsewhere(record.lines, pod);

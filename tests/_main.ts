@@ -39,6 +39,14 @@ export function flagsOf(request: RenderRequest): string[] {
   ];
 }
 
+/** The flags of Deno that the plan of a render or a prepare names. */
+export async function plannedFlags(command: string, request: RenderRequest): Promise<string[]> {
+  const dry = command === "render" ? ["plan"] : ["prepare", "--dry-run"];
+  const { status, stdout } = await runMain([...dry, "--json", ...flagsOf(request)]);
+  assertEquals(status, 0, stdout);
+  return JSON.parse(stdout).flags;
+}
+
 /** Everything below a directory, what is mounted there included: a listing goes no further than a mount. */
 export async function disk(directory: string): Promise<string> {
   const mounts = await mountsBelow(directory);

@@ -196,7 +196,7 @@ Deno.test("diagnose() tells each command line, and runs no other programs", asyn
   ]);
 });
 
-const RUN = ["mount", "umount", "findmnt"].map((name) => `/usr/bin/${name}`);
+const RUN = ["mount", "umount", "findmnt", "find"].map((name) => `/usr/bin/${name}`);
 
 /** Too few permissions, and the flags that are missing. */
 const LACKING: readonly {
@@ -211,21 +211,32 @@ const LACKING: readonly {
       ...RUN.map((path) => `--allow-run=${path}`),
       "--allow-read=/tmp",
       "--allow-write=/tmp",
+      "--allow-sys=uid",
     ],
   },
   {
     name: "reading alone",
     permissions: { read: true },
-    missing: [...RUN.map((path) => `--allow-run=${path}`), "--allow-write=/tmp"],
+    missing: [...RUN.map((path) => `--allow-run=${path}`), "--allow-write=/tmp", "--allow-sys=uid"],
   },
   {
     name: "nothing but findmnt",
-    permissions: { read: true, write: true, run: ["/usr/bin/findmnt"] },
+    permissions: {
+      read: true,
+      write: true,
+      run: ["/usr/bin/findmnt", "/usr/bin/find"],
+      sys: ["uid"],
+    },
     missing: ["--allow-run=/usr/bin/mount", "--allow-run=/usr/bin/umount"],
   },
   {
     name: "a program that only has the name of mount",
-    permissions: { read: true, write: true, run: [...RUN.slice(1), "/usr/local/bin/mount"] },
+    permissions: {
+      read: true,
+      write: true,
+      run: [...RUN.slice(1), "/usr/local/bin/mount"],
+      sys: ["uid"],
+    },
     missing: ["--allow-run=/usr/bin/mount"],
   },
 ];
@@ -370,7 +381,7 @@ for (const isThere of [true, false]) {
       await using dir = await tempDir();
       const flags = await documentedFlags(dir.path);
       assertEquals(flags.map((flag) => flag.split("=")[0]), [
-        ...["--allow-read", "--allow-write", "--allow-run"],
+        ...["--allow-read", "--allow-write", "--allow-run", "--allow-sys"],
       ]);
       const pod = isThere ? dir.path : dir.join("pods", "one");
       const { status, stdout } = await onTerminal(["doctor", "--pod", pod], flags);
@@ -393,7 +404,7 @@ Deno.test("overlay-render doctor needs each of the flags that its help names, bu
       return { missing: `${name}=${value}`, less };
     });
   });
-  assertEquals(lacks.length, 6);
+  assertEquals(lacks.length, 8);
   for (const { missing, less } of lacks) {
     const { status, stdout, stderr } = await cli(["doctor", "--pod", dir.path], { flags: less });
     assertEquals([await namesIn(dir.path), stderr], [[], ""]);

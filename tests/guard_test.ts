@@ -85,6 +85,15 @@ const CASES: readonly Case[] = [
     },
   },
   {
+    name: "a pod in a directory where a group can swap it",
+    above: true,
+    cause: "its group can write to it (mode 2775)",
+    arrange: async (pod) => {
+      await Deno.chmod(`${above(pod)}/pods`, 0o2775);
+      return `${above(pod)}/pods`;
+    },
+  },
+  {
     name: "a pod in another user's directory",
     needsRoot: true,
     above: true,
@@ -228,8 +237,8 @@ const FINE: readonly Fine[] = [
   { name: "a sticky directory above", arrange: (_pod, dir) => Deno.chmod(dir.path, 0o1777) },
   { name: "a sticky parent", arrange: (pod) => Deno.chmod(`${above(pod)}/pods`, 0o1777) },
   {
-    name: "a parent that a group can write to",
-    arrange: (pod) => Deno.chmod(above(pod), 0o775),
+    name: "a sticky parent that a group can write to",
+    arrange: (pod) => Deno.chmod(above(pod), 0o3775),
   },
   { name: "a pod that others can read", arrange: (pod) => Deno.chmod(pod, 0o2755) },
   { name: "a pod with a foreign group", needsRoot: true, arrange: (pod) => Deno.chown(pod, 0, 1) },
@@ -265,5 +274,8 @@ Deno.test("main() says in the hint how a directory above a pod is made safe", as
   const request = await setUp(dir);
   await Deno.chmod(dir.join("above"), 0o777);
   const { stderr } = await runMain(["render", ...flagsOf(request)]);
-  assertMatch(stderr, /\nhint: set its sticky bit: chmod \+t .*\/above\n$/);
+  assertMatch(
+    stderr,
+    /\nhint: take that away, chmod go-w .*\/above, or set its sticky bit: chmod \+t\n$/,
+  );
 });

@@ -37,6 +37,7 @@ Deno.test("planText() of a pod has the operations and options of all apps, and t
     `operations:
   require   /l m  must be a directory
   require   /l  must be a directory
+  trust     /p  only root and the user of this command may change what is above it
   directory /p  0750
   lock      /p/overlay.lock
   directory /p/web  0750
@@ -53,7 +54,8 @@ options:
 flags:
   '--allow-read=/l m,/l,/p'
   --allow-write=/p
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-sys=uid
 `,
   );
 });
@@ -77,7 +79,7 @@ Deno.test("planJson() of a pod has operations, mounts and flags", { permissions:
   assertEquals(Object.keys(json), ["version", "operations", "mounts", "flags"]);
   assertEquals(json.version, 1);
   assertEquals(json.operations.length, plan.operations.length);
-  assertEquals(json.operations[2].mode, "0750");
+  assertEquals(json.operations[3].mode, "0750");
   assertEquals(json.mounts, [
     {
       lower: ["/l m"],
@@ -104,7 +106,7 @@ Deno.test("planJson() of a pod has operations, mounts and flags", { permissions:
       rootfs: "/p/stage1/rootfs",
     },
   ]);
-  assertEquals(json.flags.length, 3);
+  assertEquals(json.flags.length, 4);
 });
 
 Deno.test("planJson() of a pod of one app differs from that of an app in its mounts alone", {

@@ -110,7 +110,8 @@ Deno.test("planJson() has operations, mount and flags", { permissions: "none" },
   assertEquals(json.flags, [
     "--allow-read=/l,/p",
     "--allow-write=/p",
-    "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt",
+    "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find",
+    "--allow-sys=uid",
   ]);
 });
 
@@ -120,6 +121,7 @@ Deno.test("planText() has operations, options and flags", { permissions: "none" 
     planText(plan),
     `operations:
   require   /l m  must be a directory
+  trust     /p  only root and the user of this command may change what is above it
   directory /p  0750
   lock      /p/overlay.lock
   directory /p/rootfs  mode of /l m
@@ -130,7 +132,8 @@ options:
 flags:
   '--allow-read=/l m,/p'
   --allow-write=/p
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-sys=uid
 `,
   );
 });

@@ -5,61 +5,70 @@ import type { RequiredPermissions } from "../lib/permissions.ts";
 import { planRender } from "../lib/plan.ts";
 import type { RenderRequest } from "../lib/request.ts";
 
-const { mount, umount, findmnt, chcon } = PROGRAMS;
+const { mount, umount, findmnt, chcon, find } = PROGRAMS;
 const WEB: RenderRequest = { lower: "/images/debian", pod: "/pod", app: "web" };
-const TOOLS = [mount, umount, findmnt];
+const TOOLS = [mount, umount, findmnt, find];
+const sys = ["uid"] as const;
 
 const REQUIRED: readonly [what: string, request: RenderRequest, required: RequiredPermissions][] = [
-  ["an app", WEB, { read: ["/images/debian", "/pod"], write: ["/pod"], run: TOOLS }],
+  ["an app", WEB, { read: ["/images/debian", "/pod"], write: ["/pod"], run: TOOLS, sys }],
   [
     "several lowers",
     { ...WEB, lower: ["/a", "/b", "/a/c"] },
-    { read: ["/a", "/b", "/pod"], write: ["/pod"], run: TOOLS },
+    { read: ["/a", "/b", "/pod"], write: ["/pod"], run: TOOLS, sys },
   ],
   ["a lower in the pod", { ...WEB, lower: "/pod/image" }, {
     read: ["/pod"],
     write: ["/pod"],
     run: TOOLS,
+    sys,
   }],
   ["a pod in the lower", { ...WEB, lower: "/", tree: "t" }, {
     read: ["/"],
     write: ["/pod"],
     run: TOOLS,
+    sys,
   }],
   [
     "a lower beside the pod with its name in front",
     { ...WEB, lower: "/pod2" },
-    { read: ["/pod2", "/pod"], write: ["/pod"], run: TOOLS },
+    { read: ["/pod2", "/pod"], write: ["/pod"], run: TOOLS, sys },
   ],
   [
     "a destination outside the pod",
     { ...WEB, dest: "/srv/web" },
-    { read: ["/images/debian", "/pod", "/srv/web"], write: ["/pod", "/srv/web"], run: TOOLS },
+    { read: ["/images/debian", "/pod", "/srv/web"], write: ["/pod", "/srv/web"], run: TOOLS, sys },
   ],
   [
     "a manifest",
     { ...WEB, manifest: "/m.json" },
-    { read: ["/images/debian", "/m.json", "/pod"], write: ["/pod"], run: TOOLS },
+    { read: ["/images/debian", "/m.json", "/pod"], write: ["/pod"], run: TOOLS, sys },
   ],
   ["a group's id", { ...WEB, group: 5 }, {
     read: ["/images/debian", "/pod"],
     write: ["/pod"],
     run: TOOLS,
+    sys,
   }],
   [
     "a group's name",
     { ...WEB, group: "rkt" },
-    { read: ["/images/debian", "/pod", "/etc/group"], write: ["/pod"], run: TOOLS },
+    { read: ["/images/debian", "/pod", "/etc/group"], write: ["/pod"], run: TOOLS, sys },
   ],
   [
     "a group's name where the profile sets none",
     { ...WEB, group: "rkt", profile: "manifest", manifest: "/images/debian/m" },
-    { read: ["/images/debian", "/pod"], write: ["/pod"], run: TOOLS },
+    { read: ["/images/debian", "/pod"], write: ["/pod"], run: TOOLS, sys },
   ],
   [
     "a label",
     { ...WEB, label: "u:r:t" },
-    { read: ["/images/debian", "/pod"], write: ["/pod"], run: [...TOOLS, chcon] },
+    {
+      read: ["/images/debian", "/pod"],
+      write: ["/pod"],
+      run: [mount, umount, findmnt, chcon, find],
+      sys,
+    },
   ],
 ];
 
@@ -147,7 +156,8 @@ Deno.test(
       [
         "--allow-read=/images,/pod",
         "--allow-write=/pod",
-        "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt",
+        "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find",
+        "--allow-sys=uid",
       ],
     );
   },

@@ -107,7 +107,8 @@ Deno.test("overlay-render asks nothing of a tmpfs above the pod that it may not 
   const flags = [
     `--allow-read=${request.lower},${request.pod}`,
     `--allow-write=${request.pod}`,
-    "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt",
+    "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find",
+    "--allow-sys=uid",
   ];
   const { status, stderr } = await cli(["render", ...flagsOf(request), "--verbose"], { flags });
   assertEquals([status, stderr.includes("run /usr/bin/findmnt")], [0, false]);

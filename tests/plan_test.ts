@@ -41,6 +41,7 @@ function record(options: string, auto = true): Operation {
 
 const BEGIN: Operation[] = [
   { kind: "require", path: LOWER, type: "directory" },
+  { kind: "trust", path: "/pod" },
   directory("/pod", 0o750, { guarded: true }),
   { kind: "lock", path: "/pod/overlay.lock" },
 ];

@@ -80,6 +80,7 @@ Deno.test("planPod() makes what apps share once, in the order of one app after t
   assertEquals(plan.operations.map(nameOf), [
     "require directory /images/debian",
     "require file /m",
+    "trust /pod",
     "directory /pod",
     "lock /pod/overlay.lock",
     "directory /pod/stage1",
@@ -162,7 +163,7 @@ function assertMountedFirst({ operations, mounts }: PodPlan): void {
   for (const { rootfs } of mounts) {
     const mounted = operations.findIndex(({ kind, path }) => kind === "mount" && path === rootfs);
     const inside = operations.findIndex(({ kind, path }) => {
-      return kind !== "require" && path !== rootfs && isWithin(path, rootfs);
+      return kind !== "require" && kind !== "trust" && path !== rootfs && isWithin(path, rootfs);
     });
     assert(inside < 0 || inside > mounted, `${operations[inside]?.path} before ${rootfs}`);
   }

@@ -537,8 +537,8 @@ Deno.test("overlay-render restore needs the permissions that restorePermissions(
   assertEquals([none.status, none.stdout], [4, ""]);
   assertMatch(none.stderr, /^error: Cannot restore without Deno permissions: .*--allow-write=/);
   assertEquals(await disk(dir.path), before);
-  const { read, write, run } = restorePermissions(pod);
-  const flags = permissionFlags({ read: [...read, place.lower], write, run });
+  const needed = restorePermissions(pod);
+  const flags = permissionFlags({ ...needed, read: [...needed.read, place.lower] });
   const { status, stdout, stderr } = await cli(["restore", "--pod", pod], { flags });
   assertEquals([status, stdout, stderr], [0, `${rootfs}\n`, ""]);
 });

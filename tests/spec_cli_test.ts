@@ -362,7 +362,7 @@ async function assertEachNeeded(
     assertEquals([status, stdout], [4, ""], `without ${missing}: ${stderr}`);
     assertErrorText(stderr);
     const [, named = ""] = stderr.split("\n")[0]?.split(": missing ") ?? [];
-    assert(/=\/./.test(named) && missing.startsWith(named), `without ${missing}: ${stderr}`);
+    assert(/=[/u]./.test(named) && missing.startsWith(named), `without ${missing}: ${stderr}`);
   }
   assertEquals(await disk(directory), before);
 }

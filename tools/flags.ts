@@ -16,4 +16,5 @@ export const BAKED: readonly string[] = [
   "--allow-read",
   "--allow-write",
   `--allow-run=${BAKED_PROGRAMS.join(",")}`,
+  "--allow-sys=uid",
 ];
