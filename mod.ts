@@ -57,6 +57,7 @@ export type {
   RecordOperation,
   RequireOperation,
   TouchOperation,
+  TrustOperation,
   UseOperation,
 } from "./lib/operation.ts";
 export type { ProfileName } from "./lib/profile.ts";
