@@ -183,9 +183,7 @@ function noteMade(path: string, run: Application): void {
   const app = run.appOf(path);
   const isWork = path === app?.mount.work;
   run.changedBy(() => `remove ${quote(path)}`, () => {
-    // And this run itself may have written into the rootfs.
-    const isWritten = app?.wrote === true && path === app.mount.upper;
-    if (isWork || isWritten) Deno.removeSync(path, { recursive: true });
+    if (isWork) Deno.removeSync(path, { recursive: true });
     else removeMade(path, isPod);
   }, app);
   if (!isPod) return;
