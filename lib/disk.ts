@@ -7,6 +7,7 @@
  * @module
  */
 import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { isGranted } from "./grants.ts";
 import { parent } from "./path.ts";
 import { quote, shellQuote } from "./quote.ts";
 
@@ -210,25 +211,60 @@ function createNew(path: string): Deno.FsFile {
   }
 }
 
-/** Reads a file that must not be a symlink; `null` when nothing is there. */
-export function readOwnFile(path: string): Uint8Array | null {
+/** The most bytes of a file of ours: some ten thousand lines of apps have fewer. */
+const OWN_MAX = 64 << 20;
+
+/**
+ * Reads a file that must not be a symlink; `null` when nothing is there.
+ *
+ * @throws {RefusedError} If it is something else, or was replaced while it was opened.
+ * @throws {OverlayError} If it cannot be read, or is too large to be one of ours.
+ */
+export function readOwnFile(path: string): Uint8Array<ArrayBuffer> | null {
   const info = look(path);
   if (info === null) return null;
-  if (!info.isFile) {
-    throw new RefusedError("symlink", `Cannot read ${quote(path)}: it is ${typeOf(info)}`, {
-      path,
-      hint: "a file must be there, or nothing",
-    });
-  }
+  if (!info.isFile) throw notOwn(path, `it is ${typeOf(info)}`);
   return attempt("read", path, () => {
-    try {
-      return Deno.readFileSync(path);
-    } catch (error) {
-      // Another process has removed it, or what it is in, since it was looked at.
-      if (errno(error) === "ENOENT") return null;
-      throw error;
-    }
+    // Another process has removed it, or what it is in, since it was looked at.
+    using file = openOwn(path);
+    if (file === null) return null;
+    if (!isSame(file, info)) throw notOwn(path, "it was replaced meanwhile");
+    return readAll(file, OWN_MAX) ?? tooLarge("read", path, OWN_MAX);
   });
+}
+
+function notOwn(path: string, reason: string): RefusedError {
+  return new RefusedError("symlink", `Cannot read ${quote(path)}: ${reason}`, {
+    path,
+    hint: "a file must be there, or nothing",
+  });
+}
+
+/** For writing too where that can be: so open(2) does not wait for the other end of a FIFO. */
+function openOwn(path: string): Deno.FsFile | null {
+  const write = isGranted({ name: "write", path });
+  for (const options of write ? [{ read: true, write }, { read: true }] : [{ read: true }]) {
+    try {
+      return Deno.openSync(path, options);
+    } catch (error) {
+      const code = errno(error) ?? "";
+      if (code === "ENOENT") return null;
+      if (!options.write || !["EACCES", "EPERM", "EROFS"].includes(code)) throw error;
+    }
+  }
+  return null;
+}
+
+/** Tells whether what was opened is what was looked at: a name can be given to another file in between. */
+function isSame(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
+  try {
+    const { dev, ino } = file.statSync();
+    return dev === seen.dev && ino === seen.ino;
+  } catch (error) {
+    // Under path-scoped permissions Deno looks at no open file whose path leads through a symlink.
+    if (error instanceof Deno.errors.NotCapable) return true;
+    throw error;
+  }
 }
 
 /** How a file is opened that somebody else may have put there. */
@@ -351,21 +387,28 @@ export async function readRegular(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const { verb = "read" } = options;
   using file = await openRegular(path, options);
-  return attempt(verb, path, () => {
-    const parts: Uint8Array<ArrayBuffer>[] = [];
-    for (let left = max + 1; left > 0;) {
-      const part = new Uint8Array(Math.min(left, READ));
-      const read = file.readSync(part);
-      if (read === null) return joined(parts);
-      parts.push(part.subarray(0, read));
-      left -= read;
-    }
-    const message = `Cannot ${verb} ${quote(path)}: it has more than ${max} bytes`;
-    throw new OverlayError("too-large", message, { path });
-  });
+  return attempt(verb, path, () => readAll(file, max) ?? tooLarge(verb, path, max));
 }
 
 const READ = 1 << 16;
+
+/** All that is in an open file; `null` when that is more than `max` bytes. */
+function readAll(file: Deno.FsFile, max: number): Uint8Array<ArrayBuffer> | null {
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  for (let left = max + 1; left > 0;) {
+    const part = new Uint8Array(Math.min(left, READ));
+    const read = file.readSync(part);
+    if (read === null) return joined(parts);
+    parts.push(part.subarray(0, read));
+    left -= read;
+  }
+  return null;
+}
+
+function tooLarge(verb: string, path: string, max: number): never {
+  const message = `Cannot ${verb} ${quote(path)}: it has more than ${max} bytes`;
+  throw new OverlayError("too-large", message, { path });
+}
 
 function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));

@@ -11,6 +11,7 @@ import {
   replaceFile,
   typeOf,
 } from "../lib/disk.ts";
+import { afterFirst, writerOf } from "./_fifo.ts";
 import { modeOf, sh, snapshot, tempDir } from "./_temp.ts";
 import { isMissing, namesIn } from "./_tree.ts";
 import { underUmask } from "./_umask.ts";
@@ -249,4 +250,33 @@ Deno.test("openRegular() does not hang when a FIFO takes the place of the file",
   } finally {
     Deno.open = open;
   }
+});
+
+Deno.test("readOwnFile() does not hang when a FIFO takes the place of the file", async () => {
+  await using dir = await tempDir();
+  const [path, fifo] = [dir.join("file"), dir.join("fifo")];
+  await Deno.writeTextFile(path, "content");
+  await sh("mkfifo", fifo);
+  await using _writer = writerOf(path);
+  using _patch = afterFirst("lstatSync", path, () => Deno.renameSync(fifo, path));
+  const error = assertThrows(() => readOwnFile(path), RefusedError);
+  assertEquals(error.message, `Cannot read ${JSON.stringify(path)}: it was replaced meanwhile`);
+});
+
+Deno.test("readOwnFile() reads no file that took the place of the one that was looked at", async () => {
+  await using dir = await tempDir();
+  const [path, other] = [dir.join("file"), dir.join("other")];
+  await Deno.writeTextFile(path, "content");
+  await Deno.writeTextFile(other, "another's");
+  {
+    using _patch = afterFirst("lstatSync", path, () => {
+      Deno.removeSync(path);
+      Deno.symlinkSync(other, path);
+    });
+    assertThrows(() => readOwnFile(path), RefusedError, "it was replaced meanwhile");
+  }
+  await Deno.remove(path);
+  await Deno.writeTextFile(path, "");
+  await Deno.truncate(path, (64 << 20) + 1);
+  assertEquals(assertThrows(() => readOwnFile(path), OverlayError).code, "too-large");
 });
