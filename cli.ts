@@ -108,14 +108,17 @@ async function runRender(command: RenderCommand, io: Io): Promise<void> {
   io.out(voice.json ? formatJson(render) : renderText(render));
 }
 
+/** The most bytes of a spec: some ten thousand apps have fewer. */
+const SPEC_MAX = 16 << 20;
+
 /** Deno says so by itself when a file may not be read, but not how to allow it in our words. */
 async function readSpec(file: string, cwd: string, io: Io): Promise<Uint8Array | string> {
   if (file === "-") return io.input();
   const path = absolute(file, cwd);
   const { checkPermissions } = await import("./lib/grants.ts");
-  const { attempt } = await import("./lib/disk.ts");
+  const { readRegular } = await import("./lib/disk.ts");
   checkPermissions("read the spec", { read: [path], write: [], run: [] });
-  return attempt("read spec", path, () => Deno.readFileSync(path));
+  return await readRegular(path, SPEC_MAX, { verb: "read spec" });
 }
 
 async function runSpec(command: Extract<Command, { kind: "spec" }>, io: Io): Promise<void> {
@@ -360,8 +363,11 @@ function write(stream: { writeSync(data: Uint8Array): number }, text: string): v
 function readInput(): Uint8Array {
   const parts: Uint8Array[] = [];
   const buffer = new Uint8Array(65_536);
+  let left = SPEC_MAX;
   for (let read = Deno.stdin.readSync(buffer); read !== null; read = Deno.stdin.readSync(buffer)) {
     parts.push(buffer.slice(0, read));
+    if ((left -= read) >= 0) continue;
+    throw new OverlayError("too-large", `Cannot read spec "-": it has more than ${SPEC_MAX} bytes`);
   }
   const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let at = 0;
@@ -380,4 +386,5 @@ const processIo: Io = {
   onSignal,
 };
 
-if (import.meta.main) Deno.exitCode = await main(Deno.args);
+// Not `Deno.exitCode`: what is still being opened, such as a FIFO without a writer, must not hold it.
+if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -11,6 +11,8 @@
 import { escapeField, unescapeField } from "./escape.ts";
 import { isBind, parseMountOptions, pathOfOption, splitOptions } from "./mount_config.ts";
 import type { LowersLink, MountConfig } from "./mount_config.ts";
+import { parent } from "./path.ts";
+import type { MountPlan } from "./plan.ts";
 
 /** What `overlay.fstab` holds of an app: one fstab(5) line. */
 export interface AppLine {
@@ -126,4 +128,11 @@ export function configOfLine(line: AppLine, pod: string): MountConfig {
     upper: config.upper === null ? null : absolute(config.upper),
     work: config.work === null ? null : absolute(config.work),
   };
+}
+
+/** The mount of a line, as a plan has it. */
+export function mountOfLine(line: AppLine, pod: string): MountPlan {
+  const config = configOfLine(line, pod);
+  const { app, tree, rootfs, options } = line;
+  return { ...config, pod, app, tree, dest: parent(rootfs), rootfs, optionString: options };
 }

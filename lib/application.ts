@@ -36,8 +36,6 @@ export interface AppRun {
   recorded: boolean;
   /** Whether this run changed anything of the app that stays. */
   changed: boolean;
-  /** Whether this run wrote into its rootfs, and so into its upper. */
-  wrote: boolean;
 }
 
 /** The state of one run. */
@@ -83,7 +81,7 @@ export class Application {
       if (line === undefined) {
         throw new OverlayError("failed", "Cannot apply plan: a line is missing");
       }
-      return { mount, line, live: false, recorded: false, changed: false, wrote: false };
+      return { mount, line, live: false, recorded: false, changed: false };
     });
     this.mounts = plan.operations.some(({ kind }) => kind === "mount");
     for (const app of this.apps) {

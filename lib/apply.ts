@@ -161,7 +161,7 @@ async function applyToRootfs(
   const { applyCopy, applyMtab, applyTouch } = await import("./apply_rootfs.ts");
   if (operation.kind === "copy") return await applyCopy(operation, run);
   if (operation.kind === "mtab") return await applyMtab(operation, run);
-  applyTouch(operation, run);
+  await applyTouch(operation, run);
 }
 
 /** The error, and what could not be taken back after it. */

@@ -7,7 +7,16 @@ import { operationsOf } from "./application.ts";
 import type { Application } from "./application.ts";
 import { formatAppLine } from "./app_line.ts";
 import { dropSetgid, makeDirectory, setGroup, takeOwner } from "./directory.ts";
-import { attempt, look, makeFile, modeOf, readOwnFile, replaceFile, typeOf } from "./disk.ts";
+import {
+  attempt,
+  look,
+  makeFile,
+  modeOf,
+  readOwnFile,
+  readRegular,
+  replaceFile,
+  typeOf,
+} from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
 import { checkPod } from "./guard.ts";
@@ -74,7 +83,7 @@ function applyRequire(operation: RequireOperation): void {
   try {
     info = Deno.statSync(path);
     // The kernel takes what may not be read, and then shows nothing.
-    if (type === "directory" && info.isDirectory) Deno.openSync(path).close();
+    if (type === "directory" && info.isDirectory) openDirectory(path);
   } catch (error) {
     const code = errno(error) ?? "";
     if (type === "directory" && ["EACCES", "EPERM"].includes(code)) throw unreadable(path, error);
@@ -91,6 +100,11 @@ function applyRequire(operation: RequireOperation): void {
     path,
     hint: `a ${word} must be a ${type}`,
   });
+}
+
+/** Unlike a file, a directory is opened as nothing else: a FIFO that takes its place is not waited for. */
+function openDirectory(path: string): void {
+  Deno.readDirSync(path)[Symbol.iterator]().next();
 }
 
 /** In the words of `preflight.ts`, which is not loaded where there is one lower. */
@@ -183,9 +197,7 @@ function noteMade(path: string, run: Application): void {
   const app = run.appOf(path);
   const isWork = path === app?.mount.work;
   run.changedBy(() => `remove ${quote(path)}`, () => {
-    // And this run itself may have written into the rootfs.
-    const isWritten = app?.wrote === true && path === app.mount.upper;
-    if (isWork || isWritten) Deno.removeSync(path, { recursive: true });
+    if (isWork) Deno.removeSync(path, { recursive: true });
     else removeMade(path, isPod);
   }, app);
   if (!isPod) return;
@@ -237,11 +249,17 @@ function put(path: string, content: Uint8Array, mode: number, run: Application):
   );
 }
 
+/** The most bytes of a manifest: one of the largest images has some ten thousand. */
+const MANIFEST_MAX = 16 << 20;
+
 /** Copies the manifest. */
-export function applyManifest(operation: ManifestOperation, run: Application): void {
+export async function applyManifest(
+  operation: ManifestOperation,
+  run: Application,
+): Promise<void> {
   const { from, path, mode } = operation;
-  const content = attempt("read manifest", from, () => Deno.readFileSync(from));
-  put(path, content, mode, run);
+  const { signal } = run.options;
+  put(path, await readRegular(from, MANIFEST_MAX, { verb: "read manifest", signal }), mode, run);
 }
 
 /** Writes the lines of the apps, all at once. */

@@ -1,16 +1,19 @@
 /**
  * The operations that change a rootfs itself: making it a copy, and what an image must have in it. What
- * is in a rootfs comes from an image, and no link of it is ever followed.
+ * is in a rootfs comes from an image, and no link of it is ever followed. All of it is done before the
+ * rootfs is there: what runs in it could lead a path anywhere.
  *
  * @module
  */
-import type { Application } from "./application.ts";
-import { attempt, look } from "./disk.ts";
+import type { Application, AppRun } from "./application.ts";
+import { makeDirectory } from "./directory.ts";
+import { attempt, look, modeOf } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
+import { makeLink } from "./link.ts";
 import type { CopyOperation, MtabOperation, TouchOperation } from "./operation.ts";
-import { child, parent } from "./path.ts";
+import { child, isWithin, nameOf, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
-import { printable, quote } from "./quote.ts";
+import { appWords, printable, quote } from "./quote.ts";
 import { removeTree } from "./removal.ts";
 import { run as runProgram } from "./run.ts";
 
@@ -19,7 +22,7 @@ import { run as runProgram } from "./run.ts";
  * modes, times, extended attributes, hard links, sockets and devices.
  */
 export async function applyCopy(operation: CopyOperation, run: Application): Promise<void> {
-  const { path, from, mode } = operation;
+  const { path, from, mode, mtab } = operation;
   // A name that nobody else gives to anything.
   const beside = child(parent(path), ".overlay-render.rootfs");
   refuseOther(path);
@@ -28,6 +31,7 @@ export async function applyCopy(operation: CopyOperation, run: Application): Pro
   try {
     await copy(from, beside, run);
     if (mode !== null) attempt("set the mode of", beside, () => Deno.chmodSync(beside, mode));
+    if (mtab) await putMtab(beside, run);
     run.options.signal?.throwIfAborted();
     attempt("put in place", path, () => Deno.renameSync(beside, path));
   } catch (error) {
@@ -59,40 +63,160 @@ async function copy(from: string, to: string, run: Application): Promise<void> {
   });
 }
 
-/** Touches a directory of the image, if it is one and no part of the way to it is a link. */
-export function applyTouch({ path, rootfs }: TouchOperation, run: Application): void {
+/** Makes `etc/mtab` in a copy that is not in its place yet, and that nobody uses. */
+async function putMtab(copy: string, run: Application): Promise<void> {
+  const missing = missingIn(directoriesAt([copy], ["etc"]), "mtab", copy);
+  if (missing === "") await makeLink(child(copy, "etc", "mtab"), MTAB, run.programs);
+  else if (missing !== null) run.options.warn?.(`no mtab is made: ${missing}`);
+}
+
+/** Copies a directory of the image into the upper, if it is one and no part of the way to it is a link. */
+export async function applyTouch(operation: TouchOperation, run: Application): Promise<void> {
+  const place = placeOf(operation, run);
+  if (place === null || place.app.live) return;
+  if (place.app.recorded && look(operation.path) !== null) return;
+  if (directoriesAt(place.layers, place.names).length === 0) return;
+  if (await isFree(place.app, run)) copyUp(place, run);
+}
+
+/** Makes `etc/mtab` in the upper, where `etc` is a directory and has none. */
+export async function applyMtab(operation: MtabOperation, run: Application): Promise<void> {
+  const place = placeOf(operation, run);
+  if (place === null) return;
+  const { app, upper, layers, names } = place;
+  const above = names.slice(0, -1);
+  const missing = missingIn(directoriesAt(layers, above), nameOf(operation.path), upper);
+  if (missing === null) return;
+  if (missing !== "") return run.options.warn?.(`no mtab is made: ${missing}`);
+  if (!await isFree(app, run)) {
+    const reason = `${appWords(app.line.app)} may be running`;
+    return run.options.warn?.(`no mtab is made: ${reason}; unmount it, and render it again`);
+  }
+  copyUp({ ...place, names: above }, run);
+  keepTime(parent(operation.path), app, run);
+  await makeLink(operation.path, MTAB, run.programs);
+  run.changedBy(
+    () => `remove ${quote(operation.path)}`,
+    () => Deno.removeSync(operation.path),
+    app,
+  );
+}
+
+/** What every process sees as its own mounts. */
+const MTAB = "../proc/self/mounts";
+
+/** Where something is put into an app before it is mounted. */
+interface Place {
+  readonly app: AppRun;
+  readonly upper: string;
+  /** The layers of which the rootfs is made, top first; the first is the upper. */
+  readonly layers: readonly string[];
+  /** The names on the way from the root. */
+  readonly names: readonly string[];
+}
+
+function placeOf(
+  { path, rootfs }: TouchOperation | MtabOperation,
+  run: Application,
+): Place | null {
   const app = run.appOf(rootfs);
   const upper = app?.mount.upper ?? null;
-  // A copy has no upper, and what is in one already need not be touched again.
-  if (app === undefined || upper === null || !isDirectoryIn(path, rootfs)) return;
-  if (look(child(upper, path.slice(rootfs.length + 1))) !== null) return;
-  app.wrote = true;
-  const now = new Date();
-  attempt("touch", path, () => Deno.utimeSync(path, now, now));
+  if (app === undefined || upper === null) return null;
+  const names = path.slice(upper.length + 1).split("/");
+  return { app, upper, layers: [upper, ...app.mount.lower], names };
 }
 
-/** Makes `etc/mtab`, where `etc` is a directory and has none. */
-export async function applyMtab({ path, rootfs }: MtabOperation, run: Application): Promise<void> {
-  if (!isDirectoryIn(parent(path), rootfs)) {
-    const etc = quote(parent(path));
-    return run.options.warn?.(`no mtab is made: ${etc} is no directory of the image`);
+/**
+ * The directories that are merged into one, as overlayfs merges them: down to the first layer in which
+ * something else has the name. Empty when the rootfs has no directory there, or a link leads to it.
+ */
+function directoriesAt(layers: readonly string[], names: readonly string[]): readonly string[] {
+  let found = layers;
+  for (const name of names) {
+    const paths: string[] = [];
+    for (const path of found.map((directory) => child(directory, name))) {
+      const info = look(path);
+      if (info === null) continue;
+      if (!info.isDirectory) break;
+      paths.push(path);
+    }
+    found = paths;
   }
-  if (look(path) !== null) return;
-  const app = run.appOf(rootfs);
-  if (app !== undefined) app.wrote = true;
-  const args = ["--symbolic", "--no-target-directory", "--", "../proc/self/mounts", path];
-  const result = await runProgram(PROGRAMS.ln, args, { ...run.programs, cwd: "/" });
-  if (result.status !== 0) {
-    const said = printable(result.stderr);
-    throw new OverlayError("failed", `Cannot make ${quote(path)}: ln said "${said}"`, { path });
+  return found;
+}
+
+/**
+ * Tells why a name is not to be made in a directory of the rootfs; empty when it is, and `null` when it
+ * is there.
+ */
+function missingIn(directories: readonly string[], name: string, upper: string): string | null {
+  if (directories.length === 0) return "etc is no directory of the image";
+  for (const directory of directories) {
+    const info = look(child(directory, name));
+    if (info === null) continue;
+    if (!isWhiteout(info)) return null;
+    return isWithin(directory, upper) ? "the app has removed it" : "";
   }
+  return "";
+}
+
+function isWhiteout({ isCharDevice, rdev }: Deno.FileInfo): boolean {
+  return isCharDevice === true && rdev === 0;
+}
+
+/**
+ * Tells whether nobody can change the upper meanwhile: the app is not mounted, and no process uses it in
+ * another mount namespace. Who only prepares may not ask the kernel, and knows of a new upper alone.
+ *
+ * @throws {RefusedError} If a process uses it.
+ */
+async function isFree(app: AppRun, run: Application): Promise<boolean> {
+  if (app.live) return false;
+  if (!app.recorded) return true;
+  if (!run.mounts) return false;
+  const { refuseInUse } = await import("./in_use.ts");
+  await refuseInUse("render", [app.line], run);
+  return true;
+}
+
+/** Makes the directories of a place in the upper, each as it is in the first layer that has it. */
+function copyUp({ app, upper, layers, names }: Place, run: Application): void {
+  const made: { readonly path: string; readonly like: Deno.FileInfo }[] = [];
+  for (const at of names.keys()) {
+    const way = names.slice(0, at + 1);
+    const path = child(upper, ...way);
+    // What a run left that was killed before the directory had its owner and mode.
+    if (!app.recorded && isEmptyDirectory(path)) Deno.removeSync(path);
+    const [first] = directoriesAt(layers, way);
+    const like = first === undefined ? null : look(first);
+    if (first === path || like === null) continue;
+    if (made.length === 0) keepTime(parent(path), app, run);
+    makeLike(path, like, app, run);
+    made.push({ path, like });
+  }
+  for (const { path, like } of made.reverse()) setTime(path, like);
+}
+
+function isEmptyDirectory(path: string): boolean {
+  return look(path)?.isDirectory === true &&
+    Deno.readDirSync(path)[Symbol.iterator]().next().done === true;
+}
+
+function makeLike(path: string, like: Deno.FileInfo, app: AppRun, run: Application): void {
+  const { owned } = makeDirectory(path, modeOf(like), like);
   run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path), app);
+  if (owned) return;
+  const owner = `user ${like.uid}, group ${like.gid}`;
+  run.options.warn?.(`${quote(path)} keeps its owner: only root may give it to ${owner}`);
 }
 
-/** Whether a path in a rootfs is a directory to which no link leads. */
-function isDirectoryIn(path: string, rootfs: string): boolean {
-  const names = path.slice(rootfs.length).split("/").filter((name) => name !== "");
-  return names.every((_, at) => {
-    return look(child(rootfs, ...names.slice(0, at + 1)))?.isDirectory === true;
-  });
+/** Notes the time of a directory, which what is made in it changes. */
+function keepTime(path: string, app: AppRun, run: Application): void {
+  const had = attempt("look at", path, () => Deno.lstatSync(path));
+  run.changedBy(() => `set the time of ${quote(path)} back`, () => setTime(path, had), app);
+}
+
+function setTime(path: string, { atime, mtime }: Deno.FileInfo): void {
+  if (mtime === null) return;
+  attempt("set the time of", path, () => Deno.utimeSync(path, atime ?? mtime, mtime));
 }

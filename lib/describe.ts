@@ -37,7 +37,7 @@ function detail(operation: Operation): string {
     case "record":
       return showName(formatAppLine(operation.line));
     case "copy":
-      return `a copy of ${showName(operation.from)}`;
+      return `a copy of ${showName(operation.from)}` + (operation.mtab ? ", with etc/mtab" : "");
     case "mount":
       return `as in ${showName(operation.fstab)}` +
         (operation.orCopy ? ", or a copy where overlayfs cannot be mounted" : "");

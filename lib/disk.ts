@@ -7,6 +7,7 @@
  * @module
  */
 import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { isGranted } from "./grants.ts";
 import { parent } from "./path.ts";
 import { quote, shellQuote } from "./quote.ts";
 
@@ -210,23 +211,211 @@ function createNew(path: string): Deno.FsFile {
   }
 }
 
-/** Reads a file that must not be a symlink; `null` when nothing is there. */
-export function readOwnFile(path: string): Uint8Array | null {
+/** The most bytes of a file of ours: some ten thousand lines of apps have fewer. */
+const OWN_MAX = 64 << 20;
+
+/**
+ * Reads a file that must not be a symlink; `null` when nothing is there.
+ *
+ * @throws {RefusedError} If it is something else, or was replaced while it was opened.
+ * @throws {OverlayError} If it cannot be read, or is too large to be one of ours.
+ */
+export function readOwnFile(path: string): Uint8Array<ArrayBuffer> | null {
   const info = look(path);
   if (info === null) return null;
-  if (!info.isFile) {
-    throw new RefusedError("symlink", `Cannot read ${quote(path)}: it is ${typeOf(info)}`, {
+  if (!info.isFile) throw notOwn(path, `it is ${typeOf(info)}`);
+  return attempt("read", path, () => {
+    // Another process has removed it, or what it is in, since it was looked at.
+    using file = openOwn(path);
+    if (file === null) return null;
+    if (!isSame(file, info)) throw notOwn(path, "it was replaced meanwhile");
+    return readAll(file, OWN_MAX) ?? tooLarge("read", path, OWN_MAX);
+  });
+}
+
+function notOwn(path: string, reason: string): RefusedError {
+  return new RefusedError("symlink", `Cannot read ${quote(path)}: ${reason}`, {
+    path,
+    hint: "a file must be there, or nothing",
+  });
+}
+
+/** For writing too where that can be: so open(2) does not wait for the other end of a FIFO. */
+function openOwn(path: string): Deno.FsFile | null {
+  const write = isGranted({ name: "write", path });
+  for (const options of write ? [{ read: true, write }, { read: true }] : [{ read: true }]) {
+    try {
+      return Deno.openSync(path, options);
+    } catch (error) {
+      const code = errno(error) ?? "";
+      if (code === "ENOENT") return null;
+      if (!options.write || !["EACCES", "EPERM", "EROFS"].includes(code)) throw error;
+    }
+  }
+  return null;
+}
+
+/** Tells whether what was opened is what was looked at: a name can be given to another file in between. */
+function isSame(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
+  try {
+    const { dev, ino } = file.statSync();
+    return dev === seen.dev && ino === seen.ino;
+  } catch (error) {
+    // Under path-scoped permissions Deno looks at no open file whose path leads through a symlink.
+    if (error instanceof Deno.errors.NotCapable) return true;
+    throw error;
+  }
+}
+
+/** How a file is opened that somebody else may have put there. */
+export interface OpenOptions {
+  /** What is done with it, for messages. @default {"read"} */
+  readonly verb?: string;
+  /** Ends the waiting. */
+  readonly signal?: AbortSignal | undefined;
+  /** The file that was looked at before: another one is refused. */
+  readonly like?: Deno.FileInfo;
+}
+
+/** How often, in milliseconds, a path is looked at again while it is being opened, and for how long. */
+const OPENING = { every: 100, longest: 10_000 };
+
+/**
+ * Opens a regular file for reading; a symlink is followed. To open a FIFO would mean to wait for its writer:
+ * the path is looked at before, what was opened is looked at after, and the waiting ends when a FIFO takes
+ * the file's place in between. The thread that opens it then still waits, unless the path may be written;
+ * a program that is to end all the same calls `Deno.exit`.
+ *
+ * Requires `--allow-read` permission for the path.
+ *
+ * @throws {OverlayError} If it cannot be opened, or is no regular file.
+ * @throws {unknown} The reason of the signal.
+ */
+export async function openRegular(path: string, options: OpenOptions = {}): Promise<Deno.FsFile> {
+  const { verb = "read", signal, like } = options;
+  signal?.throwIfAborted();
+  checkRegular(path, verb, statOf(path, verb));
+  const file = await opened(path, verb, signal);
+  try {
+    const info = attempt(verb, path, () => file.statSync());
+    checkRegular(path, verb, info);
+    if (like === undefined || (info.ino === like.ino && info.dev === like.dev)) return file;
+    throw new OverlayError("failed", `Cannot ${verb} ${quote(path)}: it was replaced meanwhile`, {
       path,
-      hint: "a file must be there, or nothing",
+      hint: "run it again when nobody changes it",
+    });
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+function statOf(path: string, verb: string): Deno.FileInfo {
+  try {
+    return Deno.statSync(path);
+  } catch (error) {
+    if (errno(error) !== "ENOENT") throw failure(verb, path, error);
+    throw new OverlayError("missing", `Cannot ${verb} ${quote(path)}: it does not exist`, {
+      path,
+      cause: error,
+      hint: "check the path that was given",
     });
   }
-  return attempt("read", path, () => {
-    try {
-      return Deno.readFileSync(path);
-    } catch (error) {
-      // Another process has removed it, or what it is in, since it was looked at.
-      if (errno(error) === "ENOENT") return null;
-      throw error;
-    }
+}
+
+function checkRegular(path: string, verb: string, info: Deno.FileInfo | null): void {
+  if (info?.isFile) return;
+  const is = info === null ? "not there any more" : typeOf(info);
+  throw new OverlayError("failed", `Cannot ${verb} ${quote(path)}: it is ${is}`, {
+    path,
+    hint: "a regular file must be there",
   });
+}
+
+/** Opens a path, which may never end. */
+async function opened(path: string, verb: string, signal?: AbortSignal): Promise<Deno.FsFile> {
+  const opening = Deno.open(path);
+  const { promise: given, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal?.reason);
+  let waited = 0;
+  const timer = setInterval(() => {
+    try {
+      checkRegular(path, verb, ifAny(() => Deno.statSync(path)));
+      if ((waited += OPENING.every) < OPENING.longest) return;
+      throw new OverlayError("failed", `Cannot ${verb} ${quote(path)}: it cannot be opened`, {
+        path,
+        hint: "see whether its file system answers",
+      });
+    } catch (error) {
+      reject(error);
+    }
+  }, OPENING.every);
+  signal?.addEventListener("abort", abort);
+  let file: Deno.FsFile | null = null;
+  try {
+    return file = await Promise.race([opening, given]);
+  } catch (error) {
+    throw error === signal?.reason ? error : failure(verb, path, error);
+  } finally {
+    clearInterval(timer);
+    signal?.removeEventListener("abort", abort);
+    if (file === null) giveUp(path, opening);
+  }
+}
+
+/** What is still being opened is closed then; of a FIFO, a writer ends the waiting. */
+function giveUp(path: string, opening: Promise<Deno.FsFile>): void {
+  const close = (file: Deno.FsFile) => file.close();
+  opening.then(close, () => {/* Told already. */});
+  if (Deno.permissions.querySync({ name: "write", path }).state !== "granted") return;
+  if (!look(path)?.isFifo) return;
+  Deno.open(path, { read: true, write: true }).then(close, () => {/* It is gone. */});
+}
+
+/**
+ * Reads a regular file of a bounded size.
+ *
+ * Requires `--allow-read` permission for the path.
+ *
+ * @param max The most bytes that it may have.
+ * @throws {OverlayError} If it cannot be read, has more bytes, or is no regular file.
+ */
+export async function readRegular(
+  path: string,
+  max: number,
+  options: OpenOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { verb = "read" } = options;
+  using file = await openRegular(path, options);
+  return attempt(verb, path, () => readAll(file, max) ?? tooLarge(verb, path, max));
+}
+
+const READ = 1 << 16;
+
+/** All that is in an open file; `null` when that is more than `max` bytes. */
+function readAll(file: Deno.FsFile, max: number): Uint8Array<ArrayBuffer> | null {
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  for (let left = max + 1; left > 0;) {
+    const part = new Uint8Array(Math.min(left, READ));
+    const read = file.readSync(part);
+    if (read === null) return joined(parts);
+    parts.push(part.subarray(0, read));
+    left -= read;
+  }
+  return null;
+}
+
+function tooLarge(verb: string, path: string, max: number): never {
+  const message = `Cannot ${verb} ${quote(path)}: it has more than ${max} bytes`;
+  throw new OverlayError("too-large", message, { path });
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }

@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import type { Application, AppRun } from "./application.ts";
 import { attempt, look, readOwnFile } from "./disk.ts";
@@ -13,28 +12,19 @@ import { forEachApp, podError } from "./failures.ts";
 import type { AppFailure } from "./failures.ts";
 import { withLines } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
+import { Looked } from "./facts.ts";
 import { checkGuarded, checkWay } from "./guard.ts";
-import { volatileMark } from "./layout.ts";
-import { mountOptions, splitOptions } from "./mount_config.ts";
+import { checkRecordedLine, LineJudge } from "./judge.ts";
+import { splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
 import { mountLines } from "./mounting.ts";
-import { linesWithin, Neighbours, Writers } from "./neighbours.ts";
+import { linesWithin } from "./neighbours.ts";
 import { isWithin, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, readRecord } from "./pod_state.ts";
 import { appWords, quote } from "./quote.ts";
-import {
-  refuseElsewhere,
-  refuseForeign,
-  refuseHiding,
-  refuseLiveUpper,
-  refuseOtherMount,
-  refuseOtherPaths,
-  refuseSameRootfs,
-  refuseSharedUpper,
-  refuseVolatile,
-} from "./refusals.ts";
+import { refuseElsewhere, refuseOtherMount, refuseOtherPaths } from "./refusals.ts";
 
 /**
  * Looks at what the pod holds. Afterwards the run knows its lines, which apps are mounted already, and
@@ -121,74 +111,39 @@ async function tableFor(run: Application): Promise<readonly Mount[]> {
 interface Known {
   readonly run: Application;
   readonly mounts: PodMounts;
-  readonly neighbours: Neighbours;
-  readonly writers: Writers;
-  /** The first line that each app has, with its place in the file. */
-  readonly old: ReadonlyMap<string, { readonly line: AppLine; readonly at: number }>;
-  readonly places: ReadonlyMap<AppLine, number>;
-  readonly within: ReadonlyMap<string, readonly AppLine[]>;
+  readonly judge: LineJudge;
+  /** The first line that each app has. */
+  readonly old: ReadonlyMap<string, AppLine>;
 }
 
 async function checkApps(lines: readonly AppLine[], run: Application): Promise<void> {
-  const own = run.apps.map(({ line }) => line);
-  const names = new Set(own.map(({ app }) => app));
-  const others = lines.filter(({ app }) => !names.has(app));
+  const asked = run.apps.map(({ line }) => line);
   const mounts = new PodMounts(run.pod, await tableFor(run));
-  const old = new Map(lines.map((line, at) => [line.app, { line, at }] as const).reverse());
-  const known: Known = {
-    run,
-    mounts,
-    neighbours: new Neighbours([...others, ...own], run.pod.pod),
-    writers: new Writers(mounts.table),
-    old,
-    places: new Map(lines.map((line, at) => [line, at])),
-    within: linesWithin(lines, new Set(own.map(({ rootfs }) => rootfs))),
-  };
-  forEachApp(run.apps, (app) => checkApp(app, known));
+  const judge = new LineJudge({ pod: run.pod, mounts, recorded: lines, asked });
+  const old = new Map(lines.toReversed().map((line) => [line.app, line]));
+  forEachApp(run.apps, (app) => checkApp(app, { run, mounts, judge, old }));
   // Where this run made the pod's directory and another one mounted the apps in it, nothing changed.
   if (run.live) run.changed = false;
 }
 
 function checkApp(app: AppRun, known: Known): void {
-  const { run, mounts, neighbours, writers } = known;
+  const { run, mounts, judge } = known;
   const { line } = app;
-  const old = known.old.get(line.app)?.line;
+  const old = known.old.get(line.app);
   if (old !== undefined) refuseOtherPaths(old, line, run.pod);
-  refuseSharedUpper(line, neighbours.sharingUpper(line));
+  judge.checkUpper(line);
   if (old !== undefined && mounts.stateOf(old) === "mounted") {
     refuseOtherMount(old, line, run.pod);
     app.live = true;
     app.line = { ...line, auto: line.auto || old.auto };
     return;
   }
-  const state = mounts.stateOf(line);
-  if (line.copy && old?.copy && state === "unmounted" && look(line.rootfs)?.isDirectory) {
+  const isCopied = line.copy && old?.copy && mounts.stateOf(line) === "unmounted";
+  if (isCopied && look(line.rootfs)?.isDirectory) {
     app.live = true;
     return;
   }
-  // Mounted as asked for, but not recorded: not by us.
-  refuseForeign("mount", line, state === "mounted" ? "foreign" : state);
-  const absolute = { ...line, options: mountOptions(configOfLine(line, run.pod.pod)) };
-  refuseLiveUpper(absolute, writers.of(absolute, mounts.targetOf(line.rootfs)));
-  refuseSameRootfs(line, neighbours.sharingRootfs(line));
-  refuseHiding(line, hiddenBy(line, known));
-  const { work } = app.mount;
-  // Who may not mount may not look into what the kernel keeps in a work either.
-  if (run.mounts && work !== null) {
-    refuseVolatile(line, volatileMark(work), look(volatileMark(work)) !== null);
-  }
-}
-
-/**
- * An app whose rootfs the mount of a line would hide: one that is mounted, or that comes before it in
- * the order of mounting.
- */
-function hiddenBy(line: AppLine, known: Known): AppLine | undefined {
-  const own = known.old.get(line.app)?.at ?? Infinity;
-  return known.within.get(line.rootfs)?.find((other) => {
-    if (other.app === line.app) return false;
-    return (known.places.get(other) ?? 0) < own || known.mounts.stateOf(other) === "mounted";
-  });
+  judge.check(line, { mounts: run.mounts });
 }
 
 /**
@@ -202,13 +157,17 @@ async function mountBelow(lines: readonly AppLine[], run: Application): Promise<
   const within = linesWithin(open, new Set(others.map(({ rootfs }) => rootfs)));
   const below = others.filter(({ rootfs }) => within.has(rootfs));
   if (below.length === 0) return;
-  for (const { rootfs } of below) checkWay(rootfs, run.pod.pod);
-  const mounts = new PodMounts(run.pod, await mountTable(run.programs));
+  const { pod, options } = run;
+  for (const { rootfs } of below) checkWay(rootfs, pod.pod);
+  const mounts = new PodMounts(pod, await mountTable(run.programs));
+  const judge = new LineJudge({ pod, mounts, recorded: lines, asked: below });
+  const judging = { pod, judge, idle: below, looked: new Looked(), options };
   for (const line of below) {
     const state = mounts.stateOf(line);
-    refuseForeign("mount", line, state);
-    if (state === "mounted") continue;
-    if (!run.mounts) throw notMountedError(line, open);
+    // Of a copy nothing is mounted.
+    if (state === "mounted" || line.copy) continue;
+    if (state === "unmounted" && !run.mounts) throw notMountedError(line, open);
+    await checkRecordedLine(line, judging);
     await mountLines([line], run);
     run.entries = withLines(run.entries, [{ ...line, auto: true }]);
   }

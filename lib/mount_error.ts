@@ -3,28 +3,19 @@
  *
  * @module
  */
-import { configOfLine } from "./app_line.ts";
+import { mountOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { MountError } from "./errors.ts";
 import { Looked } from "./facts.ts";
 import { Inquiry } from "./inquiry.ts";
 import { saidOf } from "./mounting.ts";
 import type { Mounting } from "./mounting.ts";
-import { parent } from "./path.ts";
-import type { MountPlan } from "./plan.ts";
 import { quote } from "./quote.ts";
 import type { ProgramResult } from "./run.ts";
 import { lookThoroughly } from "./thorough.ts";
 
 /** What mount(8) says of every EINVAL, whatever the cause; it helps nobody. */
 const ANYTHING = /wrong fs type, bad option/;
-
-/** What the line of an app mounts, as a plan says it. */
-function planOf(line: AppLine, pod: string): MountPlan {
-  const config = configOfLine(line, pod);
-  const { app, tree, rootfs, options } = line;
-  return { ...config, pod, app, tree, dest: parent(rootfs), rootfs, optionString: options };
-}
 
 /** What the texts of mount(8) mean, where they say anything. */
 const MEANINGS: readonly (readonly [text: RegExp, cause: string])[] = [
@@ -62,7 +53,7 @@ async function causesOf(
 ): Promise<readonly string[]> {
   const [, meaning] = MEANINGS.find(([text]) => text.test(said)) ?? [];
   if (meaning !== undefined && !said.includes("Too many levels")) return [meaning];
-  const { findings } = await lookThoroughly(planOf(line, pod), known);
+  const { findings } = await lookThoroughly(mountOfLine(line, pod), known);
   return [
     ...findings.flatMap(({ code, sentence, hint }) => {
       // What is left out is not in the way.

@@ -127,18 +127,20 @@ export interface CopyOperation {
   readonly from: string;
   /** Mode of the rootfs; the lower's when it is `null`. */
   readonly mode: number | null;
+  /** Set when the copy gets an `etc/mtab`, see {@linkcode MtabOperation}. */
+  readonly mtab?: true;
 }
 
 /**
- * The directory in which the pod's own image keeps the exit status of apps is touched, if the image has
- * it: so it is in the upper, where it is read without the mount (rkt stage0).
+ * The directory in which the pod's own image keeps the exit status of apps is made in the upper, if the
+ * image has it: there it is read without the mount (rkt stage0).
  */
 export interface TouchOperation {
   /** Tells the operations apart. */
   readonly kind: "touch";
-  /** The directory. */
+  /** The directory, in the upper. */
   readonly path: string;
-  /** The rootfs that it lies in. */
+  /** The rootfs that it will be seen in. */
   readonly rootfs: string;
 }
 
@@ -146,9 +148,9 @@ export interface TouchOperation {
 export interface MtabOperation {
   /** Tells the operations apart. */
   readonly kind: "mtab";
-  /** The link. */
+  /** The link, in the upper. */
   readonly path: string;
-  /** The rootfs that it lies in. */
+  /** The rootfs that it will be seen in. */
   readonly rootfs: string;
 }
 

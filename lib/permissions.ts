@@ -77,7 +77,7 @@ function needs(operation: Operation): RequiredPermissions {
       return {
         read: [...own, operation.from],
         write: [parent(operation.path)],
-        run: [cp, findmnt],
+        run: [cp, findmnt, ...(operation.mtab ? [ln] : [])],
       };
     case "touch":
       return { read: own, write: own, run: [] };

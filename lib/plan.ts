@@ -250,6 +250,7 @@ export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): O
     ...made(apps, overlay),
     ...made(apps, labels),
     ...made(first, manifest),
+    ...apps.flatMap(({ request }) => insertions(request)),
     ...apps.map(({ mount, options: { text, link } }): Operation => ({
       kind: "record",
       path: pod.fstab,
@@ -261,9 +262,6 @@ export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): O
       ...made(group, manifest),
       ...mounted(group),
     ]),
-    ...(auto ? apps : apps.filter(({ mount }) => mount.copy)).flatMap(({ request }) => {
-      return finishings(request);
-    }),
   ];
 }
 
@@ -273,10 +271,11 @@ function topDown(apps: readonly PlannedApp[]): readonly PlannedApp[] {
   return apps.length === 1 ? apps : apps.toSorted((a, b) => depth(a) - depth(b));
 }
 
-function copies({ overlay, layout, lower, profile, dirMode }: ParsedRequest): Operation[] {
+function copies({ overlay, layout, lower, profile, dirMode, mtab }: ParsedRequest): Operation[] {
   if (overlay !== "never") return [];
   const mode = profile.rootLikeLower ? null : dirMode;
-  return [{ kind: "copy", path: layout.rootfs, from: lower[0], mode }];
+  const more = mtab ? { mtab: true as const } : {};
+  return [{ kind: "copy", path: layout.rootfs, from: lower[0], mode, ...more }];
 }
 
 function mounts({ overlay, layout, pod }: ParsedRequest): Operation[] {
@@ -285,12 +284,14 @@ function mounts({ overlay, layout, pod }: ParsedRequest): Operation[] {
   return [{ kind: "mount", path: layout.rootfs, fstab: pod.fstab, ...orCopy }];
 }
 
-/** What is done in the rootfs when it is there. */
-function finishings({ app, layout: { rootfs }, readOnly, mtab }: ParsedRequest): Operation[] {
-  const touch = app === "" && !readOnly;
+/** Directories and links that the rootfs must have, and that are put into the upper while nobody uses it. */
+function insertions(request: ParsedRequest): Operation[] {
+  const { app, layout: { rootfs, upper }, readOnly, overlay, mtab } = request;
+  if (readOnly || overlay === "never") return [];
+  const status = child(upper, "rkt", "status");
   return [
-    ...(touch ? [{ kind: "touch" as const, path: child(rootfs, "rkt", "status"), rootfs }] : []),
-    ...(mtab ? [{ kind: "mtab" as const, path: child(rootfs, "etc", "mtab"), rootfs }] : []),
+    ...(app === "" ? [{ kind: "touch" as const, path: status, rootfs }] : []),
+    ...(mtab ? [{ kind: "mtab" as const, path: child(upper, "etc", "mtab"), rootfs }] : []),
   ];
 }
 

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
@@ -11,14 +10,13 @@ import { look } from "./disk.ts";
 import { MissingPermissionError, OverlayError, RefusedError } from "./errors.ts";
 import type { ErrorCode } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
-import { checkWay } from "./guard.ts";
-import { podLayout, volatileMark } from "./layout.ts";
+import { Looked } from "./facts.ts";
+import { checkRecordedLine, LineJudge } from "./judge.ts";
+import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
-import { mountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import { tryMount, unmountAll } from "./mounting.ts";
 import type { Mounting } from "./mounting.ts";
-import { Neighbours, Writers } from "./neighbours.ts";
 import { parsePath } from "./names.ts";
 import { checkTrusted, openPod } from "./open_pod.ts";
 import type { Trusted } from "./open_pod.ts";
@@ -28,15 +26,7 @@ import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
 import { podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
-import { appWords, quote } from "./quote.ts";
-import {
-  refuseElsewhere,
-  refuseForeign,
-  refuseLiveUpper,
-  refuseSharedUpper,
-  refuseVolatile,
-} from "./refusals.ts";
-import { missingOf } from "./status.ts";
+import { refuseElsewhere } from "./refusals.ts";
 
 /** An app that could not be mounted again. */
 export interface NotRestored {
@@ -157,7 +147,8 @@ async function restorePod(
   const programs = programOptions(options);
   const mounts = new PodMounts(pod, await mountTable(programs));
   const mounting = { pod, programs, options };
-  const fit = await freeLines(fitLines(lines, { pod, mounts, run }), mounting, run);
+  const sound = await fitLines(lines, { mounting, mounts, run });
+  const fit = await freeLines(sound, mounting, run);
   if (fit.length === 0) return;
   open.check();
   const { failures, targets } = await tryMount(fit, mounting);
@@ -204,53 +195,28 @@ async function freeLines(
 }
 
 /** The lines that are to be mounted and can be; what is wrong with the others is noted. */
-function fitLines(
+async function fitLines(
   lines: readonly AppLine[],
-  known: { readonly pod: PodLayout; readonly mounts: PodMounts; readonly run: Run },
-): readonly AppLine[] {
-  const { pod, mounts, run } = known;
+  known: { readonly mounting: Mounting; readonly mounts: PodMounts; readonly run: Run },
+): Promise<readonly AppLine[]> {
+  const { mounting, mounts, run } = known;
+  const { pod, options } = mounting;
   // Further lines of an app would mount it on itself.
   const first = new Map(lines.toReversed().map((line) => [line.app, line]));
   const open = lines.filter((line) => {
     return line.auto && first.get(line.app) === line && mounts.stateOf(line) !== "mounted";
   });
-  const writers = new Writers(mounts.table);
-  const neighbours = new Neighbours(lines, pod.pod);
-  return open.filter((line) => {
+  const judge = new LineJudge({ pod, mounts, recorded: lines, asked: open });
+  const judging = { pod, judge, idle: open, looked: new Looked(), options };
+  const fit: AppLine[] = [];
+  for (const line of open) {
     try {
-      checkLine(line, { pod, mounts, writers, open });
-      refuseSharedUpper(line, neighbours.sharingUpper(line));
-      return true;
+      await checkRecordedLine(line, judging);
+      fit.push(line);
     } catch (error) {
       if (!(error instanceof OverlayError)) throw error;
       run.failed.push(notRestored(pod, line.app, error));
-      return false;
     }
-  });
-}
-
-function checkLine(
-  line: AppLine,
-  known: {
-    readonly pod: PodLayout;
-    readonly mounts: PodMounts;
-    readonly writers: Writers;
-    readonly open: readonly AppLine[];
-  },
-): void {
-  const { pod, mounts, writers, open } = known;
-  refuseForeign("mount", line, mounts.stateOf(line));
-  const { upper, work } = configOfLine(line, pod.pod);
-  for (const path of [line.rootfs, upper, work]) if (path !== null) checkWay(path, pod.pod);
-  const gone = missingOf(line, pod, open);
-  if (gone !== null) {
-    const message = `Cannot mount ${appWords(line.app)} again: ${quote(gone)} does not exist`;
-    const hint = "put it back, or render the app anew; its line is in overlay.fstab";
-    throw new OverlayError("missing", message, { path: gone, hint });
   }
-  const config = configOfLine(line, pod.pod);
-  const absolute = { ...line, options: mountOptions(config) };
-  refuseLiveUpper(absolute, writers.of(absolute, mounts.targetOf(line.rootfs)));
-  if (config.work === null) return;
-  refuseVolatile(line, volatileMark(config.work), look(volatileMark(config.work)) !== null);
+  return fit;
 }

@@ -109,15 +109,17 @@ function fieldsOf(
  *
  * @param content JSON in UTF-8: `{"pod", "apps": [{"app", "lower": […], …}], …}`.
  * @param absolute Takes a relative path from the working directory.
- * @throws {InvalidValueError} If it is not JSON, or a field is unknown, missing or of another type; the
- * message names the field, such as `apps[3].lower`.
+ * @throws {InvalidValueError} If it is not JSON, or a field is unknown, missing, given twice or of another
+ * type; the message names the field, such as `apps[3].lower`.
  */
 export function parseSpec(
   content: string | Uint8Array,
   absolute: (path: string) => string,
 ): PodRequest {
   const text = typeof content === "string" ? content : decode(content);
-  const fields = fieldsOf(parseJson(text), "", POD_FIELDS, absolute);
+  const value = parseJson(text);
+  refuseTwice(text);
+  const fields = fieldsOf(value, "", POD_FIELDS, absolute);
   for (const name of ["pod", "apps"]) {
     if (!Object.hasOwn(fields, name)) refuse(name, "it is missing, and every spec has one");
   }
@@ -148,4 +150,51 @@ function parseJson(text: string): unknown {
     if (!(error instanceof SyntaxError)) throw error;
     return refuse("spec", `it is not JSON: ${printable(error.message)}`);
   }
+}
+
+/** An object or a list of the text that is not at its end. */
+interface Open {
+  readonly path: string;
+  /** The names of an object so far; `null` in a list. */
+  readonly names: Set<string> | null;
+  /** How many values of a list came so far. */
+  at: number;
+  /** Path of the value that comes next. */
+  next: string;
+}
+
+const TOKENS = /"(?:[^"\\]+|\\.)*"|[{}[\],]/g;
+
+/**
+ * Refuses an object with two fields of one name, of which JSON.parse() would keep the last and drop the
+ * other without a word.
+ *
+ * @param text JSON that JSON.parse() takes.
+ */
+function refuseTwice(text: string): void {
+  const around: Open[] = [];
+  for (const { 0: token, index } of text.matchAll(TOKENS)) {
+    const last = around.at(-1);
+    if (token === "{" || token === "[") {
+      const path = last?.next ?? "";
+      const names = token === "{" ? new Set<string>() : null;
+      around.push({ path, names, at: 0, next: names === null ? `${path}[0]` : path });
+    } else if (token === "}" || token === "]") around.pop();
+    else if (token === "," && last !== undefined) last.next = `${last.path}[${++last.at}]`;
+    else if (last?.names && isName(text, index + token.length)) noteName(JSON.parse(token), last);
+  }
+}
+
+/** Only the name of a field is followed by a colon. */
+function isName(text: string, end: number): boolean {
+  while (/\s/.test(text[end] ?? "")) end++;
+  return text[end] === ":";
+}
+
+function noteName(name: string, object: Open): void {
+  object.next = object.path === "" ? name : `${object.path}.${name}`;
+  if (object.names?.has(name)) {
+    refuse(`spec field ${quote(object.next)}`, "it is given twice", "leave one of the two out");
+  }
+  object.names?.add(name);
 }

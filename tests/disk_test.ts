@@ -1,14 +1,17 @@
-import { assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { OverlayError, RefusedError } from "../mod.ts";
 import {
   attempt,
   look,
   lookForDirectory,
+  openRegular,
   readOwnFile,
+  readRegular,
   reasonOf,
   replaceFile,
   typeOf,
 } from "../lib/disk.ts";
+import { afterFirst, writerOf } from "./_fifo.ts";
 import { modeOf, sh, snapshot, tempDir } from "./_temp.ts";
 import { isMissing, namesIn } from "./_tree.ts";
 import { underUmask } from "./_umask.ts";
@@ -177,4 +180,103 @@ Deno.test("reasonOf() leaves out the path and the number that Deno adds", () => 
   const error = new Error("Not a directory (os error 20): mkdir '/a\n (os error 2) b'");
   assertEquals(reasonOf(error), "Not a directory");
   assertEquals(reasonOf("just words"), "just words");
+});
+
+Deno.test("openRegular() opens a file, through a symlink too, and nothing else", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(dir.join("file"), "content");
+  await Deno.symlink("file", dir.join("link"));
+  await Deno.symlink("nowhere", dir.join("dangling"));
+  await sh("mkfifo", dir.join("fifo"));
+  for (const name of ["file", "link"]) {
+    using file = await openRegular(dir.join(name));
+    assertEquals(file.statSync().size, 7);
+    assertEquals(new TextDecoder().decode(await readRegular(dir.join(name), 7)), "content");
+  }
+  const others = {
+    fifo: "it is neither",
+    dangling: "it does not exist",
+    none: "it does not exist",
+  };
+  for (const [name, reason] of Object.entries(others)) {
+    const error = await assertRejects(() => openRegular(dir.join(name)), OverlayError);
+    assert(error.message.includes(reason), error.message);
+    assertEquals(error.path, dir.join(name));
+  }
+  for (const path of [dir.path, "/dev/zero"]) {
+    await assertRejects(() => openRegular(path), OverlayError, `Cannot read "${path}": it is`);
+  }
+  const like = await Deno.lstat(dir.join("link"));
+  const other = () => openRegular(dir.join("file"), { like });
+  await assertRejects(other, OverlayError, "it was replaced meanwhile");
+});
+
+Deno.test("readRegular() reads no more than it may", async () => {
+  await using dir = await tempDir();
+  const path = dir.join("file");
+  await Deno.writeFile(path, new Uint8Array(200_000));
+  assertEquals((await readRegular(path, 200_000)).length, 200_000);
+  const error = await assertRejects(() => readRegular(path, 199_999), OverlayError);
+  assertEquals(error.code, "too-large");
+});
+
+Deno.test("openRegular() does not hang when a FIFO takes the place of the file", async () => {
+  await using dir = await tempDir();
+  const [path, fifo] = [dir.join("file"), dir.join("fifo")];
+  await Deno.writeTextFile(path, "content");
+  await sh("mkfifo", fifo);
+  const { open } = Deno;
+  let swapped = 0;
+  Deno.open = (name, options) => {
+    if (options !== undefined || name !== path) return open(name, options);
+    swapped++;
+    Deno.renameSync(path, dir.join("aside"));
+    Deno.renameSync(fifo, path);
+    return open(name);
+  };
+  try {
+    const error = await assertRejects(() => openRegular(path), OverlayError);
+    assertEquals([error.message, swapped], [
+      `Cannot read ${JSON.stringify(path)}: it is neither a file nor a directory`,
+      1,
+    ]);
+    await Deno.rename(path, fifo);
+    await Deno.rename(dir.join("aside"), path);
+    const ended = new AbortController();
+    const reason = new Error("enough");
+    setTimeout(() => ended.abort(reason), 20);
+    const given = await openRegular(path, { signal: ended.signal }).catch((error) => error);
+    assertEquals(given, reason);
+  } finally {
+    Deno.open = open;
+  }
+});
+
+Deno.test("readOwnFile() does not hang when a FIFO takes the place of the file", async () => {
+  await using dir = await tempDir();
+  const [path, fifo] = [dir.join("file"), dir.join("fifo")];
+  await Deno.writeTextFile(path, "content");
+  await sh("mkfifo", fifo);
+  await using _writer = writerOf(path);
+  using _patch = afterFirst("lstatSync", path, () => Deno.renameSync(fifo, path));
+  const error = assertThrows(() => readOwnFile(path), RefusedError);
+  assertEquals(error.message, `Cannot read ${JSON.stringify(path)}: it was replaced meanwhile`);
+});
+
+Deno.test("readOwnFile() reads no file that took the place of the one that was looked at", async () => {
+  await using dir = await tempDir();
+  const [path, other] = [dir.join("file"), dir.join("other")];
+  await Deno.writeTextFile(path, "content");
+  await Deno.writeTextFile(other, "another's");
+  {
+    using _patch = afterFirst("lstatSync", path, () => {
+      Deno.removeSync(path);
+      Deno.symlinkSync(other, path);
+    });
+    assertThrows(() => readOwnFile(path), RefusedError, "it was replaced meanwhile");
+  }
+  await Deno.remove(path);
+  await Deno.writeTextFile(path, "");
+  await Deno.truncate(path, (64 << 20) + 1);
+  assertEquals(assertThrows(() => readOwnFile(path), OverlayError).code, "too-large");
 });

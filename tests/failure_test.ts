@@ -16,6 +16,7 @@ import {
 import type { RenderRequest } from "../mod.ts";
 import { cli, commandLine } from "./_cli.ts";
 import { mountTooDeep } from "./_disks.ts";
+import { afterFirst, writerOf } from "./_fifo.ts";
 import { assertErrorText, assertFails, disk, flagsOf, runMain } from "./_main.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { modeOf, mountsBelow, sh, tempDir } from "./_temp.ts";
@@ -557,4 +558,46 @@ Deno.test("renderOverlay() leaves what lies below a mount that it cannot take ba
   assertEquals(await mountsBelow(dir.path), [rootfs]);
   assertEquals(await Deno.readTextFile(`${rootfs}/file`), "from the tree");
   assertEquals(await isMissing(`${good.pod}/overlay/image/upper/web`), false);
+});
+
+Deno.test("renderOverlay() does not hang when a FIFO takes the place of a manifest", async () => {
+  await using dir = await tempDir();
+  const manifest = dir.join("manifest");
+  await Deno.writeTextFile(manifest, "{}");
+  await sh("mkfifo", dir.join("fifo"));
+  const lower = await makeTree(dir.join("image"));
+  const request = { lower, pod: dir.join("pod"), app: "web", manifest, options: MARKS };
+  await using _writer = writerOf(manifest);
+  const checkpoint = (step: string) => {
+    if (step === "lock") Deno.renameSync(dir.join("fifo"), manifest);
+  };
+  const error = await assertRejects(() => renderOverlay(request, { checkpoint }), OverlayError);
+  const reason = "it is neither a file nor a directory";
+  assertEquals(error.message, `Cannot read manifest ${JSON.stringify(manifest)}: ${reason}`);
+  assertEquals(await isMissing(request.pod), true);
+});
+
+Deno.test("renderOverlay() reads no manifest without an end", async () => {
+  await using dir = await tempDir();
+  const manifest = dir.join("manifest");
+  await Deno.writeTextFile(manifest, "");
+  await Deno.truncate(manifest, 2 ** 40);
+  const lower = await makeTree(dir.join("image"));
+  const request = { lower, pod: dir.join("pod"), app: "web", manifest, options: MARKS };
+  const error = await assertRejects(() => renderOverlay(request), OverlayError);
+  assertEquals([error.code, await isMissing(request.pod)], ["too-large", true]);
+});
+
+Deno.test("renderOverlay() does not hang when a FIFO takes the place of a lower", async () => {
+  await using dir = await tempDir();
+  const lower = await makeTree(dir.join("image"));
+  await sh("mkfifo", dir.join("fifo"));
+  const request = { lower, pod: dir.join("pod"), app: "web", options: MARKS };
+  await using _writer = writerOf(lower);
+  using _patch = afterFirst("statSync", lower, () => {
+    Deno.renameSync(lower, dir.join("aside"));
+    Deno.renameSync(dir.join("fifo"), lower);
+  });
+  const error = await assertRejects(() => renderOverlay(request), OverlayError);
+  assertEquals([error.code, await isMissing(request.pod)], ["missing", true]);
 });

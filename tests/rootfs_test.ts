@@ -3,17 +3,20 @@ import {
   collectPods,
   overlayStatus,
   planRender,
+  prepareOverlay,
   RefusedError,
   renderOverlay,
   renderPod,
+  requiredPermissions,
   unmountOverlay,
 } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
 import { assertFails, disk, flagsOf, runMain } from "./_main.ts";
+import { keepMounts, makePlace, mountedPod } from "./_pods.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { modeOf, mountsBelow, sh, snapshot, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
-import { isMissing, makeTree, MARKS } from "./_tree.ts";
+import { isMissing, makeTree, MARKS, namesIn } from "./_tree.ts";
 
 async function setUp(dir: TempDir, rest: Partial<RenderRequest> = {}): Promise<RenderRequest> {
   const lower = await makeTree(dir.join("image"));
@@ -212,22 +215,171 @@ Deno.test("renderOverlay() of the pod's own image touches its status directory, 
   assertEquals((await Deno.stat(dir.join("host/status"))).mtime?.getFullYear(), 2001);
 });
 
-Deno.test("a render that is interrupted after it wrote into the rootfs leaves nothing", async () => {
+Deno.test("a render that is interrupted after it wrote into the upper leaves nothing", async () => {
   await using dir = await tempDir();
   const request = await setUp(dir, { app: "", mtab: true, options: MARKS });
   await Deno.mkdir(`${request.lower}/rkt/status`, { recursive: true });
-  const before = await disk(dir.path);
   const kinds = planRender(request).operations.map(({ kind }) => kind);
-  assertEquals(kinds.slice(-3), ["mount", "touch", "mtab"]);
-  for (const stop of ["mount", "touch", "mtab"]) {
-    const controller = new AbortController();
+  assertEquals(kinds.slice(-4), ["touch", "mtab", "record", "mount"]);
+  await assertStopsAreUndone(dir, request);
+  // What the app has in its upper by then stays as it is, times included.
+  const { upper, ...first } = await renderOverlay({ ...request, mtab: false });
+  await Deno.mkdir(`${first.rootfs}/etc/own`);
+  await unmountOverlay({ pod: request.pod });
+  for (const path of [`${upper}/etc`, `${upper}`]) await sh("touch", "-d", "2001-02-03", path);
+  await assertStopsAreUndone(dir, request);
+});
+
+/** Stops a render at each step at the end, and compares the disk and the times of what is in the pod. */
+async function assertStopsAreUndone(dir: TempDir, request: RenderRequest): Promise<void> {
+  const times = () =>
+    sh("find", `${dir.path}/pod/overlay`, "-path", "*/upper*", "-printf", "%P %T@\n");
+  const before = await disk(dir.path);
+  const had = await isMissing(request.pod) ? null : await times();
+  for (const stop of ["touch", "mtab", "record", "mounted", "mount"]) {
     const checkpoint = (step: string) => {
       if (step === stop) throw new DOMException("stopped", "AbortError");
     };
-    await assertRejects(() => renderOverlay(request, { checkpoint, signal: controller.signal }));
+    await assertRejects(() => renderOverlay(request, { checkpoint }), DOMException);
     assertEquals(await disk(dir.path), before);
+    if (had !== null) assertEquals(await times(), had);
   }
+}
+
+/** Mode, owner, group and time of a path, not following a link. */
+async function looksOf(path: string): Promise<string> {
+  return await sh("find", path, "-maxdepth", "0", "-printf", "%y %#m %U:%G %TY-%Tm-%Td");
+}
+
+Deno.test("what is made in an upper is as the lower's directories are", async () => {
+  await using dir = await tempDir();
+  const top = await makeTree(dir.join("top"));
+  const lower = await makeTree(dir.join("image"));
+  await Deno.mkdir(`${lower}/rkt/status`, { recursive: true });
+  await Deno.remove(`${top}/etc`, { recursive: true });
+  const paths = ["etc", "rkt", "rkt/status"].map((name) => `${lower}/${name}`);
+  for (const [at, path] of paths.entries()) {
+    if (isRealRoot) await Deno.chown(path, 1000 + at, 2000 + at);
+    await Deno.chmod(path, [0o1777, 0o2751, 0o700][at] ?? 0);
+  }
+  for (const path of paths.toReversed()) await sh("touch", "-d", "2001-02-03", path);
+  const request = { lower: [top, lower], pod: dir.join("pod"), options: MARKS };
+  const looks = await Promise.all(paths.map(looksOf));
+  const { upper } = await prepareOverlay(request);
+  assertEquals(
+    await Promise.all(["rkt", "rkt/status"].map((name) => looksOf(`${upper}/${name}`))),
+    looks.slice(1),
+  );
+  assert(await isMissing(`${upper}/etc`));
+  const second = await renderOverlay({ ...request, app: "second", tree: "second", mtab: true });
+  const today = new Date().toISOString().slice(0, 10);
+  assertEquals(await looksOf(`${second.upper}/etc`), looks[0]?.replace("2001-02-03", today));
+  assertEquals(await Deno.readLink(`${second.rootfs}/etc/mtab`), "../proc/self/mounts");
 });
+
+Deno.test("nothing is written into a rootfs that is mounted", async () => {
+  await using dir = await tempDir();
+  const request = await setUp(dir, { options: MARKS });
+  const { rootfs, upper } = await renderOverlay(request);
+  const before = await disk(dir.path);
+  const warnings: string[] = [];
+  const again = { ...request, mtab: true };
+  const render = await renderOverlay(again, { warn: (text) => void warnings.push(text) });
+  assertEquals(render.changed, false);
+  assertStringIncludes(warnings.join(), 'no mtab is made: app "web" may be running');
+  assertEquals(await disk(dir.path), before);
+  await unmountOverlay({ pod: request.pod });
+  await renderOverlay(again);
+  assertEquals(await Deno.readLink(`${rootfs}/etc/mtab`), "../proc/self/mounts");
+  assertEquals(await Deno.readLink(`${upper}/etc/mtab`), "../proc/self/mounts");
+});
+
+Deno.test("an app that swaps its etc when mtab is made leads the link nowhere", async () => {
+  await using dir = await tempDir();
+  const request = await setUp(dir, { mtab: true, options: MARKS });
+  await Deno.mkdir(dir.join("host"));
+  const { pod } = request;
+  const rootfs = planRender(request).mount.rootfs;
+  // What runs in the rootfs can do this at any time; here it does so just before ln is run.
+  const trace = (text: string): void => {
+    if (!text.startsWith("run /usr/bin/ln") || !isThere(`${rootfs}/etc`)) return;
+    Deno.renameSync(`${rootfs}/etc`, `${rootfs}/old`);
+    Deno.symlinkSync(dir.join("host"), `${rootfs}/etc`);
+  };
+  await renderOverlay(request, { trace });
+  assertEquals(await namesIn(dir.join("host")), []);
+  await unmountOverlay({ pod });
+});
+
+function isThere(path: string): boolean {
+  try {
+    return Deno.lstatSync(path).isDirectory;
+  } catch {
+    return false;
+  }
+}
+
+Deno.test("an upper that is in use in another mount namespace gets no mtab", async () => {
+  await using dir = await tempDir();
+  const place = await makePlace(dir);
+  const { pod } = await mountedPod(place, "one");
+  await using _other = await keepMounts();
+  await unmountOverlay({ pod });
+  const before = await snapshot(dir.path);
+  const request = { lower: place.lower, pod, app: "web", mtab: true, options: MARKS };
+  const error = await assertRejects(() => renderOverlay(request), RefusedError);
+  assertEquals(error.code, "busy");
+  assertEquals(await snapshot(dir.path), before);
+});
+
+/** Takes the place of what would be made, by a name in the upper or in the topmost of two lowers. */
+const IN_THE_WAY: readonly (readonly [string, (upper: string, top: string) => Promise<unknown>])[] =
+  [
+    ["an etc that the app has removed", (upper) => sh("mknod", `${upper}/etc`, "c", "0", "0")],
+    ["an etc that is a link in the upper", (upper) => Deno.symlink("/", `${upper}/etc`)],
+    ["an etc that is a file in the upper", (upper) => Deno.writeTextFile(`${upper}/etc`, "")],
+    ["an mtab that the app has removed", async (upper) => {
+      await Deno.mkdir(`${upper}/etc`);
+      await sh("mknod", `${upper}/etc/mtab`, "c", "0", "0");
+    }],
+    ["an etc that the topmost layer removes", (_, top) => sh("mknod", `${top}/etc`, "c", "0", "0")],
+    ["an etc that is a link in the topmost layer", (_, top) => Deno.symlink("/", `${top}/etc`)],
+  ];
+
+for (const [what, arrange] of IN_THE_WAY) {
+  Deno.test(`renderOverlay() makes no mtab beside ${what}`, async () => {
+    await using dir = await tempDir();
+    const lower = await makeTree(dir.join("image"));
+    const top = dir.join("top");
+    await Deno.mkdir(top);
+    const request = { lower: [top, lower], pod: dir.join("pod"), app: "web", options: MARKS };
+    const { upper } = await prepareOverlay(request);
+    await arrange(`${upper}`, top);
+    const before = await snapshot(`${upper}`);
+    const warnings: string[] = [];
+    const again = { ...request, mtab: true };
+    await renderOverlay(again, { warn: (text) => void warnings.push(text) });
+    assertEquals(await snapshot(`${upper}`), before);
+    assertStringIncludes(warnings.join(), "no mtab is made: ");
+  });
+}
+
+Deno.test("renderOverlay() without overlay puts mtab into the copy before it is in its place", async () => {
+  await using dir = await tempDir();
+  const request = await setUp(dir, { overlay: "never", mtab: true });
+  const { rootfs } = planRender(request).mount;
+  let early: boolean | null = null;
+  const trace = (text: string) => {
+    if (text.startsWith("run /usr/bin/ln")) early = !isThere(rootfs);
+  };
+  await renderOverlay(request, { trace });
+  assertEquals([early, await Deno.readLink(`${rootfs}/etc/mtab`)], [true, "../proc/self/mounts"]);
+  assert(planFlags(request).includes("/usr/bin/ln"));
+});
+
+function planFlags(request: RenderRequest): readonly string[] {
+  return requiredPermissions(planRender(request)).run;
+}
 
 Deno.test("renderPod() renders copies beside mounts", async () => {
   await using dir = await tempDir();

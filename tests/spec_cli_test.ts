@@ -176,6 +176,32 @@ Deno.test("overlay-render plan --spec - needs no permission", async () => {
   assertEquals([status, stdout, stderr], [0, planText(planPod(spec)), ""]);
 });
 
+Deno.test("overlay-render plan --spec reads files alone, and no more than a spec can have", async () => {
+  await using dir = await tempDir();
+  const [fifo, large] = [dir.join("fifo"), dir.join("large")];
+  await sh("mkfifo", fifo);
+  await Deno.writeFile(large, new Uint8Array());
+  await Deno.truncate(large, 2 ** 40);
+  const refused = {
+    fifo: "it is neither",
+    zero: "it is neither",
+    large: "it has more than 16777216",
+  };
+  for (const [name, reason] of Object.entries(refused)) {
+    const file = name === "zero" ? "/dev/zero" : dir.join(name);
+    // The permissions are those of a user, who may not write there.
+    const flags = [`--allow-read=${dir.path},/dev/zero`];
+    const wrapper = ["timeout", "30"];
+    const { status, stderr } = await cli(["plan", "--spec", file], { flags, wrapper });
+    assertEquals(status, 1, stderr);
+    assertStringIncludes(stderr, `Cannot read spec ${JSON.stringify(file)}: ${reason}`);
+  }
+  const wrapper = ["timeout", "30", "sh", "-c", 'exec "$@" </dev/zero', "sh"];
+  const { status, stderr } = await cli(["plan", "--spec", "-"], { flags: [], wrapper });
+  assertEquals(status, 1, stderr);
+  assertStringIncludes(stderr, 'Cannot read spec "-": it has more than 16777216 bytes');
+});
+
 Deno.test("overlay-render --dry-run --spec plans what would be done", async () => {
   await using dir = await tempDir();
   const { file, spec } = await setUp(dir);
@@ -297,13 +323,14 @@ Deno.test("overlay-render --spec says so when there is no such file", async () =
   await using dir = await tempDir();
   await Deno.mkdir(dir.join("directory"));
   const table = [
-    [dir.join("none.json"), `Cannot read spec "${dir.join("none.json")}": No such file`],
-    [dir.join("directory"), `Cannot read spec "${dir.join("directory")}": Is a directory`],
-    [dir.join("no", "spec"), `Cannot read spec "${dir.join("no", "spec")}": No such file`],
+    [dir.join("none.json"), "it does not exist", "missing"],
+    [dir.join("directory"), "it is a directory", "failed"],
+    [dir.join("no", "spec"), "it does not exist", "missing"],
   ] as const;
-  for (const [file, cause] of table) {
+  for (const [file, reason, code] of table) {
+    const cause = `Cannot read spec ${JSON.stringify(file)}: ${reason}`;
     for (const command of COMMANDS) {
-      await assertRefusedWith([command, "--spec", file], { status: 1, code: "failed", cause });
+      await assertRefusedWith([command, "--spec", file], { status: 1, code, cause });
     }
   }
 });

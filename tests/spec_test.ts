@@ -251,6 +251,40 @@ Deno.test("parseSpec() refuses what is not JSON", { permissions: "none" }, () =>
   }
 });
 
+Deno.test("parseSpec() refuses a field that is given twice, however it is written", {
+  permissions: "none",
+}, () => {
+  const app = `{"app": "web", "lower": ["/l"]}`;
+  const cases: readonly (readonly [text: string, field: string])[] = [
+    [`{"pod": "/p", "pod": "/q", "apps": [${app}]}`, "pod"],
+    [`{"pod": "/p", "p\\u006fd"\t:\n"/p", "apps": [${app}]}`, "pod"],
+    [`{"pod": "/p", "apps": [${app}], "apps": [${app}]}`, "apps"],
+    [
+      `{"pod": "/p", "apps": [${app}, {"app": "db", "lower": ["/a"], "lower": ["/b"]}]}`,
+      "apps[1].lower",
+    ],
+    [`{"pod": "/p", "apps": [${app}, ${app}, {"app": "a\\"b", "app": "c"}]}`, "apps[2].app"],
+    [
+      `{"pod": "/p", "apps": [{"app": "web", "options": ["a", "b"], "mtab": true, "options": []}]}`,
+      "apps[0].options",
+    ],
+  ];
+  for (const [text, field] of cases) {
+    const { message } = refusedText(text);
+    assertEquals(message, `Cannot use spec field "${field}": it is given twice`);
+  }
+});
+
+Deno.test("parseSpec() takes one name in many objects, and values that look like fields", {
+  permissions: "none",
+}, () => {
+  const apps = ["a", "b", "{", '"app":', "\\", ","].map((app) => ({
+    app,
+    lower: ["app", "app", "pod:"],
+  }));
+  assertEquals(parse({ pod: "/p", apps }).apps.map(({ app }) => app), apps.map(({ app }) => app));
+});
+
 Deno.test("parseSpec() takes white space around and in a spec", { permissions: "none" }, () => {
   const request = parseSpec(' \t\r\n{ "pod" :\n"p", "apps": [ ] }\n\n', marked);
   assertEquals<unknown>(request, { pod: "<p>", apps: [] });

@@ -1,0 +1,165 @@
+/**
+ * The judge of a line: the one answer to the question if a line of `overlay.fstab` may be mounted, for a
+ * render, for a restore, and for what a destination lies in.
+ *
+ * @module
+ */
+import { configOfLine, mountOfLine } from "./app_line.ts";
+import type { AppLine } from "./app_line.ts";
+import { programOptions } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
+import { checkBefore } from "./check.ts";
+import { look } from "./disk.ts";
+import { OverlayError } from "./errors.ts";
+import type { Looked } from "./facts.ts";
+import { checkAbove, checkGuarded, checkWay } from "./guard.ts";
+import { volatileMark } from "./layout.ts";
+import type { PodLayout } from "./layout.ts";
+import { mountOptions } from "./mount_config.ts";
+import { linesWithin, Neighbours, Writers } from "./neighbours.ts";
+import { isWithin, parent } from "./path.ts";
+import type { PodMounts } from "./pod_mounts.ts";
+import { appWords, quote } from "./quote.ts";
+import {
+  refuseForeign,
+  refuseHiding,
+  refuseLiveUpper,
+  refuseSameRootfs,
+  refuseSharedUpper,
+  refuseVolatile,
+} from "./refusals.ts";
+import { missingOf } from "./status.ts";
+
+/** The lines that are judged, and what they are judged by. */
+export interface Docket {
+  /** The pod. */
+  readonly pod: PodLayout;
+  /** The mount table. */
+  readonly mounts: PodMounts;
+  /** The lines of `overlay.fstab`. */
+  readonly recorded: readonly AppLine[];
+  /** The lines that may be mounted; recorded or not. */
+  readonly asked: readonly AppLine[];
+}
+
+/** Judges lines by the other lines of the pod and by the mount table. */
+export class LineJudge {
+  readonly #pod: PodLayout;
+  readonly #mounts: PodMounts;
+  readonly #neighbours: Neighbours;
+  readonly #writers: Writers;
+  readonly #places: ReadonlyMap<AppLine, number>;
+  /** The place of the first line of each app. */
+  readonly #first: ReadonlyMap<string, number>;
+  readonly #within: ReadonlyMap<string, readonly AppLine[]>;
+
+  /** Looks at all lines of a pod. */
+  constructor({ pod, mounts, recorded, asked }: Docket) {
+    const names = new Set(asked.map(({ app }) => app));
+    const others = recorded.filter(({ app }) => !names.has(app));
+    this.#pod = pod;
+    this.#mounts = mounts;
+    this.#neighbours = new Neighbours([...others, ...asked], pod.pod);
+    this.#writers = new Writers(mounts.table);
+    this.#places = new Map(recorded.map((line, at) => [line, at]));
+    this.#first = new Map(recorded.map(({ app }, at) => [app, at] as const).reverse());
+    this.#within = linesWithin(recorded, new Set(asked.map(({ rootfs }) => rootfs)));
+  }
+
+  /**
+   * Refuses a line that shares its upper with another one, mounted or not.
+   *
+   * @throws {RefusedError} If it does.
+   */
+  checkUpper(line: AppLine): void {
+    refuseSharedUpper(line, this.#neighbours.sharingUpper(line));
+  }
+
+  /**
+   * Refuses a line that must not be mounted beside what is mounted and recorded.
+   *
+   * @param mounts Whether it is going to be mounted: who may not mount may not look into what the kernel
+   * keeps in a work either.
+   * @throws {RefusedError} If it must not.
+   */
+  check(line: AppLine, { mounts }: { readonly mounts: boolean }): void {
+    this.checkUpper(line);
+    const state = this.#mounts.stateOf(line);
+    // A mount that no line accounts for is not ours.
+    refuseForeign("mount", line, state === "mounted" ? "foreign" : state);
+    const config = configOfLine(line, this.#pod.pod);
+    const absolute = { ...line, options: mountOptions(config) };
+    refuseLiveUpper(absolute, this.#writers.of(absolute, this.#mounts.targetOf(line.rootfs)));
+    refuseSameRootfs(line, this.#neighbours.sharingRootfs(line));
+    refuseHiding(line, this.#hiddenBy(line));
+    if (!mounts || config.work === null) return;
+    const mark = volatileMark(config.work);
+    refuseVolatile(line, mark, look(mark) !== null);
+  }
+
+  /** An app whose rootfs the mount would hide: one that is mounted, or is mounted before it. */
+  #hiddenBy(line: AppLine): AppLine | undefined {
+    const own = this.#first.get(line.app) ?? Infinity;
+    return this.#within.get(line.rootfs)?.find((other) => {
+      if (other.app === line.app) return false;
+      return (this.#places.get(other) ?? 0) < own || this.#mounts.stateOf(other) === "mounted";
+    });
+  }
+}
+
+/** What recorded lines are judged by. */
+export interface Judging {
+  /** The pod. */
+  readonly pod: PodLayout;
+  /** Knows the other lines and the mount table. */
+  readonly judge: LineJudge;
+  /** The lines of the pod that are not mounted. */
+  readonly idle: readonly AppLine[];
+  /** What was looked at already. */
+  readonly looked: Looked;
+  /** Who is told what happens. */
+  readonly options: ChangeOptions;
+}
+
+/**
+ * Checks that a recorded line may be mounted as it stands: all that a render of it would check.
+ *
+ * @throws {RefusedError} If a render would refuse it.
+ * @throws {OverlayError} If a directory that it needs is not there.
+ */
+export async function checkRecordedLine(line: AppLine, judging: Judging): Promise<void> {
+  const { pod, judge, idle, looked, options } = judging;
+  judge.check(line, { mounts: true });
+  await checkWayOfLine(line, pod, options);
+  refuseMissing(line, pod, idle);
+  await checkBefore([mountOfLine(line, pod.pod)], options, { looked });
+}
+
+/** Checks every directory that leads to the rootfs, the upper and the work of a line. */
+async function checkWayOfLine(
+  line: AppLine,
+  pod: PodLayout,
+  options: ChangeOptions,
+): Promise<void> {
+  const { upper, work } = configOfLine(line, pod.pod);
+  const written = [upper, work].filter((path) => path !== null);
+  for (const path of [line.rootfs, ...written]) checkWay(path, pod.pod);
+  for (const path of written) {
+    for (let at = parent(path); isWithin(at, pod.overlay); at = parent(at)) {
+      checkGuarded({ path: at, guarded: true, force: false });
+    }
+  }
+  const dest = parent(line.rootfs);
+  if (isWithin(dest, pod.pod)) return;
+  // Outside the pod nobody has made sure yet that the destination cannot be swapped.
+  await checkAbove([dest], programOptions(options));
+  checkGuarded({ path: dest, guarded: true, force: false });
+}
+
+function refuseMissing(line: AppLine, pod: PodLayout, idle: readonly AppLine[]): void {
+  const gone = missingOf(line, pod, idle);
+  if (gone === null) return;
+  const message = `Cannot mount ${appWords(line.app)} again: ${quote(gone)} does not exist`;
+  const hint = "put it back, or render the app anew; its line is in overlay.fstab";
+  throw new OverlayError("missing", message, { path: gone, hint });
+}
