@@ -96,6 +96,9 @@ export class Application {
     return this.#owners.get(path);
   }
 
+  /** Tells whether a line may be mounted in an image that was mounted before. */
+  readonly isLive = (line: AppLine): boolean => this.appOf(line.rootfs)?.mount.live === true;
+
   /** Notes a change that stays, and how to undo it. */
   changedBy(what: () => string, undo: () => void | Promise<void>, app?: AppRun): void {
     this.changed = true;

@@ -145,7 +145,7 @@ function spec(command: (typeof COMMANDS)[number]): FlagSpec {
         ...base,
         single: [...REQUEST_FLAGS, "spec", "wait"],
         repeated: ["lower", "option"],
-        boolean: [...VOICE_FLAGS, "read-only", "no-overlay", "mtab", "dry-run"],
+        boolean: [...VOICE_FLAGS, "read-only", "no-overlay", "mtab", "live", "dry-run"],
         alias: { ...base.alias, o: "option", n: "dry-run" },
       };
   }
@@ -179,6 +179,7 @@ function requestOf(flags: Flags, cwd: string): RenderRequest {
     readOnly: flags.set.has("read-only"),
     overlay: overlayOf(flags),
     mtab: flags.set.has("mtab") ? true : undefined,
+    live: flags.set.has("live") ? true : undefined,
   };
   const given = Object.entries(all).filter(([, value]) => value !== undefined);
   return { pod: podOf(flags, cwd), ...Object.fromEntries(given) };
@@ -268,7 +269,7 @@ function collectOf(flags: Flags, cwd: string): CollectRequest {
 function specOf(file: string, flags: Flags): { readonly file: string } {
   const given = [...REQUEST_FLAGS, "lower", "option"].find((name) => {
     return (flags.values[name]?.length ?? 0) > 0;
-  }) ?? ["read-only", "no-overlay", "mtab"].find((name) => flags.set.has(name));
+  }) ?? ["read-only", "no-overlay", "mtab", "live"].find((name) => flags.set.has(name));
   if (given === undefined) return { file };
   throw new InvalidValueError("usage", `Cannot use --${given} with --spec: the spec says it`, {
     hint: "leave it out, and put it in the spec",

@@ -77,6 +77,8 @@ Flags:
   --no-overlay       the same as --overlay never
   --mtab             make etc/mtab in the rootfs a link to ../proc/self/mounts,
                      where etc is a directory and has none
+  --live             nothing runs in the image that the destination lies in, so
+                     the app may be rendered into it though it is mounted
   --spec FILE        many apps of a pod from a file of JSON, - for stdin;
                      instead of the flags above
   -n, --dry-run      the same as plan
@@ -86,8 +88,9 @@ const SPEC = `
 Spec:
   {"pod": DIR, "apps": [{"app": NAME, "lower": [DIR]}, ...]}
   A pod may have group, profile, dirMode, label and store; an app tree, image,
-  dest, manifest, label, options (a list), readOnly, overlay and mtab. They mean
-  what the flags mean. All apps are mounted by one mount process, or none is.
+  dest, manifest, label, options (a list), readOnly, overlay, mtab and live.
+  They mean what the flags mean. All apps are mounted by one mount process, or
+  none is.
 `;
 
 const RENDER_PERMISSIONS = `

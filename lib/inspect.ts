@@ -20,7 +20,7 @@ import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
 import { mountLines } from "./mounting.ts";
 import { linesWithin } from "./neighbours.ts";
-import { isWithin, parent } from "./path.ts";
+import { isWithin, parent, upwards } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, readRecord } from "./pod_state.ts";
 import { appWords, quote } from "./quote.ts";
@@ -100,10 +100,16 @@ async function decideLabels(run: Application): Promise<void> {
  * The mount table is read only where something can be mounted: a rootfs and an upper that are not
  * there yet have no mounts, and reading it costs as much as the mount itself.
  */
-async function tableFor(run: Application): Promise<readonly Mount[]> {
-  const there = run.apps.some(({ mount: { rootfs, upper } }) => {
-    return look(rootfs) !== null || (upper !== null && look(upper) !== null);
-  });
+async function tableFor(
+  lines: readonly AppLine[],
+  run: Application,
+): Promise<readonly Mount[]> {
+  const images = new Set(lines.map(({ rootfs }) => rootfs));
+  const there =
+    run.apps.some(({ mount: { dest } }) => upwards(dest).some((at) => images.has(at))) ||
+    run.apps.some(({ mount: { rootfs, upper } }) => {
+      return look(rootfs) !== null || (upper !== null && look(upper) !== null);
+    });
   return there ? await mountTable(run.programs) : [];
 }
 
@@ -118,7 +124,7 @@ interface Known {
 
 async function checkApps(lines: readonly AppLine[], run: Application): Promise<void> {
   const asked = run.apps.map(({ line }) => line);
-  const mounts = new PodMounts(run.pod, await tableFor(run));
+  const mounts = new PodMounts(run.pod, await tableFor(lines, run));
   const judge = new LineJudge({ pod: run.pod, mounts, recorded: lines, asked });
   const old = new Map(lines.toReversed().map((line) => [line.app, line]));
   forEachApp(run.apps, (app) => checkApp(app, { run, mounts, judge, old }));
@@ -143,7 +149,7 @@ function checkApp(app: AppRun, known: Known): void {
     app.live = true;
     return;
   }
-  judge.check(line, { mounts: run.mounts });
+  judge.check(line, { mounts: run.mounts, live: app.mount.live === true });
 }
 
 /**

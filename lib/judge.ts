@@ -17,12 +17,13 @@ import { volatileMark } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { mountOptions } from "./mount_config.ts";
 import { linesWithin, Neighbours, Writers } from "./neighbours.ts";
-import { isWithin, parent } from "./path.ts";
+import { isWithin, parent, upwards } from "./path.ts";
 import type { PodMounts } from "./pod_mounts.ts";
 import { appWords, quote } from "./quote.ts";
 import {
   refuseForeign,
   refuseHiding,
+  refuseLiveImage,
   refuseLiveUpper,
   refuseSameRootfs,
   refuseSharedUpper,
@@ -51,6 +52,7 @@ export class LineJudge {
   readonly #places: ReadonlyMap<AppLine, number>;
   /** The place of the first line of each app. */
   readonly #first: ReadonlyMap<string, number>;
+  readonly #byRootfs: ReadonlyMap<string, AppLine>;
   readonly #within: ReadonlyMap<string, readonly AppLine[]>;
 
   /** Looks at all lines of a pod. */
@@ -63,6 +65,7 @@ export class LineJudge {
     this.#writers = new Writers(mounts.table);
     this.#places = new Map(recorded.map((line, at) => [line, at]));
     this.#first = new Map(recorded.map(({ app }, at) => [app, at] as const).reverse());
+    this.#byRootfs = new Map(recorded.map((line) => [line.rootfs, line]));
     this.#within = linesWithin(recorded, new Set(asked.map(({ rootfs }) => rootfs)));
   }
 
@@ -79,10 +82,10 @@ export class LineJudge {
    * Refuses a line that must not be mounted beside what is mounted and recorded.
    *
    * @param mounts Whether it is going to be mounted: who may not mount may not look into what the kernel
-   * keeps in a work either.
+   * keeps in a work either. And whether nothing runs in the image that it lies in.
    * @throws {RefusedError} If it must not.
    */
-  check(line: AppLine, { mounts }: { readonly mounts: boolean }): void {
+  check(line: AppLine, { mounts, live = false }: { mounts: boolean; live?: boolean }): void {
     this.checkUpper(line);
     const state = this.#mounts.stateOf(line);
     // A mount that no line accounts for is not ours.
@@ -92,9 +95,23 @@ export class LineJudge {
     refuseLiveUpper(absolute, this.#writers.of(absolute, this.#mounts.targetOf(line.rootfs)));
     refuseSameRootfs(line, this.#neighbours.sharingRootfs(line));
     refuseHiding(line, this.#hiddenBy(line));
+    const image = this.#imageAround(line);
+    if (!live) refuseLiveImage(line, image);
+    else if (image !== undefined) checkInside(line, image);
     if (!mounts || config.work === null) return;
     const mark = volatileMark(config.work);
     refuseVolatile(line, mark, look(mark) !== null);
+  }
+
+  /** The app, mounted or copied before, whose rootfs the rootfs of a line lies in. */
+  #imageAround({ rootfs }: AppLine): AppLine | undefined {
+    for (const at of upwards(parent(rootfs))) {
+      const image = this.#byRootfs.get(at);
+      if (image?.copy || (image !== undefined && this.#mounts.stateOf(image) === "mounted")) {
+        return image;
+      }
+    }
+    return undefined;
   }
 
   /** An app whose rootfs the mount would hide: one that is mounted, or is mounted before it. */
@@ -104,6 +121,14 @@ export class LineJudge {
       if (other.app === line.app) return false;
       return (this.#places.get(other) ?? 0) < own || this.#mounts.stateOf(other) === "mounted";
     });
+  }
+}
+
+/** Checks that only root and we can rename what leads from the rootfs of an image to that of a line. */
+function checkInside(line: AppLine, image: AppLine): void {
+  const way = upwards(line.rootfs).filter((path) => isWithin(path, image.rootfs)).toReversed();
+  for (const path of way) {
+    if (!checkGuarded({ path, guarded: true, force: false })) return;
   }
 }
 

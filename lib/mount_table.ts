@@ -12,6 +12,8 @@ import type { ProgramOptions } from "./run.ts";
 
 /** A mount of this mount namespace. */
 export interface Mount {
+  /** Tells it from every other mount that there is; see mountinfo in proc(5). */
+  readonly id: number;
   /** The mount point, without symlinks. */
   readonly target: string;
   /** The type of the file system. */
@@ -23,6 +25,7 @@ export interface Mount {
 }
 
 interface FindmntRow {
+  readonly id: number;
   readonly target: string;
   readonly fstype: string;
   readonly "fs-options": string | null;
@@ -41,7 +44,7 @@ export async function mountTable(
   options: ProgramOptions,
   types?: string,
 ): Promise<readonly Mount[]> {
-  const columns = ["--json", "--list", "--output", "TARGET,FSTYPE,FS-OPTIONS,VFS-OPTIONS"];
+  const columns = ["--json", "--list", "--output", "ID,TARGET,FSTYPE,FS-OPTIONS,VFS-OPTIONS"];
   const filter = types === undefined ? [] : ["--types", types];
   const result = await run(PROGRAMS.findmnt, [...columns, ...filter], { ...options, cwd: "/" });
   // With status 1 and no word, nothing matched.
@@ -52,8 +55,8 @@ export async function mountTable(
   }
   const { filesystems } = JSON.parse(result.stdout) as { filesystems: FindmntRow[] };
   return filesystems.map((row) => {
-    const { target, fstype, "fs-options": options, "vfs-options": flags } = row;
+    const { id, target, fstype, "fs-options": options, "vfs-options": flags } = row;
     const readOnly = (flags ?? "").split(",").includes("ro");
-    return { target, fstype, options: options ?? "", readOnly };
+    return { id, target, fstype, options: options ?? "", readOnly };
   });
 }

@@ -8,6 +8,7 @@ import type { Application } from "./application.ts";
 import { attempt, look, writeScratch } from "./disk.ts";
 import type { MountError } from "./errors.ts";
 import { formatFstab } from "./fstab.ts";
+import { mountTable } from "./mount_table.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import type { PodLayout } from "./layout.ts";
 import { isWithin, nameOf, parent } from "./path.ts";
@@ -90,6 +91,8 @@ export function saidOf(result: ProgramResult, target: string): string {
 
 /** What mounting lines needs to know. */
 export interface Mounting {
+  /** Tells whether a line may be mounted in an image that was mounted before. */
+  readonly isLive?: (line: AppLine) => boolean;
   /** The pod. */
   readonly pod: PodLayout;
   /** What programs are run with. */
@@ -111,12 +114,14 @@ export interface Mounted {
  * then is seen, not believed: in the pod by their device, elsewhere in the mount table.
  */
 export async function tryMount(lines: readonly AppLine[], mounting: Mounting): Promise<Mounted> {
+  const exposed = new Set(lines.filter((line) => isExposed(line, mounting)));
+  const before = exposed.size === 0 ? [] : await mountTable(mounting.programs);
   const result = await mountProcess(lines, mounting);
   mounting.options.checkpoint?.("mounted");
-  const unseen = lines.filter((line) => !isSeen(line, mounting.pod));
+  const unseen = lines.filter((line) => exposed.has(line) || !isSeen(line));
   if (unseen.length === 0) return { targets: lines.map(({ rootfs }) => rootfs), failures: [] };
   const { findMounted } = await import("./verify.ts");
-  const found = await findMounted(unseen, mounting);
+  const found = await findMounted(unseen, mounting, exposed.size === 0 ? undefined : before);
   const left = new Set(unseen);
   const seen = lines.filter((line) => !left.has(line)).map(({ rootfs }) => rootfs);
   return {
@@ -155,9 +160,16 @@ export async function mountLines(lines: readonly AppLine[], run: Application): P
   throw podError("render", failures.map(({ line, error }) => ({ app: line.app, error })));
 }
 
-function isSeen(line: AppLine, pod: PodLayout): boolean {
-  const tellsByDevice = line.source === "overlay" && isWithin(line.rootfs, pod.pod);
-  return tellsByDevice && hasOwnDevice(line.rootfs);
+/**
+ * Tells whether somebody else may change what leads to a rootfs while it is mounted: mount(8) names the
+ * mount point to the kernel, which looks the name up again.
+ */
+function isExposed(line: AppLine, { pod, isLive }: Mounting): boolean {
+  return !isWithin(line.rootfs, pod.pod) || isLive?.(line) === true;
+}
+
+function isSeen(line: AppLine): boolean {
+  return line.source === "overlay" && hasOwnDevice(line.rootfs);
 }
 
 /**

@@ -34,6 +34,8 @@ export interface MountPlan extends MountConfig {
   readonly optionString: string;
   /** Set when the rootfs is a copy of the lower and not mounted. */
   readonly copy?: true;
+  /** Set when the destination may lie in an image that was mounted before. */
+  readonly live?: true;
 }
 
 /** What a render will do. Frozen, and safe as JSON. */
@@ -162,6 +164,7 @@ function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionS
     rootfs: layout.rootfs,
     optionString: options.text,
     ...(copy ? { copy: true } : {}),
+    ...(request.live ? { live: true } : {}),
   };
   return { mount, options };
 }

@@ -40,6 +40,11 @@ export interface PodApp {
   readonly overlay?: "always" | "never";
   /** Whether `etc/mtab` of the rootfs is made a link to `../proc/self/mounts`. @default {false} */
   readonly mtab?: boolean;
+  /**
+   * Says that nothing runs in the image that the destination lies in, so that the app may be rendered
+   * into an image that was mounted before. @default {false}
+   */
+  readonly live?: boolean;
 }
 
 /** What a render of several apps of a pod is asked for. Every path is absolute. */
@@ -72,6 +77,7 @@ const APP_FIELDS: Readonly<Record<string, keyof PodApp>> = {
   option: "options",
   overlay: "overlay",
   mtab: "mtab",
+  live: "live",
 };
 
 /** What all apps have in common is not named as a field of one. */

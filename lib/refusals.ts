@@ -194,6 +194,23 @@ export function refuseElsewhere(lines: readonly AppLine[], pod: PodLayout): void
 }
 
 /**
+ * Refuses a destination in the rootfs of an app that was there before this call: what runs in it can
+ * rename the directories that lead to the destination, and mount(2) looks each of them up by name.
+ *
+ * @param image The app whose rootfs the destination lies in, if any.
+ * @throws {RefusedError} If there is one.
+ */
+export function refuseLiveImage(line: AppLine, image: AppLine | undefined): void {
+  if (image === undefined) return;
+  const reason = `it lies in the rootfs of ${appWords(image.app)}, in which something may run`;
+  throw new RefusedError("in-use", `Cannot mount ${quote(line.rootfs)}: ${reason}`, {
+    path: line.rootfs,
+    hint: "unmount the pod first, and render or restore both in one call; " +
+      "or say with --live that nothing runs in it",
+  });
+}
+
+/**
  * Refuses a mount that would hide the rootfs of another app: the pod's own image is rendered first.
  *
  * @param hidden The other app, if any.

@@ -62,6 +62,11 @@ export interface RenderRequest {
   readonly overlay?: OverlayMode;
   /** Whether `etc/mtab` of the rootfs is made a link to `../proc/self/mounts`. @default {false} */
   readonly mtab?: boolean;
+  /**
+   * Says that nothing runs in the image that the destination lies in, so that the app may be rendered
+   * into an image that was mounted before. @default {false}
+   */
+  readonly live?: boolean;
 }
 
 /** What the store knows of a tree that is rendered. */
@@ -110,6 +115,8 @@ export interface ParsedRequest {
   readonly overlay: OverlayMode;
   /** Whether there is to be an `etc/mtab`. */
   readonly mtab: boolean;
+  /** The destination may lie in an image that was mounted before. */
+  readonly live: boolean;
 }
 
 /** Whether a request says itself what is rendered, so that nothing need be looked up in the store. */
@@ -252,6 +259,7 @@ export function parseRequest(
     readOnly: request.readOnly ?? false,
     overlay: parseOverlayMode(request.overlay ?? "always"),
     mtab: request.mtab ?? false,
+    live: request.live ?? false,
   };
   checkDestination(pod, parsed.layout);
   checkLowers(parsed);

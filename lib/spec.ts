@@ -35,6 +35,7 @@ const APP_FIELDS: Readonly<Record<Exclude<keyof PodApp, "stored">, Kind>> = {
   readOnly: "flag",
   overlay: "name",
   mtab: "flag",
+  live: "flag",
 };
 
 const WORDS: Readonly<Record<Kind, string>> = {

@@ -3,11 +3,17 @@
  *
  * @module
  */
+import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
+import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { Mounting } from "./mounting.ts";
 import { mountTable } from "./mount_table.ts";
+import type { Mount } from "./mount_table.ts";
+import { PROGRAMS } from "./permissions.ts";
 import { PodMounts, sameDirectory, samePaths } from "./pod_mounts.ts";
+import { run } from "./run.ts";
+import type { ProgramOptions } from "./run.ts";
 
 /** What has become of the mount of a line. */
 export interface FoundMount {
@@ -22,24 +28,88 @@ export interface FoundMount {
 /**
  * Looks for the mounts of lines that were mounted just now. A mount can end in another place, where
  * somebody swapped a directory, and a bind mount can stay writable.
+ *
+ * @param before The mount table before; where it is given, a mount in another place is found though the
+ * paths in its options are relative.
  */
 export async function findMounted(
   lines: readonly AppLine[],
   { pod, programs }: Pick<Mounting, "pod" | "programs">,
+  before?: readonly Mount[],
 ): Promise<readonly FoundMount[]> {
   const mounts = new PodMounts(pod, await mountTable(programs));
-  return lines.map((line) => {
-    const rootfs = mounts.targetOf(line.rootfs);
-    if (mounts.stateOf(line) === "mounted") return { line, target: rootfs, isRight: true };
-    const paths = parseMountOptions(line.options);
-    // Only an upper by its absolute path is nobody else's: a view, and a pod beside this one with the same
-    // relative paths, look the same.
-    const isOnly = paths.upper?.startsWith("/") === true;
-    const own = mounts.table.findLast((mount) => {
-      if (!isOnly && mount.target !== rootfs) return false;
-      if (line.source !== "overlay") return sameDirectory(line.rootfs, line.source);
-      return mount.fstype === "overlay" && samePaths(paths, parseMountOptions(mount.options));
-    });
-    return { line, target: own?.target ?? null, isRight: false };
+  const old = before === undefined ? null : new Set(before.map(keyOf));
+  const found: FoundMount[] = [];
+  for (const line of lines) {
+    const isRight = mounts.stateOf(line) === "mounted";
+    const target = isRight
+      ? mounts.targetOf(line.rootfs)
+      : isOnly(line) || old === null
+      ? findByPath(line, mounts)
+      : await findByInode(
+        line,
+        mounts.table.filter((mount) => !old.has(keyOf(mount))),
+        pod,
+        programs,
+      );
+    found.push({ line, target, isRight });
+  }
+  return found;
+}
+
+/** An id is given again when its mount is gone. */
+function keyOf({ id, target, options }: Mount): string {
+  return `${id} ${target} ${options}`;
+}
+
+/** An upper by its absolute path is nobody else's; by a relative one, a pod beside this one can name its own. */
+function isOnly(line: AppLine): boolean {
+  return parseMountOptions(line.options).upper?.startsWith("/") === true;
+}
+
+function findByPath(line: AppLine, mounts: PodMounts): string | null {
+  const rootfs = mounts.targetOf(line.rootfs);
+  const own = mounts.table.findLast((mount) => {
+    return (isOnly(line) || mount.target === rootfs) && isLike(mount, line);
   });
+  return own?.target ?? null;
+}
+
+function isLike(mount: Mount, line: AppLine): boolean {
+  if (line.source !== "overlay") return sameDirectory(line.rootfs, line.source);
+  const paths = parseMountOptions(line.options);
+  return mount.fstype === "overlay" && samePaths(paths, parseMountOptions(mount.options));
+}
+
+/**
+ * Finds the mount of a line among those that were not there before, wherever it is: the root of an overlay
+ * has the inode of its upper, or of its first lower; that of a bind mount is what is bound.
+ */
+async function findByInode(
+  line: AppLine,
+  fresh: readonly Mount[],
+  pod: PodLayout,
+  programs: ProgramOptions,
+): Promise<string | null> {
+  const like = fresh.filter((mount) => line.source !== "overlay" || isLike(mount, line));
+  if (like.length === 0) return null;
+  const { upper, lower } = configOfLine(line, pod.pod);
+  const shown = upper ?? lower[0] ?? line.source;
+  const inodes = await inodesOf([shown, ...like.map(({ target }) => target)], programs);
+  return like.findLast(({ target }) => inodes.get(target) === inodes.get(shown))?.target ?? null;
+}
+
+/** The inodes of directories, by find(1): a mount can be where Deno may not look. */
+async function inodesOf(
+  paths: readonly string[],
+  programs: ProgramOptions,
+): Promise<ReadonlyMap<string, string>> {
+  const args = [...paths, "-maxdepth", "0", "-printf", "%i %p\\0"];
+  const { stdout } = await run(PROGRAMS.find, args, { ...programs, cwd: "/" });
+  return new Map(
+    stdout.split("\0").map((field) => {
+      const at = field.indexOf(" ");
+      return [field.slice(at + 1), field.slice(0, at)];
+    }),
+  );
 }

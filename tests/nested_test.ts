@@ -25,7 +25,7 @@ async function setUp(dir: TempDir): Promise<Requests> {
   const [stage1, lower] = [await makeTree(dir.join("stage1")), await makeTree(dir.join("image"))];
   return {
     image: { lower: stage1, pod, options: MARKS },
-    web: { lower, pod, app: "web", options: MARKS },
+    web: { lower, pod, app: "web", options: MARKS, live: true },
   };
 }
 
