@@ -61,7 +61,7 @@ export type {
   UseOperation,
 } from "./lib/operation.ts";
 export type { ProfileName } from "./lib/profile.ts";
-export type { OverlayMode } from "./lib/names.ts";
+export type { LayoutName, OverlayMode } from "./lib/names.ts";
 export { permissionFlags, requiredPermissions } from "./lib/permissions.ts";
 export type { ProgramOptions } from "./lib/run.ts";
 export type { RequiredPermissions } from "./lib/permissions.ts";

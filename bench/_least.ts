@@ -7,12 +7,12 @@
  */
 
 if (import.meta.main) {
-  const [tree = "", pod = "", apps = ""] = Deno.args;
-  const [overlay, stage2] = [`${pod}/overlay/tree`, `${pod}/stage1/rootfs/opt/stage2`];
-  const parents = [`${overlay}/upper`, `${overlay}/work`, stage2];
+  const [tree = "", pod = "", count = ""] = Deno.args;
+  const [overlay, apps] = [`${pod}/overlay/tree`, `${pod}/apps`];
+  const parents = [`${overlay}/upper`, `${overlay}/work`, apps];
   for (const parent of parents) Deno.mkdirSync(parent, { recursive: true, mode: 0o755 });
   let table = "";
-  for (let at = 0; at < Number(apps); at++) {
+  for (let at = 0; at < Number(count); at++) {
     const [upper, work, app] = parents.map((parent) => `${parent}/app-${at}`) as [
       string,
       string,

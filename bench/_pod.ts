@@ -26,7 +26,7 @@ function names(apps: number): string[] {
 
 /** The rootfs of each app, in the order of mounting. */
 export function rootfsesOf(place: Place, apps: number): string[] {
-  return names(apps).map((app) => `${podOf(place)}/stage1/rootfs/opt/stage2/${app}/rootfs`);
+  return names(apps).map((app) => `${podOf(place)}/apps/${app}/rootfs`);
 }
 
 /** A command line of the one script. */

@@ -27,7 +27,7 @@ const SHELL_LOOP = `
   tree=$1 pod=$2 apps=$3 i=0
   while [ "$i" -lt "$apps" ]; do
     upper=$pod/overlay/tree/upper/app-$i work=$pod/overlay/tree/work/app-$i
-    rootfs=$pod/stage1/rootfs/opt/stage2/app-$i/rootfs
+    rootfs=$pod/apps/app-$i/rootfs
     mkdir -p "$upper" "$work" "$rootfs" || exit
     mount -t overlay overlay -o "lowerdir=$tree,upperdir=$upper,workdir=$work" "$rootfs" || exit
     i=$((i + 1))

@@ -55,7 +55,7 @@ function median(values: readonly number[]): number {
   return sorted[Math.floor(sorted.length / 2)] ?? NaN;
 }
 
-const rootfsOf = (pod: string): string => `${pod}/stage1/rootfs/opt/stage2/web/rootfs`;
+const rootfsOf = (pod: string): string => `${pod}/apps/web/rootfs`;
 const unmount = (target: string): Promise<string> => must(["umount", "-n", target]);
 
 /** What is rendered. */

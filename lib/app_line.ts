@@ -11,7 +11,7 @@
 import { escapeField, unescapeField } from "./escape.ts";
 import { isBind, parseMountOptions, pathOfOption, splitOptions } from "./mount_config.ts";
 import type { LowersLink, MountConfig } from "./mount_config.ts";
-import { parent } from "./path.ts";
+import { isWithin, parent } from "./path.ts";
 import type { MountPlan } from "./plan.ts";
 
 /** What `overlay.fstab` holds of an app: one fstab(5) line. */
@@ -32,6 +32,8 @@ export interface AppLine {
   readonly copy?: true;
   /** The directory that a link in the pod leads to, by which the options name their lowers. */
   readonly lowers?: string;
+  /** Set when the destination lies in the pod: where a pod was moved to or copied, it does not. */
+  readonly inPod?: true;
   /** Set when it was unmounted lazily, so that a process may use it still. */
   readonly lazy?: true;
 }
@@ -41,7 +43,8 @@ const TREE = "X-overlay-render.tree=";
 const LOWERS = "X-overlay-render.lowers=";
 const LAZY = "X-overlay-render.lazy";
 const COPY = "X-overlay-render.copy";
-const MARKS: readonly string[] = ["noauto", LAZY, COPY];
+const IN_POD = "X-overlay-render.in-pod";
+const MARKS: readonly string[] = ["noauto", LAZY, COPY, IN_POD];
 
 /** Makes the line of an app from its mount configuration and option string. */
 export function appLine(
@@ -50,6 +53,8 @@ export function appLine(
     readonly tree: string;
     readonly rootfs: string;
     readonly copy?: true;
+    /** The pod, where its line says whether the rootfs lies in it. */
+    readonly pod?: string;
   },
   mount: {
     readonly config: MountConfig;
@@ -61,7 +66,9 @@ export function appLine(
   const { app, tree, rootfs } = names;
   const source = isBind(mount.config) ? mount.config.lower[0] ?? "" : "overlay";
   const lowers = mount.link ? { lowers: mount.link.to } : {};
-  const line = { app, tree, rootfs, source, options: mount.options, ...lowers };
+  const inPod = names.pod !== undefined && isWithin(rootfs, names.pod);
+  const place = inPod ? { inPod: true as const } : {};
+  const line = { app, tree, rootfs, source, options: mount.options, ...lowers, ...place };
   return names.copy ? { ...line, auto: false, copy: true } : { ...line, auto: mount.auto };
 }
 
@@ -72,6 +79,7 @@ export function formatAppLine(line: AppLine): string {
     ...(line.auto ? [] : ["noauto"]),
     ...(line.lazy ? [LAZY] : []),
     ...(line.copy ? [COPY] : []),
+    ...(line.inPod ? [IN_POD] : []),
     ...(line.lowers === undefined ? [] : [LOWERS + encodeURIComponent(line.lowers)]),
     APP + encodeURIComponent(line.app),
     TREE + encodeURIComponent(line.tree),
@@ -114,6 +122,7 @@ export function parseAppLine(text: string): AppLine | null {
     ...(lowers === null ? {} : { lowers }),
     ...(parts.includes(LAZY) ? { lazy: true } : {}),
     ...(parts.includes(COPY) ? { copy: true } : {}),
+    ...(parts.includes(IN_POD) ? { inPod: true } : {}),
   };
 }
 

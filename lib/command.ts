@@ -10,7 +10,7 @@ import type { Flags, FlagSpec } from "./args.ts";
 import { normalize } from "./deps.ts";
 import { parseDuration } from "./duration.ts";
 import { InvalidValueError } from "./errors.ts";
-import { parseOverlayMode, parseProfile } from "./names.ts";
+import { parseLayout, parseOverlayMode, parseProfile } from "./names.ts";
 import type { OverlayMode } from "./names.ts";
 import { quote } from "./quote.ts";
 import type { RenderRequest } from "./request.ts";
@@ -107,6 +107,7 @@ const REQUEST_FLAGS = [
   "pod",
   "app",
   "dest",
+  "layout",
   "profile",
   "dir-mode",
   "group",
@@ -162,7 +163,7 @@ function requestOf(flags: Flags, cwd: string): RenderRequest {
     const value = one(name);
     return value === undefined ? undefined : absolute(value, cwd);
   };
-  const profile = one("profile");
+  const [profile, layout] = [one("profile"), one("layout")];
   const all = {
     lower: flags.values.lower?.map((lower) => absolute(lower, cwd)),
     tree: one("tree"),
@@ -170,6 +171,7 @@ function requestOf(flags: Flags, cwd: string): RenderRequest {
     store: path("store"),
     app: one("app"),
     dest: path("dest"),
+    layout: layout === undefined ? undefined : parseLayout(layout),
     profile: profile === undefined ? undefined : parseProfile(profile).name,
     dirMode: one("dir-mode"),
     group: one("group"),

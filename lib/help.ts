@@ -61,7 +61,9 @@ Flags:
   --pod DIR          the pod; required
   --app NAME         the app (default: empty, the pod's own image)
   --dest DIR         the destination, which receives rootfs (default:
-                     <pod>/stage1/rootfs/opt/stage2/<app>, or <pod>/stage1)
+                     <pod>/apps/<app>; the pod for the empty app)
+  --layout NAME      the place of destinations in the pod: default, or rkt:
+                     <pod>/stage1/rootfs/opt/stage2/<app>, or <pod>/stage1
   --profile NAME     rootfs-mode, fixed-mode or manifest (default: rootfs-mode)
   --dir-mode OCTAL   mode of the directories (default: the profile's)
   --group GID|NAME   group that may read the image directory (default: none)
@@ -87,8 +89,9 @@ Flags:
 const SPEC = `
 Spec:
   {"pod": DIR, "apps": [{"app": NAME, "lower": [DIR]}, ...]}
-  A pod may have group, profile, dirMode, label and store; an app tree, image,
-  dest, manifest, label, options (a list), readOnly, overlay, mtab and live.
+  A pod may have group, layout, profile, dirMode, label and store; an app tree,
+  image, dest, manifest, label, options (a list), readOnly, overlay, mtab and
+  live.
   They mean what the flags mean. All apps are mounted by one mount process, or
   none is.
 `;
@@ -119,7 +122,7 @@ Examples:
   overlay-render prepare --lower /images/debian --pod /run/pods/one --app web
   # Mount it later, from the line that was written:
   mount --fstab /run/pods/one/overlay.fstab \\
-    /run/pods/one/stage1/rootfs/opt/stage2/web/rootfs
+    /run/pods/one/apps/web/rootfs
 ${RENDER_FLAGS}${WAIT}${VOICE}${SPEC}${RENDER_PERMISSIONS}${EXIT}`,
 
   render: `Turn a tree into a writable root filesystem, and print its path.

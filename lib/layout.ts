@@ -6,6 +6,7 @@
  * @module
  */
 import { parseAppName, parsePath, parseTreeId } from "./names.ts";
+import type { LayoutName } from "./names.ts";
 import { child } from "./path.ts";
 
 /** The tree store of a request that names none. */
@@ -31,8 +32,10 @@ export interface PodLayout {
   readonly stage1Manifest: string;
   /** The file that names the tree of the pod's own image (rkt `Stage1TreeStoreIDFilename`). */
   readonly stage1TreeStoreId: string;
-  /** Holds the default destination of every app (rkt `AppsPath`). */
+  /** Holds the default destination of every app. */
   readonly apps: string;
+  /** Holds the destination of every app in rkt's layout (rkt `AppsPath`). */
+  readonly stage1Apps: string;
   /** Holds what is known of every app (rkt `AppsInfoPath`). */
   readonly appsInfo: string;
 }
@@ -49,7 +52,7 @@ export interface AppLayout {
   readonly works: string;
   /** The work. */
   readonly work: string;
-  /** The destination: as given, or the default (rkt `AppPath`, and `Stage1ImagePath` for the empty app). */
+  /** The destination: as given, or that of the layout (rkt `AppPath`, and `Stage1ImagePath` for the empty app). */
   readonly dest: string;
   /** The mount point, `<destination>/rootfs` (rkt `AppRootfsPath`). */
   readonly rootfs: string;
@@ -69,8 +72,10 @@ export interface AppLayoutOptions {
   readonly app: string;
   /** The id of the tree that the app is rendered from. */
   readonly tree: string;
-  /** The destination, an absolute path. @default {"<pod>/stage1/rootfs/opt/stage2/<app>, or <pod>/stage1"} */
+  /** The destination, an absolute path. @default {that of the layout} */
   readonly dest?: string;
+  /** The layout of the pod, which gives the destination. @default {"default"} */
+  readonly layout?: LayoutName;
 }
 
 /** Where everything of a tree of the tree store lies. */
@@ -112,7 +117,8 @@ export function podLayout(pod: string): PodLayout {
     stage1Rootfs,
     stage1Manifest: child(stage1, "manifest"),
     stage1TreeStoreId: child(root, "stage1TreeStoreID"),
-    apps: child(stage1Rootfs, "opt", "stage2"),
+    apps: child(root, "apps"),
+    stage1Apps: child(stage1Rootfs, "opt", "stage2"),
     appsInfo: child(root, "appsinfo"),
   };
 }
@@ -135,7 +141,7 @@ export function podLayout(pod: string): PodLayout {
  *
  * const { upper, rootfs } = appLayout("/pods/one", { app: "web", tree: "debian" });
  * assert(upper === "/pods/one/overlay/debian/upper/web");
- * assert(rootfs === "/pods/one/stage1/rootfs/opt/stage2/web/rootfs");
+ * assert(rootfs === "/pods/one/apps/web/rootfs");
  * ```
  */
 export function appLayout(pod: string, options: AppLayoutOptions): AppLayout {
@@ -148,8 +154,9 @@ export function layoutIn(layout: PodLayout, options: AppLayoutOptions): AppLayou
   const image = child(layout.overlay, parseTreeId(options.tree));
   const uppers = child(image, "upper");
   const works = child(image, "work");
-  const ownDest = app === "" ? layout.stage1 : child(layout.apps, app);
-  const dest = options.dest === undefined ? ownDest : parsePath("destination", options.dest);
+  const dest = options.dest === undefined
+    ? destinationIn(layout, app, options.layout)
+    : parsePath("destination", options.dest);
   const info = app === "" ? layout.appsInfo : child(layout.appsInfo, app);
   return {
     image,
@@ -164,6 +171,12 @@ export function layoutIn(layout: PodLayout, options: AppLayoutOptions): AppLayou
     infoManifest: child(info, "manifest"),
     treeStoreId: app === "" ? layout.stage1TreeStoreId : child(info, "treeStoreID"),
   };
+}
+
+/** The destination of an app that is given none. */
+function destinationIn(pod: PodLayout, app: string, layout: LayoutName = "default"): string {
+  const [own, apps] = layout === "rkt" ? [pod.stage1, pod.stage1Apps] : [pod.pod, pod.apps];
+  return app === "" ? own : child(apps, app);
 }
 
 /**

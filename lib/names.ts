@@ -226,6 +226,22 @@ export function parseOverlayMode(value: string): OverlayMode {
 }
 
 /**
+ * The place of destinations in a pod. `default`: `<pod>/apps/<app>`, and the pod itself for the empty app.
+ * `rkt`: `<pod>/stage1/rootfs/opt/stage2/<app>`, inside the rootfs of the empty app, which is `<pod>/stage1`.
+ */
+export type LayoutName = "default" | "rkt";
+
+/**
+ * Reads the name of a layout.
+ *
+ * @throws {InvalidValueError} If there is none of that name.
+ */
+export function parseLayout(value: string): LayoutName {
+  if (value === "default" || value === "rkt") return value;
+  throw invalid("layout", value, "it must be default or rkt");
+}
+
+/**
  * Finds a profile by its name.
  *
  * @throws {InvalidValueError} If there is none of that name.

@@ -327,7 +327,7 @@ export function planned(request: ParsedRequest): PlannedApp {
  * import { planRender } from "@overlay/render";
  *
  * const plan = planRender({ lower: "/images/debian", pod: "/pods/one", app: "web" });
- * assert(plan.mount.rootfs === "/pods/one/stage1/rootfs/opt/stage2/web/rootfs");
+ * assert(plan.mount.rootfs === "/pods/one/apps/web/rootfs");
  * assert(plan.operations.at(-1)?.kind === "mount");
  * ```
  */

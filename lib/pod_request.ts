@@ -9,6 +9,7 @@ import { InvalidValueError } from "./errors.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseLabel } from "./names.ts";
+import type { LayoutName } from "./names.ts";
 import type { ProfileName } from "./profile.ts";
 import { appWords, quote } from "./quote.ts";
 import { parseRequest } from "./request.ts";
@@ -55,6 +56,8 @@ export interface PodRequest {
   readonly store?: string;
   /** The profile. @default {"rootfs-mode"} */
   readonly profile?: ProfileName;
+  /** The layout of the pod, which gives the destination of each app that has none. @default {"default"} */
+  readonly layout?: LayoutName;
   /** Mode of the directories, a number or octal digits. @default {the profile's} */
   readonly dirMode?: number | string;
   /** Group that may read the image directories, an id or a name of /etc/group. @default {none} */
@@ -81,7 +84,7 @@ const APP_FIELDS: Readonly<Record<string, keyof PodApp>> = {
 };
 
 /** What all apps have in common is not named as a field of one. */
-const POD_WORDS: readonly string[] = ["pod", "store", "dir", "group"];
+const POD_WORDS: readonly string[] = ["pod", "store", "dir", "group", "layout"];
 
 /** The error of an app, which names the field that is wrong. */
 function named(error: InvalidValueError, app: PodApp, at: number): InvalidValueError {
@@ -104,12 +107,12 @@ function named(error: InvalidValueError, app: PodApp, at: number): InvalidValueE
 }
 
 interface Common extends Omit<PodRequest, "apps"> {
-  readonly layout: PodLayout;
+  readonly place: PodLayout;
 }
 
-function parseApp({ layout, ...common }: Common, app: PodApp, at: number): ParsedRequest {
+function parseApp({ place, ...common }: Common, app: PodApp, at: number): ParsedRequest {
   try {
-    return parseRequest({ ...common, ...app }, layout);
+    return parseRequest({ ...common, ...app }, place);
   } catch (error) {
     throw error instanceof InvalidValueError ? named(error, app, at) : error;
   }
@@ -147,7 +150,7 @@ export function parsePodRequest(request: PodRequest): readonly ParsedRequest[] {
     throw new InvalidValueError("invalid-value", "Cannot render a pod without apps: apps is empty");
   }
   if (common.label !== undefined) parseLabel(common.label);
-  const shared = { ...common, layout: podLayout(common.pod) };
+  const shared = { ...common, place: podLayout(common.pod) };
   const parsed = apps.map((app, at) => parseApp(shared, app, at));
   const auto = parsed.findIndex(({ overlay }) => overlay === "auto");
   if (auto >= 0) {

@@ -161,13 +161,17 @@ export function refuseSameRootfs(line: AppLine, other: AppLine | undefined): voi
 
 function isElsewhere(line: AppLine, pod: PodLayout): boolean {
   const { upper } = configOfLine(line, pod.pod);
-  return (upper !== null && !isWithin(upper, pod.overlay)) || isDefaultElsewhere(line, pod);
+  return (upper !== null && !isWithin(upper, pod.overlay)) || isRootfsElsewhere(line, pod);
 }
 
-/** Views and copies have no upper, and a relative one fits every pod; but a destination of a pod is its own. */
-function isDefaultElsewhere({ app, tree, rootfs }: AppLine, { pod }: PodLayout): boolean {
+/**
+ * Views and copies have no upper, and a relative one fits every pod; but a destination of a pod is its own.
+ * A line without the mark is of an older version, whose only layout was rkt's.
+ */
+function isRootfsElsewhere({ app, tree, rootfs, inPod }: AppLine, { pod }: PodLayout): boolean {
   if (isWithin(rootfs, pod)) return false;
-  return rootfs.endsWith(appLayout(pod, { app, tree }).rootfs.slice(pod.length));
+  const inRkt = appLayout(pod, { app, tree, layout: "rkt" }).rootfs;
+  return inPod === true || rootfs.endsWith(inRkt.slice(pod.length));
 }
 
 /**
@@ -180,7 +184,7 @@ export function refuseElsewhere(lines: readonly AppLine[], pod: PodLayout): void
   const line = lines.find((line) => isElsewhere(line, pod));
   if (line === undefined) return;
   const { upper } = configOfLine(line, pod.pod);
-  const [word, path] = isDefaultElsewhere(line, pod) || upper === null
+  const [word, path] = isRootfsElsewhere(line, pod) || upper === null
     ? ["rootfs", line.rootfs]
     : ["upper", upper];
   throw new RefusedError(

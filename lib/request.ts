@@ -15,13 +15,14 @@ import {
   parseDirMode,
   parseGroup,
   parseLabel,
+  parseLayout,
   parseOverlayMode,
   parsePath,
   parseProfile,
   parseTreeId,
   treeIdOfLower,
 } from "./names.ts";
-import type { AbsolutePath, OverlayMode } from "./names.ts";
+import type { AbsolutePath, LayoutName, OverlayMode } from "./names.ts";
 import { isWithin } from "./path.ts";
 import type { Profile, ProfileName } from "./profile.ts";
 import { quote } from "./quote.ts";
@@ -44,6 +45,8 @@ export interface RenderRequest {
   readonly app?: string;
   /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
   readonly dest?: string;
+  /** The layout of the pod, which gives the destination where none is given. @default {"default"} */
+  readonly layout?: LayoutName;
   /** The profile. @default {"rootfs-mode"} */
   readonly profile?: ProfileName;
   /** Mode of the directories, a number or octal digits. @default {the profile's} */
@@ -240,11 +243,12 @@ export function parseRequest(
   const app = parseAppName(request.app ?? "");
   const tree = request.tree === undefined ? treeIdOfLower(lower[0]) : parseTreeId(request.tree);
   const dest = request.dest === undefined ? {} : { dest: request.dest };
+  const layout = parseLayout(request.layout ?? "default");
   const profile = parseProfile(request.profile ?? "rootfs-mode");
   const { dirMode, group, label, manifest } = request;
   const parsed: ParsedRequest = {
     pod,
-    layout: layoutIn(pod, { app, tree, ...dest }),
+    layout: layoutIn(pod, { app, tree, layout, ...dest }),
     app,
     tree,
     lower,

@@ -17,6 +17,7 @@ const POD_FIELDS: Readonly<Record<keyof PodRequest, Kind>> = {
   pod: "path",
   store: "path",
   group: "number or name",
+  layout: "name",
   profile: "name",
   dirMode: "name",
   label: "name",

@@ -106,11 +106,12 @@ export async function assertKernelAgrees(
   { code, path, message }: OverlayError,
   bench: string,
 ): Promise<void> {
-  const { lower = [], options = [], pod, app = "", tree = "", dest } = request;
+  const { lower = [], options = [], pod, app = "", tree = "", dest, layout } = request;
   const lowers = typeof lower === "string" ? [lower] : lower;
   const { upper, work, rootfs } = appLayout(pod, {
     ...{ app, tree },
     ...(dest === undefined ? {} : { dest }),
+    ...(layout === undefined ? {} : { layout }),
   });
   const places = { upper, work, rootfs };
   const isLower = lowers.includes(`${path}`);

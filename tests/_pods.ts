@@ -87,7 +87,13 @@ export async function nestedPod(
   if (await isMissing(stage1)) await makeTree(stage1);
   const rootfs: string[] = [];
   for (const app of ["", "web", "db"]) {
-    const request = { lower: app === "" ? stage1 : lower, pod, app, options: MARKS };
+    const request = {
+      lower: app === "" ? stage1 : lower,
+      pod,
+      app,
+      layout: "rkt" as const,
+      options: MARKS,
+    };
     rootfs.push((await renderOverlay(request)).rootfs);
   }
   return { pod, rootfs };

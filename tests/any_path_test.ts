@@ -152,7 +152,7 @@ async function check(request: RenderRequest, where: string): Promise<void> {
   const render = await renderOverlay(request);
   const { pod, app, tree, rootfs, lower, upper, work } = render;
   assertEquals([where, pod, lower], [where, request.pod, [`${request.lower}`]]);
-  assertEquals(rootfs, `${request.dest ?? `${pod}/stage1/rootfs/opt/stage2/${app}`}/rootfs`);
+  assertEquals(rootfs, `${request.dest ?? `${pod}/apps/${app}`}/rootfs`);
   assertEquals(await Deno.readTextFile(`${rootfs}/file`), "from the tree", where);
   if (upper !== null) {
     await Deno.writeTextFile(`${rootfs}/made`, where);
@@ -328,7 +328,7 @@ for (const name of RELATIVE) {
     const args = [`--lower=../lowers/${name}`, `--pod=${name}`, `--app=${app}`, ...marks];
     const { status, stdout, stderr } = await cli(["render", ...args], { cwd: `${cwd}/in` });
     const pod = `${cwd}/in/${name}`;
-    const rootfs = `${pod}/stage1/rootfs/opt/stage2/${app}/rootfs`;
+    const rootfs = `${pod}/apps/${app}/rootfs`;
     assertEquals([status, stdout, stderr], [0, `${rootfs}\n`, ""]);
     await Deno.writeTextFile(`${rootfs}/made`, "here");
 

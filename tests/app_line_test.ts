@@ -27,6 +27,11 @@ const LINES: readonly [line: AppLine, text: string][] = [
     `/l /pod/web/rootfs none bind,ro,${NAMES} 0 0`,
   ],
   [
+    { ...WEB, inPod: true },
+    "overlay /pod/web/rootfs overlay lowerdir=/l,upperdir=/u,workdir=/w," +
+    `X-overlay-render.in-pod,${NAMES} 0 0`,
+  ],
+  [
     { ...WEB, app: "", tree: "a,b c=%", rootfs: "/pod/a b\n#\t" },
     "overlay /pod/a\\040b\\012\\043\\011 overlay lowerdir=/l,upperdir=/u,workdir=/w," +
     "X-overlay-render.app=,X-overlay-render.tree=a%2Cb%20c%3D%25 0 0",
@@ -70,6 +75,18 @@ Deno.test("parseAppLine() reverses formatAppLine(), whatever names and paths hol
     assertEquals(parseAppLine(text), line, text);
     assertEquals(configOfLine(line, "/pod"), config, text);
   }
+});
+
+Deno.test("appLine() marks a rootfs that lies in the pod", { permissions: "none" }, () => {
+  const config = { lower: ["/l"], upper: "/u", work: "/w", label: null, options: [] };
+  const mount = { config, options: mountOptions(config), auto: true };
+  const names = { app: "web", tree: "t", pod: "/pod" };
+  const inPod = (rootfs: string) => appLine({ ...names, rootfs }, mount).inPod;
+  assertEquals(["/pod/rootfs", "/pod/a/b/rootfs", "/pods/rootfs"].map(inPod), [
+    true,
+    true,
+    undefined,
+  ]);
 });
 
 Deno.test("appLine() of a bind mount has its lower as source", { permissions: "none" }, () => {

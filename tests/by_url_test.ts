@@ -104,7 +104,7 @@ Deno.test("mod.ts renders, writes and unmounts when it is imported by URL from o
 
   const said = JSON.parse(await deno(dir, site, ...flags, dir.join("main.ts"), dir.path, "render"));
 
-  const rootfs = dir.join("pod/stage1/rootfs/opt/stage2/web/rootfs");
+  const rootfs = dir.join("pod/apps/web/rootfs");
   assertEquals(said, [rootfs, "from the tree"]);
   assertEquals(await mountsBelow(dir.path), []);
   assertEquals(await Deno.readTextFile(dir.join("image/motd")), "from the tree");

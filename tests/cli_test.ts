@@ -98,7 +98,7 @@ for (const [at, { status, code, flags = BAKED, arrange }] of FAILURES.entries())
 Deno.test("overlay-render exits 0, and render prints the rootfs alone", async () => {
   await using dir = await tempDir();
   const request = await setUp(dir);
-  const rootfs = `${request.pod}/stage1/rootfs/opt/stage2/web/rootfs`;
+  const rootfs = `${request.pod}/apps/web/rootfs`;
   for (const _ of ["first", "second"]) {
     const { status, stdout, stderr } = await cli(["render", ...flagsOf(request)]);
     assertEquals([status, stdout, stderr], [0, `${rootfs}\n`, ""]);

@@ -37,7 +37,7 @@ Deno.test("parseCommand() reads every flag of a render", { permissions: "none" }
     ...["render", "--lower", "/a", "--lower=/b", "--tree", "t", "--store", "/s", "--pod", "/p"],
     ...["--app", "web", "--dest", "/d", "--profile", "fixed-mode", "--dir-mode", "0700"],
     ...["--group", "0042", "--label", "u:r:t:s0:c1,c2", "--manifest", "/m", "-o", "volatile"],
-    ...["--option", "nodev,nosuid", "--read-only", "--json", "-q", "--verbose"],
+    ...["--layout", "rkt", "--option", "nodev,nosuid", "--read-only", "--json", "-q", "--verbose"],
   );
   assertEquals<unknown>(command, {
     kind: "render",
@@ -48,6 +48,7 @@ Deno.test("parseCommand() reads every flag of a render", { permissions: "none" }
       store: "/s",
       app: "web",
       dest: "/d",
+      layout: "rkt",
       profile: "fixed-mode",
       dirMode: "0700",
       group: "0042",
@@ -204,6 +205,8 @@ Deno.test(
       [["render", ...LEAST, "--tree="], "Cannot use --tree with an empty value"],
       [["render", "--pod", "", "--lower", "/l"], "Cannot use --pod with an empty value"],
       [["render", ...LEAST, "--profile", "x"], 'Cannot use profile "x"'],
+      [["render", ...LEAST, "--layout", "x"], 'Cannot use layout "x": it must be default or rkt'],
+      [["render", "--spec", "/s", "--layout", "rkt"], "Cannot use --layout with --spec"],
       [["render", ...LEAST, "extra"], 'Cannot use argument "extra": render takes flags only'],
       [["status", "/p"], 'Cannot use argument "/p": status takes flags only'],
     ];

@@ -31,7 +31,7 @@ const PAIRS: readonly (readonly [string, string])[] = [
 async function setUp(dir: TempDir): Promise<{ app: PodApp; pod: string; rootfs: string }> {
   const pod = dir.join("pod");
   const app = { app: "web", lower: await makeTree(dir.join("image")) };
-  return { app, pod, rootfs: `${pod}/stage1/rootfs/opt/stage2/web/rootfs` };
+  return { app, pod, rootfs: `${pod}/apps/web/rootfs` };
 }
 
 for (const [a, b] of PAIRS) {

@@ -472,7 +472,7 @@ for (const again of [false, true]) {
     const { steps } = await inOnePiece(LAZY, place);
     for (const [at, step] of steps.entries()) {
       await LAZY.prepare(place);
-      const cwd = `${place.pod}/stage1/rootfs/opt/stage2/db/rootfs`;
+      const cwd = `${place.pod}/apps/db/rootfs`;
       await using user = new Deno.Command("sleep", { args: ["60"], cwd }).spawn();
       await named(`killed after step ${at + 1}, ${step}`, async () => {
         assertEquals((await crash(LAZY.deed(place), at + 1)).killed, true);

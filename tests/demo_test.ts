@@ -39,11 +39,11 @@ async function assertShown(stage: Stage): Promise<string> {
     "bin/greet -> busybox",
     "overlay-render plan --lower $D/tree --pod $D/pod --app web",
     "--allow-read=$D/tree,$D/pod",
-    "mounted  $D/pod/stage1/rootfs/opt/stage2/api/rootfs",
+    "mounted  $D/pod/apps/api/rootfs",
     "web   runs bin/greet: greetings from web",
     "api   runs bin/greet: greetings from the tree",
     "etc/hostname (deleted)",
-    "unmounted  $D/pod/stage1/rootfs/opt/stage2/web/rootfs",
+    "unmounted  $D/pod/apps/web/rootfs",
     "Everything is removed again.",
   ];
   for (const text of shown) assertStringIncludes(stdout, text);

@@ -8,6 +8,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { MountError, OverlayError, RefusedError } from "../lib/errors.ts";
 import { podLayout } from "../lib/layout.ts";
 import { prepareOverlay, renderOverlay } from "../lib/render.ts";
+import type { RenderRequest } from "../lib/request.ts";
 import { overlayStatus } from "../lib/status.ts";
 import { unmountOverlay } from "../lib/unmount.ts";
 import { cli } from "./_cli.ts";
@@ -137,6 +138,49 @@ Deno.test("a pod that is copied, moved or named in two ways is refused, and noth
     assertEquals([await snapshot(dir.path), await mountsBelow(dir.path)], [before, mounts]);
   }
 });
+
+/** Renders whose lines name no upper, or one that would fit every pod. */
+const PLACELESS: readonly (readonly [what: string, change: Partial<RenderRequest>])[] = [
+  ["a view", { readOnly: true, options: [] }],
+  ["a copy", { overlay: "never", options: [] }],
+];
+
+for (const [what, change] of PLACELESS) {
+  for (const layout of ["default", "rkt"] as const) {
+    for (const app of ["web", ""]) {
+      const name = `${what} in layout ${layout}, app ${JSON.stringify(app)}`;
+
+      Deno.test(`a pod that is copied is told by its destination: ${name}`, async () => {
+        await using dir = await tempDir();
+        const scene = { ...await setUp(dir), ...change, app, layout };
+        await renderOverlay(scene);
+        await sh("cp", "-a", "--one-file-system", "--", scene.pod, dir.join("copy"));
+        const mounts = await mountsBelow(dir.path);
+        for (
+          const act of [
+            unmountOverlay,
+            ({ pod }: { pod: string }) => renderOverlay({ ...scene, pod }),
+          ]
+        ) {
+          const error = await assertRejects(() => act({ pod: dir.join("copy") }), RefusedError);
+          assertEquals([error.code, error.path], ["elsewhere", dir.join("copy")]);
+        }
+        assertEquals(await mountsBelow(dir.path), mounts);
+      });
+
+      Deno.test(`a destination outside the pod is no sign of a copy: ${name}`, async () => {
+        await using dir = await tempDir();
+        const dest = dir.join("apps/web");
+        await Deno.mkdir(dir.join("apps"));
+        const scene = { ...await setUp(dir), ...change, app, layout, dest };
+        await renderOverlay(scene);
+        assertEquals((await renderOverlay(scene)).changed, false);
+        const { unmounted } = await unmountOverlay({ pod: scene.pod });
+        assertEquals(unmounted.length, what === "a copy" ? 0 : 1);
+      });
+    }
+  }
+}
 
 Deno.test({
   name: "renderOverlay() refuses a destination that others could swap [skipped: needs root]",

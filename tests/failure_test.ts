@@ -268,7 +268,7 @@ const CASES: readonly Case[] = [
     name: "a mount of an overlay on an overlay",
     arrange: async ({ dir, good }) => {
       const lower = await mountTooDeep(dir.join("deep"));
-      return [{ lower }, `${good.pod}/stage1/rootfs/opt/stage2/web/rootfs`];
+      return [{ lower }, `${good.pod}/apps/web/rootfs`];
     },
   },
   {
@@ -278,7 +278,7 @@ const CASES: readonly Case[] = [
     name: "options that exclude each other",
     arrange: ({ good }) => {
       const options = ["metacopy=on", "redirect_dir=off"];
-      return [{ options }, `${good.pod}/stage1/rootfs/opt/stage2/web/rootfs`];
+      return [{ options }, `${good.pod}/apps/web/rootfs`];
     },
   },
   {
@@ -423,7 +423,7 @@ Deno.test({
 Deno.test("renderOverlay() leaves the other apps of the pod alone", async () => {
   await using dir = await tempDir();
   const { good } = await setScene(dir, "used");
-  const db = `${good.pod}/stage1/rootfs/opt/stage2/db/rootfs`;
+  const db = `${good.pod}/apps/db/rootfs`;
   await sh("umount", "--", db);
   const { status, stdout, stderr } = await runMain(["render", ...flagsOf(good)]);
   assertEquals([status, stdout, stderr], [0, `${db.replace("/db/", "/web/")}\n`, ""]);
@@ -539,7 +539,7 @@ Deno.test("renderOverlay() says what it could not take back", async () => {
 Deno.test("renderOverlay() leaves what lies below a mount that it cannot take back", async () => {
   await using dir = await tempDir();
   const { good } = await setScene(dir, "missing");
-  const rootfs = `${good.pod}/stage1/rootfs/opt/stage2/web/rootfs`;
+  const rootfs = `${good.pod}/apps/web/rootfs`;
   const { signal } = new AbortController();
   const opened: Deno.FsFile[] = [];
   // Comes as soon as the rootfs is mounted, when somebody has begun to use it.

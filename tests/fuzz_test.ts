@@ -106,7 +106,7 @@ const MESSES: readonly Mess[] = [
     await Deno.mkdir(work, { recursive: true, mode: 0o750 });
     await sh("mount", "--bind", "--", work, work);
   },
-  ({ pod }) => tmpfs(`${pod}/stage1/rootfs/opt/stage2/web/rootfs`),
+  ({ pod }) => tmpfs(`${pod}/apps/web/rootfs`),
   ({ top, pod }) => overlayAt(pod, `${top}/u`, `${top}/w`),
   (scene) => overlayAt(`${scene.top}/foreign`, upperOf(scene), upperOf(scene, "work")),
 ];

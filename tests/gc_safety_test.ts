@@ -114,7 +114,7 @@ const REFUSALS: readonly Refusal[] = [
     name: "a file system that is mounted on a rootfs",
     code: "foreign-mount",
     arrange: async ({ pod }) => {
-      const rootfs = `${pod}/stage1/rootfs/opt/stage2/web/rootfs`;
+      const rootfs = `${pod}/apps/web/rootfs`;
       await mountTmpfs(rootfs);
       return rootfs;
     },
@@ -319,8 +319,8 @@ const LEADS: readonly [string, (scene: Scene) => Promise<unknown>][] = [
     await Deno.symlink(`${data}/upper`, upper);
   }],
   ["a link in place of the directory of its rootfs", async ({ pod, data }) => {
-    await Deno.rename(`${pod}/stage1`, `${data}/stage1`);
-    await Deno.symlink(`${data}/stage1`, `${pod}/stage1`);
+    await Deno.rename(`${pod}/apps`, `${data}/apps`);
+    await Deno.symlink(`${data}/apps`, `${pod}/apps`);
   }],
   ["a link in place of a file", async ({ pod, upper, data }) => {
     await Deno.remove(`${upper}/made`);
@@ -515,11 +515,11 @@ const USES: readonly Use[] = [
   {
     name: "whose mounted app was moved away with a directory of the pod",
     arrange: async ({ dir, pod }) => {
-      await Deno.rename(`${pod}/stage1`, dir.join("elsewhere"));
-      await Deno.symlink(dir.join("elsewhere"), `${pod}/stage1`);
+      await Deno.rename(`${pod}/apps`, dir.join("elsewhere"));
+      await Deno.symlink(dir.join("elsewhere"), `${pod}/apps`);
       await unmountOverlay({ pod });
     },
-    seen: (dir) => dir.join("elsewhere/rootfs/opt/stage2/web/rootfs"),
+    seen: (dir) => dir.join("elsewhere/web/rootfs"),
   },
   {
     name: "whose upper is a lower of another pod that is mounted",
@@ -528,7 +528,7 @@ const USES: readonly Use[] = [
       const request = { lower: [upper, lower], tree: "both", pod: dir.join("other"), app: "web" };
       await renderOverlay({ ...request, options: MARKS });
     },
-    seen: (dir) => dir.join("other/stage1/rootfs/opt/stage2/web/rootfs"),
+    seen: (dir) => dir.join("other/apps/web/rootfs"),
   },
   {
     name: "whose app is mounted still in another mount namespace",
@@ -672,7 +672,7 @@ Deno.test("renderOverlay() of an app does not mount its image again that was unm
   await using process = await occupy(image);
   await unmountOverlay({ pod, lazy: true });
   const before = await disk(dir.path);
-  const request = { lower: place.lower, pod, app: "web", options: MARKS };
+  const request = { lower: place.lower, pod, app: "web", layout: "rkt", options: MARKS } as const;
   const error = await assertRejects(() => renderOverlay(request), RefusedError);
   assertEquals([error.code, error.path], ["busy", image]);
   assertEquals(await disk(dir.path), before);
@@ -742,7 +742,7 @@ const ASIDE: readonly {
     name: "data mounted in it",
     code: "foreign-mount",
     arrange: async (garbage, { data }) => {
-      await sh("mount", "--bind", data, `${garbage}/stage1`);
+      await sh("mount", "--bind", data, `${garbage}/apps`);
     },
   },
   {
@@ -815,7 +815,7 @@ Deno.test("collectPods() unmounts what came into the garbage with a pod, unless 
   await Deno.mkdir(garbage, { mode: 0o700 });
   // A directory can be renamed that something is mounted in.
   await sh("mv", pod, garbage);
-  const rootfs = `${garbage}/a/stage1/rootfs/opt/stage2/web/rootfs`;
+  const rootfs = `${garbage}/a/apps/web/rootfs`;
   assertEquals(await mountsBelow(dir.path), [rootfs]);
   const request = { pods: place.pods, gracePeriodMs: 0 };
   {

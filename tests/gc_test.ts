@@ -484,11 +484,11 @@ Deno.test("collectPods() of a pod that is named is taken up again wherever it wa
 /** What an interrupted removal can leave: all of it goes before what tells that there was a pod. */
 const HALVES: readonly (readonly string[])[] = [
   ["overlay/image/upper"],
-  ["overlay/image/work", "stage1/rootfs/opt"],
+  ["overlay/image/work", "apps/web"],
   ["overlay"],
-  ["overlay", "stage1"],
-  ["overlay", "stage1", "overlay.fstab"],
-  ["overlay", "stage1", "overlay.fstab", "overlay.lock"],
+  ["overlay", "apps"],
+  ["overlay", "apps", "overlay.fstab"],
+  ["overlay", "apps", "overlay.fstab", "overlay.lock"],
 ];
 
 for (const gone of HALVES) {

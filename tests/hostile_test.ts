@@ -143,7 +143,7 @@ Deno.test("renderOverlay() rejects paths that could lead elsewhere", async () =>
   assertEquals(await disk(dir.path), before);
 });
 
-const WEB = "stage1/rootfs/opt/stage2/web";
+const WEB = "apps/web";
 
 /** Directories of a pod that could be swapped for a symlink. */
 const DIRECTORIES = [
@@ -153,10 +153,7 @@ const DIRECTORIES = [
   "overlay/image/upper/web",
   "overlay/image/work",
   "overlay/image/work/web",
-  "stage1",
-  "stage1/rootfs",
-  "stage1/rootfs/opt",
-  "stage1/rootfs/opt/stage2",
+  "apps",
   WEB,
   `${WEB}/rootfs`,
 ];
@@ -284,7 +281,7 @@ Deno.test("renderOverlay() never writes through a symlink where a file will be w
 });
 
 Deno.test("unmountOverlay() and overlayStatus() do not follow a swapped directory", async () => {
-  for (const name of ["stage1", "stage1/rootfs/opt", WEB]) {
+  for (const name of ["apps", WEB]) {
     await using dir = await tempDir();
     const request = await setUp(dir);
     const { rootfs } = await renderOverlay(request);

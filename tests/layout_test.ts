@@ -14,7 +14,8 @@ Deno.test("podLayout() places everything of a pod below it", { permissions: "non
     stage1Rootfs: "/pods/one/stage1/rootfs",
     stage1Manifest: "/pods/one/stage1/manifest",
     stage1TreeStoreId: "/pods/one/stage1TreeStoreID",
-    apps: "/pods/one/stage1/rootfs/opt/stage2",
+    apps: "/pods/one/apps",
+    stage1Apps: "/pods/one/stage1/rootfs/opt/stage2",
     appsInfo: "/pods/one/appsinfo",
   });
 });
@@ -35,9 +36,9 @@ Deno.test("appLayout() places everything of an app", { permissions: "none" }, ()
     upper: "/pods/one/overlay/debian/upper/web",
     works: "/pods/one/overlay/debian/work",
     work: "/pods/one/overlay/debian/work/web",
-    dest: "/pods/one/stage1/rootfs/opt/stage2/web",
-    rootfs: "/pods/one/stage1/rootfs/opt/stage2/web/rootfs",
-    manifest: "/pods/one/stage1/rootfs/opt/stage2/web/manifest",
+    dest: "/pods/one/apps/web",
+    rootfs: "/pods/one/apps/web/rootfs",
+    manifest: "/pods/one/apps/web/manifest",
     info: "/pods/one/appsinfo/web",
     infoManifest: "/pods/one/appsinfo/web/manifest",
     treeStoreId: "/pods/one/appsinfo/web/treeStoreID",
@@ -52,13 +53,29 @@ Deno.test("appLayout() of the empty name is the pod's own image", { permissions:
     upper: "/pods/one/overlay/stage1/upper",
     works: "/pods/one/overlay/stage1/work",
     work: "/pods/one/overlay/stage1/work",
-    dest: pod.stage1,
-    rootfs: pod.stage1Rootfs,
-    manifest: pod.stage1Manifest,
+    dest: pod.pod,
+    rootfs: "/pods/one/rootfs",
+    manifest: "/pods/one/manifest",
     info: "/pods/one/appsinfo",
     infoManifest: "/pods/one/appsinfo/manifest",
     treeStoreId: pod.stage1TreeStoreId,
   });
+});
+
+Deno.test("appLayout() moves only what lies in the destination in rkt's layout", {
+  permissions: "none",
+}, () => {
+  const pod = podLayout("/pods/one");
+  for (const [app, dest] of [["web", `${pod.stage1Apps}/web`], ["", pod.stage1]] as const) {
+    const own = appLayout("/pods/one", { app, tree: "debian" });
+    assertEquals(appLayout("/pods/one", { app, tree: "debian", layout: "default" }), own);
+    const rkt = appLayout("/pods/one", { app, tree: "debian", layout: "rkt" });
+    const places = { dest, rootfs: `${dest}/rootfs`, manifest: `${dest}/manifest` };
+    assertEquals(rkt, { ...own, ...places });
+  }
+  const dest = "/srv/web";
+  const given = appLayout("/pods/one", { app: "web", tree: "debian", layout: "rkt", dest });
+  assertEquals(given.dest, dest);
 });
 
 Deno.test("appLayout() moves only what lies in the destination when there is another", {
@@ -81,7 +98,7 @@ Deno.test("appLayout() keeps odd names inside the pod", { permissions: "none" },
       `/p/overlay/${name}/upper/${name}`,
       `/p/overlay/${name}/work/${name}`,
     ]);
-    assertEquals(rootfs, `/p/stage1/rootfs/opt/stage2/${name}/rootfs`);
+    assertEquals(rootfs, `/p/apps/${name}/rootfs`);
   }
 });
 

@@ -188,7 +188,7 @@ for (const { name, prepare, change } of CASES) {
 
 Deno.test("overlay-render render lays an app into the pod's own image with the flags that are planned", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = { ...await setUp(dir), layout: "rkt" } as const;
   await renderOverlay({ ...request, app: "", tree: "base" });
   await unmountOverlay({ pod: request.pod });
   const flags = await plannedFlags("render", request);

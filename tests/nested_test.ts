@@ -24,8 +24,8 @@ async function setUp(dir: TempDir): Promise<Requests> {
   const pod = dir.join("pod");
   const [stage1, lower] = [await makeTree(dir.join("stage1")), await makeTree(dir.join("image"))];
   return {
-    image: { lower: stage1, pod, options: MARKS },
-    web: { lower, pod, app: "web", options: MARKS, live: true },
+    image: { lower: stage1, pod, layout: "rkt", options: MARKS },
+    web: { lower, pod, app: "web", layout: "rkt", options: MARKS, live: true },
   };
 }
 
@@ -123,7 +123,7 @@ Deno.test("overlay-render render refuses the pod's own image after apps", async 
   await using dir = await tempDir();
   const { image, web } = await setUp(dir);
   const { rootfs } = await renderOverlay(web);
-  const args = ["--lower", `${image.lower}`, "--pod", image.pod, "--json"];
+  const args = ["--lower", `${image.lower}`, "--pod", image.pod, "--layout", "rkt", "--json"];
   for (const mounted of [true, false]) {
     if (!mounted) await unmountOverlay({ pod: web.pod });
     const before = await snapshot(dir.path);

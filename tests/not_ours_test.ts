@@ -77,8 +77,8 @@ Deno.test("restoreOverlays() mounts nothing behind a link", async () => {
   assertEquals(await mountsBelow(dir.path), []);
 
   await Deno.remove(rootfs);
-  await Deno.rename(`${pod}/stage1`, dir.join("moved"));
-  await Deno.symlink(dir.join("moved"), `${pod}/stage1`);
+  await Deno.rename(`${pod}/apps`, dir.join("moved"));
+  await Deno.symlink(dir.join("moved"), `${pod}/apps`);
   assertEquals((await restoreOverlays({ pod })).restored, []);
   assertEquals(await mountsBelow(dir.path), []);
 });

@@ -29,7 +29,8 @@ Deno.test("planText() of a pod has the operations and options of all apps, and t
   permissions: "none",
 }, () => {
   const line = (lower: string, rootfs: string, app: string, tree: string) => {
-    const names = `X-overlay-render.app=${app},X-overlay-render.tree=${tree}`;
+    const names =
+      `X-overlay-render.in-pod,X-overlay-render.app=${app},X-overlay-render.tree=${tree}`;
     return `${lower} ${rootfs} none bind,ro,${names} 0 0`;
   };
   assertEquals(
@@ -40,14 +41,13 @@ Deno.test("planText() of a pod has the operations and options of all apps, and t
   trust     /p  only root and the user of this command may change what is above it
   directory /p  0750
   lock      /p/overlay.lock
+  directory /p/rootfs  mode of /l
   directory /p/web  0750
   directory /p/web/rootfs  mode of /l m
-  directory /p/stage1  0750
-  directory /p/stage1/rootfs  mode of /l
   record    /p/overlay.fstab  "${line("/l\\\\040m", "/p/web/rootfs", "web", "l%20m")}"
-  record    /p/overlay.fstab  ${line("/l", "/p/stage1/rootfs", "", "t")}
+  record    /p/overlay.fstab  ${line("/l", "/p/rootfs", "", "t")}
   mount     /p/web/rootfs  as in /p/overlay.fstab
-  mount     /p/stage1/rootfs  as in /p/overlay.fstab
+  mount     /p/rootfs  as in /p/overlay.fstab
 options:
   bind,ro
   bind,ro
@@ -102,8 +102,8 @@ Deno.test("planJson() of a pod has operations, mounts and flags", { permissions:
       pod: "/p",
       app: "",
       tree: "t",
-      dest: "/p/stage1",
-      rootfs: "/p/stage1/rootfs",
+      dest: "/p",
+      rootfs: "/p/rootfs",
     },
   ]);
   assertEquals(json.flags.length, 4);
@@ -220,7 +220,7 @@ Deno.test("formatJson() of what gc did has all of it", { permissions: "none" }, 
 
 const RESTORED: Restored = {
   restored: [
-    { pod: "/pods/a", app: "", rootfs: "/pods/a/stage1/rootfs" },
+    { pod: "/pods/a", app: "", rootfs: "/pods/a/rootfs" },
     { pod: "/pods/a", app: "web", rootfs: "/r\n" },
   ],
   failed: [{ pod: "/pods/b", app: null, code: "locked", reason: "Cannot lock", hint: null }],
@@ -229,7 +229,7 @@ const RESTORED: Restored = {
 Deno.test("restoredText() is one rootfs a line, and says nothing of what failed", {
   permissions: "none",
 }, () => {
-  assertEquals(restoredText(RESTORED), '/pods/a/stage1/rootfs\n"/r\\n"\n');
+  assertEquals(restoredText(RESTORED), '/pods/a/rootfs\n"/r\\n"\n');
   assertEquals(restoredText({ restored: [], failed: RESTORED.failed }), "");
 });
 

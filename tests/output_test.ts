@@ -104,8 +104,8 @@ Deno.test("planJson() has operations, mount and flags", { permissions: "none" },
     pod: "/p",
     app: "",
     tree: "t",
-    dest: "/p/stage1",
-    rootfs: "/p/stage1/rootfs",
+    dest: "/p",
+    rootfs: "/p/rootfs",
   });
   assertEquals(json.flags, [
     "--allow-read=/l,/p",
@@ -125,7 +125,7 @@ Deno.test("planText() has operations, options and flags", { permissions: "none" 
   directory /p  0750
   lock      /p/overlay.lock
   directory /p/rootfs  mode of /l m
-  record    /p/overlay.fstab  "/l\\\\040m /p/rootfs none bind,ro,X-overlay-render.app=,X-overlay-render.tree=t 0 0"
+  record    /p/overlay.fstab  "/l\\\\040m /p/rootfs none bind,ro,X-overlay-render.in-pod,X-overlay-render.app=,X-overlay-render.tree=t 0 0"
   mount     /p/rootfs  as in /p/overlay.fstab
 options:
   bind,ro

@@ -10,7 +10,7 @@ import type { RenderRequest } from "../lib/request.ts";
 const LOWER = "/images/debian";
 const FULL: LikeMode = { like: LOWER, mask: 0o7777 };
 const UNSHARED: LikeMode = { like: LOWER, mask: 0o755 };
-const DEST = "/pod/stage1/rootfs/opt/stage2/web";
+const DEST = "/pod/apps/web";
 const OPTIONS =
   "lowerdir=/images/debian,upperdir=/pod/overlay/debian/upper/web,workdir=/pod/overlay/debian/work/web";
 
@@ -26,8 +26,7 @@ function directory(
 
 /** The directories from the pod down to the default destination of `web`. */
 function destination(mode: number): DirectoryOperation[] {
-  const steps = ["stage1", "stage1/rootfs", "stage1/rootfs/opt", "stage1/rootfs/opt/stage2"];
-  return [...steps.map((step) => directory(`/pod/${step}`, mode)), directory(DEST, mode)];
+  return [directory("/pod/apps", mode), directory(DEST, mode)];
 }
 
 function record(options: string, auto = true): Operation {
@@ -35,7 +34,7 @@ function record(options: string, auto = true): Operation {
   return {
     kind: "record",
     path: "/pod/overlay.fstab",
-    line: { ...names, source: "overlay", options, auto },
+    line: { ...names, source: "overlay", options, auto, inPod: true },
   };
 }
 
@@ -145,8 +144,7 @@ Deno.test("planRender() of the pod's own image makes upper and work themselves",
 }, () => {
   assertEquals(paths(operations({ lower: LOWER, pod: "/pod" }), "directory"), [
     "/pod",
-    "/pod/stage1",
-    "/pod/stage1/rootfs",
+    "/pod/rootfs",
     "/pod/overlay",
     "/pod/overlay/debian",
     "/pod/overlay/debian/upper",

@@ -22,7 +22,7 @@ const DB: PodApp = { app: "db", lower: "/images/debian" };
 const DEEP: PodApp = { app: "deep", lower: "/images/debian", dest: `${WEB_ROOTFS}/srv` };
 
 function planOf(...apps: PodApp[]): PodPlan {
-  return planPod({ pod: POD, apps });
+  return planPod({ pod: POD, layout: "rkt", apps });
 }
 
 function paths(operations: readonly Operation[], kind: Operation["kind"]): string[] {
@@ -76,16 +76,13 @@ Deno.test("planPod() makes what apps share once, in the order of one app after t
     group: 1000,
     apps: [{ ...WEB, manifest: "/m" }, { ...DB, manifest: "/m" }],
   });
-  const dests = `${STAGE1}/opt/stage2`;
+  const dests = "/pod/apps";
   assertEquals(plan.operations.map(nameOf), [
     "require directory /images/debian",
     "require file /m",
     "trust /pod",
     "directory /pod",
     "lock /pod/overlay.lock",
-    "directory /pod/stage1",
-    `directory ${STAGE1}`,
-    `directory ${STAGE1}/opt`,
     `directory ${dests}`,
     `directory ${dests}/web`,
     `directory ${dests}/web/rootfs`,
@@ -297,7 +294,7 @@ Deno.test("planPod() refuses to prepare an app in the rootfs of one that it does
     [[{ ...WEB, dest: "/srv" }, { ...DB, dest: "/srv/rootfs/a" }], 'app "db"', "/srv/rootfs"],
   ];
   for (const [apps, words, around] of table) {
-    const prepare = () => planPod({ pod: POD, apps }, { mount: false });
+    const prepare = () => planPod({ pod: POD, layout: "rkt", apps }, { mount: false });
     const error = assertThrows(prepare, InvalidValueError);
     assertStringIncludes(
       error.message,

@@ -8,7 +8,7 @@ import type { RenderRequest } from "../lib/request.ts";
 const WEB: PodApp = { app: "web", lower: "/images/debian" };
 const DB: PodApp = { app: "db", lower: "/images/debian" };
 const POD: PodRequest = { pod: "/pod", apps: [WEB, DB] };
-const WEB_ROOTFS = "/pod/stage1/rootfs/opt/stage2/web/rootfs";
+const WEB_ROOTFS = "/pod/apps/web/rootfs";
 
 function refused(request: unknown): InvalidValueError {
   const error = assertThrows(() => parsePodRequest(request as PodRequest), InvalidValueError);
@@ -41,6 +41,7 @@ Deno.test("parsePodRequest() parses each app as a request of its own", {
   const common = {
     pod: "/pod/",
     store: "/store",
+    layout: "rkt",
     profile: "fixed-mode",
     dirMode: "0700",
     group: "1000",
@@ -164,6 +165,7 @@ const COMMON_PARTS: readonly (readonly [part: Record<string, unknown>, message: 
   [{ pod: "pod" }, 'Cannot use pod "pod"'],
   [{ pod: "/a/../b" }, 'Cannot use pod "/a/../b"'],
   [{ store: "store" }, 'Cannot use store "store"'],
+  [{ layout: "other" }, 'Cannot use layout "other"'],
   [{ profile: "other" }, 'Cannot use profile "other"'],
   [{ dirMode: "rwx" }, 'Cannot use dir mode "rwx"'],
   [{ dirMode: 0o777 }, 'Cannot use dir mode "0777"'],
@@ -204,8 +206,8 @@ Deno.test("parsePodRequest() refuses the same rootfs twice, however it is writte
   const table: readonly [dests: readonly (string | undefined)[], rootfs: string][] = [
     [["/srv", "/srv"], "/srv/rootfs"],
     [["/srv", "//srv/./"], "/srv/rootfs"],
-    [[undefined, "/pod/stage1/rootfs/opt/stage2/web"], WEB_ROOTFS],
-    [["/pod/stage1/rootfs/opt/stage2/db", undefined], WEB_ROOTFS.replace("web", "db")],
+    [[undefined, "/pod/apps/web"], WEB_ROOTFS],
+    [["/pod/apps/db", undefined], WEB_ROOTFS.replace("web", "db")],
   ];
   for (const [dests, rootfs] of table) {
     const apps = [WEB, DB].map((app, at) => {

@@ -8,7 +8,7 @@ import { quote } from "../lib/quote.ts";
 const POD = "/pods/one";
 const UPPER = `${POD}/overlay/t/upper/web`;
 const WORK = `${POD}/overlay/t/work/web`;
-const DEST = `${POD}/stage1/rootfs/opt/stage2/web`;
+const DEST = `${POD}/apps/web`;
 
 function planOf(lower: readonly string[], more: Partial<MountPlan> = {}): MountPlan {
   return {

@@ -152,5 +152,5 @@ Deno.test("overlayStatus() reads what an administrator wrote", async () => {
   await Deno.writeFile(fstab, new Uint8Array([0xff, 0x0a]));
   const error = await assertRejects(() => overlayStatus(pod), OverlayError, "not valid UTF-8");
   assertEquals([error.path, error.exitStatus], [fstab, 3]);
-  await sh("umount", "--", `${pod}/stage1/rootfs/opt/stage2/web/rootfs`);
+  await sh("umount", "--", `${pod}/apps/web/rootfs`);
 });

@@ -56,7 +56,7 @@ interface Case {
 }
 
 function rootfsOf({ pod }: Scene, app: AppId): string {
-  return `${pod}/stage1/rootfs/opt/stage2/${app}/rootfs`;
+  return `${pod}/apps/${app}/rootfs`;
 }
 
 const missing = { status: 1, code: "missing" } as const;

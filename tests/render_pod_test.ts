@@ -69,7 +69,7 @@ for (const count of [1, 2, 5, 60]) {
       assertEquals(status.length, all);
       assertEquals(status.every(({ mounted, drift }) => mounted && drift === undefined), true);
       // What many apps are mounted from is gone with the process.
-      const own = ["overlay", "overlay.fstab", "overlay.lock", "stage1"];
+      const own = ["apps", "overlay", "overlay.fstab", "overlay.lock"];
       assertEquals(await namesIn(pod), own);
     });
   }
@@ -80,7 +80,7 @@ Deno.test("renderPod() mounts in two processes where apps lie in the pod's own i
     await using dir = await tempDir();
     const { pod, lower, image } = await setUp(dir);
     const apps = appsOf(lower, ["a", "b", "c"]).toSpliced(at, 0, image);
-    const { renders, runs } = await counted({ pod, apps });
+    const { renders, runs } = await counted({ pod, layout: "rkt", apps });
     assertEquals(runs, 2);
     assertEquals(renders.map(({ app }) => app), ["", "a", "b", "c"]);
     assertEquals(await mountsBelow(dir.path), renders.map(({ rootfs }) => rootfs));
@@ -97,10 +97,14 @@ Deno.test("renderPod() mounts in two processes where apps lie in the pod's own i
 Deno.test("renderPod() mounts apps in one process in an image that is mounted already", async () => {
   await using dir = await tempDir();
   const { pod, lower, image } = await setUp(dir);
-  await renderPod({ pod, apps: [image] });
-  const alone = await counted({ pod, apps: appsOf(lower, ["a", "b"]) });
+  await renderPod({ pod, layout: "rkt", apps: [image] });
+  const alone = await counted({ pod, layout: "rkt", apps: appsOf(lower, ["a", "b"]) });
   assertEquals(alone.runs, 1);
-  const { renders, runs } = await counted({ pod, apps: [...appsOf(lower, ["c", "d"]), image] });
+  const { renders, runs } = await counted({
+    pod,
+    layout: "rkt",
+    apps: [...appsOf(lower, ["c", "d"]), image],
+  });
   assertEquals(runs, 1);
   assertEquals(renders.map(({ app, changed }) => [app, changed]), [
     ["", false],
@@ -113,9 +117,9 @@ Deno.test("renderPod() mounts the pod's own image first when only apps in it are
   await using dir = await tempDir();
   const { pod, lower, image } = await setUp(dir);
   const apps = appsOf(lower, ["a", "b"]);
-  await renderPod({ pod, apps: [image, ...apps] });
+  await renderPod({ pod, layout: "rkt", apps: [image, ...apps] });
   await sh("umount", "--recursive", `${pod}/stage1/rootfs`);
-  const { renders, runs } = await counted({ pod, apps });
+  const { renders, runs } = await counted({ pod, layout: "rkt", apps });
   assertEquals(runs, 2);
   assertEquals(renders.map(({ changed }) => changed), [true, true]);
   assertEquals((await overlayStatus(pod)).map(({ app, mounted }) => [app, mounted]), [
@@ -131,7 +135,11 @@ Deno.test("renderPod() mounts in one process for each level of destinations in o
   const [web, deep] = appsOf(lower, ["web", "deep"]);
   assert(web !== undefined && deep !== undefined);
   const dest = `${pod}/stage1/rootfs/opt/stage2/web/rootfs/srv`;
-  const { renders, runs } = await counted({ pod, apps: [{ ...deep, dest }, web, image] });
+  const { renders, runs } = await counted({
+    pod,
+    layout: "rkt",
+    apps: [{ ...deep, dest }, web, image],
+  });
   assertEquals(runs, 3);
   assertEquals(await mountsBelow(dir.path), renders.map(({ rootfs }) => rootfs));
   await assertSeparate(renders);
@@ -355,13 +363,13 @@ Deno.test("renderPod() changes only the app that is new, whatever the order", as
   const { pod, lower, image } = await setUp(dir);
   const [a, b, c, d] = appsOf(lower, ["a", "b", "c", "d"]);
   assert(a !== undefined && b !== undefined && c !== undefined && d !== undefined);
-  assertEquals(await changedApps({ pod, apps: [image, a, b] }), ["", "a", "b"]);
-  assertEquals(await changedApps({ pod, apps: [image, a, c, b] }), ["c"]);
-  assertEquals(await changedApps({ pod, apps: [d, b, a, image] }), ["d"]);
-  assertEquals(await changedApps({ pod, apps: [b] }), []);
+  assertEquals(await changedApps({ pod, layout: "rkt", apps: [image, a, b] }), ["", "a", "b"]);
+  assertEquals(await changedApps({ pod, layout: "rkt", apps: [image, a, c, b] }), ["c"]);
+  assertEquals(await changedApps({ pod, layout: "rkt", apps: [d, b, a, image] }), ["d"]);
+  assertEquals(await changedApps({ pod, layout: "rkt", apps: [b] }), []);
   await unmountOverlay({ pod, app: ["b", "d"] });
-  assertEquals(await changedApps({ pod, apps: [image, a, b, c, d] }), ["b", "d"]);
-  assertEquals(await changedApps({ pod, apps: [image, a, b, c, d] }), []);
+  assertEquals(await changedApps({ pod, layout: "rkt", apps: [image, a, b, c, d] }), ["b", "d"]);
+  assertEquals(await changedApps({ pod, layout: "rkt", apps: [image, a, b, c, d] }), []);
 });
 
 Deno.test("renderPod() changes the app whose manifest is another, and no other", async () => {
@@ -374,7 +382,7 @@ Deno.test("renderPod() changes the app whose manifest is another, and no other",
   await renderPod({ pod, apps });
   await Deno.writeTextFile(dir.join("b.json"), '{"new":true}');
   assertEquals(await changedApps({ pod, apps }), ["b"]);
-  const kept = `${pod}/stage1/rootfs/opt/stage2/b/manifest`;
+  const kept = `${pod}/apps/b/manifest`;
   assertEquals(await Deno.readTextFile(kept), '{"new":true}');
   assertEquals(await changedApps({ pod, apps }), []);
 });
@@ -410,10 +418,10 @@ Deno.test("renderPod() brings back what the apps wrote before they were unmounte
   await using dir = await tempDir();
   const { pod, lower, image } = await setUp(dir);
   const apps = [...appsOf(lower, numbered(5)), image];
-  const { renders } = await renderPod({ pod, apps });
+  const { renders } = await renderPod({ pod, layout: "rkt", apps });
   for (const { app, rootfs } of renders) await Deno.writeTextFile(`${rootfs}/made`, app);
   await unmountOverlay({ pod });
-  const again = await counted({ pod, apps });
+  const again = await counted({ pod, layout: "rkt", apps });
   assertEquals(again.runs, 2);
   for (const { app, rootfs } of again.renders) {
     assertEquals(await Deno.readTextFile(`${rootfs}/made`), app);
@@ -446,7 +454,11 @@ Deno.test("renderPod() unmounts the apps of the call when its scope ends, and no
     options: MARKS,
   });
   {
-    await using rendered = await renderPod({ pod, apps: [...appsOf(lower, ["a", "b"]), image] });
+    await using rendered = await renderPod({
+      pod,
+      layout: "rkt",
+      apps: [...appsOf(lower, ["a", "b"]), image],
+    });
     assertEquals((await mountsBelow(dir.path)).length, 4);
     for (const { rootfs } of rendered.renders) await Deno.writeTextFile(`${rootfs}/made`, "kept");
   }
@@ -469,10 +481,13 @@ Deno.test("renderPod() works in a pod behind a symlink", async () => {
   await Deno.symlink(dir.join("real"), dir.join("link"));
   const pod = dir.join("link/pod");
   const apps = [...appsOf(lower, ["a", "b"]), { app: "v", lower, readOnly: true }, image];
-  const { renders } = await renderPod({ pod, apps });
+  const { renders } = await renderPod({ pod, layout: "rkt", apps });
   assertEquals(renders.every(({ mounted }) => mounted), true);
   assertEquals((await mountsBelow(dir.join("real"))).length, 4);
-  assertEquals((await counted({ pod, apps })).renders.some(({ changed }) => changed), false);
+  assertEquals(
+    (await counted({ pod, layout: "rkt", apps })).renders.some(({ changed }) => changed),
+    false,
+  );
   assertEquals((await unmountOverlay({ pod })).unmounted.length, 4);
 });
 

@@ -105,6 +105,7 @@ Deno.test("parseRequest() refuses every part that is not usable", { permissions:
     [{ app: "a/b" }, 'Cannot use app "a/b"'],
     [{ app: "a\nb" }, 'Cannot use app "a\\nb"'],
     [{ dest: "web" }, 'Cannot use destination "web"'],
+    [{ layout: "other" }, 'Cannot use layout "other"'],
     [{ profile: "other" }, 'Cannot use profile "other"'],
     [{ dirMode: "rwx" }, 'Cannot use dir mode "rwx"'],
     [{ group: "-1" }, 'Cannot use group "-1"'],

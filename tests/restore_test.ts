@@ -372,7 +372,7 @@ Deno.test("restoreOverlays() does not mount one upper twice, though two lines sa
   lines.splice(
     -1,
     1,
-    `${lines.at(-2)}`.replaceAll("stage2/web", "stage2/db").replace("=web", "=db"),
+    `${lines.at(-2)}`.replaceAll("apps/web", "apps/db").replace("=web", "=db"),
   );
   await Deno.writeTextFile(`${pod}/overlay.fstab`, `${lines.join("\n")}\n`);
   const { failed } = await restoreOverlays({ pod });

@@ -88,6 +88,22 @@ function expected({ profile, lowerMode, app }: Row): Record<string, string> {
   };
 }
 
+/** The same at the default destination. The manifest in the pod itself takes its group. */
+function atDefault(rkt: Record<string, string>, { app }: Row): Record<string, string> {
+  const moved = Object.entries(rkt).flatMap(([path, stat]): [string, string][] => {
+    if (!path.startsWith("stage1")) return [[path, stat]];
+    if (app !== "") {
+      if (path === "stage1") return [["apps", stat]];
+      const inApps = path.replace("stage1/rootfs/opt/stage2/", "apps/");
+      return inApps === path ? [] : [[inApps, stat]];
+    }
+    if (path === "stage1") return [];
+    const inherits = path === "stage1/manifest";
+    return [[path.slice("stage1/".length), inherits ? stat.replace(/:.*/, `:${POD_GROUP}`) : stat]];
+  });
+  return Object.fromEntries(moved);
+}
+
 /** Everything that lies in the pod; of the work not what the kernel keeps in it. */
 async function found(pod: string): Promise<Record<string, string>> {
   const format = "%P\\t%04m %U:%G\\n";
@@ -104,6 +120,7 @@ function request(dir: TempDir, row: Row): Parameters<typeof renderOverlay>[0] {
     profile: row.profile,
     group: GROUP,
     manifest: dir.join("manifest.json"),
+    layout: "rkt",
     options: MARKS,
   };
 }
@@ -166,12 +183,33 @@ Deno.test("renderOverlay() lets only a setgid lower hand its group down", async 
 });
 
 for (const profile of PROFILES) {
+  for (const app of APPS) {
+    const row: Row = { profile, lowerMode: 0o1777, umask: 0o077, app };
+
+    Deno.test(`renderOverlay() leaves the same at the default destination: ${nameOf(row)}`, async () => {
+      await using dir = await tempDir();
+      await setUp(dir, row.lowerMode);
+      const { layout: _layout, ...rest } = request(dir, row);
+      await underUmask(row.umask, async () => void await renderOverlay(rest));
+      assertEquals(await found(dir.join("pod")), atDefault(expected(row), row));
+    });
+  }
+
   Deno.test(`overlay-render render leaves what the table says: ${profile}, as a command`, async () => {
     await using dir = await tempDir();
     const row: Row = { profile, lowerMode: 0o1777, umask: 0o077, app: "web" };
     await setUp(dir, row.lowerMode);
     const args = ["--lower", dir.join("image"), "--pod", dir.join("pod"), "--app", "web"];
-    const more = ["--profile", profile, "--group", `${GROUP}`, "--manifest", "manifest.json"];
+    const more = [
+      "--profile",
+      profile,
+      "--group",
+      `${GROUP}`,
+      "--manifest",
+      "manifest.json",
+      "--layout",
+      "rkt",
+    ];
     const marks = MARKS.map((mark) => `--option=${mark}`);
     const { status, stderr } = await cli(["render", ...args, ...more, ...marks], {
       umask: "077",

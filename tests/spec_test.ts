@@ -63,6 +63,7 @@ const POD_FIELDS: readonly Field[] = [
     words: "a number or a string",
     fits: (value) => isText(value) || typeof value === "number",
   },
+  { name: "layout", words: "a string", fits: isText },
   { name: "profile", words: "a string", fits: isText },
   { name: "dirMode", words: "a string", fits: isText },
   { name: "label", words: "a string", fits: isText },
@@ -101,6 +102,7 @@ Deno.test("parseSpec() reads every field, and takes paths from where it is told"
     pod: "p",
     store: "s",
     group: "staff",
+    layout: "rkt",
     profile: "fixed-mode",
     dirMode: "0700",
     label: "u:r:t:s0",
@@ -197,7 +199,7 @@ Deno.test("parseSpec() refuses a field that there is none of, and names those th
 Deno.test("parseSpec() refuses a field of the pod in an app, and the other way round", {
   permissions: "none",
 }, () => {
-  for (const name of ["pod", "store", "group", "profile", "dirMode", "apps"]) {
+  for (const name of ["pod", "store", "group", "layout", "profile", "dirMode", "apps"]) {
     const { message } = refused({ pod: "p", apps: [{ ...GOOD, [name]: "x" }] });
     assertStringIncludes(message, `"apps[0].${name}"`);
   }

@@ -151,6 +151,30 @@ Deno.test("renderOverlay() refuses another destination while mounted", async () 
   assertEquals(await snapshot(dir.path), before);
 });
 
+Deno.test("renderOverlay() refuses another layout while mounted, and moves the rootfs afterwards", async () => {
+  for (const app of ["web", ""]) {
+    await using dir = await tempDir();
+    const request = { ...await setUp(dir), app };
+    const { pod } = request;
+    const old = await renderOverlay({ ...request, layout: "rkt" });
+    await Deno.writeTextFile(`${old.rootfs}/made`, "kept");
+    const before = await snapshot(dir.path);
+    const error = await assertRejects(() => renderOverlay(request), RefusedError);
+    assertEquals([error.code, error.path], ["different", old.rootfs]);
+    assertEquals(await snapshot(dir.path), before);
+    await unmountOverlay({ pod });
+    const { rootfs, upper } = await renderOverlay(request);
+    assertEquals([rootfs, upper], [
+      app === "" ? `${pod}/rootfs` : `${pod}/apps/web/rootfs`,
+      old.upper,
+    ]);
+    assertEquals(await Deno.readTextFile(`${rootfs}/made`), "kept");
+    assertEquals((await overlayStatus(pod)).map((status) => [status.rootfs, status.mounted]), [
+      [rootfs, true],
+    ]);
+  }
+});
+
 Deno.test("renderOverlay() brings back what the app wrote before it was unmounted", async () => {
   await using dir = await tempDir();
   const request = await setUp(dir);

@@ -203,7 +203,7 @@ Deno.test("overlay-render render --read-only prints a view", async () => {
   const pod = dir.join("pod");
   const args = ["--lower", lower, "--pod", pod, "--app", "web", "--read-only"];
   const prepared = await cli(["prepare", ...args]);
-  const rootfs = `${pod}/stage1/rootfs/opt/stage2/web/rootfs`;
+  const rootfs = `${pod}/apps/web/rootfs`;
   assertEquals(prepared.stdout.split("\n"), [
     `rootfs   ${rootfs}`,
     `lower    ${lower}`,
