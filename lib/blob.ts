@@ -7,7 +7,7 @@ import { archiveError } from "./archive_error.ts";
 import { compressionOf, foreignFormat } from "./compression.ts";
 import type { Compression } from "./compression.ts";
 import { throughProgram } from "./decompress.ts";
-import { attempt, openRegular } from "./disk.ts";
+import { attempt, openRegular, statOpen } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { inflate } from "./inflate.ts";
 import type { Inflated, Inflating } from "./inflate.ts";
@@ -218,7 +218,7 @@ async function beginningOf(
 ): Promise<Uint8Array> {
   using file = await openRegular(path, { signal });
   return attempt("read", path, () => {
-    const is = Math.max(file.statSync().size - offset, 0);
+    const is = Math.max(statOpen(file, path).size - offset, 0);
     if (is < size) {
       const sizes = `it has ${is} bytes, and must have ${size}`;
       throw new OverlayError("bad-digest", `Cannot use blob ${quote(name)}: ${sizes}`, { path });

@@ -14,6 +14,7 @@ import { mountTmpfs } from "./_disks.ts";
 import { runMain } from "./_main.ts";
 import { noise, random } from "./_random.ts";
 import { sh, tempDir } from "./_temp.ts";
+import type { TempDir } from "./_temp.ts";
 import { isMissing, namesIn } from "./_tree.ts";
 
 const MEGABYTE = noise(1 << 20);
@@ -297,6 +298,71 @@ Deno.test("tree import says so when tar cannot be run", async () => {
     );
     await assertClean(store);
   }
+});
+
+/** Takes programs away, in a mount namespace that ends with the command. */
+function lacking(dir: TempDir, ...programs: string[]): string[] {
+  const script = `mount -t tmpfs tmpfs "$0" && mkdir "$0/upper" "$0/work" &&
+    mount -t overlay -o "lowerdir=/usr/bin,upperdir=$0/upper,workdir=$0/work" overlay /usr/bin &&
+    rm ${programs.map((name) => `/usr/bin/${name}`).join(" ")} && exec "$@"`;
+  return ["unshare", "--mount", "sh", "-c", script, dir.join("over")];
+}
+
+Deno.test("a program that is missing is named, and what it is of", async () => {
+  await using dir = await tempDir();
+  const store = dir.join("store");
+  await Deno.mkdir(dir.join("over"));
+  await Deno.mkdir(dir.join("directory"));
+  await Deno.writeFile(dir.join("plain"), archive(file("x")));
+  for (const program of ["xz", "zstd"]) {
+    await sh("sh", "-c", `${program} --stdout "$0" >"$0.${program}"`, dir.join("plain"));
+  }
+  const table = [
+    ["tar", "GNU tar", ["import", dir.join("plain")]],
+    ["tar", "GNU tar", ["import", dir.join("directory")]],
+    ["sync", "coreutils", ["import", dir.join("plain")]],
+    ["xz", "XZ Utils", ["import", dir.join("plain.xz")]],
+    ["zstd", "Zstandard", ["import", dir.join("plain.zstd")]],
+    ["find", "GNU findutils", ["check", "--quick", "mine"]],
+    ["tar", "GNU tar", ["check", "mine"]],
+  ] as const;
+  for (const [program, origin, args] of table) {
+    if (args[0] === "check") await importTree({ source: dir.join("plain"), store, name: "mine" });
+    const wrapper = lacking(dir, program);
+    const result = await cli(["tree", ...args, `--store=${store}`], { wrapper });
+    assertEquals([result.status, result.stdout], [1, ""], result.stderr);
+    const said =
+      `error: Cannot run "/usr/bin/${program}": it is not there\nhint: install ${origin}\n`;
+    assertStringIncludes(result.stderr, said);
+    if (args[0] === "import") assertEquals(await isMissing(store), true);
+  }
+});
+
+Deno.test("an import waits for one that fails and takes back the store it has made", async () => {
+  await using dir = await tempDir();
+  const [source, store] = [dir.join("source"), dir.join("store")];
+  await Deno.writeFile(source, archive(file("x")));
+  const reason = new Error("the sender is gone");
+  const waiting = Promise.withResolvers<void>();
+  const input = async function* (): AsyncGenerator<Uint8Array> {
+    yield MEGABYTE;
+    await waiting.promise;
+    throw reason;
+  };
+  const failing = assertRejects(() => importTree({ source: "-", store }, { input }));
+  while (await isMissing(`${store}/tmp/stdin`)) await new Promise((done) => setTimeout(done, 2));
+  const next = importTree({ source, store });
+  setTimeout(waiting.resolve, 50);
+  assertEquals(await failing, reason);
+  assertEquals((await next).entries, 1);
+  assertEquals(listTrees({ store }).length, 1);
+  // What was there before stays, be it empty.
+  const empty = dir.join("empty");
+  await Deno.mkdir(empty, { mode: 0o700 });
+  await Deno.writeFile(source, archive(file("../x")));
+  await assertRejects(() => importTree({ source, store: empty }), OverlayError);
+  await assertRejects(() => importTree({ source, store }), OverlayError);
+  assertEquals([await isMissing(empty), listTrees({ store }).length], [false, 1]);
 });
 
 /** Ends an import when this many steps of it are done. */
