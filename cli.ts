@@ -229,7 +229,7 @@ async function runTree(command: Extract<Command, { kind: "tree" }>, io: Io): Pro
   return await interruptible(io, (signal) => {
     const { out, err } = io;
     return runTreeCommand(parsed, { out, err, ...changeOptions(io, parsed, signal) });
-  }, GO_ON);
+  }, action === "import" ? undefined : GO_ON);
 }
 
 async function runVersion(io: Io): Promise<void> {

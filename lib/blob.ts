@@ -4,10 +4,10 @@
  * @module
  */
 import { archiveError } from "./archive_error.ts";
-import { compressionOf } from "./compression.ts";
+import { compressionOf, foreignFormat } from "./compression.ts";
 import type { Compression } from "./compression.ts";
 import { throughProgram } from "./decompress.ts";
-import { attempt } from "./disk.ts";
+import { attempt, openRegular, statOpen } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { inflate } from "./inflate.ts";
 import type { Inflated, Inflating } from "./inflate.ts";
@@ -69,29 +69,48 @@ interface FilePart {
   readonly reads: number;
 }
 
+/** What of `node:fs` a thread has, without a word that a bundler would rename. */
+interface ThreadFiles {
+  getBuiltinModule(name: "node:fs"): {
+    readonly constants: { readonly O_RDONLY: number; readonly O_NONBLOCK: number };
+    openSync(path: string, flags: number): number;
+    fstatSync(file: number): { isFile(): boolean };
+    readSync(file: number, to: Uint8Array, at: number, length: number, position: number): number;
+    closeSync(file: number): void;
+  };
+}
+
 /**
  * The bytes of a part of a file; all of them are in the same memory. It stands on its own, so that a thread
- * can do it, which may wait for the disk.
+ * can do it, which may wait for the disk; for the writer of a FIFO it would wait for ever.
  */
 function* piecesOfFile({ path, offset, size, reads }: FilePart): Generator<Piece> {
-  const file = Deno.openSync(path);
+  const { process } = globalThis as unknown as { process: ThreadFiles };
+  const { closeSync, constants, fstatSync, openSync, readSync } = process.getBuiltinModule(
+    "node:fs",
+  );
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    file.seekSync(offset, Deno.SeekMode.Start);
+    if (!fstatSync(file).isFile()) throw new Error("it is no regular file");
     const buffer = new Uint8Array(Math.min(reads, size));
-    for (let left = size; left > 0;) {
-      const read = file.readSync(buffer.subarray(0, left));
-      if (read === null) return;
-      left -= read;
+    for (let at = 0; at < size;) {
+      const wanted = Math.min(buffer.length, size - at);
+      const read = readSync(file, buffer, 0, wanted, offset + at);
+      if (read === 0) return;
+      at += read;
       yield buffer.subarray(0, read);
     }
   } finally {
-    file.close();
+    closeSync(file);
   }
 }
 
 /** The same here, where others have something to do meanwhile. */
-async function* readFile({ path, offset, size, reads }: FilePart): AsyncGenerator<Piece> {
-  using file = attempt("read", path, () => Deno.openSync(path));
+async function* readFile(
+  { path, offset, size, reads }: FilePart,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Piece> {
+  using file = await openRegular(path, { signal });
   await file.seek(offset, Deno.SeekMode.Start);
   const buffer = new Uint8Array(Math.min(reads, size));
   for (let left = size; left > 0;) {
@@ -104,7 +123,7 @@ async function* readFile({ path, offset, size, reads }: FilePart): AsyncGenerato
 
 /** The pieces of a blob; between them, a signal ends it. */
 async function* piecesOf(blob: Blob, options: ReadOptions): AsyncGenerator<Piece> {
-  for await (const piece of blob.read?.() ?? readFile({ ...blob, ...HERE })) {
+  for await (const piece of blob.read?.() ?? readFile({ ...blob, ...HERE }, options.signal)) {
     options.signal?.throwIfAborted();
     options.onRead?.(piece.length);
     yield piece;
@@ -139,6 +158,8 @@ async function* inflatedApart(
     return yield* apart(work, options);
   } catch (error) {
     if (!(error instanceof ThreadError && error.isOfSource)) throw error;
+    // What can be said of the file is said in the words of this thread.
+    (await openRegular(how.path, options)).close();
     return attempt("read", how.path, () => {
       throw error.cause;
     });
@@ -191,10 +212,13 @@ async function* hashed(
 }
 
 /** The first bytes of a blob, which is as long as it must be. */
-function beginningOf({ name, path, offset, size }: Blob): Uint8Array {
+async function beginningOf(
+  { name, path, offset, size }: Blob,
+  { signal }: ReadOptions,
+): Promise<Uint8Array> {
+  using file = await openRegular(path, { signal });
   return attempt("read", path, () => {
-    using file = Deno.openSync(path);
-    const is = Math.max(file.statSync().size - offset, 0);
+    const is = Math.max(statOpen(file, path).size - offset, 0);
     if (is < size) {
       const sizes = `it has ${is} bytes, and must have ${size}`;
       throw new OverlayError("bad-digest", `Cannot use blob ${quote(name)}: ${sizes}`, { path });
@@ -205,12 +229,18 @@ function beginningOf({ name, path, offset, size }: Blob): Uint8Array {
   });
 }
 
-/** How a blob is compressed; what is made on the way is not. */
-function compressionOfBlob(blob: Blob): Compression {
+/** How a blob is compressed; what is made on the way is not. Some writers leave an empty layer empty. */
+async function compressionOfBlob(blob: Blob, options: ReadOptions): Promise<Compression> {
   if (blob.read !== undefined) return "none";
-  const beginning = beginningOf(blob);
-  if (beginning.length === 0) throw archiveError("it is empty");
-  return compressionOf(beginning);
+  const beginning = await beginningOf(blob, options);
+  if (beginning.length === 0 && blob.diffId === null) throw archiveError("it is empty");
+  const compression = compressionOf(beginning);
+  const format = compression === "none" ? foreignFormat(beginning) : null;
+  if (format === null) return compression;
+  const message = `Cannot read archive: it is ${format.what}, which is not supported`;
+  throw new OverlayError("bad-archive", message, {
+    hint: "make the image again, with gzip or zstd",
+  });
 }
 
 /**
@@ -226,7 +256,7 @@ export async function* readBlob(
   blob: Blob,
   options: ReadOptions,
 ): AsyncGenerator<Uint8Array, BlobDigests> {
-  const compression = compressionOfBlob(blob);
+  const compression = await compressionOfBlob(blob, options);
   // Who wants no more has not read to the end, and the file is still open.
   await using pieces = piecesOf(blob, options);
   const hex = yield* compression === "gzip"

@@ -297,7 +297,7 @@ export async function openRegular(path: string, options: OpenOptions = {}): Prom
   checkRegular(path, verb, statOf(path, verb));
   const file = await opened(path, verb, signal);
   try {
-    const info = attempt(verb, path, () => file.statSync());
+    const info = attempt(verb, path, () => statOpen(file, path));
     checkRegular(path, verb, info);
     if (like === undefined || (info.ino === like.ino && info.dev === like.dev)) return file;
     throw new OverlayError("failed", `Cannot ${verb} ${quote(path)}: it was replaced meanwhile`, {
@@ -306,6 +306,19 @@ export async function openRegular(path: string, options: OpenOptions = {}): Prom
     });
   } catch (error) {
     file.close();
+    throw error;
+  }
+}
+
+/**
+ * What is known of an open file. Under path-scoped permissions Deno looks at none whose path leads through a
+ * symlink: then at what is at the path.
+ */
+export function statOpen(file: Deno.FsFile, path: string): Deno.FileInfo {
+  try {
+    return file.statSync();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) return Deno.statSync(path);
     throw error;
   }
 }

@@ -1,12 +1,11 @@
 /**
- * An image in an archive of `docker save`: its `manifest.json`, and what that names.
+ * An image that `docker save` has written: its `manifest.json`, and what that names.
  *
- * Requires `--allow-read` permission for the archive.
+ * Requires `--allow-read` permission for the files.
  *
  * @module
  */
 import {
-  checkPlatform,
   diffIdsOf,
   digestLike,
   imageError,
@@ -17,93 +16,113 @@ import {
   textOf,
 } from "./image.ts";
 import type { Image, ImageChoice, ImageFiles } from "./image.ts";
+import { checkPlatform, choose, platformOf } from "./image_choice.ts";
+import type { Candidate } from "./image_choice.ts";
 import { OverlayError } from "./errors.ts";
+import { foreign } from "./oci_image.ts";
 import { quote } from "./quote.ts";
+import { nameFor } from "./reference.ts";
 
 const MANIFEST = "manifest.json";
 
-/** Whether there is what `docker save` writes. */
-export function isDockerArchive(files: ImageFiles): boolean {
+/** What versions before 1.10 wrote. */
+const REPOSITORIES = "repositories";
+
+/** Whether there is what an archive of `docker save` has. */
+export function hasManifest(files: ImageFiles): boolean {
   return files.has(MANIFEST);
 }
 
-/** Whether that names layers, all of which are there: other things are called so too. */
-export function namesLayers(files: ImageFiles): boolean {
-  if (!isDockerArchive(files)) return false;
+/** Whether that is of `docker save`: a root file system may have a file of this name, too. */
+export async function namesImages(files: ImageFiles): Promise<boolean> {
+  if (!hasManifest(files)) return false;
   try {
-    const all = listOf(files, MANIFEST, parseJson(files, MANIFEST, readSmall(files, MANIFEST)));
-    const layers = all.flatMap((one, at) => savedOf(files, one, at).layers);
-    return layers.length > 0 && layers.every((layer) => files.has(layer));
+    return (await readManifest(files)).length > 0;
   } catch (error) {
     if (error instanceof OverlayError) return false;
     throw error;
   }
 }
 
-/** What the archive says of one of its images. */
-interface Saved {
+/**
+ * Refuses what versions of docker before 1.10 saved.
+ *
+ * @throws {OverlayError} If it is that.
+ */
+export async function refuseOld(files: ImageFiles): Promise<void> {
+  if (!files.has(REPOSITORIES)) return;
+  const content = new TextDecoder().decode(await readSmall(files, REPOSITORIES));
+  const [id] = /[0-9a-f]{64}/.exec(content) ?? [];
+  if (id === undefined || !files.has(`${id}/layer.tar`)) return;
+  const reason = "it was saved by a docker before 1.10, whose format is not supported";
+  throw imageError(files.path, reason, "load it into a newer docker, and save it again");
+}
+
+/** What is said of one of its images. */
+interface Saved extends Candidate {
   readonly config: string;
   readonly layers: readonly string[];
-  readonly tags: readonly string[];
+  /** Whether it has layers that may not be given away with it. */
+  readonly isForeign: boolean;
+}
+
+async function readManifest(files: ImageFiles): Promise<readonly Saved[]> {
+  const { value } = parseJson(files, MANIFEST, await readSmall(files, MANIFEST));
+  if (!Array.isArray(value)) throw imageError(files.path, `its ${MANIFEST} is no list`);
+  return value.map((one, at) => savedOf(files, one, at));
 }
 
 function savedOf(files: ImageFiles, value: unknown, at: number): Saved {
   const where = `${MANIFEST}[${at}]`;
-  const { Config, Layers, RepoTags } = objectOf(files, where, value);
+  const { Config, Layers, RepoTags, LayerSources } = objectOf(files, where, value);
+  const texts = (name: string, list: unknown) => {
+    return listOf(files, `${where}.${name}`, list).map((text, i) => {
+      return textOf(files, `${where}.${name}[${i}]`, text);
+    });
+  };
+  const config = textOf(files, `${where}.Config`, Config);
+  const hex = hexIn(config);
   return {
-    config: textOf(files, `${where}.Config`, Config),
-    layers: listOf(files, `${where}.Layers`, Layers).map((layer, i) => {
-      return textOf(files, `${where}.Layers[${i}]`, layer);
-    }),
-    tags: RepoTags === null || RepoTags === undefined
-      ? []
-      : listOf(files, `${where}.RepoTags`, RepoTags).map((tag) => {
-        return textOf(files, `${where}.RepoTags`, tag);
-      }),
+    config,
+    layers: texts("Layers", Layers),
+    names: texts("RepoTags", RepoTags),
+    digest: hex === null ? config : `sha256:${hex}`,
+    platform: null,
+    isForeign: /foreign|nondistributable/.test(JSON.stringify(LayerSources ?? null)),
   };
 }
 
-/** `debian` is `debian:latest`. */
-function tagOf(ref: string): string {
-  return /:[^/]*$/.test(ref) ? ref : `${ref}:latest`;
-}
-
-function oneOf(files: ImageFiles, all: readonly Saved[], ref: string | undefined): Saved {
-  const called = ref === undefined ? all : all.filter(({ tags }) => tags.includes(tagOf(ref)));
-  const tags = all.flatMap(({ tags }) => tags).map(quote).join(", ");
-  const hint = tags === "" ? "leave --ref out" : `choose with --ref; it has ${tags}`;
-  const [first, second] = called;
-  if (first === undefined) {
-    const what = ref === undefined ? "image" : `image of the reference ${quote(ref)}`;
-    throw imageError(files.path, `it has no ${what}`, hint);
-  }
-  if (second === undefined) return first;
-  throw imageError(files.path, `it has ${called.length} images that are meant`, hint);
+/** The digest that the name of a config says. */
+function hexIn(config: string): string | null {
+  return /(?:^|[/:])([0-9a-f]{64})(?:\.json)?$/.exec(config)?.[1] ?? null;
 }
 
 /**
- * Reads an image of such an archive. Its layers have no digests of their own; their diff ids are checked.
+ * Reads such an image. Its layers have no digests of their own; their diff ids are checked.
  *
  * @throws {OverlayError} If it is not as it must be, or it is not clear which image is meant.
  */
 export async function readDockerArchive(files: ImageFiles, choice: ImageChoice): Promise<Image> {
-  const all = listOf(files, MANIFEST, parseJson(files, MANIFEST, readSmall(files, MANIFEST)));
-  const saved = oneOf(files, all.map((one, at) => savedOf(files, one, at)), choice.ref);
-  const content = readSmall(files, saved.config);
+  const saved = choose(files, await readManifest(files), choice);
+  const content = await readSmall(files, saved.config);
   const digest = await digestLike("sha256:", content);
-  const [said] = /[0-9a-f]{64}/.exec(saved.config) ?? [];
-  if (said !== undefined && digest !== `sha256:${said}`) {
+  const hex = hexIn(saved.config);
+  if (hex !== null && digest !== `sha256:${hex}`) {
     throw imageError(files.path, `its config ${quote(saved.config)} has the digest ${digest}`);
   }
-  const config = parseJson(files, saved.config, content);
-  checkPlatform(files, config, choice);
+  const { text, value: config } = parseJson(files, saved.config, content);
+  const platform = platformOf(objectOf(files, "config", config));
+  const note = checkPlatform(files, platform, choice);
   const diffIds = diffIdsOf(files, config, saved.layers.length);
   return {
-    name: choice.ref === undefined ? saved.tags[0] ?? null : tagOf(choice.ref),
+    name: nameFor(saved.names, choice.ref),
     digest,
-    config,
+    config: text,
     layers: saved.layers.map((name, at) => {
-      return { name, ...files.locate(name), digest: null, diffId: diffIds[at] ?? "" };
+      if (!files.has(name) && saved.isForeign) throw foreign(files, `layer ${quote(name)}`);
+      const { like: _, ...place } = files.locate(name);
+      return { name, ...place, digest: null, diffId: diffIds[at] ?? "" };
     }),
+    note,
   };
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { attempt } from "./disk.ts";
+import { attempt, openRegular } from "./disk.ts";
 import { loadHash } from "./node.ts";
 
 const READ = 1 << 20;
@@ -17,8 +17,8 @@ const READ = 1 << 20;
  */
 export async function digestOfFile(path: string): Promise<string> {
   const createHash = await loadHash();
+  using file = await openRegular(path);
   return attempt("read", path, () => {
-    using file = Deno.openSync(path);
     const hash = createHash("sha256");
     const buffer = new Uint8Array(READ);
     for (let read = file.readSync(buffer); read !== null; read = file.readSync(buffer)) {

@@ -6,7 +6,7 @@
  * @module
  */
 import { hexDigest } from "./digest.ts";
-import { attempt } from "./disk.ts";
+import { attempt, openRegular } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { printable, quote } from "./quote.ts";
 import type { Blob } from "./blob.ts";
@@ -17,10 +17,12 @@ export interface Image {
   readonly name: string | null;
   /** The digest of its manifest, or of its config where it has no manifest; `null` of a mere archive. */
   readonly digest: string | null;
-  /** Its config (OCI image specification, "Image Configuration"); `null` of a mere archive. */
-  readonly config: unknown;
-  /** Its layers, the lowest first; at least one. */
+  /** Its config (OCI image specification, "Image Configuration"), as it came; `null` of a mere archive. */
+  readonly config: string | null;
+  /** Its layers, the lowest first. */
   readonly layers: readonly Blob[];
+  /** Something odd that whoever imports it is to know, in one sentence. */
+  readonly note?: string | null;
 }
 
 /** The files that an image consists of, in a directory or an archive. */
@@ -30,7 +32,13 @@ export interface ImageFiles {
   /** Whether there is a file of this name. */
   readonly has: (name: string) => boolean;
   /** Where the file's bytes are; throws when it is not there. */
-  readonly locate: (name: string) => Pick<Blob, "path" | "offset" | "size">;
+  readonly locate: (name: string) => Place;
+}
+
+/** Where the bytes of a file of an image are. */
+export interface Place extends Pick<Blob, "path" | "offset" | "size"> {
+  /** The file that was looked at, where it must be the same when it is read. */
+  readonly like?: Deno.FileInfo;
 }
 
 /** Which of several images is meant. */
@@ -49,16 +57,22 @@ export function imageError(path: string, reason: string, hint?: string): Overlay
   });
 }
 
-/** The most bytes of JSON that are read at once. */
-const JSON_MAX = 8 << 20;
+/** The most bytes of a document of an image, and how deep it may be nested: both many times what they have. */
+const DOCUMENT = { size: 4 << 20, depth: 200 };
 
-/** Reads a file of an image, all of it. */
-export function readSmall(files: ImageFiles, name: string): Uint8Array<ArrayBuffer> {
-  const { path, offset, size } = files.locate(name);
-  if (size > JSON_MAX) throw imageError(files.path, `its ${quote(name)} has ${size} bytes`);
+/** The most layers: overlayfs takes no more. */
+const LAYERS_MAX = 500;
+
+/** Reads a document of an image, all of it. */
+export async function readSmall(
+  files: ImageFiles,
+  name: string,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const { path, offset, size, like } = files.locate(name);
+  if (size > DOCUMENT.size) throw imageError(files.path, `its ${quote(name)} has ${size} bytes`);
+  using file = await openRegular(path, like === undefined ? {} : { like });
   const content = new Uint8Array(size);
   return attempt("read", path, () => {
-    using file = Deno.openSync(path);
     file.seekSync(offset, Deno.SeekMode.Start);
     for (let at = 0; at < size;) {
       const read = file.readSync(content.subarray(at));
@@ -72,14 +86,36 @@ export function readSmall(files: ImageFiles, name: string): Uint8Array<ArrayBuff
 /** A value of JSON that must be an object. */
 export type Json = Readonly<Record<string, unknown>>;
 
+/** A document of an image: its text as it came, and the value that it is. */
+export interface Parsed {
+  /** The text. */
+  readonly text: string;
+  /** The value. */
+  readonly value: unknown;
+}
+
 /** Reads JSON of an image, from a file of this name or what it holds. */
-export function parseJson(files: ImageFiles, name: string, content: Uint8Array): unknown {
+export function parseJson(files: ImageFiles, name: string, content: Uint8Array): Parsed {
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(content));
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(content);
+    if (isDeep(text)) throw imageError(files.path, `its ${quote(name)} is nested too deeply`);
+    return { text, value: JSON.parse(text) };
   } catch (error) {
+    if (error instanceof OverlayError) throw error;
     const reason = error instanceof Error ? error.message : String(error);
     throw imageError(files.path, `its ${quote(name)} is no JSON: ${printable(reason)}`);
   }
+}
+
+/** Whether JSON is nested deeper than any document: each level of it costs far more than its bytes. */
+function isDeep(text: string): boolean {
+  let depth = 0;
+  for (const [sign] of text.matchAll(/[[\]{}]|"(?:[^"\\]|\\.)*"/gs)) {
+    if (sign === "[" || sign === "{") depth++;
+    if (sign === "]" || sign === "}") depth--;
+    if (depth > DOCUMENT.depth) return true;
+  }
+  return false;
 }
 
 /** Takes a value for an object. */
@@ -88,8 +124,9 @@ export function objectOf(files: ImageFiles, where: string, value: unknown): Json
   throw imageError(files.path, `its ${where} is no object`);
 }
 
-/** Takes a value for a list. */
+/** Takes a value for a list; writers in Go say `null` of one that is empty. */
 export function listOf(files: ImageFiles, where: string, value: unknown): readonly unknown[] {
+  if (value === undefined || value === null) return [];
   if (Array.isArray(value)) return value;
   throw imageError(files.path, `its ${where} is no list`);
 }
@@ -117,31 +154,24 @@ export async function digestLike(
   return `${algorithm}:${await hexDigest(name, content)}`;
 }
 
-/** The layers' diff ids, as a config lists them. */
+/**
+ * The layers' diff ids, as a config lists them.
+ *
+ * @throws {OverlayError} If they are not as many, or are too many.
+ */
 export function diffIdsOf(files: ImageFiles, config: unknown, layers: number): readonly string[] {
   const { rootfs } = objectOf(files, "config", config);
-  const { diff_ids: ids } = objectOf(files, "config's rootfs", rootfs);
+  // Of an image without layers some writers say nothing.
+  const { diff_ids: ids } = layers === 0
+    ? (rootfs ?? {}) as Json
+    : objectOf(files, "config's rootfs", rootfs);
   const all = listOf(files, "config's rootfs.diff_ids", ids).map((id, at) => {
     return digestOf(files, `config's rootfs.diff_ids[${at}]`, id);
   });
-  if (all.length === layers && layers > 0) return all;
-  throw imageError(files.path, `it has ${layers} layers, and its config lists ${all.length}`);
-}
-
-/** The platform that the platform of a descriptor, or a config, says. */
-export function platformOf({ os, architecture, variant }: Json): string {
-  return [os, architecture, variant].filter((part) => typeof part === "string").join("/");
-}
-
-/** Whether a platform is the one that is wanted; a variant matters only where one is asked for. */
-export function isPlatform(platform: string, wanted: string): boolean {
-  return platform === wanted || platform.startsWith(`${wanted}/`);
-}
-
-/** Refuses an image that is for another platform than was asked for: not every index says of which it is. */
-export function checkPlatform(files: ImageFiles, config: unknown, { platform }: ImageChoice): void {
-  const is = platformOf(objectOf(files, "config", config));
-  if (platform === undefined || is === "" || isPlatform(is, platform)) return;
-  const hint = `leave --platform ${platform} out, or get the image for it`;
-  throw imageError(files.path, `it is for ${quote(is)}`, hint);
+  if (all.length !== layers) {
+    throw imageError(files.path, `it has ${layers} layers, and its config lists ${all.length}`);
+  }
+  if (layers <= LAYERS_MAX) return all;
+  const reason = `it has ${layers} layers, and overlayfs takes no more than ${LAYERS_MAX}`;
+  throw imageError(files.path, reason, "make the image again with fewer layers");
 }

@@ -5,23 +5,21 @@
  * @module
  */
 import type { Blob } from "./blob.ts";
+import { Budget } from "./import_budget.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { hexDigest } from "./digest.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import type { LayerPolicy } from "./layer_filter.ts";
-import { namesLayers } from "./docker_archive.ts";
 import { digestOfFile } from "./hash_file.ts";
-import { filesOfDirectory } from "./image_files.ts";
-import { isLayout } from "./oci_image.ts";
 import { fitLayer, LayerLines } from "./inherit.ts";
 import { makeLink } from "./link.ts";
 import { child } from "./path.ts";
 import { quote } from "./quote.ts";
 import type { StoreLayout } from "./store.ts";
 import { syncDirectory, syncStore } from "./store_disk.ts";
-import { belowOf, keyOf } from "./stored_layer.ts";
+import { belowOf, isAgain, keyOf } from "./stored_layer.ts";
 import { formatRecord, ifSound, readLayer } from "./tree_manifest.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 import { unpackLayer } from "./unpack.ts";
@@ -83,63 +81,111 @@ export async function stageLayer(
     onWritten: (bytes) => writeback.wrote(bytes),
   });
   await writeback.end();
-  refuseImage(blob, target.root);
   options.onUnpacked?.(layer, blob, unpacked);
   options.checkpoint?.("unpacked");
   return { ...target, unpacked };
 }
 
-/** An image in a compressed archive would become a tree of its blobs, which nobody wants. */
-function refuseImage({ name, path, diffId, read }: Blob, root: string): void {
-  if (diffId !== null || read !== undefined) return;
-  const files = filesOfDirectory(root);
-  if (!isLayout(files) && !namesLayers(files)) return;
-  throw new OverlayError(
-    "bad-image",
-    `Cannot use image ${quote(name)}: it is an archive of an image that is compressed as a whole`,
-    { path, hint: "decompress it first, such as by zcat FILE | overlay-render tree import -" },
-  );
-}
-
 /**
- * Puts layers into the store, those that are not there yet.
+ * Puts layers into the store, those that are not there yet. A layer that an image has several times is
+ * unpacked once, unless what it depends on has changed in between.
  *
  * @param blobs The layers, the lowest first.
  * @param found What is known of those that are there; `null` of the others.
+ * @param ready Layers that are unpacked already, by their places.
  * @returns What is known of each, in their order.
  * @throws {OverlayError} If one of them cannot be put there; then none is.
  */
 export async function importLayers(
   blobs: readonly Blob[],
   found: readonly (LayerRecord | null)[],
-  how: LayerImport,
+  how: LayerImport & { readonly ready?: ReadonlyMap<number, Staged> },
 ): Promise<readonly LayerRecord[]> {
-  const wanted = blobs.map((blob, at) => ({ blob, at })).filter(({ at }) => found[at] === null);
-  const staged = await stageAll(wanted, how);
-  const records: LayerRecord[] = [];
-  const lines = new Map<string, LayerLines>();
-  for (const at of blobs.keys()) {
-    const mine = staged[wanted.findIndex((one) => one.at === at)];
-    const below = { records, lines };
-    const record = found[at] ?? (mine === undefined ? null : await completeLayer(mine, below, how));
-    if (record === null) throw new OverlayError("failed", "Cannot import: a layer is missing");
-    records.push(record);
-    lines.set(
-      record.key,
-      new LayerLines(mine?.lines ?? child(how.store.records, `${record.key}.mtree`)),
-    );
-  }
-  if (staged.length > 0) await syncStore(how.store, how.options);
+  const budget = new Budget(how.policy, found);
+  const staged = await stageAll(firstOf(blobs, found), { ...how, budget });
+  const { records, fresh } = await complete(blobs, found, { ...how, budget, staged });
+  if (fresh.size > 0) await syncStore(how.store, how.options);
   how.options.checkpoint?.("synced");
   how.options.signal?.throwIfAborted();
-  for (const [place, { at }] of wanted.entries()) {
-    const [mine, record] = [staged[place], records[at]];
-    if (mine !== undefined && record !== undefined) {
-      records[at] = await placeLayer(mine, record, how);
-    }
+  const placed = new Map<string, LayerRecord>();
+  for (const [at, mine] of fresh) {
+    const record = records[at];
+    if (record !== undefined) placed.set(record.key, await placeLayer(mine, record, how));
   }
-  if (staged.length > 0) syncDirectory(how.store.layers);
-  return records;
+  if (fresh.size > 0) syncDirectory(how.store.layers);
+  return records.map((record) => placed.get(record.key) ?? record);
+}
+
+/** A layer, and its place among those of its image. */
+interface PlacedBlob {
+  readonly blob: Blob;
+  readonly at: number;
+}
+
+/** Those that are not in the store, each once. */
+function firstOf(
+  blobs: readonly Blob[],
+  found: readonly (LayerRecord | null)[],
+): readonly PlacedBlob[] {
+  const seen = new Set<string>();
+  return blobs.map((blob, at) => ({ blob, at })).filter(({ blob: { diffId }, at }) => {
+    if (found[at] !== null || (diffId !== null && seen.has(diffId))) return false;
+    if (diffId !== null) seen.add(diffId);
+    return true;
+  });
+}
+
+/** The records of all layers, and by their places those layers that are to be put in place. */
+interface Completed {
+  readonly records: readonly LayerRecord[];
+  readonly fresh: ReadonlyMap<number, Staged>;
+}
+
+async function complete(
+  blobs: readonly Blob[],
+  found: readonly (LayerRecord | null)[],
+  how: LayerImport & { readonly budget: Budget; readonly staged: ReadonlyMap<number, Staged> },
+): Promise<Completed> {
+  const records: LayerRecord[] = [];
+  const fresh = new Map<number, Staged>();
+  const lines = new Map<string, LayerLines>();
+  const diffIds = blobs.map(({ diffId }) => diffId);
+  for (const [at, blob] of blobs.entries()) {
+    const record = found[at] ?? (isAgain(diffIds, at) ? records[at - 1] : undefined);
+    const mine = record === undefined
+      ? await stagedFor({ blob, at }, { ...how, blobs, fresh })
+      : null;
+    const made = mine === null ? record : await completeLayer(mine, { records, lines }, how);
+    if (made === undefined) throw new OverlayError("failed", "Cannot import: a layer is missing");
+    if (mine !== null && !lines.has(made.key)) fresh.set(at, mine);
+    records.push(made);
+    const file = mine?.lines ?? child(how.store.records, `${made.key}.mtree`);
+    if (!lines.has(made.key)) lines.set(made.key, new LayerLines(file));
+  }
+  return { records, fresh };
+}
+
+/** The layer as it was unpacked; what was fitted to other layers below is unpacked again. */
+async function stagedFor(
+  { blob, at }: PlacedBlob,
+  how: LayerImport & Pick<Completed, "fresh"> & {
+    readonly blobs: readonly Blob[];
+    readonly budget: Budget;
+    readonly staged: ReadonlyMap<number, Staged>;
+  },
+): Promise<Staged> {
+  const first = [...how.staged.keys()].find((key) => {
+    return key === at || (blob.diffId !== null && how.blobs[key]?.diffId === blob.diffId);
+  });
+  const known = first === undefined ? undefined : how.staged.get(first);
+  if (known === undefined) throw new OverlayError("failed", "Cannot import: a layer is missing");
+  if (first === at || !depends(known)) return known;
+  return await how.budget.spend((policy) => stageLayer(blob, at, { ...how, policy }));
+}
+
+/** Whether a layer must be fitted to those below it. */
+function depends({ unpacked: { implicit, whiteouts, emptied } }: Staged): boolean {
+  return implicit.length + whiteouts.length + emptied.length > 0;
 }
 
 /** The record of a layer that lies on others, which it is fitted to where it must. */
@@ -153,9 +199,9 @@ async function completeLayer(
 ): Promise<LayerRecord> {
   const { diffId, archive, summary, implicit, whiteouts, emptied } = unpacked;
   const { attributes } = policy;
-  const depends = implicit.length + whiteouts.length + emptied.length > 0;
-  const below = depends ? await belowOf(lower.records.map(({ key }) => key)) : null;
-  if (depends) {
+  const isFitted = depends({ root, lines, unpacked });
+  const below = isFitted ? await belowOf(lower.records.map(({ key }) => key)) : null;
+  if (isFitted) {
     // What lies below a layer that hides all is not to be seen.
     const seen = lower.records.slice(Math.max(lower.records.findLastIndex(hidesAll), 0));
     const layers = seen.toReversed().flatMap(({ key }) => lower.lines.get(key) ?? []);
@@ -180,19 +226,24 @@ function hidesAll({ opaqueRoot }: LayerRecord): boolean {
   return opaqueRoot;
 }
 
+/** Unpacks layers, some at once; by their places. */
 async function stageAll(
-  wanted: readonly { readonly blob: Blob; readonly at: number }[],
-  how: LayerImport,
-): Promise<readonly Staged[]> {
-  const staged: Staged[] = [];
+  wanted: readonly PlacedBlob[],
+  how: LayerImport & {
+    readonly budget: Budget;
+    readonly ready?: ReadonlyMap<number, Staged>;
+  },
+): Promise<ReadonlyMap<number, Staged>> {
+  const staged = new Map(how.ready);
   const ended = new AbortController();
   const signals = [ended.signal, ...(how.options.signal === undefined ? [] : [how.options.signal])];
   const options = { ...how.options, signal: AbortSignal.any(signals) };
-  const queue = [...wanted.entries()];
+  const queue = wanted.filter(({ at }) => !staged.has(at));
   const work = async () => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      const [place, { blob, at }] = next;
-      staged[place] = await stageLayer(blob, at, { ...how, options });
+      const { blob, at } = next;
+      const stage = (policy: LayerPolicy) => stageLayer(blob, at, { ...how, policy, options });
+      staged.set(at, await how.budget.spend(stage));
     }
   };
   const workers = Array.from({ length: AT_ONCE }, () => {

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { compressionOf } from "./compression.ts";
+import { compressionOf, foreignFormat } from "./compression.ts";
 import type { Compression } from "./compression.ts";
-import { attempt, deviceAt, ifAny, look, typeOf } from "./disk.ts";
+import { attempt, deviceAt, ifAny, look, openRegular, typeOf } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { imageError } from "./image.ts";
-import type { Image } from "./image.ts";
+import type { Image, ImageChoice, ImageFiles } from "./image.ts";
 import { filesOfArchive, filesOfDirectory } from "./image_files.ts";
 import type { ParsedImport } from "./import_request.ts";
 import { child, isWithin, parent } from "./path.ts";
@@ -42,10 +42,13 @@ export interface SourceOptions {
  * @throws {RefusedError} If it is a directory that the store lies in.
  * @throws {MissingPermissionError} If it takes a program to decompress it that may not be run.
  */
-export function checkSource({ source, store }: ParsedImport): void {
+export async function checkSource(
+  { source, store }: ParsedImport,
+  options: SourceOptions,
+): Promise<void> {
   if (source === "-") return;
   const { path, isDirectory } = sourceAt(source);
-  if (!isDirectory) return checkCompression(compressionOf(startOf(path, path)), path);
+  if (!isDirectory) return void await compressionAt(path, path, options);
   if (!isWithin(store.store, path) || deviceAbove(store.store) !== deviceAt(path)) return;
   throw new RefusedError(
     "crossing",
@@ -108,42 +111,89 @@ async function spool({ scratch }: StoreLayout, options: SourceOptions): Promise<
   return path;
 }
 
-function startOf(path: string, name: string): Uint8Array {
-  using file = attempt("read", path, () => Deno.openSync(path));
-  const start = new Uint8Array(512);
-  const read = file.readSync(start);
+/**
+ * How a file is compressed, by a program that may be run.
+ *
+ * @throws {OverlayError} If it is empty, or of a format that is known and not supported.
+ * @throws {MissingPermissionError} If its program may not be run.
+ */
+async function compressionAt(
+  path: string,
+  name: string,
+  { signal }: SourceOptions,
+): Promise<Compression> {
+  using file = await openRegular(path, { signal });
+  const start = new Uint8Array(4096);
+  const read = attempt("read", path, () => file.readSync(start));
   if (read === null) throw imageError(name, "it is empty");
-  return start.subarray(0, read);
+  const compression = compressionOf(start.subarray(0, read));
+  if (compression === "none") refuseForeign(name, start.subarray(0, read));
+  if (compression !== "xz" && compression !== "zstd") return compression;
+  const run = [COMPRESSION_PROGRAMS[compression]];
+  checkPermissions(`decompress ${quote(name)}`, { read: [], write: [], run });
+  return compression;
 }
 
-function checkCompression(compression: Compression, path: string): void {
-  if (compression !== "xz" && compression !== "zstd") return;
-  const run = [COMPRESSION_PROGRAMS[compression]];
-  checkPermissions(`decompress ${quote(path)}`, { read: [], write: [], run });
+function refuseForeign(name: string, start: Uint8Array): void {
+  const format = foreignFormat(start);
+  if (format === null) return;
+  throw imageError(name, `it is ${format.what}, which is not supported`, format.hint);
 }
 
 /** The image that a source is; `null` of a directory that is a root file system. */
 export async function imageOf(
   { path, isDirectory }: Source,
   request: ParsedImport,
+  options: SourceOptions,
 ): Promise<Image | null> {
   const name = request.source === "-" ? "stdin" : path;
-  const compression = isDirectory ? "none" : compressionOf(startOf(path, name));
-  checkCompression(compression, name);
+  const compression = isDirectory ? "none" : await compressionAt(path, name, options);
   if (compression === "none") {
-    const files = isDirectory ? filesOfDirectory(path) : filesOfArchive(path, name);
-    const { isLayout, readLayout } = await import("./oci_image.ts");
-    if (isLayout(files)) return await readLayout(files, request.choice);
-    const { isDockerArchive, readDockerArchive } = await import("./docker_archive.ts");
-    if (!isDirectory && isDockerArchive(files)) {
-      return await readDockerArchive(files, request.choice);
-    }
-  }
-  for (const [flag, value] of Object.entries(request.choice)) {
-    throw imageError(name, `it is no image but a root file system`, `leave --${flag} ${value} out`);
+    const files = isDirectory
+      ? filesOfDirectory(path)
+      : await filesOfArchive(path, name, options.signal);
+    const image = await imageIn(files, request.choice, !isDirectory);
+    if (image !== null) return image;
+    refuseChoice(name, request.choice);
   }
   if (isDirectory) return null;
   const { size } = await Deno.stat(path);
   const layer = { name, path, offset: 0, size, digest: null, diffId: null };
   return { name: null, digest: null, config: null, layers: [layer] };
+}
+
+/** Refuses a choice among images where there are none. */
+export function refuseChoice(name: string, choice: ImageChoice): void {
+  for (const [flag, value] of Object.entries(choice)) {
+    throw imageError(name, `it is no image but a root file system`, `leave --${flag} ${value} out`);
+  }
+}
+
+/**
+ * The image that files are, in whatever form; `null` of a root file system.
+ *
+ * @param isArchive Whether a file `manifest.json` that is no manifest is a mistake, rather than a file of a
+ * root file system.
+ */
+export async function imageIn(
+  files: ImageFiles,
+  choice: ImageChoice,
+  isArchive: boolean,
+): Promise<Image | null> {
+  const { isCopy, isLayout, readCopy, readLayout } = await import("./oci_image.ts");
+  const isOci = await isLayout(files);
+  const image = isOci ? await readLayout(files, choice) : null;
+  if (image !== null) return image;
+  const { hasManifest, namesImages, readDockerArchive, refuseOld } = await import(
+    "./docker_archive.ts"
+  );
+  // Some versions of docker wrote a layout that names nothing beside a manifest that is right.
+  if (await namesImages(files)) return await readDockerArchive(files, choice);
+  const copied = await isCopy(files);
+  const copy = copied ? await readCopy(files, choice) : null;
+  if (copy !== null) return copy;
+  if (isOci || copied) throw imageError(files.path, "it has no image");
+  if (isArchive && hasManifest(files)) return await readDockerArchive(files, choice);
+  await refuseOld(files);
+  return null;
 }

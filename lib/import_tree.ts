@@ -5,15 +5,17 @@
  */
 import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
+import { hexDigest } from "./digest.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
 import { checkPermissions } from "./grants.ts";
 import type { Image } from "./image.ts";
 import type { ImportProgress, Staged } from "./import_layers.ts";
 import { parseImport } from "./import_request.ts";
 import type { ImportRequest, ParsedImport } from "./import_request.ts";
-import { checkSource, imageOf, sourceOf } from "./import_source.ts";
+import { checkSource, imageIn, imageOf, refuseChoice, sourceOf } from "./import_source.ts";
 import type { SourceOptions } from "./import_source.ts";
 import type { LayerSummary } from "./layer_filter.ts";
+import { child, nameOf, parent } from "./path.ts";
 import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { keyOf, storedLayers } from "./stored_layer.ts";
@@ -67,26 +69,73 @@ export function importPermissions(request: ImportRequest): RequiredPermissions {
 /** An image becomes a tree of layers. */
 async function importImage(
   image: Image,
-  { store, policy, name }: ParsedImport,
+  parsed: ParsedImport,
   options: ImportOptions,
 ): Promise<ImportedTree> {
-  const diffIds = await Promise.all(image.layers.map((blob) => diffIdOf(blob, store)));
+  const { store, policy, name, choice } = parsed;
+  if (typeof image.note === "string") options.warn?.(image.note);
+  const blobs = image.layers.length === 0 ? [await emptyLayer(parsed)] : image.layers;
+  const diffIds = await Promise.all(blobs.map((blob) => diffIdOf(blob, store)));
   const found = await storedLayers(diffIds, { store, policy });
-  const { layers, changed } = await completed(image.layers, found, { store, policy, options });
+  const ready = new Map<number, Staged>();
+  if (image.digest === null) {
+    const inner = found[0] === null ? await stageArchive(blobs, parsed, options) : null;
+    if (inner !== null && "layers" in inner) return await importImage(inner, parsed, options);
+    refuseChoice(blobs[0]?.name ?? "", choice);
+    if (inner !== null) ready.set(0, inner);
+  }
+  const { layers, changed } = await completed(blobs, found, { store, policy, options, ready });
   const manifest = await manifestOf(layers);
   const stored = { name: name ?? image.name, digest: image.digest, config: image.config };
   await writeTree(store, manifest, { image: stored, options });
   tellLeftOut(layers, options);
   const { id, bytes, entries } = manifest;
   const { name: called, digest } = stored;
-  return { id, image: called, digest, layers: layers.length, bytes, entries, changed };
+  return { id, image: called, digest, layers: image.layers.length, bytes, entries, changed };
+}
+
+/** An image without layers has one that is empty: overlayfs takes no less. */
+async function emptyLayer({ source }: ParsedImport): Promise<Blob> {
+  const archive = new Uint8Array(1024);
+  const diffId = `sha256:${await hexDigest("SHA-256", archive)}`;
+  const at = { path: source, offset: 0, size: archive.length };
+  return { name: "no layers", ...at, digest: null, diffId, read: () => onlyPiece(archive) };
+}
+
+async function* onlyPiece<T>(piece: T): AsyncGenerator<T> {
+  yield await Promise.resolve(piece);
+}
+
+/** Unpacks a mere archive, which may turn out to be one of an image that is compressed as a whole. */
+async function stageArchive(
+  [blob]: readonly Blob[],
+  { store, policy, choice }: ParsedImport,
+  options: ImportOptions,
+): Promise<Staged | Image | null> {
+  if (blob === undefined) return null;
+  const { stageLayer } = await import("./import_layers.ts");
+  const { filesOfDirectory } = await import("./image_files.ts");
+  const staged = await stageLayer(blob, 0, { store, policy, options });
+  const image = await imageIn(filesOfDirectory(staged.root, blob.name), choice, false);
+  if (image === null) return staged;
+  // Its own layers are unpacked beside it.
+  const place = child(store.scratch, "image");
+  attempt("put aside", place, () => Deno.renameSync(parent(staged.root), place));
+  return await imageIn(
+    filesOfDirectory(child(place, nameOf(staged.root)), blob.name),
+    choice,
+    false,
+  );
 }
 
 /** The layers of an image, with those that are not in the store; nothing is loaded where all are. */
 async function completed(
   blobs: readonly Blob[],
   found: readonly (LayerRecord | null)[],
-  how: WantedLayers & { readonly options: ImportOptions },
+  how: WantedLayers & {
+    readonly options: ImportOptions;
+    readonly ready: ReadonlyMap<number, Staged>;
+  },
 ): Promise<{ readonly layers: readonly LayerRecord[]; readonly changed: boolean }> {
   blobs.forEach((blob, at) => found[at] !== null && how.options.onHave?.(at, blob));
   const layers = found.filter((record) => record !== null);
@@ -200,19 +249,25 @@ export async function importTree(
 ): Promise<ImportedTree> {
   const parsed = parseImport(request);
   checkPermissions("import", importPermissions(request));
-  checkSource(parsed);
+  await checkSource(parsed, options);
   const { store } = parsed;
-  using _lock = await openStore(store, options);
+  using lock = await openStore(store, options);
   try {
-    const source = await sourceOf(parsed, options);
-    const image = await imageOf(source, parsed);
-    options.signal?.throwIfAborted();
-    if (image === null) return await importDirectory(source.path, parsed, options);
-    return await importImage(image, parsed, options);
+    const tree = await importFrom(parsed, options);
+    await clearAway(scratchOf(store), options);
+    return tree;
   } catch (error) {
     tidy(store);
-    throw error;
-  } finally {
     await clearAway(scratchOf(store), options);
+    lock.takeBack();
+    throw error;
   }
+}
+
+async function importFrom(parsed: ParsedImport, options: ImportOptions): Promise<ImportedTree> {
+  const source = await sourceOf(parsed, options);
+  const image = await imageOf(source, parsed, options);
+  options.signal?.throwIfAborted();
+  if (image === null) return await importDirectory(source.path, parsed, options);
+  return await importImage(image, parsed, options);
 }

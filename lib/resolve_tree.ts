@@ -14,7 +14,7 @@ import { namesLowers } from "./request.ts";
 import type { RenderRequest } from "./request.ts";
 import { podNote, storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
-import { readLayer, readTree, wholeTrees } from "./tree_manifest.ts";
+import { readLayer, readTree, treeOfName, wholeTrees } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
 
 /** The part of a request that says what is rendered. */
@@ -22,10 +22,6 @@ export type TreeRequest = Pick<
   RenderRequest,
   "pod" | "store" | "tree" | "image" | "lower" | "options" | "stored"
 >;
-
-function hasName({ images }: TreeManifest, wanted: string): boolean {
-  return images.some(({ name }) => name === wanted);
-}
 
 function mayRead({ store }: StoreLayout, what: string): void {
   checkPermissions(`look ${what} up`, { read: [store], write: [], run: [] });
@@ -35,7 +31,7 @@ function mayRead({ store }: StoreLayout, what: string): void {
 function treeOfImage(store: StoreLayout, image: string): TreeManifest {
   mayRead(store, "an image");
   const all = wholeTrees(store);
-  const found = all.find((tree) => hasName(tree, image));
+  const found = treeOfName(all, image);
   if (found !== undefined) return found;
   const names = all.flatMap(({ images }) => images.flatMap(({ name }) => name ?? []));
   throw new OverlayError(

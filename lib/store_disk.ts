@@ -7,9 +7,10 @@ import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
 import { attempt, look } from "./disk.ts";
-import { OverlayError } from "./errors.ts";
+import { errno, OverlayError } from "./errors.ts";
 import { checkAbove, checkPod } from "./guard.ts";
-import { lockPod } from "./lock.ts";
+import { lockPodIfThere } from "./lock.ts";
+import type { PodLock } from "./lock.ts";
 import { child, nameOf } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
@@ -24,38 +25,76 @@ const STORE_MODE = 0o700;
 /** Imports take their time, and what one has done the next need not do. */
 const STORE_WAIT_MS = 600_000;
 
+/** A store that is open and locked; disposing it lets others in. */
+export interface OpenStore extends Disposable {
+  /** Removes what was made of the store when it was opened, unless something is in it. */
+  readonly takeBack: () => void;
+}
+
 /**
  * Opens a store: makes what is missing of it, locks it, and clears away what a killed command left. As with
  * a pod, nobody else may be able to change it.
  *
- * @returns The lock; disposing it lets others in.
  * @throws {RefusedError} If another command holds it for too long, or a link stands in a directory's place.
  */
-export async function openStore(store: StoreLayout, options: ChangeOptions): Promise<Disposable> {
+export async function openStore(store: StoreLayout, options: ChangeOptions): Promise<OpenStore> {
   const { layers, links, records, trees, pods, scratch } = store;
   await checkAbove([store.store], programOptions(options));
-  makeStore(store.store);
-  const lock = await lockPod(store.lock, { waitMs: STORE_WAIT_MS, ...options });
+  const { lock, made: isNew } = await lockStore(store, options);
+  const made: string[] = [];
+  const takeBack = () => {
+    if (made.some((path) => namesIn(path).length > 0)) return;
+    made.forEach(removeEmpty);
+    if (isNew && lock.made) Deno.removeSync(lock.path);
+    if (isNew) removeEmpty(store.store);
+  };
   try {
     for (const path of [layers, links, records, trees, pods, scratch]) {
-      makeDirectory(path, STORE_MODE);
+      if (makeDirectory(path, STORE_MODE).made) made.push(path);
     }
     await clearAway(scratchOf(store), options);
     tidy(store);
-    return lock;
+    return { takeBack, [Symbol.dispose]: () => lock[Symbol.dispose]() };
   } catch (error) {
+    takeBack();
     lock[Symbol.dispose]();
     throw error;
   }
 }
 
-function makeStore(path: string): void {
+/** How often another command may take a store back that it has made and this one waits for. */
+const TRIES = 100;
+
+async function lockStore(
+  { store, lock: path }: StoreLayout,
+  options: ChangeOptions,
+): Promise<{ readonly lock: PodLock; readonly made: boolean }> {
+  for (let tries = 0; tries < TRIES; tries++) {
+    const made = makeStore(store);
+    const lock = await lockPodIfThere(path, { waitMs: STORE_WAIT_MS, ...options });
+    if (lock !== null) return { lock, made };
+  }
+  throw new OverlayError("locked", `Cannot lock ${quote(path)}: it keeps being removed`, { path });
+}
+
+/** Makes the directory of a store unless it is there; says whether it did. */
+function makeStore(path: string): boolean {
   const { made } = makeDirectory(path, STORE_MODE);
   try {
     checkPod(path);
+    return made;
   } catch (error) {
     if (made) remove(path);
     throw error;
+  }
+}
+
+/** Another command may have put something there. */
+function removeEmpty(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!["ENOTEMPTY", "ENOENT"].includes(errno(error) ?? "")) throw error;
   }
 }
 

@@ -93,10 +93,20 @@ export async function storedLayers(
 ): Promise<readonly (LayerRecord | null)[]> {
   const found: (LayerRecord | null)[] = [];
   const keys = namesIn(wanted.store.layers);
-  for (const diffId of diffIds) {
+  for (const [at, diffId] of diffIds.entries()) {
+    // A layer right above the same one changes nothing.
+    if (isAgain(diffIds, at)) {
+      found.push(found[at - 1] ?? null);
+      continue;
+    }
     const lower = found.map((record) => record?.key ?? "");
     const below = lower.includes("") ? null : await belowOf(lower);
     found.push(diffId === null ? null : storedLayer(diffId, wanted, { keys, below }));
   }
   return found;
+}
+
+/** Whether a layer lies right above the same one. */
+export function isAgain(diffIds: readonly (string | null)[], at: number): boolean {
+  return at > 0 && diffIds[at] !== null && diffIds[at] === diffIds[at - 1];
 }

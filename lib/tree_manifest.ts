@@ -9,6 +9,7 @@ import type { AttributeClass, LayerSummary } from "./layer_filter.ts";
 import { child } from "./path.ts";
 import { quote, shellQuote } from "./quote.ts";
 import { DEFAULT_STORE } from "./layout.ts";
+import { fullName } from "./reference.ts";
 import { storedTreeLayout } from "./store.ts";
 import type { StoredTreeLayout, StoreLayout } from "./store.ts";
 
@@ -41,8 +42,8 @@ export interface StoredImage {
   readonly name: string | null;
   /** The digest of its manifest, or of its config; `null` of a mere archive. */
   readonly digest: string | null;
-  /** Its config: environment, command and so on, as the image has it. */
-  readonly config: unknown;
+  /** Its config: environment, command and so on, the JSON as it came; `null` of a mere archive. */
+  readonly config: string | null;
 }
 
 /** What a tree consists of. */
@@ -138,6 +139,18 @@ export function wholeTrees(store: StoreLayout): readonly TreeManifest[] {
   });
 }
 
+/** The tree of an image's name, be it written in short or in full; `undefined` when there is none. */
+export function treeOfName(
+  trees: readonly TreeManifest[],
+  wanted: string,
+): TreeManifest | undefined {
+  const having = (has: (name: string) => boolean) => {
+    return trees.find(({ images }) => images.some(({ name }) => name !== null && has(name)));
+  };
+  return having((name) => name === wanted) ??
+    having((name) => fullName(name) === fullName(wanted));
+}
+
 /**
  * The tree of an id, or of the name of an image.
  *
@@ -145,8 +158,7 @@ export function wholeTrees(store: StoreLayout): readonly TreeManifest[] {
  */
 export function treeNamed(store: StoreLayout, tree: string): TreeManifest {
   const all = wholeTrees(store);
-  const found = all.find(({ id }) => id === tree) ??
-    all.find(({ images }) => images.some(({ name }) => name === tree));
+  const found = all.find(({ id }) => id === tree) ?? treeOfName(all, tree);
   if (found !== undefined) return found;
   // Says what is wrong with it.
   if (markedTrees(store).includes(tree)) readTree(storedTreeLayout(store, tree));

@@ -10,6 +10,7 @@ import { entryLine, parseLines } from "./mtree.ts";
 import type { Keywords } from "./mtree.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
+import { spawn } from "./spawn.ts";
 import { textOfBytes } from "./tar_entry.ts";
 
 /** What is said of each path. */
@@ -37,13 +38,8 @@ export async function outlineOf(root: string, options: ChangeOptions): Promise<E
   const fields = ["P", "y", "U", "G", "m", "T@", "s", "l"].map((field) => `%${field}\\0`).join("");
   const args = [root, "-xdev", "-printf", fields];
   programOptions(options).trace?.([PROGRAMS.find, ...args]);
-  const command = new Deno.Command(PROGRAMS.find, {
-    args,
-    stdin: "null",
-    clearEnv: true,
-    env: { LC_ALL: "C", TZ: "UTC" },
-  });
-  const { code, stdout, stderr } = await command.output();
+  const child = spawn(PROGRAMS.find, args, { stdin: "null", stdout: "piped" });
+  const { code, stdout, stderr } = await child.output();
   if (code !== 0) {
     const said = quote(printable(new TextDecoder().decode(stderr).slice(0, 2000)));
     throw new OverlayError("failed", `Cannot read ${quote(root)}: find said ${said}`, {

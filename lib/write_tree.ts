@@ -3,10 +3,12 @@
  *
  * @module
  */
-import type { Checkpoints } from "./change_options.ts";
+import type { ChangeOptions } from "./change_options.ts";
 import { hexDigest } from "./digest.ts";
 import { makeDirectory } from "./directory.ts";
 import { makeFile, readOwnFile, replaceFile } from "./disk.ts";
+import { quote } from "./quote.ts";
+import { fullName } from "./reference.ts";
 import { storedTreeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { syncDirectory } from "./store_disk.ts";
@@ -26,6 +28,7 @@ export async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<T
   const hidden = all.findIndex(({ opaqueRoot }) => opaqueRoot);
   const seen = hidden < 0 ? all : all.slice(0, hidden + 1);
   const layers = all.map(({ key }) => key);
+  const unique = [...new Map(all.map((record) => [record.key, record])).values()];
   // Hiding all that is in the root does not change what the root itself is like.
   const like = all.find(({ hasRoot }) => hasRoot) ?? seen[0];
   return {
@@ -35,8 +38,8 @@ export async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<T
     lowers: seen.map(({ link }) => link).filter((link, at, links) => links.indexOf(link) === at),
     rootLike: like === seen[0] ? null : like?.link ?? null,
     userxattr: all.some(({ opaque, attributes }) => opaque > 0 && attributes === "user"),
-    bytes: sum(all.map(({ bytes }) => bytes)),
-    entries: sum(all.map(({ entries }) => entries)),
+    bytes: sum(unique.map(({ bytes }) => bytes)),
+    entries: sum(unique.map(({ entries }) => entries)),
     lines: null,
     images: [],
   };
@@ -60,14 +63,25 @@ export function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
 }
 
-/** A name is one image's: the trees of images that had it before lose it. */
-function takeName(store: StoreLayout, { id }: TreeManifest, name: string): void {
+/** A name is one image's: the trees of images that had it before lose it, which is said. */
+function takeName(
+  store: StoreLayout,
+  { id }: TreeManifest,
+  name: string,
+  { warn }: Pick<ChangeOptions, "warn">,
+): void {
   for (const tree of wholeTrees(store)) {
-    const images = tree.images.filter((image) => image.name !== name);
+    const images = tree.images.filter((image) => !isCalled(image, name));
     if (tree.id === id || images.length === tree.images.length) continue;
     const { manifest } = storedTreeLayout(store, tree.id);
     replaceFile(manifest, formatRecord({ ...tree, images }), 0o600);
+    warn?.(`the name ${quote(name)} was that of the tree ${tree.id}, which has lost it`);
   }
+}
+
+/** Whether an image has a name, be it written in short or in full. */
+function isCalled({ name: is }: StoredImage, name: string): boolean {
+  return is !== null && fullName(is) === fullName(name);
 }
 
 /**
@@ -77,12 +91,13 @@ function takeName(store: StoreLayout, { id }: TreeManifest, name: string): void 
 export async function writeTree(
   store: StoreLayout,
   manifest: TreeManifest,
-  { image, options }: { readonly image: StoredImage; readonly options: Checkpoints },
+  { image, options }: { readonly image: StoredImage; readonly options: ChangeOptions },
 ): Promise<void> {
   const tree = storedTreeLayout(store, manifest.id);
   const before = isWhole(tree) ? ifSound(() => readTree(tree))?.images ?? [] : [];
-  const others = before.filter(({ name, digest }) => {
-    return name === null ? digest !== image.digest : name !== image.name;
+  const others = before.filter((one) => {
+    if (one.name === null) return one.digest !== image.digest;
+    return image.name === null || !isCalled(one, image.name);
   });
   const images = [...others, image];
   makeDirectory(tree.tree, 0o700);
@@ -98,7 +113,7 @@ export async function writeTree(
     syncDirectory(tree.tree);
   }
   // Last, so that the name is found at any moment.
-  if (image.name !== null) takeName(store, manifest, image.name);
+  if (image.name !== null) takeName(store, manifest, image.name, options);
 }
 
 function sameBytes(a: Uint8Array | null, b: Uint8Array): boolean {

@@ -124,5 +124,5 @@ Deno.test("a blob that is gone when a thread is to read it is an error that name
   const reading = assertRejects(() => digestsOf(blobOf(path, bytes.length)), OverlayError);
   await Deno.remove(path);
   const error = await reading;
-  assertStringIncludes(error.message, `Cannot read "${path}": No such file or directory`);
+  assertStringIncludes(error.message, `Cannot read "${path}": it does not exist`);
 });
