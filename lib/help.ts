@@ -272,9 +272,10 @@ Examples:
   R=$(overlay-render render --image debian --pod /run/pods/one)
 
 Commands:
-  import SOURCE  from a directory, an archive of a root file system (plain,
-                 gzip, xz, zstd), an archive of docker save, or an OCI image
-                 layout (directory or archive); - is stdin. Prints the tree id.
+  import SOURCE  from a directory, an archive of a root file system, an image of
+                 docker save or skopeo's dir:, or an OCI image layout, each a
+                 directory or an archive (plain, gzip, xz, zstd); - is stdin.
+                 Prints the tree id.
   list           the trees: id, images, layers, size, the pods that use them
   path ID        its lowers, top first, one a line
   check ID       whether it is as it was imported; exits with 1 when it is not
@@ -285,16 +286,16 @@ Commands:
 
 Flags:
   --store DIR        the tree store (default: /var/lib/overlay-render)
-  --ref NAME         import: which of several images
+  --ref NAME         import: which of several images, by name or digest
   --platform P       import: such as linux/arm64 (default: this machine's)
   --name NAME        import: what --image finds it by (default: the image's own)
   --allow-devices    import: make device nodes, which are left out otherwise
   --allow-setuid     import: keep setuid, setgid and capabilities of files,
                      which are taken away otherwise
   --userxattr        import: for mounts with userxattr, as in a user namespace
-  --max-size SIZE    import: the most that the files of a layer may have
+  --max-size SIZE    import: the most that the files of an image may have
                      together (default: 64G)
-  --max-entries N    import: the most entries a layer may have
+  --max-entries N    import: the most entries its layers may have together
                      (default: 2000000)
   --quick            check, verify-all: without contents, devices and attributes
   -n, --dry-run      gc: say what would go, and touch nothing

@@ -14,13 +14,14 @@ import type { StoreLayout } from "./store.ts";
 /** What an import is asked for. */
 export interface ImportRequest {
   /**
-   * A directory, an archive of a root file system (plain, gzip, xz, zstd), an archive of `docker save`, or
-   * an OCI image layout (a directory or an archive); an absolute path, or `-` for stdin.
+   * A directory, an archive of a root file system, an image of `docker save` or of skopeo's `dir:`, or an OCI
+   * image layout, each of them a directory or an archive (plain, gzip, xz, zstd); an absolute path, or `-`
+   * for stdin.
    */
   readonly source: string;
   /** The tree store. @default {"/var/lib/overlay-render"} */
   readonly store?: string;
-  /** Which of several images is meant, by its reference. @default {the only one} */
+  /** Which of several images is meant, by its name or its digest. @default {the only one} */
   readonly ref?: string;
   /** The platform, such as `linux/arm64`. @default {this machine's} */
   readonly platform?: string;
@@ -32,9 +33,9 @@ export interface ImportRequest {
   readonly setuid?: boolean;
   /** Whether it is to be mounted with `userxattr`, as in a user namespace. @default {false} */
   readonly userxattr?: boolean;
-  /** The most bytes that the files of a layer may have together. @default {64 GiB} */
+  /** The most bytes that the files of an image may have together. @default {64 GiB} */
   readonly maxBytes?: number;
-  /** The most entries that a layer may have. @default {two million} */
+  /** The most entries that its layers may have together. @default {two million} */
   readonly maxEntries?: number;
 }
 

@@ -214,7 +214,8 @@ async function placeDirectory(
  * Imports an image into the tree store.
  *
  * Every blob is checked against its digest and its size, and every layer against its diff id. A layer is
- * unpacked once, whatever images have it. What an import that was killed left is cleared away by the next.
+ * unpacked once, whatever images have it. An import that fails takes back what it made; what one that was
+ * killed left is cleared away by the next.
  *
  * Requires the permissions that {@linkcode importPermissions} computes, and to be root, or in a user
  * namespace with all users and groups.
