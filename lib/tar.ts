@@ -27,6 +27,9 @@ const TAR = [
   "--preserve-permissions",
   "--same-owner",
   "--numeric-owner",
+  // Names are relative and their directories are real (see layer_filter.ts). Else tar would put off a symlink that
+  // leads out behind a file that it knows again by its inode, which may be another entry's by then.
+  "--absolute-names",
   // What comes later into a directory must not change its time, in whatever order an archive is.
   "--delay-directory-restore",
   "--xattrs",
