@@ -44,7 +44,7 @@ export interface LayerSummary {
   readonly entries: number;
   /** How many bytes its files have together. */
   readonly bytes: number;
-  /** Device nodes that were kept and that were left out. */
+  /** Device nodes that were kept, and that were left out on request or because none can be made. */
   readonly devices: { readonly kept: number; readonly left: number };
   /** Files whose setuid, setgid or capabilities were kept, and that lost them. */
   readonly setuid: { readonly kept: number; readonly left: number };
@@ -76,6 +76,14 @@ export interface LayerSink {
 
 const DIRECTORY: Directory = { mode: 0o755, uid: 0, gid: 0, mtime: "0", attributes: NO_ATTRIBUTES };
 const CAPABILITY = "security.capability";
+
+/** Attributes that say what the machine that has the file thinks of it; those of an image are never taken. */
+const OF_MACHINE: ReadonlySet<string> = new Set([
+  "security.selinux",
+  "security.ima",
+  "security.evm",
+  "system.nfs4_acl",
+]);
 
 /** An attribute of overlayfs itself, in either class. */
 const OVERLAY_ATTRIBUTE = /^(trusted|user)\.overlay\./;
@@ -199,7 +207,10 @@ export class LayerFilter {
   #take(entry: TarEntry): void {
     this.#limits.take(entry.size);
     if (!this.#policy.whiteouts) return this.#takeEntry(pathInLayer(entry.name), entry);
-    const meaning = meaningOf(entry.name);
+    const named = meaningOf(entry.name);
+    // Overlayfs takes such a device for a whiteout, whoever made it.
+    const isWhiteout = named.kind === "entry" && entry.type === "char" && isZero(entry.device);
+    const meaning = isWhiteout ? { ...named, kind: "whiteout" as const } : named;
     if (meaning.kind === "entry") return this.#takeEntry(meaning.path, entry);
     if (meaning.kind === "ignored") return;
     if (entry.size > 0) throw archiveError(`the whiteout ${quoteBytes(entry.name)} has content`);
@@ -334,7 +345,7 @@ export class LayerFilter {
     const takes = isPrivileged && !setuid;
     if (!takes && entry.attributes.size === 0) return entry;
     const attributes = [...entry.attributes]
-      .filter(([name]) => !(takes && name === CAPABILITY))
+      .filter(([name]) => !(takes && name === CAPABILITY) && !OF_MACHINE.has(name))
       .map(([name, value]) => [escapedName(name), value] as const);
     return {
       ...entry,
@@ -362,6 +373,10 @@ export class LayerFilter {
   #emit(path: string, entry: Omit<TarEntry, "name">): void {
     this.#output.push(...formatEntry({ ...entry, name: path === "" ? "./" : `./${path}` }));
   }
+}
+
+function isZero([major, minor]: TarEntry["device"]): boolean {
+  return major === 0 && minor === 0;
 }
 
 const ZEROS = new Uint8Array(BLOCK);
