@@ -190,7 +190,7 @@ function counted(number: number, noun: string): string {
 
 /** Warns of what is not in the tree though the image has it. */
 function tellLeftOut(
-  layers: readonly LayerSummary[],
+  layers: readonly (LayerSummary & Pick<LayerRecord, "unset">)[],
   policy: LayerPolicy,
   options: ImportOptions,
 ): void {
@@ -198,9 +198,12 @@ function tellLeftOut(
   const setuid = sum(layers.map(({ setuid }) => setuid.left));
   const why = policy.devices ? "a user namespace cannot make them" : "as --strip devices says";
   if (devices > 0) options.warn?.(`left out ${counted(devices, "device node")}: ${why}`);
-  if (setuid === 0) return;
-  const what = `setuid, setgid and capabilities of ${counted(setuid, "file")}`;
-  options.warn?.(`left out ${what}: as --strip setuid says`);
+  const privileges = `setuid, setgid and capabilities of ${counted(setuid, "file")}`;
+  if (setuid > 0) options.warn?.(`left out ${privileges}: as --strip setuid says`);
+  const unset = sum(layers.map((layer) => layer.unset ?? 0));
+  const reason =
+    "the file system of the store, the type of file or the user namespace takes none such";
+  if (unset > 0) options.warn?.(`left out ${counted(unset, "extended attribute")}: ${reason}`);
 }
 
 /** A directory becomes a tree of one directory. */
@@ -217,7 +220,7 @@ async function importDirectory(
   const blob = { name: path, path, offset: 0, size: 0, digest: null, diffId: null, read };
   const how = { store, policy: { ...possible, whiteouts: false }, options };
   const staged = await stageLayer(blob, 0, how);
-  const { diffId, summary } = staged.unpacked;
+  const { diffId, summary, unset } = staged.unpacked;
   const { attributes } = policy;
   const id = await treeIdOf([keyOf({ diffId, ...summary, attributes, below: null })]);
   const { bytes, entries } = summary;
@@ -226,7 +229,7 @@ async function importDirectory(
   if (changed) await placeDirectory(staged, manifest, { store, options });
   const image = { name, digest: null, config: null };
   await writeTree(store, manifest, { image, options });
-  tellLeftOut([summary], policy, options);
+  tellLeftOut([{ ...summary, unset }], policy, options);
   return { id, image: name, digest: null, layers: 1, bytes, entries, changed };
 }
 

@@ -10,7 +10,7 @@ import type { Blob, ReadOptions } from "./blob.ts";
 import { attempt } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { LayerFilter } from "./layer_filter.ts";
-import type { LayerPolicy, LayerSummary } from "./layer_filter.ts";
+import type { LayerPolicy, LayerSummary, Step } from "./layer_filter.ts";
 import { loadHash } from "./node.ts";
 import type { ProgramOptions } from "./run.ts";
 import { Tar } from "./tar.ts";
@@ -43,6 +43,8 @@ export interface Unpacked {
   readonly archive: { readonly size: number; readonly digest: string };
   /** What it holds. */
   readonly summary: LayerSummary;
+  /** How many attributes could not be set, since the file system or the type of file has none such. */
+  readonly unset: number;
   /** The directories that its archive says nothing of. */
   readonly implicit: readonly string[];
   /** What is gone of the layers below; nothing was unpacked for it. */
@@ -154,20 +156,22 @@ export async function unpackLayer(
       startDigest: () => startHash("sha256"),
       line: (text) => lines.add(text),
     });
+    const take = async (steps: Iterable<Step>) => {
+      for (const step of steps) await ("clear" in step ? tar.clear(step.clear) : tar.write(step));
+    };
     let next = first;
     for (; !next.done; next = await contents.next()) {
-      await tar.write(filter.push(next.value));
+      await take(filter.push(next.value));
       options.onWritten?.(next.value.length);
     }
     const { digest, diffId } = next.value;
-    const last = filter.end();
+    await take(filter.end());
     if (!filter.ended && blob.diffId === null) throw archiveError("its end is missing");
-    await tar.write(last);
     await tar.end();
     lines.flush();
     const archive = { size: blob.size, digest };
     const { summary, implicit, whiteouts, emptied } = filter;
-    return { diffId, archive, summary, implicit, whiteouts, emptied };
+    return { diffId, archive, summary, unset: tar.unset, implicit, whiteouts, emptied };
   } catch (error) {
     await tar.kill();
     // Then tar was ended for that, and what it said is no cause.
