@@ -233,7 +233,9 @@ async function completeLayer(
     const seen = lower.records.slice(Math.max(lower.records.findLastIndex(hidesAll), 0));
     const layers = seen.toReversed().flatMap(({ key }) => lower.lines.get(key) ?? []);
     const layer = { root, lines, implicit, whiteouts, emptied, attributes };
-    if (!summary.opaqueRoot) await fitLayer(layer, layers, programOptions(options));
+    if (!summary.opaqueRoot) {
+      await fitLayer(layer, layers, { ...programOptions(options), signal: options.signal });
+    }
   }
   const key = keyOf({ diffId, ...summary, attributes, below });
   return {
