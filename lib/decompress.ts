@@ -5,10 +5,20 @@
  *
  * @module
  */
+import { OverlayError } from "./errors.ts";
 import { COMPRESSION_PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { spawn } from "./spawn.ts";
 import { archiveError } from "./archive_error.ts";
+
+/** The most memory that taking off a compression may need, in MiB; two layers are unpacked at once. */
+const MEMORY_MAX = 512;
+
+/** How the programs are told that, and how they say that it is not enough. */
+const MEMORY: Readonly<Record<"xz" | "zstd", { readonly flag: string; readonly says: RegExp }>> = {
+  xz: { flag: `--memlimit-decompress=${MEMORY_MAX}MiB`, says: /Memory usage limit reached/ },
+  zstd: { flag: `--memory=${MEMORY_MAX}MB`, says: /requires too much memory/ },
+};
 
 /** What takes compressed bytes and gives the others. */
 interface Decompressor {
@@ -24,7 +34,7 @@ interface Decompressor {
 
 function program(name: "xz" | "zstd", signal?: AbortSignal): Decompressor {
   const path = COMPRESSION_PROGRAMS[name];
-  const child = spawn(path, ["--decompress", "--stdout"], {
+  const child = spawn(path, ["--decompress", "--stdout", MEMORY[name].flag], {
     stdin: "piped",
     stdout: "piped",
     ...(signal === undefined ? {} : { signal }),
@@ -33,7 +43,7 @@ function program(name: "xz" | "zstd", signal?: AbortSignal): Decompressor {
   return {
     write: (bytes) => writer.write(bytes),
     end: () => writer.close(),
-    output: outputOf(child, path),
+    output: outputOf(child, name),
     destroy: () => {
       writer.abort().catch(() => {/* It has ended. */});
       try {
@@ -45,12 +55,23 @@ function program(name: "xz" | "zstd", signal?: AbortSignal): Decompressor {
   };
 }
 
-async function* outputOf(child: Deno.ChildProcess, path: string): AsyncGenerator<Uint8Array> {
-  const said = new Response(child.stderr).text();
+async function* outputOf(
+  child: Deno.ChildProcess,
+  name: "xz" | "zstd",
+): AsyncGenerator<Uint8Array> {
+  const listening = new Response(child.stderr).text();
   yield* child.stdout;
-  const { success } = await child.status;
-  if (!success) throw archiveError(`${path} said ${quote(printable(await said))}`);
-  await said;
+  const [{ success }, said] = [await child.status, await listening];
+  if (success) return;
+  if (MEMORY[name].says.test(said)) throw memoryError(name);
+  throw archiveError(`${COMPRESSION_PROGRAMS[name]} said ${quote(printable(said))}`);
+}
+
+function memoryError(name: string): OverlayError {
+  const reason = `its ${name} compression needs more than ${MEMORY_MAX} MiB of memory`;
+  return new OverlayError("too-large", `Cannot read archive: ${reason}`, {
+    hint: "compress it again, with a smaller dictionary or window",
+  });
 }
 
 /** Tells why reading failed. */

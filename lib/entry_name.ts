@@ -25,8 +25,33 @@ const OPAQUE = ".wh..wh..opq";
 const OWN = ".wh..wh.";
 
 /** Linux PATH_MAX and NAME_MAX, without the closing NUL. */
-const PATH_MAX = 4095;
+export const PATH_MAX = 4095;
 const NAME_MAX = 255;
+
+/** The most directories that an entry may lie in: each of them costs work, and real trees have some dozens. */
+const DEPTH_MAX = 512;
+
+/**
+ * Checks that a path in a layer is not too long and not too deep.
+ *
+ * @returns The path.
+ * @throws {OverlayError} If it is.
+ */
+export function checkPath(path: string): string {
+  return checkParts(path, path.split("/"));
+}
+
+function checkParts(path: string, parts: readonly string[]): string {
+  const begins = () => `that begins with ${quoteBytes(path.slice(0, 60))}`;
+  if (path.length > PATH_MAX || parts.some((part) => part.length > NAME_MAX)) {
+    throw archiveError(`a name of ${path.length} bytes ${begins()} is too long for the kernel`);
+  }
+  if (parts.length > DEPTH_MAX) {
+    const limit = `is too deep: ${DEPTH_MAX} are allowed`;
+    throw archiveError(`a name of ${parts.length} parts ${begins()} ${limit}`);
+  }
+  return path;
+}
 
 /**
  * The path of an entry in its layer: without a slash at either end, empty for the root.
@@ -39,12 +64,7 @@ export function pathInLayer(name: string): string {
   if (parts.includes("..")) {
     throw archiveError(`the name ${quoteBytes(name)} holds "..", which leads out of the layer`);
   }
-  const path = parts.join("/");
-  if (path.length > PATH_MAX || parts.some((part) => part.length > NAME_MAX)) {
-    const begins = `begins with ${quoteBytes(name.slice(0, 60))}`;
-    throw archiveError(`a name of ${name.length} bytes that ${begins} is too long for the kernel`);
-  }
-  return path;
+  return checkParts(parts.join("/"), parts);
 }
 
 /**

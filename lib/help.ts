@@ -265,7 +265,7 @@ Usage: overlay-render tree import SOURCE [FLAGS]
        overlay-render tree path | check | remove ID [FLAGS]
 
 Examples:
-  overlay-render tree import debian.tar --allow-setuid
+  overlay-render tree import debian.tar
   skopeo copy docker://debian:12 oci:layout:debian
   overlay-render tree import layout --ref debian
   docker save debian:12 | overlay-render tree import -
@@ -289,9 +289,8 @@ Flags:
   --ref NAME         import: which of several images, by name or digest
   --platform P       import: such as linux/arm64 (default: this machine's)
   --name NAME        import: what --image finds it by (default: the image's own)
-  --allow-devices    import: make device nodes, which are left out otherwise
-  --allow-setuid     import: keep setuid, setgid and capabilities of files,
-                     which are taken away otherwise
+  --strip PARTS      import: leave out setuid (setuid and setgid bits, and
+                     capabilities), devices, or both: --strip setuid,devices
   --userxattr        import: for mounts with userxattr, as in a user namespace
   --max-size SIZE    import: the most that the files of an image may have
                      together (default: 64G)

@@ -133,10 +133,11 @@ function indexOf(file: Deno.FsFile): ReadonlyMap<string, Found> {
   let [at, entries] = [0, 0];
   let last: TarEntry | null = null;
   const reader = new TarReader({
-    entry: (entry) => void (last = entry),
+    // A sparse file is no blob as it is; a root file system may have some.
+    entry: (entry, isPassed) => void (last = isPassed ? null : entry),
     data: () => {},
     end: () => {},
-  });
+  }, { sparse: "pass" });
   const block = new Uint8Array(BLOCK);
   for (
     let read = file.readSync(block);

@@ -15,11 +15,13 @@ import type { LayerPolicy } from "./layer_filter.ts";
 import { digestOfFile } from "./hash_file.ts";
 import { fitLayer, LayerLines } from "./inherit.ts";
 import { makeLink } from "./link.ts";
+import { keywordsLine, parseLines } from "./mtree.ts";
 import { child } from "./path.ts";
 import { quote } from "./quote.ts";
 import type { StoreLayout } from "./store.ts";
 import { syncDirectory, syncStore } from "./store_disk.ts";
 import { belowOf, isAgain, keyOf } from "./stored_layer.ts";
+import { contentsOf } from "./tree_check.ts";
 import { formatRecord, ifSound, readLayer } from "./tree_manifest.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 import { unpackLayer } from "./unpack.ts";
@@ -81,9 +83,34 @@ export async function stageLayer(
     onWritten: (bytes) => writeback.wrote(bytes),
   });
   await writeback.end();
+  if (unpacked.unset > 0) await recordAttributes(target, options);
   options.onUnpacked?.(layer, blob, unpacked);
   options.checkpoint?.("unpacked");
   return { ...target, unpacked };
+}
+
+/** Attributes of these names, in the record of an entry. */
+const ATTRIBUTE = /^xattr\./;
+
+/**
+ * Corrects the record of a layer of which some attributes could not be set: it says what is there. Tar says
+ * that of each, but which names it means cannot be told for sure.
+ */
+async function recordAttributes(
+  { root, lines }: Pick<Staged, "root" | "lines">,
+  options: ChangeOptions,
+): Promise<void> {
+  const is = await contentsOf(root, options);
+  const must = parseLines(await Deno.readTextFile(lines));
+  const corrected: string[] = [];
+  for (const [path, keywords] of must) {
+    const found = is.get(path);
+    const kept = [...keywords].filter(([key, value]) => {
+      return !ATTRIBUTE.test(key) || found?.get(key) === value;
+    });
+    if (kept.length < keywords.size) corrected.push(keywordsLine(path, new Map(kept)));
+  }
+  await Deno.writeTextFile(lines, corrected.join(""), { append: true });
 }
 
 /**
@@ -197,7 +224,7 @@ async function completeLayer(
   },
   { policy, options }: LayerImport,
 ): Promise<LayerRecord> {
-  const { diffId, archive, summary, implicit, whiteouts, emptied } = unpacked;
+  const { diffId, archive, summary, unset, implicit, whiteouts, emptied } = unpacked;
   const { attributes } = policy;
   const isFitted = depends({ root, lines, unpacked });
   const below = isFitted ? await belowOf(lower.records.map(({ key }) => key)) : null;
@@ -206,7 +233,9 @@ async function completeLayer(
     const seen = lower.records.slice(Math.max(lower.records.findLastIndex(hidesAll), 0));
     const layers = seen.toReversed().flatMap(({ key }) => lower.lines.get(key) ?? []);
     const layer = { root, lines, implicit, whiteouts, emptied, attributes };
-    if (!summary.opaqueRoot) await fitLayer(layer, layers, programOptions(options));
+    if (!summary.opaqueRoot) {
+      await fitLayer(layer, layers, { ...programOptions(options), signal: options.signal });
+    }
   }
   const key = keyOf({ diffId, ...summary, attributes, below });
   return {
@@ -219,6 +248,7 @@ async function completeLayer(
     archive,
     lines: await digestOfFile(lines),
     ...summary,
+    ...(unset === 0 ? {} : { unset }),
   };
 }
 

@@ -11,6 +11,12 @@ import { invalid, parsePath } from "./names.ts";
 import { storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 
+/**
+ * A part of an image that an import can leave out: the setuid and setgid bits and the capabilities of files,
+ * or device nodes.
+ */
+export type Strippable = "setuid" | "devices";
+
 /** What an import is asked for. */
 export interface ImportRequest {
   /**
@@ -27,10 +33,8 @@ export interface ImportRequest {
   readonly platform?: string;
   /** The name that `--image` is to find it by. @default {the image's own} */
   readonly name?: string;
-  /** Whether device nodes are made. @default {false} */
-  readonly devices?: boolean;
-  /** Whether files keep setuid, setgid and capabilities. @default {false} */
-  readonly setuid?: boolean;
+  /** Parts of the image that are left out. @default {none} */
+  readonly strip?: readonly Strippable[];
   /** Whether it is to be mounted with `userxattr`, as in a user namespace. @default {false} */
   readonly userxattr?: boolean;
   /** The most bytes that the files of an image may have together. @default {64 GiB} */
@@ -76,6 +80,17 @@ function parseLimit(what: string, value: number): number {
 }
 
 /**
+ * Checks the parts of an image that are to be left out.
+ *
+ * @throws {InvalidValueError} If one of them is no such part.
+ */
+function parseStrip(parts: readonly string[]): ReadonlySet<string> {
+  const wrong = parts.find((part) => part !== "setuid" && part !== "devices");
+  if (wrong === undefined) return new Set(parts);
+  throw invalid("strip", wrong, "it must be setuid or devices, or both with a comma between them");
+}
+
+/**
  * Parses a request.
  *
  * @throws {InvalidValueError} If a part of it is not usable; the message quotes the part.
@@ -87,6 +102,7 @@ export function parseImport(request: ImportRequest): ParsedImport {
       hint: "give a directory, an archive, or - for stdin",
     });
   }
+  const strip = parseStrip(request.strip ?? []);
   return {
     source: source === "-" ? source : parsePath("source", source),
     store: storeLayout(request.store),
@@ -96,8 +112,8 @@ export function parseImport(request: ImportRequest): ParsedImport {
     },
     name: name === undefined ? null : parseName("name", name),
     policy: {
-      devices: request.devices ?? false,
-      setuid: request.setuid ?? false,
+      devices: !strip.has("devices"),
+      setuid: !strip.has("setuid"),
       attributes: request.userxattr ? "user" : "trusted",
       whiteouts: true,
       maxBytes: parseLimit("maximal size", request.maxBytes ?? MAX_BYTES),

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
 import { hexDigest } from "./digest.ts";
@@ -14,7 +15,7 @@ import { parseImport } from "./import_request.ts";
 import type { ImportRequest, ParsedImport } from "./import_request.ts";
 import { checkSource, imageIn, imageOf, refuseChoice, sourceOf } from "./import_source.ts";
 import type { SourceOptions } from "./import_source.ts";
-import type { LayerSummary } from "./layer_filter.ts";
+import type { LayerPolicy, LayerSummary } from "./layer_filter.ts";
 import { child, nameOf, parent } from "./path.ts";
 import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
@@ -72,14 +73,16 @@ async function importImage(
   parsed: ParsedImport,
   options: ImportOptions,
 ): Promise<ImportedTree> {
-  const { store, policy, name, choice } = parsed;
+  const { store, name, choice } = parsed;
   if (typeof image.note === "string") options.warn?.(image.note);
   const blobs = image.layers.length === 0 ? [await emptyLayer(parsed)] : image.layers;
   const diffIds = await Promise.all(blobs.map((blob) => diffIdOf(blob, store)));
-  const found = await storedLayers(diffIds, { store, policy });
+  const { found, policy } = await foundLayers(diffIds, parsed, options);
   const ready = new Map<number, Staged>();
   if (image.digest === null) {
-    const inner = found[0] === null ? await stageArchive(blobs, parsed, options) : null;
+    const inner = found[0] === null
+      ? await stageArchive(blobs, { ...parsed, policy }, options)
+      : null;
     if (inner !== null && "layers" in inner) return await importImage(inner, parsed, options);
     refuseChoice(blobs[0]?.name ?? "", choice);
     if (inner !== null) ready.set(0, inner);
@@ -88,7 +91,7 @@ async function importImage(
   const manifest = await manifestOf(layers);
   const stored = { name: name ?? image.name, digest: image.digest, config: image.config };
   await writeTree(store, manifest, { image: stored, options });
-  tellLeftOut(layers, options);
+  tellLeftOut(layers, parsed.policy, options);
   const { id, bytes, entries } = manifest;
   const { name: called, digest } = stored;
   return { id, image: called, digest, layers: image.layers.length, bytes, entries, changed };
@@ -144,6 +147,32 @@ async function completed(
   return { layers: await importLayers(blobs, found, how), changed: true };
 }
 
+/**
+ * The layers that are in the store, and what can be let through of the others. Where no devices can be made,
+ * layers without them are as good as an import can make them.
+ */
+async function foundLayers(
+  diffIds: readonly (string | null)[],
+  { store, policy }: ParsedImport,
+  options: ImportOptions,
+): Promise<{ readonly found: readonly (LayerRecord | null)[]; readonly policy: LayerPolicy }> {
+  const found = await storedLayers(diffIds, { store, policy });
+  if (!found.includes(null)) return { found, policy };
+  const possible = await possiblePolicy({ store, policy }, options);
+  if (possible.devices === policy.devices) return { found, policy };
+  return { found: await storedLayers(diffIds, { store, policy: possible }), policy: possible };
+}
+
+/** What can be let through of what is asked for: in a user namespace no device nodes are made. */
+async function possiblePolicy(
+  { store, policy }: WantedLayers,
+  options: ImportOptions,
+): Promise<LayerPolicy> {
+  if (!policy.devices) return policy;
+  const { canMakeDevices } = await import("./unpack.ts");
+  return { ...policy, devices: await canMakeDevices(store.scratch, programOptions(options)) };
+}
+
 /** The diff id of an archive that nobody says it of, if a layer was unpacked from the same before. */
 async function diffIdOf(blob: Blob, store: StoreLayout): Promise<string | null> {
   if (blob.diffId !== null) return blob.diffId;
@@ -154,17 +183,27 @@ async function diffIdOf(blob: Blob, store: StoreLayout): Promise<string | null> 
   return alike.find(({ archive }) => archive.digest === digest)?.diffId ?? null;
 }
 
-function tellLeftOut(layers: readonly LayerSummary[], options: ImportOptions): void {
+/** A number and the noun for it. */
+function counted(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** Warns of what is not in the tree though the image has it. */
+function tellLeftOut(
+  layers: readonly (LayerSummary & Pick<LayerRecord, "unset">)[],
+  policy: LayerPolicy,
+  options: ImportOptions,
+): void {
   const devices = sum(layers.map(({ devices }) => devices.left));
   const setuid = sum(layers.map(({ setuid }) => setuid.left));
-  if (devices > 0) {
-    const what = devices === 1 ? "1 device node" : `${devices} device nodes`;
-    options.warn?.(`left out ${what}; --allow-devices keeps ${devices === 1 ? "it" : "them"}`);
-  }
-  if (setuid > 0) {
-    const what = setuid === 1 ? "1 file" : `${setuid} files`;
-    options.warn?.(`took setuid, setgid and capabilities from ${what}; --allow-setuid keeps them`);
-  }
+  const why = policy.devices ? "a user namespace cannot make them" : "as --strip devices says";
+  if (devices > 0) options.warn?.(`left out ${counted(devices, "device node")}: ${why}`);
+  const privileges = `setuid, setgid and capabilities of ${counted(setuid, "file")}`;
+  if (setuid > 0) options.warn?.(`left out ${privileges}: as --strip setuid says`);
+  const unset = sum(layers.map((layer) => layer.unset ?? 0));
+  const reason =
+    "the file system of the store, the type of file or the user namespace takes none such";
+  if (unset > 0) options.warn?.(`left out ${counted(unset, "extended attribute")}: ${reason}`);
 }
 
 /** A directory becomes a tree of one directory. */
@@ -174,13 +213,14 @@ async function importDirectory(
   options: ImportOptions,
 ): Promise<ImportedTree> {
   const { stageLayer } = await import("./import_layers.ts");
+  const possible = await possiblePolicy({ store, policy }, options);
   const { digestOfFile } = await import("./hash_file.ts");
   const { archiveOf } = await import("./archive.ts");
   const read = () => archiveOf(path, options);
   const blob = { name: path, path, offset: 0, size: 0, digest: null, diffId: null, read };
-  const how = { store, policy: { ...policy, whiteouts: false }, options };
+  const how = { store, policy: { ...possible, whiteouts: false }, options };
   const staged = await stageLayer(blob, 0, how);
-  const { diffId, summary } = staged.unpacked;
+  const { diffId, summary, unset } = staged.unpacked;
   const { attributes } = policy;
   const id = await treeIdOf([keyOf({ diffId, ...summary, attributes, below: null })]);
   const { bytes, entries } = summary;
@@ -189,7 +229,7 @@ async function importDirectory(
   if (changed) await placeDirectory(staged, manifest, { store, options });
   const image = { name, digest: null, config: null };
   await writeTree(store, manifest, { image, options });
-  tellLeftOut([summary], options);
+  tellLeftOut([{ ...summary, unset }], policy, options);
   return { id, image: name, digest: null, layers: 1, bytes, entries, changed };
 }
 

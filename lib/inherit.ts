@@ -15,8 +15,8 @@ import { above } from "./entry_name.ts";
 import type { AttributeClass } from "./layer_filter.ts";
 import { directoryOf, entryLine, parseLines } from "./mtree.ts";
 import type { Keywords } from "./mtree.ts";
-import type { ProgramOptions } from "./run.ts";
 import { Tar } from "./tar.ts";
+import type { TarOptions } from "./tar.ts";
 import { BLOCK, formatEntry } from "./tar_entry.ts";
 import type { Directory, TarEntry } from "./tar_entry.ts";
 import type { Unpacked } from "./unpack.ts";
@@ -25,6 +25,7 @@ import type { Unpacked } from "./unpack.ts";
 export class LayerLines {
   readonly #path: string;
   #lines: ReadonlyMap<string, Keywords> | null = null;
+  readonly #hiding = new Map<string, boolean>();
 
   /** The lines of the layer that are in a file. */
   constructor(path: string) {
@@ -35,6 +36,21 @@ export class LayerLines {
   get(path: string): Keywords | undefined {
     this.#lines ??= parseLines(Deno.readTextFileSync(this.#path));
     return this.#lines.get(path);
+  }
+
+  /**
+   * Whether the layer hides a path in the layers below it: what lies in something that is gone, is no
+   * directory any more, or hides what is below, is gone too. Each directory is looked at once.
+   */
+  hides(path: string): boolean {
+    if (path === "") return false;
+    const known = this.#hiding.get(path);
+    if (known !== undefined) return known;
+    const at = this.get(path);
+    const isHere = at !== undefined && (at.get("type") !== "dir" || [...at.keys()].some(isMark));
+    const is = isHere || this.hides(above(path));
+    this.#hiding.set(path, is);
+    return is;
   }
 }
 
@@ -50,19 +66,9 @@ function inheritedOf(path: string, layers: readonly LayerLines[]): Directory | n
   for (const layer of layers) {
     const found = layer.get(path);
     if (found !== undefined) return withoutMark(directoryOf(found));
-    if (isHiddenBy(layer, path)) return null;
+    if (layer.hides(path)) return null;
   }
   return null;
-}
-
-/** What lies in something that is gone, is no directory any more, or hides what is below, is gone too. */
-function isHiddenBy(layer: LayerLines, path: string): boolean {
-  for (let at = path; at !== ""; at = above(at)) {
-    const around = layer.get(at);
-    if (around === undefined) continue;
-    if (around.get("type") !== "dir" || [...around.keys()].some(isMark)) return true;
-  }
-  return false;
 }
 
 /** That a directory hides what is below is not inherited. */
@@ -77,7 +83,7 @@ function isThere(path: string, layers: readonly LayerLines[]): boolean {
   for (const layer of layers) {
     const found = layer.get(path);
     if (found !== undefined) return !isWhiteout(found);
-    if (isHiddenBy(layer, path)) return false;
+    if (layer.hides(path)) return false;
   }
   return false;
 }
@@ -168,6 +174,25 @@ class Additions {
   }
 }
 
+/** How long this thread may be deaf to signals, in milliseconds. */
+const TURN = 50;
+
+/** Does something for each of many paths, and lets others have their turn in between. */
+async function forEachPath(
+  paths: readonly string[],
+  act: (path: string) => void,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  let start = performance.now();
+  for (const path of paths) {
+    act(path);
+    if (performance.now() - start < TURN) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    signal?.throwIfAborted();
+    start = performance.now();
+  }
+}
+
 /**
  * Gives a layer what it needs on the layers below.
  *
@@ -179,12 +204,14 @@ class Additions {
 export async function fitLayer(
   layer: UnpackedLayer,
   below: readonly LayerLines[],
-  options: ProgramOptions,
+  options: TarOptions,
 ): Promise<void> {
   const added = new Additions(layer.lines, below);
-  for (const path of layer.implicit) added.inherit(path);
-  for (const path of layer.emptied) added.empty(path, `${layer.attributes}.overlay.opaque`);
-  for (const path of layer.whiteouts) added.hide(path);
+  const { signal } = options;
+  const mark = `${layer.attributes}.overlay.opaque`;
+  await forEachPath(layer.implicit, (path) => added.inherit(path), signal);
+  await forEachPath(layer.emptied, (path) => added.empty(path, mark), signal);
+  await forEachPath(layer.whiteouts, (path) => added.hide(path), signal);
   if (added.lines === "") return;
   const tar = new Tar(layer.root, options);
   try {

@@ -12,7 +12,8 @@
  */
 import { above, checkTarget, meaningOf, pathInLayer } from "./entry_name.ts";
 import { LayerLimits } from "./layer_limits.ts";
-import { entryLine, hardlinkLine } from "./mtree.ts";
+import { LayerPaths } from "./layer_paths.ts";
+import { entryLine, hardlinkLine, removedLine } from "./mtree.ts";
 import { quoteBytes } from "./quote.ts";
 import { BLOCK, formatEntry, NO_ATTRIBUTES, padding } from "./tar_entry.ts";
 import type { Directory, TarEntry } from "./tar_entry.ts";
@@ -44,7 +45,7 @@ export interface LayerSummary {
   readonly entries: number;
   /** How many bytes its files have together. */
   readonly bytes: number;
-  /** Device nodes that were kept and that were left out. */
+  /** Device nodes that were kept, and that were left out on request or because none can be made. */
   readonly devices: { readonly kept: number; readonly left: number };
   /** Files whose setuid, setgid or capabilities were kept, and that lost them. */
   readonly setuid: { readonly kept: number; readonly left: number };
@@ -77,8 +78,19 @@ export interface LayerSink {
 const DIRECTORY: Directory = { mode: 0o755, uid: 0, gid: 0, mtime: "0", attributes: NO_ATTRIBUTES };
 const CAPABILITY = "security.capability";
 
+/** Attributes that say what the machine that has the file thinks of it; those of an image are never taken. */
+const OF_MACHINE: ReadonlySet<string> = new Set([
+  "security.selinux",
+  "security.ima",
+  "security.evm",
+  "system.nfs4_acl",
+]);
+
 /** An attribute of overlayfs itself, in either class. */
 const OVERLAY_ATTRIBUTE = /^(trusted|user)\.overlay\./;
+
+/** What tar is to do next: to read, or first to take away a directory that is not empty. */
+export type Step = readonly Uint8Array[] | { readonly clear: string };
 
 /** A layer whose archive is pushed in; what tar is to unpack comes out. */
 export class LayerFilter {
@@ -86,21 +98,16 @@ export class LayerFilter {
   readonly #limits: LayerLimits;
   readonly #sink: LayerSink;
   readonly #reader: TarReader;
-  readonly #directories = new Map<string, Directory>([["", DIRECTORY]]);
-  /** What is no directory: nothing may lie in it, however it could be followed. */
-  readonly #others = new Set<string>();
-  readonly #opaque = new Set<string>();
-  readonly #implicit = new Set<string>();
-  /** Directories in the place of what is gone: they are not those of the layers below. */
-  readonly #fresh = new Set<string>();
-  /** What is gone of the layers below, until something of this layer takes its place. */
-  readonly #gone = new Set<string>();
+  readonly #paths: LayerPaths;
   /** Devices that were left out, until something takes their place: links to them are left out too. */
   readonly #leftOut = new Set<string>();
+  #steps: Step[] = [];
   #output: Uint8Array[] = [];
   #current: { readonly path: string; readonly entry: TarEntry; readonly digest: Digest } | null =
     null;
   #hasRoot = false;
+  /** Whether tar was started anew, so that it forgot the times of directories that it has filled since. */
+  #hasCleared = false;
   readonly #devices = { kept: 0, left: 0 };
   readonly #setuid = { kept: 0, left: 0 };
 
@@ -108,40 +115,56 @@ export class LayerFilter {
   constructor(policy: LayerPolicy, sink: LayerSink) {
     this.#policy = policy;
     this.#limits = new LayerLimits(policy);
+    this.#paths = new LayerPaths(DIRECTORY, this.#limits);
     this.#sink = sink;
     this.#reader = new TarReader({
       entry: (entry) => this.#take(entry),
       data: (bytes) => this.#data(bytes),
       end: () => this.#endEntry(),
-    });
+    }, { sparse: "fill" });
   }
 
   /**
    * Takes a piece of the archive.
    *
-   * @returns What tar is to read next; pieces of it may be parts of what was given.
+   * @returns What tar is to do next; pieces of it may be parts of what was given.
    * @throws {OverlayError} If the archive is refused.
    */
-  push(bytes: Uint8Array): Uint8Array[] {
-    this.#reader.push(bytes);
+  *push(bytes: Uint8Array): Generator<Step> {
+    for (let at = 0; at < bytes.length || this.#reader.isFilling;) {
+      at += this.#reader.step(bytes.subarray(at));
+      yield* this.#taken();
+    }
     this.#limits.read(bytes.length);
-    const output = this.#output;
-    this.#output = [];
-    return output;
   }
 
   /**
    * Ends the archive.
    *
-   * @returns What tar is to read last.
+   * @returns What tar is to do last.
    * @throws {OverlayError} If it is cut off.
    */
-  end(): Uint8Array[] {
+  *end(): Generator<Step> {
     this.#reader.end();
     if (!this.#hasRoot) this.#putDirectory("", DIRECTORY);
-    const output = [...this.#output, new Uint8Array(2 * BLOCK)];
+    if (this.#hasCleared) yield* this.#repeatDirectories();
+    this.#output.push(new Uint8Array(2 * BLOCK));
+    yield* this.#taken();
+  }
+
+  /** What has come out. */
+  #taken(): readonly Step[] {
+    const steps = [...this.#steps, this.#output];
+    this.#steps = [];
     this.#output = [];
-    return output;
+    return steps;
+  }
+
+  *#repeatDirectories(): Generator<Step> {
+    for (const [path, directory] of this.#paths.directories) {
+      this.#emit(path, this.#entryOf(path, directory));
+      if (this.#output.length > 1000) yield* this.#taken();
+    }
   }
 
   /** Whether the archive said that it is over. */
@@ -156,69 +179,48 @@ export class LayerFilter {
       bytes: this.#limits.bytes,
       devices: { ...this.#devices },
       setuid: { ...this.#setuid },
-      opaque: this.#opaque.size,
-      opaqueRoot: this.#opaque.has(""),
+      opaque: this.#paths.opaque.size,
+      opaqueRoot: this.#paths.opaque.has(""),
       hasRoot: this.#hasRoot,
       implicit: this.implicit.length,
     };
   }
 
-  /**
-   * The directories that the archive says nothing of, and that are what they are in the layers below: it
-   * does not hide those.
-   */
+  /** See {@linkcode LayerPaths.implicit}. */
   get implicit(): readonly string[] {
-    return [...this.#implicit].filter((path) => !this.#fresh.has(path) && !this.#isInOpaque(path));
+    return this.#paths.implicit;
   }
 
-  /**
-   * What is gone of the layers below. It is not unpacked: overlayfs shows a whiteout in a directory that
-   * has nothing below, so only what is there may be whited out.
-   */
+  /** See {@linkcode LayerPaths.whiteouts}. */
   get whiteouts(): readonly string[] {
-    return [...this.#gone].filter((path) => !this.#isInOpaque(path) && !this.#isHidden(path));
+    return this.#paths.whiteouts;
   }
 
-  /** The directories of the layers below in which all is gone, and that this layer has nothing in. */
+  /** See {@linkcode LayerPaths.emptied}. */
   get emptied(): readonly string[] {
-    const paths = [...this.#opaque].filter((path) => !this.#directories.has(path));
-    return paths.filter((path) => {
-      const isOther = this.#others.has(path) || this.#gone.has(path);
-      return !isOther && !this.#isInOpaque(path) && !this.#isHidden(path);
-    });
-  }
-
-  #isInOpaque(path: string): boolean {
-    for (let at = path; at !== "";) {
-      at = above(at);
-      if (this.#opaque.has(at)) return true;
-    }
-    return false;
+    return this.#paths.emptied;
   }
 
   #take(entry: TarEntry): void {
     this.#limits.take(entry.size);
     if (!this.#policy.whiteouts) return this.#takeEntry(pathInLayer(entry.name), entry);
-    const meaning = meaningOf(entry.name);
+    const named = meaningOf(entry.name);
+    // Overlayfs takes such a device for a whiteout, whoever made it.
+    const isWhiteout = named.kind === "entry" && entry.type === "char" && isZero(entry.device);
+    const meaning = isWhiteout ? { ...named, kind: "whiteout" as const } : named;
     if (meaning.kind === "entry") return this.#takeEntry(meaning.path, entry);
     if (meaning.kind === "ignored") return;
     if (entry.size > 0) throw archiveError(`the whiteout ${quoteBytes(entry.name)} has content`);
-    if (this.#isHidden(meaning.path)) return;
-    this.#limits.keep(meaning.path, NO_ATTRIBUTES);
-    if (meaning.kind === "whiteout") this.#takeWhiteout(meaning.path);
-    else this.#takeOpaque(meaning.path);
+    const isMark = meaning.kind === "opaque";
+    const path = isMark ? this.#paths.follow(meaning.path) : this.#paths.resolve(meaning.path);
+    if (this.#paths.isHidden(path)) return;
+    this.#limits.keep(path, NO_ATTRIBUTES);
+    if (isMark) this.#takeOpaque(path);
+    else this.#takeWhiteout(path);
   }
 
-  /** Whether a path lies in what is no directory or is gone: then all below is hidden already. */
-  #isHidden(path: string): boolean {
-    for (let at = path; at !== ""; at = above(at)) {
-      if (at !== path && (this.#others.has(at) || this.#gone.has(at))) return true;
-      if (this.#directories.has(at)) return false;
-    }
-    return false;
-  }
-
-  #takeEntry(path: string, entry: TarEntry): void {
+  #takeEntry(named: string, entry: TarEntry): void {
+    const path = this.#paths.resolve(named);
     if (path === "" && entry.type !== "directory") {
       throw archiveError(`its root is no directory, but of type ${quoteBytes(entry.type)}`);
     }
@@ -228,6 +230,7 @@ export class LayerFilter {
     if (entry.type === "directory") return this.#takeDirectory(path, entry);
     if (entry.type === "hardlink") return this.#takeHardlink(path, entry);
     const judged = this.#judged(entry);
+    this.#paths.setOther(path, entry.type === "symlink" ? entry.link : null);
     this.#emit(path, judged);
     if (entry.type !== "file") return this.#sink.line(entryLine(path, judged));
     this.#current = { path, entry: judged, digest: this.#sink.startDigest() };
@@ -238,7 +241,8 @@ export class LayerFilter {
     const isDevice = entry.type === "char" || entry.type === "block";
     const isLeft = isDevice
       ? !this.#policy.devices
-      : entry.type === "hardlink" && this.#leftOut.has(pathInLayer(entry.link));
+      : entry.type === "hardlink" && this.#leftOut.size > 0 &&
+        this.#leftOut.has(this.#targetOf(entry));
     if (isLeft) this.#leftOut.add(path);
     else this.#leftOut.delete(path);
     if (isLeft) this.#devices.left++;
@@ -246,83 +250,95 @@ export class LayerFilter {
     return isLeft;
   }
 
+  /** The path that a hard link leads to. */
+  #targetOf(entry: TarEntry): string {
+    return this.#paths.resolve(pathInLayer(entry.link));
+  }
+
   /** Sees to the directories above, and that nothing is in the way which tar would follow or keep. */
   #makeWay(path: string, entry: TarEntry): void {
     if (path !== "") this.#needDirectory(above(path), path);
-    const was = this.#directories.get(path);
-    if (was !== undefined && entry.type !== "directory") {
-      const then = `and then of type ${quoteBytes(entry.type)}`;
-      throw archiveError(`${quoteBytes(path)} is a directory, ${then}`);
-    }
-    if (this.#gone.delete(path) && entry.type === "directory") this.#replace(path);
-    this.#limits.keep(path, entry.type === "directory" ? entry.attributes : NO_ATTRIBUTES);
-    if (entry.type !== "directory") this.#others.add(path);
-    else this.#others.delete(path);
+    const { type, attributes, link } = entry;
+    this.#limits.keep(path, type === "directory" ? attributes : NO_ATTRIBUTES);
+    if (type === "symlink") this.#limits.keep(link, NO_ATTRIBUTES);
+    if (type !== "directory" && this.#paths.directories.has(path)) this.#clear(path);
+  }
+
+  /** Something else takes the place of a directory; tar itself removes only those that are empty. */
+  #clear(path: string): void {
+    const removed = this.#paths.remove(path);
+    if (removed.length === 0) return;
+    this.#limits.replace();
+    for (const one of removed) this.#sink.line(removedLine(one));
+    this.#steps.push(this.#output, { clear: path });
+    this.#output = [];
+    this.#hasCleared = true;
   }
 
   #needDirectory(path: string, below: string): void {
-    if (this.#directories.has(path)) return;
-    if (this.#others.has(path)) {
+    if (this.#paths.directories.has(path)) return;
+    this.#limits.walk();
+    if (this.#paths.other(path) !== undefined) {
       const place = `${quoteBytes(path)}, which is no directory`;
       throw archiveError(`${quoteBytes(below)} lies in ${place}`);
     }
     this.#limits.make();
     this.#limits.keep(path, NO_ATTRIBUTES);
     this.#needDirectory(above(path), below);
-    if (this.#gone.delete(path)) this.#replace(path);
-    this.#implicit.add(path);
-    this.#putDirectory(path, DIRECTORY);
-  }
-
-  /** A directory takes the place of a whiteout. */
-  #replace(path: string): void {
-    this.#opaque.add(path);
-    this.#fresh.add(path);
+    this.#putDirectory(path, DIRECTORY, true);
   }
 
   #takeDirectory(path: string, entry: TarEntry): void {
     const { mode, uid, gid, mtime, attributes } = this.#judged(entry);
     if (path === "") this.#hasRoot = true;
-    this.#implicit.delete(path);
     this.#putDirectory(path, { mode, uid, gid, mtime, attributes });
   }
 
-  #putDirectory(path: string, directory: Directory): void {
-    this.#directories.set(path, directory);
-    const opaque = `${this.#policy.attributes}.overlay.opaque`;
-    const isOpaque = this.#opaque.has(path) && path !== "";
-    const attributes = isOpaque
-      ? new Map([...directory.attributes, [opaque, "y"]])
-      : directory.attributes;
-    const entry: Omit<TarEntry, "name"> = { ...EMPTY, ...directory, attributes };
+  #putDirectory(path: string, directory: Directory, isImplicit = false): void {
+    this.#paths.setDirectory(path, directory, isImplicit);
+    this.#restate(path, directory);
+  }
+
+  #restate(path: string, directory: Directory): void {
+    const entry = this.#entryOf(path, directory);
     this.#emit(path, entry);
     this.#sink.line(entryLine(path, entry));
   }
 
+  /** A directory as tar gets it: one that hides what is below has the mark of overlayfs. */
+  #entryOf(path: string, directory: Directory): Omit<TarEntry, "name"> {
+    const opaque = `${this.#policy.attributes}.overlay.opaque`;
+    const isOpaque = this.#paths.opaque.has(path) && path !== "";
+    const attributes = isOpaque
+      ? new Map([...directory.attributes, [opaque, "y"]])
+      : directory.attributes;
+    return { ...EMPTY, ...directory, attributes };
+  }
+
   #takeHardlink(path: string, entry: TarEntry): void {
-    const target = pathInLayer(entry.link);
-    if (!this.#others.has(target) || target === path) {
+    const target = this.#targetOf(entry);
+    const link = this.#paths.other(target);
+    if (link === undefined || target === path) {
       const what = `a hard link to ${quoteBytes(target)}, which is no file before it`;
       throw archiveError(`${quoteBytes(path)} is ${what}`);
     }
+    this.#paths.setOther(path, link);
     this.#emit(path, { ...EMPTY, ...entry, link: `./${target}`, attributes: NO_ATTRIBUTES });
     this.#sink.line(hardlinkLine(path, target));
   }
 
   /** A whiteout is of the layers below; what its own layer has at the path stays. */
   #takeWhiteout(path: string): void {
-    if (this.#directories.has(path)) {
-      this.#fresh.add(path);
-      return this.#takeOpaque(path);
-    }
-    if (!this.#others.has(path)) this.#gone.add(path);
+    if (!this.#paths.directories.has(path)) return this.#paths.setGone(path);
+    this.#takeOpaque(path);
+    this.#paths.setFresh(path);
   }
 
   #takeOpaque(path: string): void {
-    if (this.#opaque.has(path)) return;
-    this.#opaque.add(path);
-    const known = this.#directories.get(path);
-    if (known !== undefined && path !== "") this.#putDirectory(path, known);
+    if (this.#paths.opaque.has(path)) return;
+    this.#paths.setOpaque(path);
+    const known = this.#paths.directories.get(path);
+    if (known !== undefined && path !== "") this.#restate(path, known);
   }
 
   /** The entry without what it must not have. */
@@ -334,7 +350,7 @@ export class LayerFilter {
     const takes = isPrivileged && !setuid;
     if (!takes && entry.attributes.size === 0) return entry;
     const attributes = [...entry.attributes]
-      .filter(([name]) => !(takes && name === CAPABILITY))
+      .filter(([name]) => !(takes && name === CAPABILITY) && !OF_MACHINE.has(name))
       .map(([name, value]) => [escapedName(name), value] as const);
     return {
       ...entry,
@@ -362,6 +378,10 @@ export class LayerFilter {
   #emit(path: string, entry: Omit<TarEntry, "name">): void {
     this.#output.push(...formatEntry({ ...entry, name: path === "" ? "./" : `./${path}` }));
   }
+}
+
+function isZero([major, minor]: TarEntry["device"]): boolean {
+  return major === 0 && minor === 0;
 }
 
 const ZEROS = new Uint8Array(BLOCK);

@@ -13,6 +13,16 @@ const AROUND_ENTRY = 4096;
 /** How many they may have apart from that: records can be long, and archives end with zeros. */
 const AROUND_ALL = 4 << 20;
 
+/**
+ * How many steps from directory to directory an entry may take, of all that a layer may take: symlinks and deep
+ * paths can be made to cost much more than their bytes.
+ */
+const STEPS_OF_ENTRY = 128;
+const STEPS_OF_ALL = 1 << 16;
+
+/** How many directories that are not empty may be replaced: each has tar started anew. */
+const REPLACED_MAX = 1000;
+
 /** The most bytes of names, and of attributes of directories, that are kept until the layer is done. */
 const KEPT_MAX = 256 << 20;
 
@@ -26,6 +36,8 @@ export class LayerLimits {
   #bytes = 0;
   #read = 0;
   #kept = 0;
+  #steps = 0;
+  #replaced = 0;
 
   /** Starts with limits that can be set. */
   constructor(limits: { readonly maxBytes: number; readonly maxEntries: number }) {
@@ -81,6 +93,26 @@ export class LayerLimits {
     const limit = this.#maxEntries * AROUND_ENTRY + AROUND_ALL;
     if (this.#read - this.#bytes <= limit) return;
     throw limitError(`${limit} bytes beside the contents of its files`, "--max-entries");
+  }
+
+  /**
+   * A step is made from a directory to another one, to find out where a path leads.
+   *
+   * @throws {OverlayError} If that is too much.
+   */
+  walk(): void {
+    const limit = this.#entries * STEPS_OF_ENTRY + STEPS_OF_ALL;
+    if (++this.#steps > limit) throw limitError(`${limit} steps through its directories`);
+  }
+
+  /**
+   * A directory that is not empty gives way to something else.
+   *
+   * @throws {OverlayError} If that is too much.
+   */
+  replace(): void {
+    if (++this.#replaced <= REPLACED_MAX) return;
+    throw limitError(`${REPLACED_MAX} directories that it replaces by something else`);
   }
 
   /**

@@ -14,6 +14,9 @@ import type { Directory, TarEntry } from "./tar_entry.ts";
 /** What is recorded of an entry: keywords of mtree(5) with their values, as they are written. */
 export type Keywords = ReadonlyMap<string, string>;
 
+/** The keyword of a path that a later entry took away, which mtree(5) has none for either. */
+const REMOVED = "removed";
+
 /** The keyword of a hard link, which mtree(5) has none for: the path whose file it is. */
 const HARDLINK = "hardlink";
 
@@ -90,6 +93,17 @@ export function hardlinkLine(path: string, target: string): string {
   return `${nameOf(path)} ${HARDLINK}=./${encode(target)}\n`;
 }
 
+/** The line of what is recorded of a path. */
+export function keywordsLine(path: string, keywords: Keywords): string {
+  const words = [...keywords].map(([key, value]) => ` ${key}=${value}`);
+  return `${nameOf(path)}${words.join("")}\n`;
+}
+
+/** The line of a path that is there no more, since something took the place of a directory above it. */
+export function removedLine(path: string): string {
+  return `${nameOf(path)} ${REMOVED}=yes\n`;
+}
+
 /**
  * Reads the lines of a tree. Later lines of a path replace earlier ones; hard links have what the path
  * has that they link to.
@@ -110,7 +124,8 @@ export function parseLines(text: string): Map<string, Keywords> {
       return [word.slice(0, equals), word.slice(equals + 1)];
     }));
     const target = keywords.get(HARDLINK);
-    found.set(path, target === undefined ? keywords : targetOf(found, target, one));
+    if (keywords.has(REMOVED)) found.delete(path);
+    else found.set(path, target === undefined ? keywords : targetOf(found, target, one));
   }
   return found;
 }

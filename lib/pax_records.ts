@@ -8,6 +8,7 @@
  */
 import { archiveError } from "./archive_error.ts";
 import { quote, quoteBytes } from "./quote.ts";
+import { SPARSE_NUMBERS } from "./tar_sparse.ts";
 import { ATTRIBUTE_RECORD, NO_ATTRIBUTES } from "./tar_entry.ts";
 
 /** Records by their keys. */
@@ -25,6 +26,12 @@ const TIMES = { first: -(2 ** 31), last: 2 ** 34 - 2 ** 31 - 1 };
  */
 const OF_ONE_ENTRY = /^(path|linkpath|size|GNU\.sparse\..*|SCHILY\.xattr\..*)$/;
 
+/** The records of a map of version 0.0 come again and again, in this order. */
+const SPARSE_PAIR = ["GNU.sparse.offset", "GNU.sparse.numbytes"];
+
+/** What of the records of all entries has a meaning here. */
+const GLOBAL = ["uid", "gid", "mtime"];
+
 /**
  * Reads records: `<length> <key>=<value>\n`, one after the other.
  *
@@ -32,6 +39,7 @@ const OF_ONE_ENTRY = /^(path|linkpath|size|GNU\.sparse\..*|SCHILY\.xattr\..*)$/;
  */
 export function parseRecords(text: string): Map<string, string> {
   const records = new Map<string, string>();
+  let numbers = 0;
   for (let at = 0; at < text.length;) {
     const blank = text.indexOf(" ", at);
     const digits = blank < 0 ? "" : text.slice(at, blank);
@@ -40,8 +48,15 @@ export function parseRecords(text: string): Map<string, string> {
     const whole = /^[1-9]\d{0,8}$/.test(digits) && end <= text.length && text[end - 1] === "\n" &&
       equals > blank + 1 && equals < end;
     if (!whole) throw archiveError("a pax record is malformed");
-    records.set(text.slice(blank + 1, equals), text.slice(equals + 1, end - 1));
+    const [key, value] = [text.slice(blank + 1, equals), text.slice(equals + 1, end - 1)];
     at = end;
+    const place = SPARSE_PAIR.indexOf(key);
+    if (place < 0) records.set(key, value);
+    else if (place !== numbers++ % 2) throw archiveError("the map of a sparse file is malformed");
+    else {records.set(
+        SPARSE_NUMBERS,
+        numbers === 1 ? value : `${records.get(SPARSE_NUMBERS)},${value}`,
+      );}
   }
   return records;
 }
@@ -57,7 +72,8 @@ export function parseGlobalRecords(text: string): Map<string, string> {
     if (!OF_ONE_ENTRY.test(key)) continue;
     throw archiveError(`a pax record sets the ${quoteBytes(key)} of all entries that follow`);
   }
-  return records;
+  // Each entry that follows is read with them, so that those without a meaning would cost as often.
+  return new Map([...records].filter(([key]) => GLOBAL.includes(key)));
 }
 
 /** The number of a record; `null` when it has none. */

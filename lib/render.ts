@@ -108,8 +108,25 @@ async function applyOne(plan: Plan, options: ChangeOptions, looked?: Looked): Pr
     { operations, mounts: [mount] },
     options,
   );
+  await tellReachable([mount], options);
   const mounted = !mount.copy && (mounts || app?.live === true);
   return renderOf(mount, app?.line.options ?? mount.optionString, { mounted, changed });
+}
+
+/** Warns of apps that other users can reach; of those in a pod that is closed nothing need be looked up. */
+export async function tellReachable(
+  mounts: readonly MountPlan[],
+  { warn }: ChangeOptions,
+): Promise<void> {
+  if (warn === undefined) return;
+  const outside = mounts.filter(({ dest, pod }) => !isWithin(dest, pod) || isOpen(pod));
+  if (outside.length === 0) return;
+  const { warnReachable } = await import("./reachable.ts");
+  warnReachable(outside, warn);
+}
+
+function isOpen(pod: string): boolean {
+  return ((ifAny(() => Deno.lstatSync(pod))?.mode ?? 0) & 1) !== 0;
 }
 
 /**

@@ -11,7 +11,7 @@ import { requiredPermissions } from "./permissions.ts";
 import { planPod } from "./pod_plan.ts";
 import type { PodRequest } from "./pod_request.ts";
 import { namesLowers } from "./request.ts";
-import { renderOf } from "./render.ts";
+import { renderOf, tellReachable } from "./render.ts";
 import type { Render } from "./render.ts";
 
 /** A pod as it was prepared or rendered. */
@@ -35,6 +35,7 @@ async function applyRequest(
   checkPermissions(action, requiredPermissions(plan));
   await checkBefore(plan.mounts, options);
   const { apps, mounts } = await applyPlan(plan, options);
+  await tellReachable(plan.mounts, options);
   const renders = apps.map(({ mount, line, live, changed }) => {
     const mounted = !mount.copy && (mounts || live);
     return renderOf(mount, line.options, { mounted, changed });

@@ -9,6 +9,8 @@ import { printable, quote } from "./quote.ts";
 import type { ProgramOptions } from "./run.ts";
 import { spawn } from "./spawn.ts";
 import { archiveError } from "./archive_error.ts";
+import { BLOCK, formatEntry, NO_ATTRIBUTES } from "./tar_entry.ts";
+import type { TarEntry } from "./tar_entry.ts";
 
 /**
  * How much tar is given at once: what a pipe holds. While this thread works on the next piece nothing is
@@ -27,6 +29,9 @@ const TAR = [
   "--preserve-permissions",
   "--same-owner",
   "--numeric-owner",
+  // Names are relative and their directories are real (see layer_filter.ts). Else tar would put off a symlink that
+  // leads out behind a file that it knows again by its inode, which may be another entry's by then.
+  "--absolute-names",
   // What comes later into a directory must not change its time, in whatever order an archive is.
   "--delay-directory-restore",
   "--xattrs",
@@ -35,32 +40,82 @@ const TAR = [
   "--warning=no-timestamp",
 ];
 
+/** What tar has been started for. */
+interface Child {
+  readonly process: Deno.ChildProcess;
+  readonly writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
+  readonly said: Promise<Said>;
+}
+
+/** How tar is started. */
+export interface TarOptions extends ProgramOptions {
+  /** Ends it, even when it hangs. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The end of an archive. */
+const END = [new Uint8Array(2 * BLOCK)];
+
+/** A directory in the place of another one and all that is in it. */
+const EMPTY_DIRECTORY: Omit<TarEntry, "name"> = {
+  type: "directory",
+  mode: 0o700,
+  uid: 0,
+  gid: 0,
+  size: 0,
+  mtime: "0",
+  link: "",
+  device: [0, 0],
+  attributes: NO_ATTRIBUTES,
+};
+
 /** Tar, unpacking into a directory; it takes what was filtered in pieces large enough to be worth a turn of the event loop. */
 export class Tar {
-  readonly #child: Deno.ChildProcess;
-  readonly #writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
-  readonly #said: Promise<Said>;
+  readonly #root: string;
+  readonly #options: TarOptions;
+  #child: Child;
   /** One is filled while the other is written. */
   #buffer = new Uint8Array(PIPE);
   #spare = new Uint8Array(PIPE);
   #filled = 0;
   #writing: Promise<void> = Promise.resolve();
-  readonly #signal: AbortSignal | undefined;
   readonly #abort = () => this.#end();
+  #unset = 0;
 
-  /** Starts it in a directory; the signal ends it, even when it hangs. */
-  constructor(
-    root: string,
-    { trace, signal }: ProgramOptions & { signal?: AbortSignal | undefined },
-  ) {
-    const args = [...TAR, `--directory=${root}`];
-    trace?.([PROGRAMS.tar, ...args]);
-    this.#child = spawn(PROGRAMS.tar, args, { stdin: "piped", stdout: "null" });
-    this.#writer = this.#child.stdin.getWriter();
-    this.#said = listen(this.#child.stderr);
-    this.#signal = signal;
-    signal?.addEventListener("abort", this.#abort);
-    if (signal?.aborted) this.#end();
+  /** Starts it in a directory. */
+  constructor(root: string, options: TarOptions) {
+    this.#root = root;
+    this.#options = options;
+    this.#child = this.#start();
+    options.signal?.addEventListener("abort", this.#abort);
+    if (options.signal?.aborted) this.#end();
+  }
+
+  #start(...more: readonly string[]): Child {
+    const args = [...TAR, ...more, `--directory=${this.#root}`];
+    this.#options.trace?.([PROGRAMS.tar, ...args]);
+    const process = spawn(PROGRAMS.tar, args, { stdin: "piped", stdout: "null" });
+    return { process, writer: process.stdin.getWriter(), said: listen(process.stderr) };
+  }
+
+  /** How many attributes could not be set, since the file system or the type of file has none such. */
+  get unset(): number {
+    return this.#unset;
+  }
+
+  /**
+   * Empties a directory that was unpacked. Tar has no entry for that, but takes away what is in the way of
+   * one that it is started for; names go to it in an archive, since they need not be UTF-8.
+   */
+  async clear(path: string): Promise<void> {
+    await this.write(END);
+    await this.#finish();
+    this.#options.signal?.throwIfAborted();
+    this.#child = this.#start("--recursive-unlink");
+    await this.write([...formatEntry({ ...EMPTY_DIRECTORY, name: `./${path}` }), ...END]);
+    await this.#finish();
+    this.#options.signal?.throwIfAborted();
+    this.#child = this.#start();
   }
 
   /** Hands over pieces; settles when more can be taken. */
@@ -80,7 +135,7 @@ export class Tar {
   async #flush(): Promise<void> {
     const [full, spare] = [this.#buffer, this.#spare];
     await this.#settle();
-    this.#writing = this.#writer.write(full.subarray(0, this.#filled));
+    this.#writing = this.#child.writer.write(full.subarray(0, this.#filled));
     this.#writing.catch(() => {/* Told when it is waited for. */});
     this.#filled = 0;
     [this.#buffer, this.#spare] = [spare, full];
@@ -91,23 +146,30 @@ export class Tar {
       await this.#writing;
     } catch {
       // Its end is why, and that says more.
-      await this.#finish();
+      await this.#wait();
       throw archiveError("tar ended before it had all");
     }
   }
 
   /** Hands over what is left, and waits for its end. */
   async end(): Promise<void> {
-    await this.#flush();
-    await this.#settle();
-    await this.#writer.close().catch(() => {/* It has ended before, and says why. */});
     await this.#finish();
+    this.#options.signal?.removeEventListener("abort", this.#abort);
   }
 
   async #finish(): Promise<void> {
-    this.#signal?.removeEventListener("abort", this.#abort);
-    const [{ code, signal }, { text, lost }] = [await this.#child.status, await this.#said];
-    if (code === 0 && !lost) return;
+    await this.#flush();
+    await this.#settle();
+    await this.#child.writer.close().catch(() => {/* It has ended before, and says why. */});
+    await this.#wait();
+  }
+
+  /** Waits for its end, which must be a good one. */
+  async #wait(): Promise<void> {
+    const { process, said: listening } = this.#child;
+    const [{ code, signal }, { text, lost, unset }] = [await process.status, await listening];
+    this.#unset += unset;
+    if (code === 0 && text === "" && !lost) return;
     const said = text === "" && signal !== null
       ? `tar was ended by ${signal}`
       : `tar said ${quote(printable(text))}`;
@@ -116,16 +178,17 @@ export class Tar {
 
   /** Ends it; what it has unpacked is for the caller to remove. */
   async kill(): Promise<void> {
-    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#options.signal?.removeEventListener("abort", this.#abort);
     this.#end();
+    const { process, writer, said } = this.#child;
     // This waits until what is being written was taken, or cannot be any more.
-    await this.#writer.abort().catch(() => {/* It has ended. */});
-    await Promise.allSettled([this.#child.status, this.#said]);
+    await writer.abort().catch(() => {/* It has ended. */});
+    await Promise.allSettled([process.status, said]);
   }
 
   #end(): void {
     try {
-      this.#child.kill("SIGKILL");
+      this.#child.process.kill("SIGKILL");
     } catch {
       // It has ended.
     }
@@ -134,6 +197,11 @@ export class Tar {
 
 function hintOf(said: string, lost: boolean): string | undefined {
   if (lost) return "run as root, or, in a user namespace, add --userxattr";
+  const reason = ATTRIBUTE.exec(said)?.[2];
+  if (reason === "Invalid argument") return "make the image again, with a value that Linux takes";
+  if (reason !== undefined) {
+    return "choose a store on a file system that takes such attributes: --store DIR";
+  }
   if (/No space left/.test(said)) return "free some space on the file system of the store";
   if (/Cannot (change ownership|mknod|set)/.test(said)) {
     return "run as root: only root can give files to other users and make what overlayfs needs";
@@ -143,24 +211,37 @@ function hintOf(said: string, lost: boolean): string | undefined {
 
 /** What tar said. */
 interface Said {
-  /** The first of it: of many entries it can say the same. */
+  /** The first of it that is an error, whatever tar thinks of it: of many entries it can say the same. */
   readonly text: string;
-  /** Whether the mark of an opaque directory could not be set, which tar takes lightly. */
+  /** Whether the mark of an opaque directory could not be set. */
   readonly lost: boolean;
+  /** How many other attributes could not be set, since there are none such here. */
+  readonly unset: number;
 }
 
 const SAID_MAX = 2000;
-const LOST = /Cannot set '(trusted|user)\.overlay\.opaque'/;
+
+/** Tar takes it lightly that an attribute cannot be set, for whatever reason. */
+const ATTRIBUTE = /Cannot set '(.*)' extended attribute for file '.*': (.*)/;
+const MARK = /^(trusted|user)\.overlay\.opaque$/;
+
+/** The reasons that there are no such attributes: on the file system, for the type of file, or for this user. */
+const UNSUPPORTED = ["Operation not supported", "Operation not permitted"];
 
 async function listen(stream: ReadableStream<Uint8Array>): Promise<Said> {
-  let [text, recent, lost] = ["", "", false];
+  let [text, rest, lost, unset] = ["", "", false, 0];
+  const hear = (line: string) => {
+    const [, name = "", reason = ""] = ATTRIBUTE.exec(line) ?? [];
+    if (UNSUPPORTED.includes(reason) && !MARK.test(name)) unset++;
+    else if (text.length < SAID_MAX) text += `${line}\n`;
+    lost ||= MARK.test(name);
+  };
   const decoder = new TextDecoder();
   for await (const piece of stream) {
-    const words = decoder.decode(piece, { stream: true });
-    if (text.length < SAID_MAX) text += words;
-    // What is looked for may be in two pieces.
-    recent = recent.slice(-100) + words;
-    lost ||= LOST.test(recent);
+    const lines = (rest + decoder.decode(piece, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    lines.forEach(hear);
   }
-  return { text: text.slice(0, SAID_MAX), lost };
+  if (rest !== "") hear(rest);
+  return { text: text.slice(0, SAID_MAX).trimEnd(), lost, unset };
 }

@@ -10,6 +10,8 @@ import { archiveError } from "./archive_error.ts";
 import { attributesOf, numberOf, timeOf } from "./pax_records.ts";
 import type { Records } from "./pax_records.ts";
 import { quote, quoteBytes } from "./quote.ts";
+import { sparseRecords } from "./tar_sparse.ts";
+import type { SparseHeader } from "./tar_sparse.ts";
 import { BLOCK, NO_ATTRIBUTES, SIZE_MAX, textOfBytes, TYPE_FLAGS } from "./tar_entry.ts";
 import type { EntryType, TarEntry } from "./tar_entry.ts";
 
@@ -20,15 +22,18 @@ const ID_MAX = 0xfffffffe;
 const MAJOR_MAX = 0xfff;
 const MINOR_MAX = 0xfffff;
 
+/** The type flag of a sparse file of GNU; others have records that say so. */
+const SPARSE = "S";
+
 const TYPES: Readonly<Record<string, EntryType>> = {
   ...Object.fromEntries(Object.entries(TYPE_FLAGS).map(([type, flag]) => [flag, type])),
   "\0": "file",
   "7": "file",
+  [SPARSE]: "file",
 };
 
 /** What cannot be unpacked faithfully, by type flag. */
 const REFUSED: Readonly<Record<string, string>> = {
-  S: "a sparse file; make the archive without --sparse",
   D: "a list of a directory, of an incremental archive",
   M: "the rest of a file, of an archive in several volumes",
   V: "the label of a volume",
@@ -113,11 +118,13 @@ function textFrom(pax: string | undefined, gnu: string | null, inHeader: () => s
   return (pax || gnu) ?? inHeader();
 }
 
-function typeOf(block: Uint8Array, path: string, records: Records): EntryType {
-  const flag = String.fromCharCode(block[156] ?? 0);
-  const isSparse = records.size > 0 &&
-    [...records.keys()].some((key) => key.startsWith("GNU.sparse."));
-  const refused = isSparse ? REFUSED.S : REFUSED[flag];
+function flagOf(block: Uint8Array): string {
+  return String.fromCharCode(block[156] ?? 0);
+}
+
+function typeOf(block: Uint8Array, path: string): EntryType {
+  const flag = flagOf(block);
+  const refused = REFUSED[flag];
   if (refused !== undefined) throw archiveError(`${quoteBytes(path)} is ${refused}`);
   const type = TYPES[flag];
   if (type === undefined) throw archiveError(`${quoteBytes(path)} is of type ${quote(flag)}`);
@@ -125,8 +132,12 @@ function typeOf(block: Uint8Array, path: string, records: Records): EntryType {
   return type === "file" && path.endsWith("/") ? "directory" : type;
 }
 
-/** Of what is no file, some readers pass over content and others take it for entries. */
-function sizeOf(block: Uint8Array, path: string, type: EntryType, records: Records): number {
+/** The type flags of entries without content; whatever size they have, no reader of images passes over any. */
+const EMPTY = /^[1-6]$/;
+
+/** How many bytes of content follow in the archive. */
+function storedOf(block: Uint8Array, path: string, type: EntryType, records: Records): number {
+  if (EMPTY.test(flagOf(block))) return 0;
   const inHeader = numberAt(block, 124, 12);
   const inRecords = numberOf(records, "size");
   if (inRecords !== null && inRecords !== inHeader && inRecords <= SIZE_MAX) {
@@ -154,29 +165,64 @@ function deviceOf(block: Uint8Array, path: string): [number, number] {
   throw archiveError(`${quoteBytes(path)} is the device ${major},${minor}, which Linux has not`);
 }
 
+/** A map in blocks: pairs of numbers up to the first that is not there. */
+export function sparseNumbersAt(block: Uint8Array, at: number, count: number): number[] {
+  const numbers: number[] = [];
+  for (let pair = 0; pair < count && block[at + pair * 24] !== 0; pair++) {
+    numbers.push(numberAt(block, at + pair * 24, 12), numberAt(block, at + pair * 24 + 12, 12));
+  }
+  return numbers;
+}
+
+/** How an entry says that it is sparse; `null` of most entries, which do not. */
+function sparseOf(block: Uint8Array, type: EntryType, records: Records): SparseHeader | null {
+  if (type !== "file") return null;
+  if (flagOf(block) !== SPARSE) return records.size === 0 ? null : sparseRecords(records);
+  const rest = block[482] === 0 ? "none" : "blocks";
+  return {
+    size: numberAt(block, 483, 12),
+    name: null,
+    numbers: sparseNumbersAt(block, 386, 4),
+    rest,
+  };
+}
+
+/** What a header says. */
+export interface TarHeader {
+  /** The entry that it begins. */
+  readonly entry: TarEntry;
+  /** How many bytes of content follow in the archive. */
+  readonly stored: number;
+  /** How the entry says that its file is sparse; `null` when it is not. */
+  readonly sparse: SparseHeader | null;
+}
+
 /**
- * The entry that a header begins, with what was read before it.
+ * Reads a header, with what was read before it.
  *
  * @throws {OverlayError} If it cannot be unpacked as it is meant.
  */
-export function entryOf(block: Uint8Array, { records, name, link }: Extensions): TarEntry {
-  const path = textFrom(records.get("path"), name, () => nameOf(block));
-  const type = typeOf(block, path, records);
-  const size = sizeOf(block, path, type, records);
+export function headerOf(block: Uint8Array, { records, name, link }: Extensions): TarHeader {
+  const named = textFrom(records.get("path"), name, () => nameOf(block));
+  const type = typeOf(block, named);
+  const stored = storedOf(block, named, type, records);
+  const sparse = sparseOf(block, type, records);
+  const path = sparse?.name ?? named;
   const [uid, gid] = ownerOf(block, path, records);
   const isLink = type === "symlink" || type === "hardlink";
   const isDevice = type === "char" || type === "block";
   const target = () => textFrom(records.get("linkpath"), link, () => textAt(block, 157, 100));
-  return {
+  const entry: TarEntry = {
     name: path,
     type,
     mode: numberAt(block, 100, 8) & 0o7777,
     uid,
     gid,
-    size,
+    size: sparse?.size ?? stored,
     mtime: timeOf(records, () => numberAt(block, 136, 12)),
     link: isLink ? target() : "",
     device: isDevice ? deviceOf(block, path) : [0, 0],
     attributes: attributesOf(records),
   };
+  return { entry, stored, sparse };
 }

@@ -11,15 +11,17 @@
  */
 import { archiveError } from "./archive_error.ts";
 import { parseGlobalRecords, parseRecords } from "./pax_records.ts";
-import type { Records } from "./pax_records.ts";
+import { quoteBytes } from "./quote.ts";
 import { BLOCK, padding, textOfBytes } from "./tar_entry.ts";
 import type { TarEntry } from "./tar_entry.ts";
-import { checkSum, entryOf, NOTHING, numberAt } from "./tar_header.ts";
+import { checkSum, headerOf, NOTHING, numberAt, sparseNumbersAt } from "./tar_header.ts";
+import { SparseFile } from "./tar_sparse.ts";
+import type { SparseHeader } from "./tar_sparse.ts";
 
 /** Who is told what an archive holds. */
 export interface TarHandler {
-  /** An entry begins. */
-  readonly entry: (entry: TarEntry) => void;
+  /** An entry begins; of a sparse file that is passed over, the content is not that of the file. */
+  readonly entry: (entry: TarEntry, isPassed: boolean) => void;
   /** A piece of the content of the entry; valid until the next piece is pushed. */
   readonly data: (bytes: Uint8Array) => void;
   /** The entry is over. */
@@ -28,6 +30,15 @@ export interface TarHandler {
 
 /** The most bytes that the records of one entry may have, or those of all entries together. */
 const RECORDS_MAX = 1 << 20;
+
+/** How many bytes of holes are filled in one step. */
+const STEP_MAX = 1 << 20;
+
+/** How an archive is read. */
+export interface TarReaderOptions {
+  /** What is done with sparse files: zeros fill their holes, or they are passed over. @default {"refuse"} */
+  readonly sparse?: "refuse" | "pass" | "fill";
+}
 
 /** The type flags of what goes with the next entry: its records, or a long name or link of it. */
 const EXTENSIONS = "xgLKX";
@@ -47,13 +58,19 @@ export class TarReader {
   /** What is being read instead of an entry: the flag of an extension, and what it holds so far. */
   #extension: { readonly flag: string; readonly parts: string[] } | null = null;
   #next = NOTHING;
-  #global: Records = new Map();
+  readonly #sparseMode: "refuse" | "pass" | "fill";
+  /** Whether blocks of a map are passed over. */
+  #inPassedBlocks = false;
+  /** The sparse file that is being read. */
+  #sparse: SparseFile | null = null;
+  readonly #global = new Map<string, string>();
   #globalSize = 0;
   #ended = false;
 
   /** Starts to read for a handler. */
-  constructor(handler: TarHandler) {
+  constructor(handler: TarHandler, options: TarReaderOptions = {}) {
     this.#handler = handler;
+    this.#sparseMode = options.sparse ?? "refuse";
   }
 
   /** Whether the archive is over; what comes after must be zeros. */
@@ -63,7 +80,8 @@ export class TarReader {
 
   /** How many bytes may be passed over, as of the content of a file that nobody wants. */
   get remaining(): number {
-    return this.#extension === null ? this.#content + this.#padding : 0;
+    const isContent = this.#extension === null && !this.#inPassedBlocks;
+    return isContent ? this.#content + this.#padding : 0;
   }
 
   /** Passes over bytes that are not handed in. */
@@ -80,11 +98,32 @@ export class TarReader {
    * @throws {OverlayError} If it is not as it must be.
    */
   push(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length;) {
-      if (this.#content > 0) at += this.#pushContent(bytes.subarray(at, at + this.#content));
+    for (let at = 0; at < bytes.length || this.isFilling;) at += this.step(bytes.subarray(at));
+  }
+
+  /** Whether a hole of a sparse file is being filled, which takes another step. */
+  get isFilling(): boolean {
+    return this.#sparse?.hasHole === true;
+  }
+
+  /**
+   * Reads a piece up to its end, or until much of a hole was filled: a few bytes can stand for many.
+   *
+   * @returns How many of the bytes were read.
+   * @throws {OverlayError} If it is not as it must be.
+   */
+  step(bytes: Uint8Array): number {
+    let at = 0;
+    for (let filled = 0; filled < STEP_MAX;) {
+      if (this.#sparse?.hasHole) filled += this.#fill(this.#sparse);
+      else if (at === bytes.length) break;
+      else if (this.#inPassedBlocks || this.#sparse?.isInBlocks) {
+        at += this.#pushHeader(this.#blockOf(bytes, at));
+      } else if (this.#content > 0) at += this.#pushContent(bytes.subarray(at, at + this.#content));
       else if (this.#padding > 0) at += this.#pushPadding(bytes.length - at);
-      else at += this.#pushHeader(bytes.subarray(at, at + BLOCK - this.#filled));
+      else at += this.#pushHeader(this.#blockOf(bytes, at));
     }
+    return at;
   }
 
   /**
@@ -96,13 +135,20 @@ export class TarReader {
     const rest = this.#block.subarray(0, this.#filled);
     if (this.#ended && !isZero(rest)) throw archiveError("something follows its end");
     // Some programs write nothing after the last content, not even what fills its block.
-    const inside = this.#content > 0 || this.#next !== NOTHING;
+    const inside = this.#content > 0 || this.#next !== NOTHING || this.#sparse !== null ||
+      this.#inPassedBlocks;
     if (inside || (rest.length > 0 && !this.#ended)) {
       throw archiveError("it ends in the middle of an entry");
     }
   }
 
+  /** What of a piece belongs to the block that is being read. */
+  #blockOf(bytes: Uint8Array, at: number): Uint8Array {
+    return bytes.subarray(at, at + BLOCK - this.#filled);
+  }
+
   #pushContent(bytes: Uint8Array): number {
+    if (this.#sparse !== null) return this.#pushSparse(this.#sparse, bytes);
     this.#content -= bytes.length;
     if (this.#extension !== null) {
       this.#extension.parts.push(textOfBytes(bytes));
@@ -112,6 +158,19 @@ export class TarReader {
     this.#handler.data(bytes);
     if (this.#content === 0) this.#handler.end();
     return bytes.length;
+  }
+
+  #pushSparse(sparse: SparseFile, bytes: Uint8Array): number {
+    const taken = sparse.push(bytes);
+    this.#content -= taken;
+    this.#endSparse();
+    return taken;
+  }
+
+  #fill(sparse: SparseFile): number {
+    const filled = sparse.fill();
+    this.#endSparse();
+    return filled;
   }
 
   #pushPadding(available: number): number {
@@ -125,10 +184,17 @@ export class TarReader {
     this.#filled += bytes.length;
     if (this.#filled < BLOCK) return bytes.length;
     this.#filled = 0;
-    if (isZero(this.#block)) this.#ended = true;
+    if (this.#inPassedBlocks) this.#passMapBlock();
+    else if (this.#sparse?.isInBlocks) this.#readMapBlock(this.#sparse);
+    else if (isZero(this.#block)) this.#ended = true;
     else if (this.#ended) throw archiveError("something follows its end");
     else this.#readHeader();
     return bytes.length;
+  }
+
+  #readMapBlock(sparse: SparseFile): void {
+    sparse.pushBlock(sparseNumbersAt(this.#block, 0, 21), this.#block[504] === 0);
+    this.#endSparse();
   }
 
   #readHeader(): void {
@@ -138,14 +204,44 @@ export class TarReader {
     if (EXTENSIONS.includes(flag)) return this.#startExtension(flag, numberAt(block, 124, 12));
     const next = this.#next;
     this.#next = NOTHING;
-    const entry = entryOf(block, {
+    const { entry, stored, sparse } = headerOf(block, {
       ...next,
       records: this.#global.size === 0 ? next.records : new Map([...this.#global, ...next.records]),
     });
-    this.#content = entry.size;
-    this.#padding = padding(entry.size);
-    this.#handler.entry(entry);
-    if (entry.size === 0) this.#handler.end();
+    this.#content = stored;
+    this.#padding = padding(stored);
+    if (sparse !== null) return this.#startSparse(entry, sparse);
+    this.#handler.entry(entry, false);
+    if (stored === 0) this.#handler.end();
+  }
+
+  #startSparse(entry: TarEntry, header: SparseHeader): void {
+    if (this.#sparseMode === "refuse") {
+      const what = "a sparse file; make the archive without --sparse";
+      throw archiveError(`${quoteBytes(entry.name)} is ${what}`);
+    }
+    this.#handler.entry(entry, this.#sparseMode === "pass");
+    if (this.#sparseMode === "pass") {
+      this.#inPassedBlocks = header.rest === "blocks";
+      return this.#endPassed();
+    }
+    this.#sparse = new SparseFile(header, this.#content, (bytes) => this.#handler.data(bytes));
+    this.#endSparse();
+  }
+
+  #passMapBlock(): void {
+    this.#inPassedBlocks = this.#block[504] !== 0;
+    this.#endPassed();
+  }
+
+  #endPassed(): void {
+    if (!this.#inPassedBlocks && this.#content === 0) this.#handler.end();
+  }
+
+  #endSparse(): void {
+    if (this.#sparse?.isDone !== true) return;
+    this.#sparse = null;
+    this.#handler.end();
   }
 
   #startExtension(flag: string, size: number): void {
@@ -175,6 +271,6 @@ export class TarReader {
       const reason = `have more than ${RECORDS_MAX} bytes`;
       throw archiveError(`the records of all entries ${reason}`);
     }
-    this.#global = new Map([...this.#global, ...parseGlobalRecords(text)]);
+    for (const [key, value] of parseGlobalRecords(text)) this.#global.set(key, value);
   }
 }

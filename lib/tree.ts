@@ -34,7 +34,7 @@ export { importPermissions, importTree } from "./import_tree.ts";
 export type { ImportedTree, ImportOptions } from "./import_tree.ts";
 export type { SourceOptions } from "./import_source.ts";
 export type { ImportProgress } from "./import_layers.ts";
-export type { ImportRequest } from "./import_request.ts";
+export type { ImportRequest, Strippable } from "./import_request.ts";
 export type { Blob } from "./blob.ts";
 export type { Unpacked } from "./unpack.ts";
 export type { LayerSummary } from "./layer_filter.ts";

@@ -72,8 +72,14 @@ interface Part {
   readonly digest: string;
 }
 
-/** What is in a directory, in the same words as what was written down. */
-async function contentsOf(root: string, options: ChangeOptions): Promise<Entries> {
+/**
+ * Reads a directory in the same words as what was written down.
+ *
+ * Requires `--allow-run` permission for tar.
+ *
+ * @throws {OverlayError} If tar cannot read something of it.
+ */
+export async function contentsOf(root: string, options: ChangeOptions): Promise<Entries> {
   const createHash = await loadHash();
   const lines: string[] = [];
   let open: { line: (digest?: string) => string; hash: ReturnType<StartHash> } | null = null;

@@ -50,8 +50,8 @@ function specOf(action: TreeAction): FlagSpec {
       return {
         ...base,
         operands: ["SOURCE"],
-        single: [...base.single, "ref", "platform", "name", "max-size", "max-entries"],
-        boolean: [...base.boolean, "allow-devices", "allow-setuid", "userxattr"],
+        single: [...base.single, "ref", "platform", "name", "strip", "max-size", "max-entries"],
+        boolean: [...base.boolean, "userxattr"],
       };
     case "list":
       return { ...base, single: ["store"] };
@@ -81,8 +81,8 @@ function importOf(flags: Flags, store: StoreRequest, cwd: string): ImportRequest
     ref: one("ref"),
     platform: one("platform"),
     name: one("name"),
-    devices: flags.set.has("allow-devices") ? true : undefined,
-    setuid: flags.set.has("allow-setuid") ? true : undefined,
+    // The library checks the words.
+    strip: one("strip")?.split(",") as ImportRequest["strip"],
     userxattr: flags.set.has("userxattr") ? true : undefined,
     maxBytes: size === undefined ? undefined : parseSize("maximal size", size),
     maxEntries: entries === undefined ? undefined : parseCount(entries),
@@ -93,6 +93,21 @@ function importOf(flags: Flags, store: StoreRequest, cwd: string): ImportRequest
     ...store,
     ...Object.fromEntries(given),
   };
+}
+
+/** Flags that earlier versions had. */
+const REMOVED = /^--allow-(devices|setuid)(=|$)/;
+
+/** A flag of an earlier version gets an error that names the one of today. */
+function refuseRemoved(args: readonly string[]): void {
+  for (const argument of args) {
+    const [, part] = REMOVED.exec(argument) ?? [];
+    if (part === undefined) continue;
+    const reason = `tree import keeps ${part} by default`;
+    throw new InvalidValueError("usage", `Cannot use flag ${quote(argument)}: ${reason}`, {
+      hint: `leave it out; --strip ${part} is the opposite`,
+    });
+  }
 }
 
 function parseCount(value: string): number {
@@ -113,6 +128,7 @@ export function parseTreeCommand(
   args: readonly string[],
   cwd: string,
 ): TreeCommand {
+  if (action === "import") refuseRemoved(args);
   const flags = parseFlags(args, specOf(action));
   const voice = {
     json: flags.set.has("json"),

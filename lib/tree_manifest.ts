@@ -23,6 +23,8 @@ export interface LayerRecord extends LayerSummary {
   readonly diffId: string;
   /** The short name. */
   readonly link: string;
+  /** How many attributes could not be set. @default {0} */
+  readonly unset?: number;
   /** In which attributes its opaque directories are marked. */
   readonly attributes: AttributeClass;
   /**

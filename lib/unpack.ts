@@ -8,10 +8,14 @@ import { archiveError, ofArchive } from "./archive_error.ts";
 import { readBlob } from "./blob.ts";
 import type { Blob, ReadOptions } from "./blob.ts";
 import { attempt } from "./disk.ts";
+import { OverlayError } from "./errors.ts";
 import { LayerFilter } from "./layer_filter.ts";
-import type { LayerPolicy, LayerSummary } from "./layer_filter.ts";
+import type { LayerPolicy, LayerSummary, Step } from "./layer_filter.ts";
 import { loadHash } from "./node.ts";
+import type { ProgramOptions } from "./run.ts";
 import { Tar } from "./tar.ts";
+import { BLOCK, formatEntry, NO_ATTRIBUTES } from "./tar_entry.ts";
+import type { TarEntry } from "./tar_entry.ts";
 
 /** Where a layer is unpacked to. */
 export interface UnpackTarget {
@@ -39,12 +43,54 @@ export interface Unpacked {
   readonly archive: { readonly size: number; readonly digest: string };
   /** What it holds. */
   readonly summary: LayerSummary;
+  /** How many attributes could not be set, since the file system or the type of file has none such. */
+  readonly unset: number;
   /** The directories that its archive says nothing of. */
   readonly implicit: readonly string[];
   /** What is gone of the layers below; nothing was unpacked for it. */
   readonly whiteouts: readonly string[];
   /** The directories of the layers below in which all is gone; nothing was unpacked for them either. */
   readonly emptied: readonly string[];
+}
+
+/** The node that each machine has: a read of it gives nothing. */
+const NULL_DEVICE: TarEntry = {
+  name: "./null",
+  type: "char",
+  mode: 0,
+  uid: 0,
+  gid: 0,
+  size: 0,
+  mtime: "0",
+  link: "",
+  device: [1, 3],
+  attributes: NO_ATTRIBUTES,
+};
+
+/**
+ * Tries to make a device node in a directory, which a user namespace may not.
+ *
+ * Requires `--allow-run` permission for tar.
+ *
+ * @returns Whether that is allowed. The node stays for the caller to remove.
+ * @throws {OverlayError} If it fails for another reason.
+ */
+export async function canMakeDevices(
+  directory: string,
+  options: ProgramOptions,
+): Promise<boolean> {
+  const tar = new Tar(directory, options);
+  try {
+    await tar.write([...formatEntry(NULL_DEVICE), new Uint8Array(2 * BLOCK)]);
+    await tar.end();
+    return true;
+  } catch (error) {
+    await tar.kill();
+    const isRefused = error instanceof OverlayError &&
+      error.message.includes("Cannot mknod: Operation not permitted");
+    if (isRefused) return false;
+    throw error;
+  }
 }
 
 /** How many characters of lines are written at once. */
@@ -110,20 +156,22 @@ export async function unpackLayer(
       startDigest: () => startHash("sha256"),
       line: (text) => lines.add(text),
     });
+    const take = async (steps: Iterable<Step>) => {
+      for (const step of steps) await ("clear" in step ? tar.clear(step.clear) : tar.write(step));
+    };
     let next = first;
     for (; !next.done; next = await contents.next()) {
-      await tar.write(filter.push(next.value));
+      await take(filter.push(next.value));
       options.onWritten?.(next.value.length);
     }
     const { digest, diffId } = next.value;
-    const last = filter.end();
+    await take(filter.end());
     if (!filter.ended && blob.diffId === null) throw archiveError("its end is missing");
-    await tar.write(last);
     await tar.end();
     lines.flush();
     const archive = { size: blob.size, digest };
     const { summary, implicit, whiteouts, emptied } = filter;
-    return { diffId, archive, summary, implicit, whiteouts, emptied };
+    return { diffId, archive, summary, unset: tar.unset, implicit, whiteouts, emptied };
   } catch (error) {
     await tar.kill();
     // Then tar was ended for that, and what it said is no cause.

@@ -60,13 +60,18 @@ export async function hasLoopDevices(): Promise<boolean> {
   }
 }
 
-/** Mounts an ext4 whose directories keep no types of files, from a file that has no name any more. */
+/** Mounts an ext4 whose directories keep no types of files. */
 export async function mountWithoutTypes(path: string): Promise<string> {
+  return await mountExt4(path, "-O", "^filetype");
+}
+
+/** Mounts a small ext4, from a file that has no name any more; returns the directory. */
+export async function mountExt4(path: string, ...flags: readonly string[]): Promise<string> {
   const image = `${path}.img`;
   await Deno.mkdir(path);
   await Deno.writeFile(image, new Uint8Array());
   await Deno.truncate(image, 8 << 20);
-  await sh("mkfs.ext4", "-q", "-O", "^filetype", image);
+  await sh("mkfs.ext4", "-q", ...flags, image);
   await sh("mount", "-o", "loop", "--", image, path);
   // It lives as long as it is mounted.
   await Deno.remove(image);

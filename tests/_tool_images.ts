@@ -298,7 +298,7 @@ export async function skopeo(dir: TempDir, ...args: string[]): Promise<void> {
   await tool(dir, "skopeo", "--insecure-policy", "copy", "--quiet", ...args);
 }
 
-/** Imports an image as it is, with devices and setuid; the checks of the store find nothing then. */
+/** Imports an image as it is; the checks of the store find nothing then. */
 export async function imported(
   dir: TempDir,
   source: string,
@@ -306,7 +306,7 @@ export async function imported(
 ): Promise<ImportedTree> {
   const { input, ...request } = more;
   const store = dir.join("store");
-  const all = { source, store, devices: true, setuid: true, ...request };
+  const all = { source, store, ...request };
   const tree = await importTree(all, input === undefined ? {} : { input });
   for (const quick of [false, true]) {
     const checked = await checkTrees({ store: all.store, tree: tree.id, quick });

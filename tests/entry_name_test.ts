@@ -19,7 +19,8 @@ Deno.test("pathInLayer() is a path without anything that stands for nothing", {
     [". /a", ". /a"],
     ["a\nb\\", "a\nb\\"],
     ["a".repeat(255), "a".repeat(255)],
-    [`${"a/".repeat(2047)}b`, `${"a/".repeat(2047)}b`],
+    [`${"a/".repeat(511)}b`, `${"a/".repeat(511)}b`],
+    [`${"abcdefg/".repeat(511)}abcdefg`, `${"abcdefg/".repeat(511)}abcdefg`],
   ];
   for (const [name, path] of table) assertEquals(pathInLayer(name), path);
 });
@@ -33,6 +34,10 @@ Deno.test("pathInLayer() refuses what leads out, or is no path", { permissions: 
     const says = `a name of ${name.length} bytes that begins with "`;
     const { message } = assertThrows(() => pathInLayer(name), OverlayError, says);
     assert(message.length < 200);
+  }
+  for (const parts of [513, 2000]) {
+    const deep = () => pathInLayer("a/".repeat(parts));
+    assertThrows(deep, OverlayError, `a name of ${parts} parts that begins with "a/a/`);
   }
 });
 

@@ -59,7 +59,7 @@ Deno.test("helpText() of tree lists exactly what its parsers take", { permission
     }),
   );
   const text = helpText("tree");
-  assert(flags.has("--store") && flags.has("--quick") && flags.has("--allow-devices"));
+  assert(flags.has("--store") && flags.has("--quick") && flags.has("--strip"));
   assertEquals(listedFlags(text), [...flags].sort());
   for (const action of treeActions()) assert(new RegExp(`^  ${action}\\b`, "m").test(text), action);
 });

@@ -287,8 +287,9 @@ const DIRECTORIES: Case[] = [
       tree: ({ canary }) => [
         "d 755 0:0 .",
         "l 777 0:0 .wh.l -> ../canary",
-        "f 755 0:0 a = mine",
+        "f 4755 0:0 a = mine",
         `l 777 0:0 l -> ${canary}`,
+        "c 644 0:0 null 0,0",
       ],
     },
   },

@@ -143,7 +143,7 @@ async function keep(dir: TempDir, kind: "layer" | "directory"): Promise<Kept> {
   await makeOdder(dir, odd);
   await script(dir, odd, "chmod 0755 .");
   const store = dir.join("store");
-  const how = { store, devices: true, setuid: true };
+  const how = { store };
   if (kind === "directory") {
     const { id } = await importTree({ source: odd, ...how });
     return { tree: id, layer: null, root: `${store}/tree/${id}/rootfs` };

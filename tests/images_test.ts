@@ -169,7 +169,7 @@ Deno.test({
       const store = dir.join(`store of stdin, ${form}`);
       const command = `exec "$@" <"$0"`;
       const wrapper = ["sh", "-c", command, forms[form] ?? ""];
-      const args = ["tree", "import", "-", `--store=${store}`, "--allow-devices", "--allow-setuid"];
+      const args = ["tree", "import", "-", `--store=${store}`];
       const { status, stdout, stderr } = await cli([...args, "--quiet"], { wrapper });
       assertEquals([status, stdout, stderr], [0, `${id}\n`, ""]);
       assertSameEntries(await renderedEntries(dir, id, store), must, `stdin, ${form}`);
@@ -300,7 +300,7 @@ Deno.test({
       const command = `dpkg-deb --fsys-tarfile "$0" | ${how} | exec "$@"`;
       const wrapper = ["bash", "-o", "pipefail", "-c", command, dir.join("odd.deb")];
       const args = ["tree", "import", "-", "--json", "--quiet", `--store=${store}`];
-      const flags = ["--name=odd", "--allow-devices", "--allow-setuid"];
+      const flags = ["--name=odd"];
       const { status, stdout, stderr } = await cli([...args, ...flags], { wrapper });
       assertEquals([status, stderr], [0, ""]);
       const { id, image } = JSON.parse(stdout);

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { createHash } from "node:crypto";
 import { OverlayError } from "../lib/errors.ts";
 import { LayerFilter } from "../lib/layer_filter.ts";
-import type { LayerPolicy, LayerSummary } from "../lib/layer_filter.ts";
+import type { LayerPolicy, LayerSummary, Step } from "../lib/layer_filter.ts";
 import { textOfBytes } from "../lib/tar_entry.ts";
 import { TarReader } from "../lib/tar_reader.ts";
 import { archive, directory, entry, file, hardlink, pax, symlink } from "./_archive.ts";
@@ -30,7 +30,7 @@ interface Filtered {
   readonly emptied: readonly string[];
 }
 
-function entriesOf(pieces: readonly Uint8Array[]): string[] {
+function entriesOf(steps: readonly Step[]): string[] {
   const entries: string[] = [];
   let [line, content] = ["", ""];
   const reader = new TarReader({
@@ -43,7 +43,10 @@ function entriesOf(pieces: readonly Uint8Array[]): string[] {
     data: (bytes) => void (content += textOfBytes(bytes)),
     end: () => void entries.push(content === "" ? line : `${line} = ${content}`),
   });
-  for (const piece of pieces) reader.push(piece);
+  for (const step of steps) {
+    if ("clear" in step) entries.push(`clear ${step.clear}`);
+    else step.forEach((piece) => reader.push(piece));
+  }
   reader.end();
   return entries;
 }
@@ -60,13 +63,13 @@ function filter(
     line: (text) => void lines.push(text),
   });
   const bytes = archive(...parts);
-  const pieces: Uint8Array[] = [];
+  const steps: Step[] = [];
   for (let at = 0; at < bytes.length; at += size) {
-    pieces.push(...one.push(bytes.subarray(at, at + size)));
+    steps.push(...one.push(bytes.subarray(at, at + size)));
   }
-  pieces.push(...one.end());
+  steps.push(...one.end());
   return {
-    entries: entriesOf(pieces),
+    entries: entriesOf(steps),
     lines,
     summary: one.summary,
     implicit: one.implicit,
@@ -334,6 +337,12 @@ function anyEntry(source: Random): Bytes[] {
 function assertConfined(entries: readonly string[]): void {
   const types = new Map([["./", "directory"]]);
   for (const line of entries) {
+    if (line.startsWith("clear ")) {
+      const cleared = `./${line.slice("clear ".length)}`;
+      assertEquals(types.get(cleared), "directory", line);
+      for (const path of types.keys()) if (path.startsWith(`${cleared}/`)) types.delete(path);
+      continue;
+    }
     const [, type = "", name = "", link] = /^(\S+) \S+ (\S+)(?: -> (\S*))?/.exec(line) ?? [];
     assert(name.startsWith("./") && !name.split("/").includes(".."), line);
     const parts = name.slice(2).split("/").slice(0, -1);
@@ -344,7 +353,10 @@ function assertConfined(entries: readonly string[]): void {
       const target = types.get(link ?? "");
       assert(target !== undefined && target !== "directory", line);
     }
-    if (types.get(name) === "directory") assertEquals(type, "directory", line);
+    // Tar itself takes away a directory that is in the way, as long as it is empty.
+    const isReplaced = types.get(name) === "directory" && type !== "directory";
+    const within = [...types.keys()].filter((path) => path.startsWith(`${name}/`));
+    if (isReplaced) assertEquals(within, [], line);
     types.set(name, type);
   }
 }

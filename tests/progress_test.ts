@@ -18,6 +18,7 @@ const UNPACKED: Unpacked = {
   implicit: [],
   whiteouts: [],
   emptied: [],
+  unset: 0,
   summary: {
     entries: 12,
     bytes: 10 << 20,
