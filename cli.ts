@@ -152,9 +152,9 @@ async function runUnmount(command: Extract<Command, { kind: "unmount" }>, io: Io
     const result = await interruptible(io, (signal) => {
       return unmountOverlay(request, changeOptions(io, command, signal));
     });
-    io.out(voice.json ? formatJson(result) : unmountedText(result.unmounted));
+    io.out(voice.json ? formatJson(result) : unmountedText(result));
   } catch (error) {
-    if (error instanceof UnmountError && !voice.json) io.out(unmountedText(error.unmounted));
+    if (error instanceof UnmountError && !voice.json) io.out(unmountedText(error));
     throw error;
   }
 }

@@ -8,9 +8,11 @@
  *
  * @module
  */
+import { InvalidValueError } from "./errors.ts";
 import { escapeField, unescapeField } from "./escape.ts";
 import { isBind, parseMountOptions, pathOfOption, splitOptions } from "./mount_config.ts";
 import type { LowersLink, MountConfig } from "./mount_config.ts";
+import { parseAppName, parsePath, parseTreeId } from "./names.ts";
 import { isWithin, parent } from "./path.ts";
 import type { MountPlan } from "./plan.ts";
 
@@ -38,6 +40,8 @@ export interface AppLine {
   readonly lazy?: true;
 }
 
+/** What our own options begin with. */
+const OWN = "X-overlay-render.";
 const APP = "X-overlay-render.app=";
 const TREE = "X-overlay-render.tree=";
 const LOWERS = "X-overlay-render.lowers=";
@@ -98,9 +102,17 @@ function decode(value: string | undefined): string | null {
   }
 }
 
-/** Reads a line; `null` when it is not the line of an app. */
+/** The fields of a line, without a comment after the last one. */
+function fieldsOf(text: string): string[] {
+  const fields = text.replace(/^[ \t]+|[ \t\r]+$/g, "").split(/[ \t]+/);
+  const end = fields[6]?.startsWith("#") ? 6 : fields.length;
+  return fields.slice(0, end).map(unescapeField);
+}
+
+/** Reads a line; `null` when it is not the whole line of an app. */
 export function parseAppLine(text: string): AppLine | null {
-  const [source = "", rootfs = "", , options = ""] = text.trim().split(/[ \t]+/).map(unescapeField);
+  const fields = fieldsOf(text);
+  const [source = "", rootfs = "", , options = ""] = fields;
   const parts = splitOptions(options);
   const value = (prefix: string) => {
     return decode(parts.find((part) => part.startsWith(prefix))?.slice(prefix.length));
@@ -112,7 +124,7 @@ export function parseAppLine(text: string): AppLine | null {
   const own = (part: string) => {
     return MARKS.includes(part) || [APP, TREE, LOWERS].some((prefix) => part.startsWith(prefix));
   };
-  return {
+  const line: AppLine = {
     app,
     tree,
     rootfs,
@@ -124,6 +136,58 @@ export function parseAppLine(text: string): AppLine | null {
     ...(parts.includes(COPY) ? { copy: true } : {}),
     ...(parts.includes(IN_POD) ? { inPod: true } : {}),
   };
+  return isWhole(fields, line) ? line : null;
+}
+
+/** Tells whether a line has all that a mount needs, and nothing that only another version of us knows. */
+function isWhole(fields: readonly string[], line: AppLine): boolean {
+  const { source, rootfs, options, copy, lowers } = line;
+  const [, , type, , freq, passno] = fields;
+  const parts = splitOptions(options);
+  if (fields.length !== 6 || !isNumber(freq) || !isNumber(passno)) return false;
+  if (!isName(line) || [rootfs, lowers ?? "/"].some((path) => !isPath(path))) return false;
+  if (parts.some((part) => part.startsWith(OWN))) return false;
+  if (source !== "overlay") {
+    const isView = copy === true || ["bind", "ro"].every((part) => parts.includes(part));
+    return type === "none" && isPath(source) && isView;
+  }
+  const { lower, upper, work } = parseMountOptions(options);
+  return type === "overlay" && lower.length > 0 && (upper === null) === (work === null);
+}
+
+function isNumber(field = ""): boolean {
+  return /^\d+$/.test(field);
+}
+
+function isName({ app, tree }: AppLine): boolean {
+  return isParsed(() => (parseAppName(app), parseTreeId(tree)));
+}
+
+function isPath(path: string): boolean {
+  return isParsed(() => parsePath("path", path));
+}
+
+function isParsed(parse: () => unknown): boolean {
+  try {
+    parse();
+    return true;
+  } catch (error) {
+    if (error instanceof InvalidValueError) return false;
+    throw error;
+  }
+}
+
+/**
+ * Tells whether a line is that of another file system, as an administrator may add one. A line with one of
+ * our options, or an overlay without them, was ours, and is not any more.
+ */
+export function isForeignLine(text: string): boolean {
+  const fields = fieldsOf(text);
+  const [, target = "", type = "", options = "", freq = "0", passno = "0"] = fields;
+  return fields.length >= 4 && fields.length <= 6 && type !== "overlay" &&
+    (target.startsWith("/") || target === "none" || type === "swap") &&
+    isNumber(freq) && isNumber(passno) &&
+    !splitOptions(options).some((part) => part.startsWith(OWN));
 }
 
 /** The mount configuration of a line; relative paths are taken to be relative to the pod. */

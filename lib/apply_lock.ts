@@ -6,13 +6,15 @@
 import type { Application } from "./application.ts";
 import { operationsOf } from "./application.ts";
 import { applyDirectory } from "./apply_disk.ts";
-import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { deviceAt } from "./disk.ts";
+import { errno, OverlayError } from "./errors.ts";
 import { checkPod } from "./guard.ts";
 import { child, isWithin } from "./path.ts";
 import { lockPod } from "./lock.ts";
 import type { PodLock } from "./lock.ts";
 import type { LockOperation } from "./operation.ts";
 import { quote } from "./quote.ts";
+import { podInLower } from "./request.ts";
 
 /**
  * Locks the pod, looks at what it holds, and refuses what must not be done to it. A pod that this run
@@ -41,20 +43,16 @@ function holdsOnly(pod: string, path: string): boolean {
   return [...Deno.readDirSync(pod)].every(({ name }) => child(pod, name) === path);
 }
 
-/** A pod in a lower would be written into it, whatever links the names of both lead through. */
+/**
+ * A pod in a lower would be written into it, whatever links the names of both lead through. A lower ends
+ * where another file system is mounted, so not every pod lies in the lower `/`.
+ */
 function refuseLowerAround(run: Application): void {
   const pod = Deno.realPathSync(run.pod.pod);
   for (const lower of new Set(run.apps.flatMap(({ mount }) => mount.lower))) {
     const real = Deno.realPathSync(lower);
-    if (real === "/" || !isWithin(pod, real)) continue;
-    throw new RefusedError(
-      "in-use",
-      `Cannot use pod ${quote(pod)}: it lies in the lower ${quote(real)}`,
-      {
-        path: pod,
-        hint: "put the pod somewhere else: a lower is never written to",
-      },
-    );
+    const isAround = real === "/" ? deviceAt(lower) === deviceAt(pod) : isWithin(pod, real);
+    if (isAround) throw podInLower(pod, real);
   }
 }
 

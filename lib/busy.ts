@@ -25,11 +25,14 @@ export interface Unmounting {
 }
 
 /**
- * The error of the apps that are still mounted.
+ * The error of what is still mounted.
  *
- * @param left Their lines; at least one.
+ * @param left Where; at least one.
  */
-export function busyError(left: readonly AppLine[], unmounting: Unmounting): UnmountError {
+export function busyError(
+  left: readonly Pick<AppLine, "rootfs">[],
+  unmounting: Unmounting,
+): UnmountError {
   const { gone, mounts, pod, result } = unmounting;
   const all = left.map((line) => {
     const target = mounts.targetOf(line.rootfs) ?? line.rootfs;

@@ -131,7 +131,7 @@ function spec(command: (typeof COMMANDS)[number]): FlagSpec {
     case "doctor":
       return { ...base, single: ["pod"] };
     case "unmount":
-      return { ...base, repeated: ["app"], boolean: [...VOICE_FLAGS, "lazy"] };
+      return { ...base, repeated: ["app"], boolean: [...VOICE_FLAGS, "lazy", "foreign"] };
     case "restore":
       return { ...base, single: ["pod", "pods", "wait"] };
     case "gc":
@@ -248,6 +248,7 @@ function unmountOf(flags: Flags, cwd: string): UnmountRequest {
     pod: podOf(flags, cwd),
     ...(first === undefined ? {} : { app: more.length === 0 ? first : [first, ...more] }),
     ...(flags.set.has("lazy") ? { lazy: true } : {}),
+    ...(flags.set.has("foreign") ? { foreign: true } : {}),
   };
 }
 

@@ -45,6 +45,7 @@ export type ErrorCode =
   | "bad-image"
   | "too-large"
   | "bad-store"
+  | "bad-record"
   | "lower-unfit"
   | "unknown-option"
   | "mount-unfit"

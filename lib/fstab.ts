@@ -1,13 +1,17 @@
 /**
- * The pod's `overlay.fstab`: one line per app in the order of mounting. Comments and lines that an
- * administrator added are kept as they are.
+ * The pod's `overlay.fstab`: one line per app in the order of mounting. Comments and lines of other file
+ * systems that an administrator added are kept as they are; a line that is neither is an error, since it may
+ * be what is left of the line of an app that is mounted.
  *
  * Requires no permissions.
  *
  * @module
  */
-import { formatAppLine, parseAppLine } from "./app_line.ts";
+import { formatAppLine, isForeignLine, parseAppLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
+import { RefusedError } from "./errors.ts";
+import { parent } from "./path.ts";
+import { quote, shellQuote } from "./quote.ts";
 
 /** A line of the file: the line of an app, or any other as it stands. */
 export type FstabEntry = AppLine | string;
@@ -20,11 +24,44 @@ const HEADER = [
   "# To mount them all, in this directory: mount --all --fstab overlay.fstab",
 ];
 
-/** Reads the text of an `overlay.fstab`. */
-export function parseFstab(text: string): readonly FstabEntry[] {
+/**
+ * Reads the text of an `overlay.fstab`.
+ *
+ * @param path The file, for messages.
+ * @throws {RefusedError} If a line is not understood; the message has its number.
+ */
+export function parseFstab(text: string, path: string): readonly FstabEntry[] {
   const lines = text.split("\n");
-  if (lines.at(-1) === "") lines.pop();
-  return lines.map((line) => parseAppLine(line) ?? line);
+  const rest = lines.pop() ?? "";
+  const entries = lines.map((line, at) => {
+    return entryOf(line) ?? damaged(path, at + 1, `is not understood: ${quote(startOf(line))}`);
+  });
+  if (rest !== "") {
+    const reason = `has no end, as if the file had been cut off: ${quote(startOf(rest))}`;
+    damaged(path, lines.length + 1, reason);
+  }
+  return entries;
+}
+
+function entryOf(line: string): FstabEntry | null {
+  if (line.includes("\0")) return null;
+  if (/^[ \t\r]*(#|$)/.test(line)) return line;
+  return parseAppLine(line) ?? (isForeignLine(line) ? line : null);
+}
+
+function damaged(path: string, number: number, reason: string): never {
+  const pod = shellQuote(parent(path));
+  throw new RefusedError("bad-record", `Cannot read ${quote(path)}: line ${number} ${reason}`, {
+    path,
+    hint: "mend the line, see fstab(5); or take it out, and unmount what it named: " +
+      `overlay-render unmount --foreign --pod ${pod}`,
+  });
+}
+
+/** As much of a line as tells it from others. */
+function startOf(line: string): string {
+  const signs = [...line];
+  return signs.length > 60 ? `${signs.slice(0, 60).join("")}...` : line;
 }
 
 /** Writes the text of an `overlay.fstab`. */

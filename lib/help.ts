@@ -155,6 +155,8 @@ Flags:
   --lazy             take away what is in use too; the kernel unmounts it when
                      nothing uses it any more, and until then the app can be
                      neither rendered nor collected
+  --foreign          unmount all of the pod, and what no line of overlay.fstab
+                     names too, as when the file was damaged
 ${WAIT}${VOICE}
 Permissions:
   --allow-read=POD --allow-write=POD

@@ -79,8 +79,11 @@ export function renderText(render: Render): string {
 }
 
 /** What was unmounted, as text: one rootfs a line. */
-export function unmountedText(unmounted: Unmounted["unmounted"]): string {
-  return unmounted.map(({ rootfs }) => `${showName(rootfs)}\n`).join("");
+export function unmountedText(
+  { unmounted, foreign = [] }: Pick<Unmounted, "unmounted" | "foreign">,
+): string {
+  const all = [...unmounted.map(({ rootfs }) => rootfs), ...foreign];
+  return all.map((path) => `${showName(path)}\n`).join("");
 }
 
 /** How a status says that `overlay.fstab` and the kernel differ. */

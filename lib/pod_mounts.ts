@@ -10,7 +10,7 @@ import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
-import { child, isWithin, parent } from "./path.ts";
+import { child, isWithin, parent, upwards } from "./path.ts";
 
 /** How a line and the kernel agree: nothing is mounted there, the line is, or something else is. */
 export type MountState = "unmounted" | "mounted" | "foreign";
@@ -65,6 +65,24 @@ export class PodMounts {
   inPod(): readonly Mount[] {
     const real = this.realPod();
     return real === null ? [] : this.table.filter(({ target }) => isWithin(target, real));
+  }
+
+  /**
+   * The mounts in the pod that no line names, in the order of mounting: those of lines that were lost. What
+   * is mounted in the rootfs of a mounted app is the app's own, and a file system that the pod or its
+   * `overlay` directory lies on is the administrator's.
+   */
+  unnamed(lines: readonly AppLine[]): readonly Mount[] {
+    const real = this.realPod();
+    const named = new Set(lines.map(({ rootfs }) => this.targetOf(rootfs)));
+    const live = lines.filter((line) => this.stateOf(line) === "mounted");
+    const around = new Set(live.map(({ rootfs }) => this.targetOf(rootfs)));
+    const below = this.inPod().filter(({ target }) => target !== real && !named.has(target));
+    return below.filter(({ target, fstype }) => {
+      if (upwards(target).some((at) => around.has(at))) return false;
+      const overlay = `${real}${this.#pod.overlay.slice(this.#pod.pod.length)}`;
+      return fstype === "overlay" || !isWithin(overlay, target);
+    });
   }
 
   /** Compares a line with the mount table. */

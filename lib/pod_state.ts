@@ -33,10 +33,12 @@ export interface PodRecord {
  * Reads `overlay.fstab`; a pod without one has no lines.
  *
  * Requires `--allow-read` permission for the file.
+ *
+ * @throws {RefusedError} If it is damaged: nothing that it does not say may be taken for unmounted.
  */
 export function readRecord(fstab: string): PodRecord {
   const content = readOwnFile(fstab);
-  const entries = content === null ? [] : parseFstab(decode(fstab, content));
+  const entries = content === null ? [] : parseFstab(decode(fstab, content), fstab);
   return { entries, lines: appLines(entries) };
 }
 
@@ -46,7 +48,7 @@ function decode(fstab: string, content: Uint8Array): string {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(content);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    throw new RefusedError("failed", `Cannot read ${quote(fstab)}: it is not valid UTF-8`, {
+    throw new RefusedError("bad-record", `Cannot read ${quote(fstab)}: it is not valid UTF-8`, {
       path: fstab,
       cause: error,
       hint: "write what is not in octal escapes, such as \\344, see fstab(5)",

@@ -14,6 +14,7 @@ import type { DirectoryFacts, Facts } from "./facts.ts";
 import { isWithin } from "./path.ts";
 import type { MountPlan } from "./plan.ts";
 import { quote, shellQuote } from "./quote.ts";
+import { podInLower } from "./request.ts";
 
 /** Something that is wrong with a render. */
 export interface Finding {
@@ -127,11 +128,16 @@ function nestedLower({ path }: DirectoryFacts, around: DirectoryFacts): Finding 
 }
 
 /** The kernel refuses some of these, and allows others in which the mount then changes itself. */
-function crossing({ pod }: MountPlan, { lowers, real }: Facts): Finding | null {
+function crossing(mount: MountPlan, facts: Facts): Finding | null {
+  const { lowers, real } = facts;
   if (real === null) return null;
   for (const lower of lowers) {
     const at = lower.real;
-    if (at === null || at === "/") continue;
+    if (at === null) continue;
+    if (at === "/") {
+      if (isOnOneFileSystem(lower, facts)) return podInLowerOf(mount, lower);
+      continue;
+    }
     for (const [word, path] of Object.entries(real)) {
       if (isWithin(at, path)) {
         const sentence = `Cannot use lower ${quote(lower.path)}: it lies in the ${word} ${
@@ -140,14 +146,28 @@ function crossing({ pod }: MountPlan, { lowers, real }: Facts): Finding | null {
         return finding("crossing", [lower.path, path], sentence, "put the tree outside the pod");
       }
       if (isWithin(path, at)) {
-        const sentence =
-          `Cannot use pod ${quote(pod)}: its ${word} ${quote(path)} lies in the lower ` +
-          quote(lower.path);
-        return finding("crossing", [pod, lower.path], sentence, "put the pod outside the tree");
+        return word === "rootfs" ? destInLower(mount, lower, path) : podInLowerOf(mount, lower);
       }
     }
   }
   return null;
+}
+
+function podInLowerOf({ pod }: MountPlan, lower: DirectoryFacts): Finding {
+  const { code, message, hint } = podInLower(pod, lower.path);
+  return finding(code, [pod, lower.path], message, `${hint}`);
+}
+
+function destInLower({ dest }: MountPlan, lower: DirectoryFacts, rootfs: string): Finding {
+  const sentence =
+    `Cannot use destination ${quote(dest)}: its rootfs ${quote(rootfs)} lies in the lower ` +
+    quote(lower.path);
+  return finding("crossing", [dest, lower.path], sentence, "give another --dest");
+}
+
+/** All of a file system lies in its root; what is mounted in it does not belong to the lower. */
+function isOnOneFileSystem({ id }: DirectoryFacts, { devices }: Facts): boolean {
+  return id !== null && devices !== null && id.startsWith(`${devices.upper}:`);
 }
 
 /** Rootfs in upper or work: the mount would lie in what it is made of. */

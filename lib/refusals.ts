@@ -92,6 +92,25 @@ export function refuseForeign(
 }
 
 /**
+ * Refuses to take a pod for unmounted while something is mounted in it whose line was lost.
+ *
+ * @throws {RefusedError} If there is such a mount.
+ */
+export function refuseUnnamed([first]: readonly Mount[], { pod }: PodLayout): void {
+  if (first === undefined) return;
+  throw new RefusedError(
+    "foreign-mount",
+    `Cannot unmount pod ${quote(pod)}: no line of overlay.fstab names what is mounted on ${
+      quote(first.target)
+    }`,
+    {
+      path: first.target,
+      hint: `to unmount that too: overlay-render unmount --foreign --pod ${shellQuote(pod)}`,
+    },
+  );
+}
+
+/**
  * Refuses an app whose upper or work another app of the pod has, or that would lie one in the other;
  * the kernel allows it, and what then happens is undefined.
  *

@@ -26,14 +26,25 @@ export interface Render extends OverlayStatus {
   readonly changed: boolean;
 }
 
-/** A rendered app. Disposing it unmounts it: `await using rootfs = await renderOverlay(…)`. */
+/**
+ * A rendered app. Disposing it unmounts what the call mounted: `await using rootfs = await renderOverlay(…)`.
+ * An app that was mounted before stays so.
+ */
 export interface RenderedOverlay extends Render, AsyncDisposable {}
+
+/** What a call came to, and which apps it mounted: not those that were mounted before. */
+export interface Outcome<T> {
+  /** What the call returns. */
+  readonly result: T;
+  /** The apps that it mounted. */
+  readonly mounted: readonly string[];
+}
 
 async function applyRequest(
   action: "prepare" | "render",
   given: RenderRequest,
   options: ChangeOptions,
-): Promise<Render> {
+): Promise<Outcome<Render>> {
   const request = await resolved(given);
   const ahead = await lookAtPlace(request, options);
   try {
@@ -52,10 +63,10 @@ async function applyOrCopy(
   request: RenderRequest,
   plan: Plan,
   { apply, options }: {
-    readonly apply: (plan: Plan) => Promise<Render>;
+    readonly apply: (plan: Plan) => Promise<Outcome<Render>>;
     readonly options: ChangeOptions;
   },
-): Promise<Render> {
+): Promise<Outcome<Render>> {
   const { copyAgain, copyInstead } = await import("./fallback.ts");
   try {
     return await apply(copyAgain(request, plan));
@@ -94,7 +105,11 @@ async function lookAtPlace(
   return lookAhead(ofPod === null ? above : path, device, options);
 }
 
-async function applyOne(plan: Plan, options: ChangeOptions, looked?: Looked): Promise<Render> {
+async function applyOne(
+  plan: Plan,
+  options: ChangeOptions,
+  looked?: Looked,
+): Promise<Outcome<Render>> {
   const lowers = isOdd(plan.mount);
   if (lowers || looked !== undefined) {
     const { checkBefore } = await import("./check.ts");
@@ -110,7 +125,24 @@ async function applyOne(plan: Plan, options: ChangeOptions, looked?: Looked): Pr
   );
   await tellReachable([mount], options);
   const mounted = !mount.copy && (mounts || app?.live === true);
-  return renderOf(mount, app?.line.options ?? mount.optionString, { mounted, changed });
+  return {
+    result: renderOf(mount, app?.line.options ?? mount.optionString, { mounted, changed }),
+    mounted: mounted && app?.live !== true ? [mount.app] : [],
+  };
+}
+
+/** The disposal of what a call mounted; a signal that has ended the work does not keep it from it. */
+export function disposalOf(
+  pod: string,
+  app: readonly string[],
+  { signal: _, ...options }: ChangeOptions,
+): () => Promise<void> {
+  return async () => {
+    if (app.length === 0) return;
+    // Loaded when it is needed: most processes that render do not unmount.
+    const { unmountOverlay } = await import("./unmount.ts");
+    await unmountOverlay({ pod, app }, options);
+  };
 }
 
 /** Warns of apps that other users can reach; of those in a pod that is closed nothing need be looked up. */
@@ -196,11 +228,11 @@ export function renderOf(
  *
  * @tags allow-read, allow-write, allow-run
  */
-export function prepareOverlay(
+export async function prepareOverlay(
   request: RenderRequest,
   options: ChangeOptions = {},
 ): Promise<Render> {
-  return applyRequest("prepare", request, options);
+  return (await applyRequest("prepare", request, options)).result;
 }
 
 /**
@@ -214,7 +246,7 @@ export function prepareOverlay(
  *
  * @param request What to render.
  * @param options Who is told what happens, and what can end it.
- * @returns The render. Disposing it unmounts the app, and keeps what it wrote.
+ * @returns The render. Disposing it unmounts the app if this call mounted it, and keeps what it wrote.
  * @throws {InvalidValueError} If a part of the request is not usable.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
  * @throws {RefusedError} If a safety check refuses; nothing was touched.
@@ -249,13 +281,6 @@ export async function renderOverlay(
   request: RenderRequest,
   options: ChangeOptions = {},
 ): Promise<RenderedOverlay> {
-  const render = await applyRequest("render", request, options);
-  return {
-    ...render,
-    async [Symbol.asyncDispose](): Promise<void> {
-      // Loaded when it is needed: most processes that render do not unmount.
-      const { unmountOverlay } = await import("./unmount.ts");
-      await unmountOverlay({ pod: render.pod, app: render.app }, options);
-    },
-  };
+  const { result, mounted } = await applyRequest("render", request, options);
+  return { ...result, [Symbol.asyncDispose]: disposalOf(result.pod, mounted, options) };
 }

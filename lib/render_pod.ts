@@ -11,8 +11,8 @@ import { requiredPermissions } from "./permissions.ts";
 import { planPod } from "./pod_plan.ts";
 import type { PodRequest } from "./pod_request.ts";
 import { namesLowers } from "./request.ts";
-import { renderOf, tellReachable } from "./render.ts";
-import type { Render } from "./render.ts";
+import { disposalOf, renderOf, tellReachable } from "./render.ts";
+import type { Outcome, Render } from "./render.ts";
 
 /** A pod as it was prepared or rendered. */
 export interface PodRender {
@@ -22,14 +22,14 @@ export interface PodRender {
   readonly renders: readonly Render[];
 }
 
-/** A rendered pod. Disposing it unmounts the apps of the call. */
+/** A rendered pod. Disposing it unmounts the apps that the call mounted. */
 export interface RenderedPod extends PodRender, AsyncDisposable {}
 
 async function applyRequest(
   action: "prepare" | "render",
   given: PodRequest,
   options: ChangeOptions,
-): Promise<PodRender> {
+): Promise<Outcome<PodRender>> {
   const request = await resolved(given);
   const plan = planPod(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
@@ -40,7 +40,11 @@ async function applyRequest(
     const mounted = !mount.copy && (mounts || live);
     return renderOf(mount, line.options, { mounted, changed });
   });
-  return { pod: apps[0]?.mount.pod ?? request.pod, renders };
+  const mounted = apps.filter(({ mount, live }) => !mount.copy && mounts && !live);
+  return {
+    result: { pod: apps[0]?.mount.pod ?? request.pod, renders },
+    mounted: mounted.map(({ mount }) => mount.app),
+  };
 }
 
 /** Apps that name no lowers are looked up in the store. */
@@ -82,8 +86,11 @@ async function resolved(request: PodRequest): Promise<PodRequest> {
  *
  * @tags allow-read, allow-write, allow-run
  */
-export function preparePod(request: PodRequest, options: ChangeOptions = {}): Promise<PodRender> {
-  return applyRequest("prepare", request, options);
+export async function preparePod(
+  request: PodRequest,
+  options: ChangeOptions = {},
+): Promise<PodRender> {
+  return (await applyRequest("prepare", request, options)).result;
 }
 
 /**
@@ -98,7 +105,7 @@ export function preparePod(request: PodRequest, options: ChangeOptions = {}): Pr
  *
  * @param request What to render.
  * @param options Who is told what happens, and what can end it.
- * @returns The renders. Disposing them unmounts the apps, and keeps what they wrote.
+ * @returns The renders. Disposing them unmounts the apps that this call mounted, and keeps what they wrote.
  * @throws {InvalidValueError} If a part of the request is not usable; it names the part, such as
  * `apps[3].lower`.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
@@ -132,13 +139,6 @@ export async function renderPod(
   request: PodRequest,
   options: ChangeOptions = {},
 ): Promise<RenderedPod> {
-  const rendered = await applyRequest("render", request, options);
-  return {
-    ...rendered,
-    async [Symbol.asyncDispose](): Promise<void> {
-      const { unmountOverlay } = await import("./unmount.ts");
-      const app = rendered.renders.map(({ app }) => app);
-      await unmountOverlay({ pod: rendered.pod, app }, options);
-    },
-  };
+  const { result, mounted } = await applyRequest("render", request, options);
+  return { ...result, [Symbol.asyncDispose]: disposalOf(result.pod, mounted, options) };
 }

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { InvalidValueError } from "./errors.ts";
+import { InvalidValueError, RefusedError } from "./errors.ts";
 import { DEFAULT_STORE, layoutIn, podLayout, treeLayout } from "./layout.ts";
 import type { AppLayout, PodLayout } from "./layout.ts";
 import { GENERIC_OPTIONS, parseOptions } from "./mount_option.ts";
@@ -155,20 +155,24 @@ function refuse(what: string, value: string, reason: string, hint?: string): nev
   });
 }
 
-const OUTSIDE_TREE = "put the pod outside the tree: a lower is never written to";
 const OTHER_DEST = "give another destination (--dest DIR), or leave it out";
+
+/** The error for a pod that lies in a lower: what it holds would be written into the lower. */
+export function podInLower(pod: string, lower: string): RefusedError {
+  const message = `Cannot use pod ${quote(pod)}: it lies in the lower ${quote(lower)}`;
+  const hint = "put the pod outside the tree: a lower is never written to";
+  return new RefusedError("in-use", message, { path: pod, hint });
+}
 
 /**
  * A lower is never written to, so no pod and no destination may lie in one, and no lower in what is
- * written or mounted. That a pod below `/` lies in the lower `/` is for the file system to say.
+ * written or mounted. If a pod lies in the lower `/`, only the disk can tell: a lower ends where another
+ * file system is mounted.
  */
 function checkLowers(request: ParsedRequest): void {
   const { pod, layout } = request;
   for (const lower of request.lower.filter((lower) => lower !== "/")) {
-    if (isWithin(pod.pod, lower)) {
-      const reason = `it lies in the lower ${quote(lower)}`;
-      refuse("pod", pod.pod, reason, OUTSIDE_TREE);
-    }
+    if (isWithin(pod.pod, lower)) throw podInLower(pod.pod, lower);
     if (isWithin(layout.rootfs, lower)) {
       const reason = `its rootfs lies in the lower ${quote(lower)}`;
       refuse("destination", layout.dest, reason, OTHER_DEST);

@@ -23,7 +23,7 @@ import type { MountState } from "./pod_mounts.ts";
 import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
 import { podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
-import { quote } from "./quote.ts";
+import { quote, shellQuote } from "./quote.ts";
 import type { DiskUse } from "./disk_use.ts";
 
 /** Whose status is asked for. */
@@ -116,14 +116,13 @@ export async function overlayStatus(
   const directory = "pod" in wanted ? podLayout(wanted.pod).pod : wanted.pods;
   checkPermissions("read the status", statusPermissions(directory));
   if ("pod" in wanted && lookForDirectory(directory) === null) throw noPodError(directory);
-  const records = (await trustedPods(wanted, options)).map((layout) => {
-    return { layout, lines: readRecord(layout.fstab).lines };
-  }).filter(({ lines }) => lines.length > 0);
+  const records = await trustedPods(wanted, options);
   if (records.length === 0) return [];
   for (const { lines, layout } of records) {
     checkPermissions("read the status", linePermissions(lines, layout));
   }
   const table = await mountTable(programOptions(options));
+  for (const record of records) warnOfUnnamed(record, table, options);
   const all = records.flatMap(({ layout, lines }) => statusOfPod(layout, lines, table));
   if (!wanted.size) return all;
   const { diskUse } = await import("./disk_use.ts");
@@ -134,19 +133,37 @@ export async function overlayStatus(
   });
 }
 
+/** A pod and its lines. */
+interface Recorded {
+  readonly layout: PodLayout;
+  readonly lines: readonly AppLine[];
+}
+
 /** The pods that only root and the user we are can change; the lines of others may say anything. */
-async function trustedPods(request: PodsRequest, options: Reporter): Promise<PodLayout[]> {
+async function trustedPods(request: PodsRequest, options: Reporter): Promise<Recorded[]> {
   const trusted: Trusted = new Set();
-  const found: PodLayout[] = [];
+  const found: Recorded[] = [];
   for (const layout of podsOf(request).map(podLayout)) {
     try {
-      if (await checkTrusted(layout, options, trusted) !== null) found.push(layout);
+      if (await checkTrusted(layout, options, trusted) === null) continue;
+      found.push({ layout, lines: readRecord(layout.fstab).lines });
     } catch (error) {
       if ("pod" in request || !(error instanceof RefusedError)) throw error;
       options.warn?.(`pod ${quote(layout.pod)} is left out: ${error.message}`);
     }
   }
   return found;
+}
+
+/** A mount whose line was lost would be seen by nobody. */
+function warnOfUnnamed({ layout, lines }: Recorded, table: readonly Mount[], to: Reporter): void {
+  for (const { target } of new PodMounts(layout, table).unnamed(lines)) {
+    const pod = shellQuote(layout.pod);
+    to.warn?.(
+      `something is mounted on ${quote(target)}, and no line of overlay.fstab names it; ` +
+        `to unmount it: overlay-render unmount --foreign --pod ${pod}`,
+    );
+  }
 }
 
 function statusOfPod(

@@ -9,7 +9,7 @@ import { busyError } from "./busy.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
-import { OverlayError, RefusedError } from "./errors.ts";
+import { InvalidValueError, OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
 import type { FstabEntry } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
@@ -26,7 +26,7 @@ import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
 import { appWords, quote } from "./quote.ts";
-import { refuseElsewhere, refuseForeign } from "./refusals.ts";
+import { refuseElsewhere, refuseForeign, refuseUnnamed } from "./refusals.ts";
 
 /** What to unmount. */
 export interface UnmountRequest {
@@ -39,6 +39,11 @@ export interface UnmountRequest {
    * when nothing uses it any more (umount2(2), MNT_DETACH). @default {false}
    */
   readonly lazy?: boolean;
+  /**
+   * Whether what no line of `overlay.fstab` names is unmounted too, as when a line was lost; only of a whole
+   * pod, and not lazily. @default {false}
+   */
+  readonly foreign?: boolean;
 }
 
 /** What was unmounted. */
@@ -47,6 +52,8 @@ export interface Unmounted {
   readonly pod: string;
   /** The apps that were mounted and are no more, in the order of unmounting. */
   readonly unmounted: readonly { readonly app: string; readonly rootfs: string }[];
+  /** The mount points that no line named, in the order of unmounting; only where that was asked for. */
+  readonly foreign?: readonly string[];
 }
 
 /**
@@ -71,7 +78,8 @@ export function unmountPermissions(pod: string): RequiredPermissions {
  * @returns What was unmounted; nothing when nothing was mounted.
  * @throws {InvalidValueError} If the pod is no absolute path or the app no name.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
- * @throws {RefusedError} If something else is mounted on a rootfs; nothing was touched.
+ * @throws {RefusedError} If something else is mounted on a rootfs, or a whole pod is asked for and no line
+ * names a mount in it; nothing was touched.
  * @throws {MountError} If a rootfs is in use; the others are unmounted.
  * @throws {OverlayError} If there is no such pod or app.
  *
@@ -103,7 +111,7 @@ export async function unmountOverlay(
   const trusted: Trusted = new Set();
   if (await checkTrusted(pod, options, trusted) === null) throw noPodError(pod.pod);
   // A pod without a file has no apps, and gets no lock file for being asked.
-  if (readRecord(pod.fstab).lines.length === 0) return unmountNothing(pod, apps);
+  if (await isEmpty(pod, request, options)) return unmountNothing(pod, apps);
   using open = await openPod(pod, options, trusted);
   if (open === null) throw noPodError(pod.pod);
   const { record } = open;
@@ -114,12 +122,35 @@ export async function unmountOverlay(
     record,
     pod,
     lazy: request.lazy ?? false,
+    unnamed: apps !== null ? "leave" : request.foreign ? "unmount" : "refuse",
     options,
   });
-  return { pod: pod.pod, unmounted };
+  const { pod: path } = pod;
+  if (!request.foreign) return { pod: path, unmounted: unmounted.apps };
+  return { pod: path, unmounted: unmounted.apps, foreign: unmounted.foreign };
 }
 
-function namesOf({ app }: UnmountRequest): readonly string[] | null {
+/** Tells whether nothing is recorded; then nothing may be mounted that would have to be. */
+async function isEmpty(
+  pod: PodLayout,
+  { app, foreign }: UnmountRequest,
+  options: ChangeOptions,
+): Promise<boolean> {
+  if (readRecord(pod.fstab).lines.length > 0) return false;
+  if (app !== undefined) return true;
+  const unnamed = new PodMounts(pod, await mountTable(programOptions(options))).unnamed([]);
+  if (!foreign) refuseUnnamed(unnamed, pod);
+  return unnamed.length === 0;
+}
+
+function namesOf({ app, lazy, foreign }: UnmountRequest): readonly string[] | null {
+  if (foreign && (lazy || app !== undefined)) {
+    const message = `Cannot use --foreign with ${lazy ? "--lazy" : "--app"}`;
+    const hint = lazy
+      ? "nothing would remember what is in use still; unmount it in order"
+      : "leave out --app: all of the pod is unmounted";
+    throw new InvalidValueError("usage", message, { hint });
+  }
   if (app === undefined) return null;
   return (typeof app === "string" ? [app] : app).map(parseAppName);
 }
@@ -160,35 +191,50 @@ export interface PodUnmounting {
   readonly pod: PodLayout;
   /** Whether what is in use is unmounted lazily. */
   readonly lazy: boolean;
+  /** What becomes of mounts that no line names. @default {"leave"} */
+  readonly unnamed?: "leave" | "refuse" | "unmount";
   /** Who is told what happens. */
   readonly options: ChangeOptions;
+}
+
+/** What was mounted and is no more, each in the order of unmounting. */
+export interface Gone {
+  /** The apps. */
+  readonly apps: Unmounted["unmounted"];
+  /** The mount points that no line names. */
+  readonly foreign: readonly string[];
 }
 
 /**
  * Unmounts lines of a pod that is locked.
  *
- * @returns Those that were mounted and are no more, in the order of unmounting.
+ * @returns What was mounted and is no more.
  * @throws {UnmountError} If one is in use; the others are unmounted.
  */
 export async function unmountLines(
   lines: readonly AppLine[],
   unmounting: PodUnmounting,
-): Promise<Unmounted["unmounted"]> {
-  const { record, pod, lazy, options } = unmounting;
+): Promise<Gone> {
+  const { record, pod, lazy, unnamed = "leave", options } = unmounting;
   const programs = programOptions(options);
   const mounts = new PodMounts(pod, await mountTable(programs));
+  const others = unnamed === "leave" ? [] : mounts.unnamed(record.lines);
+  if (unnamed === "refuse") refuseUnnamed(others, pod);
   const mounted = mountedOf(lines, mounts);
   const idle = without(lines, mounted);
-  if (mounted.length === 0) {
+  if (mounted.length + others.length === 0) {
     rest({ idle, gone: [], lazy }, record, pod);
-    return [];
+    return { apps: [], foreign: [] };
   }
   if (lazy) {
     refuseTakingAway(mounted, mounts);
     // Before it is so: when this ends in between, the app may be in use and nobody would know.
     write(withLines(record.entries, mounted.map((line) => ({ ...line, lazy: true }))), pod);
   }
-  const targets = mounted.map((line) => mounts.targetOf(line.rootfs) ?? line.rootfs);
+  const targets = deepestFirst([
+    ...others.map(({ target }) => target).reverse(),
+    ...mounted.map((line) => mounts.targetOf(line.rootfs) ?? line.rootfs),
+  ]);
   const result = await unmountAll(targets, programs, lazy);
   options.checkpoint?.("unmounted");
   const after = new PodMounts(pod, result.status === 0 ? [] : await mountTable(programs));
@@ -199,8 +245,16 @@ export async function unmountLines(
   options.checkpoint?.("volatile");
   rest({ idle, gone, lazy }, record, pod);
   options.checkpoint?.("record");
-  if (left.length > 0) throw busyError(left, { gone, mounts: after, pod, result });
-  return gone.map(({ app, rootfs }) => ({ app, rootfs }));
+  const kept = others.length === 0 ? [] : after.unnamed(record.lines);
+  const busy = [...left, ...kept.map(({ target }) => ({ rootfs: target }))];
+  if (busy.length > 0) throw busyError(busy, { gone, mounts: after, pod, result });
+  const apps = gone.map(({ app, rootfs }) => ({ app, rootfs }));
+  return { apps, foreign: targets.filter((at) => others.some(({ target }) => target === at)) };
+}
+
+function deepestFirst(targets: readonly string[]): readonly string[] {
+  const depth = (path: string) => path.split("/").length;
+  return targets.toSorted((a, b) => depth(b) - depth(a));
 }
 
 /** Backwards and deepest first: lines are in the order of mounting, but a destination can change. */

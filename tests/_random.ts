@@ -69,6 +69,12 @@ export function nastyName(source: Random): string {
   return name === "." || name === ".." ? `${name}a` : name;
 }
 
+/** The same as a name of an app or a tree, which holds no control characters. */
+export function nastyAppName(source: Random): string {
+  // deno-lint-ignore no-control-regex
+  return nastyName(source).replaceAll(/[\u0000-\u001f\u007f]/g, "_");
+}
+
 /** An absolute, normalised path of such names. */
 export function nastyPath(source: Random): string {
   return Array.from({ length: 1 + source.int(4) }, () => `/${nastyName(source)}`).join("");

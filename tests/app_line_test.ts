@@ -3,7 +3,7 @@ import { appLine, configOfLine, formatAppLine, parseAppLine } from "../lib/app_l
 import type { AppLine } from "../lib/app_line.ts";
 import { mountOptions } from "../lib/mount_config.ts";
 import type { MountConfig } from "../lib/mount_config.ts";
-import { nastyName, nastyPath, random } from "./_random.ts";
+import { nastyAppName, nastyPath, random } from "./_random.ts";
 
 const WEB: AppLine = {
   app: "web",
@@ -64,7 +64,8 @@ Deno.test("parseAppLine() reverses formatAppLine(), whatever names and paths hol
       label: source.pick([null, "u:r:t:s0:c1,c2"]),
       options: source.pick([[], ["nodev"]]),
     };
-    const names = { app: nastyName(source), tree: nastyName(source), rootfs: nastyPath(source) };
+    const [app, tree] = [nastyAppName(source), nastyAppName(source)];
+    const names = { app, tree, rootfs: nastyPath(source) };
     const line = appLine(names, {
       config,
       options: mountOptions(config),
@@ -103,11 +104,11 @@ Deno.test("parseAppLine() reads lines that somebody edited", { permissions: "non
   const texts = [
     `overlay\t/pod/web/rootfs\toverlay\t${options}\t0\t0`,
     `  overlay  /pod/web/rootfs \t overlay  ${options}  0 0  `,
-    `overlay /pod/web/rootfs overlay ${options}`,
+    `overlay /pod/web/rootfs overlay ${options} 0 2`,
     `overlay /pod/web/rootfs overlay ${options} 0 0 # mine`,
     `overlay /pod/web/rootfs overlay X-overlay-render.tree=debian,${
       options.replace(",X-overlay-render.tree=debian", "")
-    }`,
+    } 0 0`,
   ];
   for (const text of texts) assertEquals(parseAppLine(text), WEB, text);
 });
@@ -123,6 +124,9 @@ Deno.test("parseAppLine() is null for every line that is not that of an app", {
     "#overlay /r overlay X-overlay-render.app=web,X-overlay-render.tree=t 0 0",
     "UUID=0 / ext4 defaults 0 1",
     `overlay /r overlay ${options} 0 0`,
+    `overlay /r overlay ${options},${NAMES}`,
+    `overlay /r overlay ${options},${NAMES} 0`,
+    `overlay /r overlay ${options},${NAMES} 0 0 0`,
     `overlay /r overlay ${options},X-overlay-render.app=web 0 0`,
     `overlay /r overlay ${options},X-overlay-render.tree=t 0 0`,
     `overlay /r overlay ${options},X-overlay-render.app=%,X-overlay-render.tree=t 0 0`,

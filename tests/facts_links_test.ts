@@ -36,7 +36,7 @@ Deno.test("collectFacts() finds a new pod in its tree behind a symlink", async (
   await Deno.symlink("image/pods", dir.join("pods"));
   const { mount } = planRender({ lower: image, pod: dir.join("pods", "one"), app: "web" });
   const codes = preflight(mount, await collectFacts(mount, {})).map(({ code }) => code);
-  assertEquals(codes, ["crossing"]);
+  assertEquals(codes, ["in-use"]);
 });
 
 Deno.test("diagnose() looks behind a symlink above a pod that is not there yet", async () => {

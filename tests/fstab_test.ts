@@ -1,8 +1,9 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { formatAppLine } from "../lib/app_line.ts";
 import type { AppLine } from "../lib/app_line.ts";
 import { appLines, formatFstab, parseFstab, withLines } from "../lib/fstab.ts";
-import { nastyName, nastyPath, random } from "./_random.ts";
+import { RefusedError } from "../mod.ts";
+import { nastyAppName, nastyPath, random } from "./_random.ts";
 
 function line(app: string, lower = "/l"): AppLine {
   return {
@@ -15,6 +16,8 @@ function line(app: string, lower = "/l"): AppLine {
   };
 }
 
+const FSTAB = "/pods/one/overlay.fstab";
+
 /** Lines that are somebody else's, however odd. */
 const FOREIGN = [
   "",
@@ -25,20 +28,17 @@ const FOREIGN = [
   "  # an indented comment  ",
   "UUID=1234\t/\text4\tdefaults  0   1",
   "tmpfs /tmp tmpfs size=1G 0 0 ",
-  "overlay /r overlay lowerdir=/a,upperdir=/u,workdir=/w 0 0",
   "proc /proc proc defaults 0 0\r",
-  "not an fstab line at all",
-  "X-overlay-render.app=web X-overlay-render.tree=t",
+  "/dev/sda2 none swap sw",
   "/a\\040b /ä none bind 0 0",
-  "\u00a0\ufeff",
 ];
 
 Deno.test("formatFstab() keeps comments and lines of others byte for byte", {
   permissions: "none",
 }, () => {
   const text = `${FOREIGN.join("\n")}\n${formatAppLine(line("web"))}\n${FOREIGN.join("\n")}\n`;
-  assertEquals(formatFstab(parseFstab(text)), text);
-  assertEquals(appLines(parseFstab(text)), [line("web")]);
+  assertEquals(formatFstab(parseFstab(text, FSTAB)), text);
+  assertEquals(appLines(parseFstab(text, FSTAB)), [line("web")]);
 });
 
 Deno.test("formatFstab() reverses parseFstab() of any mixture of lines", {
@@ -48,21 +48,100 @@ Deno.test("formatFstab() reverses parseFstab() of any mixture of lines", {
   for (let i = 0; i < 500; i++) {
     const lines = Array.from({ length: source.int(8) }, () => {
       if (source.int(2) === 0) return source.pick(FOREIGN);
-      return formatAppLine({ ...line(nastyName(source)), rootfs: nastyPath(source) });
+      return formatAppLine({ ...line(nastyAppName(source)), rootfs: nastyPath(source) });
     });
     const text = lines.map((line) => `${line}\n`).join("");
-    assertEquals(formatFstab(parseFstab(text)), text);
+    assertEquals(formatFstab(parseFstab(text, FSTAB)), text);
   }
 });
 
-Deno.test("parseFstab() reads an empty file and one whose last line has no end", {
+Deno.test("parseFstab() reads an empty file", { permissions: "none" }, () => {
+  assertEquals(parseFstab("", FSTAB), []);
+  assertEquals(parseFstab("\n", FSTAB), [""]);
+});
+
+/** The text of a pod with two apps, a comment, and a line of somebody else. */
+const TEXT = formatFstab(withLines([], [
+  line("web"),
+  { ...line("far"), options: "bind,ro", source: "/l" },
+  { ...line("copy"), options: "", source: "/l", auto: false, copy: true },
+  { ...line("db"), lowers: "/store/l", lazy: true },
+])) + "tmpfs /tmp tmpfs size=1G 0 0\n";
+
+function refusedLine(text: string): number {
+  const error = assertThrows(() => parseFstab(text, FSTAB), RefusedError);
+  assertEquals([error.code, error.exitStatus, error.path], ["bad-record", 3, FSTAB]);
+  assertStringIncludes(error.hint ?? "", "overlay-render unmount --foreign --pod /pods/one");
+  const [, number] =
+    /^Cannot read "\/pods\/one\/overlay\.fstab": line (\d+) /.exec(error.message) ?? [];
+  return Number(number);
+}
+
+Deno.test("parseFstab() refuses a file that was cut off anywhere but at the end of a line", {
   permissions: "none",
 }, () => {
-  assertEquals(parseFstab(""), []);
-  assertEquals(parseFstab("\n"), [""]);
-  assertEquals(formatFstab(parseFstab("# a")), "# a\n");
-  assertEquals(parseFstab(formatAppLine(line("web"))), [line("web")]);
+  for (let at = 1; at < TEXT.length; at++) {
+    const text = TEXT.slice(0, at);
+    if (text.endsWith("\n")) parseFstab(text, FSTAB);
+    else assertEquals(refusedLine(text), text.split("\n").length);
+  }
 });
+
+Deno.test("parseFstab() refuses what was written after a line that was cut off", {
+  permissions: "none",
+}, () => {
+  const whole = `${formatAppLine(line("new"))}\n`;
+  const first = formatAppLine(line("web"));
+  for (let at = 1; at < first.length; at++) {
+    // What mount(8) would read of the two is neither.
+    if (first.slice(0, at).trimEnd() !== "") {
+      assertEquals(refusedLine(first.slice(0, at) + whole), 1);
+    }
+  }
+});
+
+Deno.test("parseFstab() refuses a line of an app that lost its end or any of its own options", {
+  permissions: "none",
+}, () => {
+  const first = formatAppLine(line("web"));
+  for (let at = 1; at < first.length; at++) {
+    const text = first.slice(0, at);
+    assertEquals(refusedLine(`# a\n${text}\n`), 2);
+  }
+});
+
+/** Lines that are neither ours nor those of another file system. */
+const GARBLED: readonly string[] = [
+  "not an fstab line at all",
+  "overlay /r overlay lowerdir=/a,upperdir=/u,workdir=/w 0 0",
+  "X-overlay-render.app=web X-overlay-render.tree=t",
+  "\u00a0\ufeff",
+  "\u0000",
+  `# ${"\u0000".repeat(4096)}`,
+  "tmpfs tmp tmpfs size=1G 0 0",
+  "tmpfs /tmp tmpfs size=1G 0 zero",
+  "/l /r none bind,ro,X-overlay-render.app=web 0 0",
+  "tmpfs /tmp tmpfs X-overlay-render.unknown=1 0 0",
+  formatAppLine(line("web")).replace("=web", "=%2e%2e"),
+  formatAppLine(line("web")).replace("tree=t", "tree="),
+  formatAppLine(line("web")).replace("/pod/web", "pod/web"),
+  formatAppLine(line("web")).replace("/pod/web", "/pod/../web"),
+  formatAppLine(line("web")).replace("workdir", "werkdir"),
+  formatAppLine(line("web")).replace("lowerdir", "lawerdir"),
+  formatAppLine(line("web")).replace(" overlay ", " tmpfs "),
+  formatAppLine({ ...line("web"), options: "bind,ro", source: "/l" }).replace(",ro", ""),
+];
+
+for (const text of GARBLED) {
+  Deno.test(
+    `parseFstab() refuses ${JSON.stringify(text.slice(0, 60))}`,
+    { permissions: "none" },
+    () => {
+      assertEquals(refusedLine(`${text}\n`), 1);
+      assertEquals(refusedLine(`${TEXT}${text}\n${TEXT}`), TEXT.split("\n").length);
+    },
+  );
+}
 
 Deno.test("withLines() starts a new file with a comment that says what it is", {
   permissions: "none",

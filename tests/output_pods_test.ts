@@ -241,5 +241,5 @@ Deno.test("unmountedText() of many apps keeps the order of unmounting", {
   permissions: "none",
 }, () => {
   const unmounted = ["c", "a", ""].map((app) => ({ app, rootfs: `/r/${app}` }));
-  assertEquals(unmountedText(unmounted), "/r/c\n/r/a\n/r/\n");
+  assertEquals(unmountedText({ unmounted }), "/r/c\n/r/a\n/r/\n");
 });

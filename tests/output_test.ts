@@ -186,8 +186,8 @@ options  bind,ro
 
 Deno.test("unmountedText() is one rootfs a line", { permissions: "none" }, () => {
   const unmounted = [{ app: "web", rootfs: "/r" }, { app: "", rootfs: "/a\u001bb" }];
-  assertEquals(unmountedText(unmounted), '/r\n"/a\\u001bb"\n');
-  assertEquals(unmountedText([]), "");
+  assertEquals(unmountedText({ unmounted }), '/r\n"/a\\u001bb"\n');
+  assertEquals(unmountedText({ unmounted: [], foreign: ["/f"] }), "/f\n");
 });
 
 Deno.test("statusText() is a table with names as they are", { permissions: "none" }, () => {

@@ -3,17 +3,17 @@
  *
  * @module
  */
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { InvalidValueError, RefusedError, renderOverlay, unmountOverlay } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
 import { collectFacts } from "../lib/facts.ts";
 import { planRender } from "../lib/plan.ts";
 import { cli } from "./_cli.ts";
 import { mountTmpfs } from "./_disks.ts";
-import { flagsOf } from "./_main.ts";
+import { flagsOf, runMain } from "./_main.ts";
 import { sh, snapshot, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
-import { makeTree, MARKS } from "./_tree.ts";
+import { isMissing, makeTree, MARKS } from "./_tree.ts";
 
 /** Runs something, and counts how often findmnt is asked what a directory lies on. */
 async function asked(run: (trace: (text: string) => void) => Promise<unknown>): Promise<number> {
@@ -95,7 +95,7 @@ Deno.test("renderOverlay() makes nothing in a lower that a symlink hides", async
       RefusedError,
       "lies in the lower",
     );
-    assertEquals(error.code, "crossing");
+    assertEquals(error.code, "in-use");
   }
   assertEquals((await Deno.stat(lower)).mtime, mtime);
   assertEquals(await snapshot(dir.path), before);
@@ -126,4 +126,36 @@ Deno.test("collectFacts() finds where a pod would lie, whatever is missing above
   // Asked for the place alone, it leaves the lowers and what lies in what.
   const place = await collectFacts(mount, {}, { lowers: false });
   assertEquals(place, { ...facts, lowers: [], real: null });
+});
+
+Deno.test("a pod in the lower is one fact with one code, however it is found", async () => {
+  await using dir = await tempDir();
+  const lower = await makeTree(dir.join("image"));
+  await Deno.symlink(lower, dir.join("link"));
+  const reason = /^Cannot use pod "[^"]+": it lies in the lower "[^"]+"$/;
+  for (const pod of [`${lower}/pod`, dir.join("link/pod")]) {
+    for (const more of [{}, { options: ["nodev", "nosuid"] }]) {
+      const request = { lower, pod, app: "web", ...more };
+      const error = await assertRejects(() => renderOverlay(request), RefusedError);
+      assertEquals([error.code, error.exitStatus], ["in-use", 3]);
+      assertMatch(error.message, reason);
+    }
+    const args = ["render", `--lower=${lower}`, `--pod=${pod}`];
+    assertEquals((await runMain(args)).status, 3);
+  }
+});
+
+Deno.test("no pod is made in the lower / of its own file system, and on another one it is", async () => {
+  await using dir = await tempDir();
+  const request = { lower: "/", tree: "host", pod: dir.join("pod"), app: "web", options: MARKS };
+  const isInside = (await Deno.stat("/")).dev === (await Deno.stat(dir.path)).dev;
+  if (isInside) {
+    const error = await assertRejects(() => renderOverlay(request), RefusedError);
+    assertEquals([error.code, await isMissing(request.pod)], ["in-use", true]);
+    assertStringIncludes(error.message, 'it lies in the lower "/"');
+  }
+  await Deno.mkdir(dir.join("mem"));
+  await sh("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", dir.join("mem"));
+  const other = await renderOverlay({ ...request, pod: dir.join("mem/pod") });
+  assertEquals((await Deno.stat(`${other.rootfs}/etc`)).isDirectory, true);
 });

@@ -164,9 +164,11 @@ const CROSSING: readonly Case[] = [
       {
         name: `the ${word} in a lower`,
         findings: found([directory("/images/a")], realBut(word, "/images/a/b/c")),
-        code: "crossing",
-        paths: [POD, "/images/a"],
-        says: `its ${word} "/images/a/b/c" lies in the lower "/images/a"`,
+        code: word === "rootfs" ? "crossing" : "in-use",
+        paths: [word === "rootfs" ? DEST : POD, "/images/a"],
+        says: word === "rootfs"
+          ? 'its rootfs "/images/a/b/c" lies in the lower "/images/a"'
+          : 'it lies in the lower "/images/a"',
       },
     ],
   ),
@@ -176,6 +178,16 @@ const CROSSING: readonly Case[] = [
     ...{ code: "crossing", paths: [DEST, path], says: `its rootfs lies in the ${word} "${path}"` },
   })),
 ];
+
+Deno.test("preflight() finds a pod in the lower / on the same file system alone", {
+  permissions: "none",
+}, () => {
+  const [finding] = found([directory("/", { id: "64769:2" })]);
+  assertEquals([finding?.code, finding?.paths], ["in-use", [POD, "/"]]);
+  assertEquals(finding?.sentence, `Cannot use pod "${POD}": it lies in the lower "/"`);
+  assertEquals(found([directory("/", { id: "64768:2" })]), []);
+  assertEquals(found([directory("/", { id: "64769:2" })], { devices: null }), []);
+});
 
 /** The types of file systems that no upper can lie on. */
 const UNFIT: Readonly<Record<string, readonly string[]>> = {
@@ -350,7 +362,7 @@ Deno.test("preflight() quotes paths that a terminal would act on", { permissions
     ...found(SOUND, { ...onType("nfs"), devices: { upper: 1, work: 2 } }, mount),
   ];
   assertEquals(codesOf(findings), [
-    ...["missing", "lower-twice", "lower-nested", "crossing", "crossing", "crossing"],
+    ...["missing", "lower-twice", "lower-nested", "crossing", "in-use", "crossing"],
     ...["upper-on-network", "different-devices"],
   ]);
   for (const { sentence, hint } of findings) {

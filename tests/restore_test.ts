@@ -385,8 +385,11 @@ Deno.test("restoreOverlays() does not mount one upper twice, though two lines sa
 /** What is wrong with a pod as a whole, by the code that tells it. */
 const BROKEN: readonly [string, string, (pod: string, dir: TempDir) => Promise<unknown>][] = [
   ["others can write to", "shared-pod", (pod) => Deno.chmod(pod, 0o777)],
-  ["has lines that are not UTF-8", "failed", (pod) => {
+  ["has lines that are not UTF-8", "bad-record", (pod) => {
     return Deno.writeFile(`${pod}/overlay.fstab`, new Uint8Array([0xff, 0x0a]));
+  }],
+  ["has a line that was cut off", "bad-record", async (pod) => {
+    await Deno.truncate(`${pod}/overlay.fstab`, (await Deno.stat(`${pod}/overlay.fstab`)).size - 9);
   }],
   ["has a link in place of its lines", "symlink", async (pod, dir) => {
     await Deno.rename(`${pod}/overlay.fstab`, dir.join("fstab"));

@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { overlayStatus, RefusedError, renderOverlay, unmountOverlay } from "../mod.ts";
+import { overlayStatus, RefusedError, renderOverlay, renderPod, unmountOverlay } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
+import { lockPod } from "../lib/lock.ts";
 import { cli } from "./_cli.ts";
 import type { CliResult } from "./_cli.ts";
 import { mountsBelow, sh, snapshot, tempDir } from "./_temp.ts";
@@ -285,4 +286,51 @@ Deno.test("overlay-render render run for ten apps of a pod at once mounts them a
   const renders = await overlayStatus(pod);
   assertEquals(renders.map(({ app }) => app).sort(), apps);
   assertEquals(renders.every(({ mounted }) => mounted), true);
+});
+
+Deno.test("disposing of a render that mounted nothing leaves the first one's mount", async () => {
+  await using dir = await tempDir();
+  const request = await setUp(dir);
+  const first = await renderOverlay(request);
+  const manifest = dir.join("manifest");
+  await Deno.writeTextFile(manifest, "{}");
+  // A second one that changes nothing, and a third one that changes something else.
+  for (const more of [{}, { manifest }]) {
+    {
+      await using again = await renderOverlay({ ...request, ...more });
+      assertEquals([again.mounted, again.changed], [true, "manifest" in more]);
+    }
+    assertEquals(await mountsBelow(dir.path), [first.rootfs]);
+  }
+  await first[Symbol.asyncDispose]();
+  assertEquals(await mountsBelow(dir.path), []);
+});
+
+Deno.test("disposing of a pod unmounts the apps that the call mounted alone", async () => {
+  await using dir = await tempDir();
+  const { lower = "", pod } = await setUp(dir);
+  const [web, db] = ["web", "db"].map((app) => ({ app, lower, options: MARKS }));
+  if (web === undefined || db === undefined) throw new Error("there are two");
+  const first = await renderPod({ pod, apps: [web] });
+  const second = await renderPod({ pod, apps: [web, db] });
+  assertEquals((await mountsBelow(dir.path)).length, 2);
+  await second[Symbol.asyncDispose]();
+  assertEquals(await mountsBelow(dir.path), first.renders.map(({ rootfs }) => rootfs));
+  await first[Symbol.asyncDispose]();
+  assertEquals(await mountsBelow(dir.path), []);
+});
+
+Deno.test("disposing of a render unmounts it although its signal was aborted", async () => {
+  await using dir = await tempDir();
+  const request = await setUp(dir);
+  const { pod } = request;
+  const controller = new AbortController();
+  const { signal } = controller;
+  const render = await renderOverlay(request, { signal });
+  controller.abort();
+  // The pod is locked for a moment: only who waits looks at the signal.
+  const lock = await lockPod(`${pod}/overlay.lock`);
+  setTimeout(() => lock[Symbol.dispose](), 100);
+  await render[Symbol.asyncDispose]();
+  assertEquals(await mountsBelow(dir.path), []);
 });
