@@ -51,6 +51,7 @@ export type ErrorCode =
   | "no-overlayfs"
   | "not-permitted"
   | "label-left-out"
+  | "invalid-label"
   | "permission"
   | "interrupted";
 
