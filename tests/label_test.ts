@@ -303,7 +303,7 @@ Deno.test({
     const { lower, pod } = await mountedWithLabel(dir, "");
     const app = { lower: `${lower}`, tree: "own", app: "web", options: MARKS };
     const warnings: string[] = [];
-    await renderPod({ pod, apps: [{ ...app, dest: `${pod}/stage1/rootfs/opt/web` }] }, {
+    await renderPod({ pod, apps: [{ ...app, dest: `${pod}/rootfs/opt/web` }] }, {
       warn: (text) => void warnings.push(text),
     });
     assertEquals((await mountsBelow(pod)).length, 2);
