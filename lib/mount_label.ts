@@ -43,8 +43,8 @@ export function formatMountLabel(options: string, label: string | null): string 
 /**
  * Reports whether SELinux is enabled for programs, by the rule of libselinux: the topmost mount at some
  * mount point is a selinuxfs that can be written. In a container it often cannot, and mount(8) then drops
- * every label. libselinux wants `/etc/selinux/config` too, which the mount table does not show: see
- * {@linkcode sameLabel} for a label that was dropped all the same.
+ * every label. libselinux wants `/etc/selinux/config` too, which the mount table does not show; a label that
+ * was dropped for that is missed in the table after the mount.
  *
  * Requires no permissions.
  */
