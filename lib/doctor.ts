@@ -9,8 +9,11 @@ import { look } from "./disk.ts";
 import { errno, OverlayError } from "./errors.ts";
 import { fileSystemOf } from "./facts.ts";
 import { isGranted } from "./grants.ts";
+import { FORBIDDEN } from "./inquiry.ts";
 import { podLayout } from "./layout.ts";
+import { hasSelinux } from "./mount_label.ts";
 import { mountTable } from "./mount_table.ts";
+import { DENIALS } from "./mounting_rules.ts";
 import { nameOf, parent } from "./path.ts";
 import { PROGRAMS, TRUST } from "./permissions.ts";
 import { probeMount, withScratch } from "./probe.ts";
@@ -130,6 +133,7 @@ async function checkOverlay(bench: Bench, options: readonly string[]): Promise<C
 }
 
 function hintFor(failed: string): string {
+  if (FORBIDDEN.test(failed)) return `run in a domain that may mount; ${DENIALS}`;
   if (/superuser|permission denied|not permitted/i.test(failed)) {
     return "run as root, or inside: unshare --user --map-root-user --mount";
   }
@@ -148,10 +152,24 @@ function hintFor(failed: string): string {
 }
 
 async function checkSelinux({ programs }: Bench): Promise<Check> {
-  const enabled = (await mountTable(programs, "selinuxfs")).length > 0;
-  const found = enabled ? "enabled" : "not enabled: labels are left out";
-  return check("SELinux", enabled, { how: "findmnt --types selinuxfs", found });
+  const table = await mountTable(programs, "selinuxfs");
+  const how = "findmnt --types selinuxfs";
+  if (table.length === 0) {
+    return check("SELinux", false, { how, found: "not enabled: labels are left out" });
+  }
+  if (!hasSelinux(table)) {
+    const found = "not enabled for programs, since selinuxfs is read-only: labels are left out";
+    return check("SELinux", false, { how, found });
+  }
+  if (isGranted({ name: "read", path: SELINUX_CONFIG }) && look(SELINUX_CONFIG) === null) {
+    const found = `enabled, but ${SELINUX_CONFIG} is missing, so that mount takes no label`;
+    return check("SELinux", false, { how, found, hint: `make ${SELINUX_CONFIG}` });
+  }
+  return check("SELinux", true, { how, found: "enabled" });
 }
+
+/** Without it the programs take SELinux for disabled. */
+const SELINUX_CONFIG = "/etc/selinux/config";
 
 const UNSHARE = "/usr/bin/unshare";
 

@@ -52,6 +52,7 @@ export type ErrorCode =
   | "no-overlayfs"
   | "not-permitted"
   | "label-left-out"
+  | "invalid-label"
   | "permission"
   | "interrupted";
 

@@ -17,13 +17,23 @@ import type { ProgramOptions } from "./run.ts";
 import { versionOf } from "./util_linux.ts";
 import type { ProgramVersion } from "./util_linux.ts";
 
-/** Whether the kernel takes an overlay of this user at all. */
-export type KernelAnswer = "takes it" | "not permitted" | "no overlayfs";
+/** Whether the kernel takes an overlay of this user at all; `forbidden` is the word of a security policy. */
+export type KernelAnswer = "takes it" | "not permitted" | "forbidden" | "no overlayfs";
 
 /** A lower that nobody can ever make. */
-const NEVER = `lowerdir=${PROGRAMS.mount}/none`;
+const NONE = `${PROGRAMS.mount}/none`;
+
+/** Such lowers. Of one alone, older kernels say that it is too few before they look for it. */
+const NEVER = `lowerdir=${NONE}:${NONE}`;
+
+/** The command that shows the kernel's own words, without those about what was asked here. */
+export const DMESG = `dmesg | grep --invert-match ${NONE}`;
+
+/** What mount(8) says of EACCES, which it takes for a disk that is write-protected. */
+export const FORBIDDEN = /cannot mount .* read-only/;
 
 const ANSWERS: readonly (readonly [said: RegExp, answer: KernelAnswer | "invalid"])[] = [
+  [FORBIDDEN, "forbidden"],
   [/superuser|permission denied|not permitted/i, "not permitted"],
   [/unknown filesystem type/, "no overlayfs"],
   [/not a directory|does not exist/i, "takes it"],

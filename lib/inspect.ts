@@ -90,10 +90,12 @@ async function decideLabels(run: Application): Promise<void> {
   for (const label of labels) {
     run.options.warn?.(`label ${quote(label)} is left out: SELinux is not enabled`);
   }
-  for (const app of run.apps) {
-    const parts = splitOptions(app.line.options).filter((part) => !part.startsWith("context="));
-    app.line = { ...app.line, options: parts.join(",") };
-  }
+  for (const app of run.apps) app.line = withoutLabel(app.line);
+}
+
+function withoutLabel(line: AppLine): AppLine {
+  const parts = splitOptions(line.options).filter((part) => !part.startsWith("context="));
+  return { ...line, options: parts.join(",") };
 }
 
 /**
@@ -139,7 +141,9 @@ function checkApp(app: AppRun, known: Known): void {
   if (old !== undefined) refuseOtherPaths(old, line, run.pod);
   judge.checkUpper(line);
   if (old !== undefined && mounts.stateOf(old) === "mounted") {
-    refuseOtherMount(old, line, run.pod);
+    // A label that was recorded with SELinux is left out of both.
+    const isLeftOut = app.mount.label !== null && !run.labels;
+    refuseOtherMount(isLeftOut ? withoutLabel(old) : old, line, run.pod);
     app.live = true;
     app.line = { ...line, auto: line.auto || old.auto };
     return;

@@ -5,6 +5,7 @@
  */
 import { lookForDirectory } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
+import { hasSelinux } from "./mount_label.ts";
 import { mountTable } from "./mount_table.ts";
 import { parseLabel } from "./names.ts";
 import { PROGRAMS } from "./permissions.ts";
@@ -13,13 +14,28 @@ import { run } from "./run.ts";
 import type { ProgramOptions } from "./run.ts";
 
 /**
- * Whether SELinux is enabled: whether its file system is mounted, which the library of SELinux asks too.
+ * Asks the mount table whether SELinux is enabled for programs, see {@linkcode hasSelinux}.
  *
  * Requires `--allow-run` permission for findmnt.
  */
 export async function selinuxEnabled(options: ProgramOptions): Promise<boolean> {
-  return (await mountTable(options, "selinuxfs")).length > 0;
+  return hasSelinux(await mountTable(options, "selinuxfs"));
 }
+
+/** The words of chcon(1) for the refusals that have a cure. */
+const CURES: readonly (readonly [said: RegExp, cure: string])[] = [
+  [
+    /Operation not supported/,
+    "put the pod on a file system that stores labels, or render without --label",
+  ],
+  [/Invalid argument/, "give a context of the loaded policy, such as ls --context shows"],
+  [
+    /Permission denied/,
+    "the policy forbids it, see: ausearch --message avc --start recent; relabel from a domain that may, " +
+    "or give another --label",
+  ],
+  [/Operation not permitted/, "run as a user who may set labels, such as root"],
+];
 
 /**
  * Sets the SELinux label of a directory.
@@ -66,6 +82,6 @@ export async function setLabel(
   const said = printable(result.stderr);
   throw new OverlayError("failed", `Cannot set label of ${quote(path)}: chcon said "${said}"`, {
     path,
-    hint: "put the pod on a file system that stores labels, or render without --label",
+    hint: CURES.find(([words]) => words.test(said))?.[1],
   });
 }

@@ -7,12 +7,15 @@ import { mountOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { MountError } from "./errors.ts";
 import { Looked } from "./facts.ts";
-import { Inquiry } from "./inquiry.ts";
+import { DMESG, FORBIDDEN, Inquiry } from "./inquiry.ts";
 import { saidOf } from "./mounting.ts";
 import type { Mounting } from "./mounting.ts";
+import { DENIALS } from "./mounting_rules.ts";
+import type { MountPlan } from "./plan.ts";
 import { quote } from "./quote.ts";
 import type { ProgramResult } from "./run.ts";
 import { lookThoroughly } from "./thorough.ts";
+import type { FoundMount } from "./verify.ts";
 
 /** What mount(8) says of every EINVAL, whatever the cause; it helps nobody. */
 const ANYTHING = /wrong fs type, bad option/;
@@ -41,8 +44,15 @@ const MEANINGS: readonly (readonly [text: RegExp, cause: string])[] = [
 ];
 
 /** What remains when nothing else is found, the likeliest first. */
-const REMAINING = "the file system of the pod cannot hold an upper, or that of a lower no lower; " +
-  "the kernel's own words are at the end of: dmesg";
+function remaining(mount: MountPlan): string {
+  const upper = mount.upper === null ? "" : "the file system of the pod cannot hold an upper, or ";
+  return `${upper}that of a lower no lower; the kernel's own words are at the end of: ${DMESG}`;
+}
+
+/** What is in the way of a label, where the kernel takes an overlay without one. */
+const NOT_RELABELLED =
+  "the SELinux policy does not let this process mount with that label: run in a " +
+  `domain that may relabel file systems, or give another --label; ${DENIALS}`;
 
 /** The causes, the likeliest first: what is seen comes before what is guessed. */
 async function causesOf(
@@ -53,30 +63,47 @@ async function causesOf(
 ): Promise<readonly string[]> {
   const [, meaning] = MEANINGS.find(([text]) => text.test(said)) ?? [];
   if (meaning !== undefined && !said.includes("Too many levels")) return [meaning];
-  const { findings } = await lookThoroughly(mountOfLine(line, pod), known);
+  const mount = mountOfLine(line, pod);
+  const { findings } = await lookThoroughly(mount, known);
+  const isDenied = mount.label !== null && FORBIDDEN.test(said) &&
+    await known.inquiry.kernel() === "takes it";
   return [
+    ...(isDenied ? [NOT_RELABELLED] : []),
     ...findings.flatMap(({ code, sentence, hint }) => {
       // What is left out is not in the way.
       if (code === "label-left-out") return [];
       return [code === "conflicting-options" ? hint : `${sentence}; ${hint}`];
     }),
-    meaning ?? REMAINING,
+    meaning ?? remaining(mount),
   ];
+}
+
+/** What to do where mount(8) takes SELinux for disabled, and the kernel does not. */
+const LABEL_DROPPED =
+  "mount(8) keeps a label only while /etc/selinux/config exists and selinuxfs can be " +
+  "written: mend that, or render without --label";
+
+function wordsOf(said: string): string {
+  return ANYTHING.test(said) ? "the kernel refused it as invalid" : `mount said "${said}"`;
 }
 
 /** The errors of the apps that one mount process could not mount. */
 export async function mountErrors(
-  failed: readonly AppLine[],
+  failed: readonly FoundMount[],
   result: ProgramResult,
   mounting: Mounting,
 ): Promise<readonly { readonly line: AppLine; readonly error: MountError }[]> {
   const { argv, status, stderr } = result;
   const known = { looked: new Looked(), inquiry: new Inquiry(mounting.programs) };
   const errors = [];
-  for (const line of failed) {
+  for (const { line, lostLabel } of failed) {
     const said = saidOf(result, line.rootfs);
-    const words = ANYTHING.test(said) ? "the kernel refused it as invalid" : `mount said "${said}"`;
-    const [cause] = await causesOf(line, said, mounting.pod.pod, known);
+    const words = lostLabel === null
+      ? wordsOf(said)
+      : `mount left out label ${quote(lostLabel)}, which the kernel takes`;
+    const [cause] = lostLabel === null
+      ? await causesOf(line, said, mounting.pod.pod, known)
+      : [LABEL_DROPPED];
     const error = new MountError(
       "mount-failed",
       `Cannot mount overlay at ${quote(line.rootfs)}: ${words}, ` +

@@ -111,7 +111,7 @@ export interface Mounted {
 
 /**
  * Mounts lines of `overlay.fstab`, none of which may be mounted, in one process. Whether they are mounted
- * then is seen, not believed: in the pod by their device, elsewhere in the mount table.
+ * then is seen, not believed: in the pod by their device, elsewhere, and with a label, in the mount table.
  */
 export async function tryMount(lines: readonly AppLine[], mounting: Mounting): Promise<Mounted> {
   const exposed = new Set(lines.filter((line) => isExposed(line, mounting)));
@@ -122,6 +122,7 @@ export async function tryMount(lines: readonly AppLine[], mounting: Mounting): P
   if (unseen.length === 0) return { targets: lines.map(({ rootfs }) => rootfs), failures: [] };
   const { findMounted } = await import("./verify.ts");
   const found = await findMounted(unseen, mounting, exposed.size === 0 ? undefined : before);
+  warnOfLabels(found, mounting.options);
   const left = new Set(unseen);
   const seen = lines.filter((line) => !left.has(line)).map(({ rootfs }) => rootfs);
   return {
@@ -130,12 +131,20 @@ export async function tryMount(lines: readonly AppLine[], mounting: Mounting): P
   };
 }
 
+/** Without SELinux a recorded label is left out, which is said once of each. */
+function warnOfLabels(found: readonly FoundMount[], { warn }: ChangeOptions): void {
+  const lost = found.flatMap(({ isRight, lostLabel }) => isRight ? lostLabel ?? [] : []);
+  for (const label of new Set(lost)) {
+    warn?.(`label ${quote(label)} is left out: SELinux is not enabled`);
+  }
+}
+
 async function failuresOf(
   found: readonly FoundMount[],
   result: ProgramResult,
   mounting: Mounting,
 ): Promise<Mounted["failures"]> {
-  const failed = found.filter(({ isRight }) => !isRight).map(({ line }) => line);
+  const failed = found.filter(({ isRight }) => !isRight);
   if (failed.length === 0) return [];
   const { mountErrors } = await import("./mount_error.ts");
   return await mountErrors(failed, result, mounting);
@@ -169,7 +178,8 @@ function isExposed(line: AppLine, { pod, isLive }: Mounting): boolean {
 }
 
 function isSeen(line: AppLine): boolean {
-  return line.source === "overlay" && hasOwnDevice(line.rootfs);
+  const isPlain = line.source === "overlay" && !line.options.includes("context=");
+  return isPlain && hasOwnDevice(line.rootfs);
 }
 
 /**

@@ -9,6 +9,7 @@ import type { Facts } from "./facts.ts";
 import { isGranted } from "./grants.ts";
 import type { Inquiry, KernelAnswer } from "./inquiry.ts";
 import { isBind, parseMountOptions } from "./mount_config.ts";
+import { formatMountLabel, hasSelinux } from "./mount_label.ts";
 import type { Mount } from "./mount_table.ts";
 import { isWithin } from "./path.ts";
 import type { MountPlan } from "./plan.ts";
@@ -38,6 +39,8 @@ export interface MountingFacts {
   readonly points: { readonly upper: string; readonly work: string } | null;
   /** Whether SELinux is enabled. */
   readonly selinux: boolean | null;
+  /** Set when the kernel says that its policy has no such label. */
+  readonly badLabel: boolean;
   /** What could not be found out, in words. */
   readonly unchecked: readonly string[];
 }
@@ -121,13 +124,16 @@ export async function collectMountingFacts(
   const table = await inquiry.table();
   // A read-only view of one lower asks nothing of overlayfs.
   const bind = isBind(mount);
+  const selinux = table === null ? null : hasSelinux(table);
+  const context = selinux ? formatMountLabel("", mount.label) : "";
   const found = {
     mount: await inquiry.version(),
     kernel: await inquiry.kernel(),
     unknown: bind ? [] : await inquiry.unknown(mount.options),
     lowers: bind || table === null ? [] : lowerMounts(facts, table),
     points: table === null ? null : pointsOf(facts, table),
-    selinux: table === null ? null : table.some(({ fstype }) => fstype === "selinuxfs"),
+    selinux,
+    badLabel: context !== "" && (await inquiry.unknown([context])).length > 0,
   };
   return { ...found, unchecked: uncheckedOf(mount, facts, found) };
 }

@@ -14,6 +14,9 @@ import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { isAtLeast, UTIL_LINUX_MIN } from "./util_linux.ts";
 
+/** How to see what a security policy refused. */
+export const DENIALS = "see what was denied: ausearch --message avc --start recent, or dmesg";
+
 type Rule = (mount: MountPlan, facts: MountingFacts) => Finding | null;
 
 function unfitProgram(_: MountPlan, { mount }: MountingFacts): Finding | null {
@@ -48,6 +51,27 @@ function notPermitted({ rootfs }: MountPlan, { kernel }: MountingFacts): Finding
     paths: [rootfs],
     sentence: `Cannot mount ${quote(rootfs)}: this user may not mount`,
     hint: "run as root, or inside: unshare --user --map-root-user --mount",
+  };
+}
+
+/** EACCES is of the kernel's security modules: who is no administrator gets EPERM. */
+function forbidden({ rootfs }: MountPlan, { kernel }: MountingFacts): Finding | null {
+  if (kernel !== "forbidden") return null;
+  return {
+    code: "not-permitted",
+    paths: [rootfs],
+    sentence: `Cannot mount ${quote(rootfs)}: a security policy forbids this process to mount`,
+    hint: `run in a domain that may mount; ${DENIALS}`,
+  };
+}
+
+function badLabel({ label, rootfs }: MountPlan, { badLabel }: MountingFacts): Finding | null {
+  if (label === null || !badLabel) return null;
+  return {
+    code: "invalid-label",
+    paths: [rootfs],
+    sentence: `Cannot mount ${quote(rootfs)}: the SELinux policy has no context ${quote(label)}`,
+    hint: "give a context of the loaded policy, such as ls --context shows",
   };
 }
 
@@ -116,6 +140,8 @@ const RULES: readonly Rule[] = [
   unfitProgram,
   noOverlayfs,
   notPermitted,
+  forbidden,
+  badLabel,
   unknownOption,
   unfitLower,
   differentMounts,

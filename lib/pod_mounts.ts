@@ -9,6 +9,7 @@ import { errno } from "./errors.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
+import { hasSelinux, sameLabel } from "./mount_label.ts";
 import type { Mount } from "./mount_table.ts";
 import { child, isWithin, parent, upwards } from "./path.ts";
 
@@ -85,6 +86,14 @@ export class PodMounts {
     });
   }
 
+  /**
+   * Reports whether a mount has the label of its line. Without SELinux no mount has one, whatever was
+   * recorded when there was.
+   */
+  #isLabelled(asked: string | null, shown: string | null): boolean {
+    return sameLabel(asked, shown) || (shown === null && !hasSelinux(this.table));
+  }
+
   /** Compares a line with the mount table. */
   stateOf(line: AppLine): MountState {
     const target = this.targetOf(line.rootfs);
@@ -95,7 +104,8 @@ export class PodMounts {
       return mount.readOnly && sameDirectory(line.rootfs, line.source) ? "mounted" : "foreign";
     }
     // Both are compared as they were written: relative paths of the one are relative in the other.
-    const same = samePaths(parseMountOptions(line.options), parseMountOptions(mount.options));
+    const [asked, shown] = [parseMountOptions(line.options), parseMountOptions(mount.options)];
+    const same = samePaths(asked, shown) && this.#isLabelled(asked.label, shown.label);
     return mount.fstype === "overlay" && same ? "mounted" : "foreign";
   }
 }

@@ -81,9 +81,11 @@ export function refuseForeign(
 ): void {
   if (state !== "foreign") return;
   const where = shellQuote(line.rootfs);
+  const { label } = parseMountOptions(line.options);
+  const or = label === null ? "" : `, or the same without label ${quote(label)}`;
   throw new RefusedError(
     "foreign-mount",
-    `Cannot ${verb} ${quote(line.rootfs)}: something else is mounted there`,
+    `Cannot ${verb} ${quote(line.rootfs)}: something else is mounted there${or}`,
     {
       path: line.rootfs,
       hint: `see what it is with findmnt --mountpoint ${where}, and umount ${where} if it may go`,

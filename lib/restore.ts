@@ -112,11 +112,12 @@ export async function restoreOverlays(
   checkPermissions("restore", restorePermissions(directory));
   if ("pod" in request && look(podLayout(request.pod).pod) === null) throw noPodError(request.pod);
   const run: Run = { restored: [], failed: [], trusted: new Set() };
+  const once = warningOnce(options);
   for (const path of podsOf(request)) {
     options.signal?.throwIfAborted();
     const pod = podLayout(path);
     try {
-      await restorePod(pod, run, options);
+      await restorePod(pod, run, once);
     } catch (error) {
       if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
       // A pod that was named is all that was asked for.
@@ -125,6 +126,16 @@ export async function restoreOverlays(
     }
   }
   return { restored: run.restored, failed: run.failed };
+}
+
+/** Many pods may have a label in common, which is left out of each. */
+function warningOnce(options: ChangeOptions): ChangeOptions {
+  const said = new Set<string>();
+  const warn = (text: string) => {
+    if (!said.has(text)) options.warn?.(text);
+    said.add(text);
+  };
+  return { ...options, warn };
 }
 
 function notRestored(pod: PodLayout, app: string | null, error: OverlayError): NotRestored {

@@ -23,11 +23,14 @@ export interface FoundMount {
   readonly target: string | null;
   /** Whether it is there and as it must be. */
   readonly isRight: boolean;
+  /** Set when it lacks the label of the line: right without SELinux, wrong with it. */
+  readonly lostLabel: string | null;
 }
 
 /**
  * Looks for the mounts of lines that were mounted just now. A mount can end in another place, where
- * somebody swapped a directory, and a bind mount can stay writable.
+ * somebody swapped a directory, a bind mount can stay writable, and mount(8) drops a label where it takes
+ * SELinux for disabled.
  *
  * @param before The mount table before; where it is given, a mount in another place is found though the
  * paths in its options are relative.
@@ -52,9 +55,17 @@ export async function findMounted(
         pod,
         programs,
       );
-    found.push({ line, target, isRight });
+    found.push({ line, target, isRight, lostLabel: lostLabel(line, target, mounts) });
   }
   return found;
+}
+
+/** The label that a line asks for and its mount lacks, which is where it should be. */
+function lostLabel(line: AppLine, target: string | null, mounts: PodMounts): string | null {
+  const { label } = parseMountOptions(line.options);
+  if (label === null || target === null || target !== mounts.targetOf(line.rootfs)) return null;
+  const mount = mounts.table.findLast((mount) => mount.target === target);
+  return parseMountOptions(mount?.options ?? "").label === null ? label : null;
 }
 
 /** An id is given again when its mount is gone. */

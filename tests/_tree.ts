@@ -45,11 +45,16 @@ export async function mountsOn(path: string): Promise<number> {
   return filesystems.filter(({ target }) => target === path).length;
 }
 
-/** The options of the file system that is mounted there, as the kernel shows them. */
+/**
+ * The options of the file system that is mounted there, as the kernel shows them; without `seclabel`, by
+ * which SELinux says that files keep labels.
+ */
 export async function kernelOptions(path: string): Promise<string> {
   const args = ["--json", "--output", "FS-OPTIONS", "--mountpoint", path];
   const { filesystems } = JSON.parse(await sh("findmnt", ...args)) as {
     filesystems: { "fs-options": string }[];
   };
-  return filesystems.map((row) => row["fs-options"]).join("\n");
+  return filesystems.map((row) => row["fs-options"].replace(/^(r[ow]),seclabel\b/, "$1")).join(
+    "\n",
+  );
 }

@@ -11,6 +11,7 @@ import {
   RefusedError,
   renderOverlay,
   restoreOverlays,
+  unmountOverlay,
 } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
 import { findingsOf } from "../lib/check.ts";
@@ -147,6 +148,29 @@ Deno.test("overlay-render plan warns that a label will be left out, and a failed
   const lower = await mountTooDeep(dir.join("deep"));
   const error = await assertRejects(() => renderOverlay({ ...request, lower }), MountError);
   assertMatch(error.hint ?? "", /^Cannot use lower/);
+});
+
+Deno.test({
+  name:
+    "renderOverlay() shows where the kernel's own words are, among what it was asked afterwards",
+  ignore: !isRealRoot,
+  fn: async () => {
+    await using dir = await tempDir();
+    const request = { ...await setUp(dir), options: ["index=on"] };
+    await renderOverlay(request);
+    await unmountOverlay({ pod: request.pod });
+    // The upper knows which lower it belongs to.
+    await Deno.rename(`${request.lower}`, dir.join("old"));
+    await makeTree(dir.join("image"));
+    const error = await assertRejects(() => renderOverlay(request), MountError);
+    assertStringIncludes(error.message, "Stale file handle");
+    const [, command = ""] =
+      /the kernel's own words are at the end of: (.+)$/.exec(error.hint ?? "") ??
+        [];
+    const words = (await sh("sh", "-c", command)).trimEnd().split("\n").slice(-200).join("\n");
+    assertMatch(words, /overlayfs: .*origin/);
+    assertEquals(words.includes("/usr/bin/mount/none"), false);
+  },
 });
 
 /** What can be in the place of mount(8), and what plan says of it. */

@@ -2,17 +2,25 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import {
   InvalidValueError,
   OverlayError,
+  overlayStatus,
   planRender,
   prepareOverlay,
   RefusedError,
   renderOverlay,
+  renderPod,
+  restoreOverlays,
   setLabel,
   unmountOverlay,
 } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
+import type { AppLine } from "../lib/app_line.ts";
 import { applyPlan } from "../lib/apply.ts";
 import { selinuxEnabled } from "../lib/label.ts";
+import { podLayout } from "../lib/layout.ts";
+import type { Mount } from "../lib/mount_table.ts";
 import type { Plan, PodPlan } from "../lib/plan.ts";
+import { PodMounts } from "../lib/pod_mounts.ts";
+import type { MountState } from "../lib/pod_mounts.ts";
 import { cli } from "./_cli.ts";
 import { disk, flagsOf, runMain } from "./_main.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
@@ -219,4 +227,147 @@ Deno.test({
     for (const path of [upper, work]) assertEquals(await labelOf(`${path}`), LABEL);
     assertStringIncludes(options, `context="${LABEL}"`);
   },
+});
+
+/** Renders apps as where SELinux is enabled, and unmounts them by hand, as a boot with selinux=0 does. */
+async function mountedWithLabel(dir: TempDir, ...apps: readonly string[]): Promise<RenderRequest> {
+  const request = await setUp(dir);
+  for (const app of apps) await applyPlan(of(planRender({ ...request, app })), labelling);
+  for (const mount of (await mountsBelow(request.pod)).reverse()) await sh("umount", "--", mount);
+  return request;
+}
+
+const LEFT_OUT = `label "${LABEL}" is left out: SELinux is not enabled`;
+
+Deno.test({
+  name:
+    `restoreOverlays() without SELinux says once that a recorded label is left out${without.suffix}`,
+  ignore: without.ignore,
+  fn: async () => {
+    await using dir = await tempDir();
+    const { pod } = await mountedWithLabel(dir, "a", "b");
+    await using pods = await tempDir();
+    for (const name of ["one", "two"]) {
+      const plan = planRender({
+        lower: dir.join("image"),
+        pod: pods.join(name),
+        options: MARKS,
+        label: LABEL,
+      });
+      const { apps: [app] } = await applyPlan(of(plan), labelling);
+      await sh("umount", "--", `${app?.line.rootfs}`);
+    }
+    for (const request of [{ pod }, { pods: pods.path }]) {
+      const warnings: string[] = [];
+      const warn = (text: string) => void warnings.push(text);
+      const { restored, failed } = await restoreOverlays(request, { warn });
+      assertEquals([restored.length, failed], [2, []]);
+      assertEquals(warnings, [LEFT_OUT]);
+    }
+    // Without a label they are what they can be here, and are unmounted as any other.
+    const mounted = (await overlayStatus(pod)).map(({ mounted, drift }) => ({ mounted, drift }));
+    assertEquals(mounted, Array(2).fill({ mounted: true, drift: undefined }));
+    await unmountOverlay({ pod });
+    assertEquals(await mountsBelow(pod), []);
+  },
+});
+
+Deno.test({
+  name:
+    `renderOverlay() without SELinux takes what was restored without its label as it is${without.suffix}`,
+  ignore: without.ignore,
+  fn: async () => {
+    await using dir = await tempDir();
+    const request = await mountedWithLabel(dir, "web");
+    await restoreOverlays({ pod: request.pod });
+    const warnings: string[] = [];
+    const { mounted, options } = await renderOverlay(request, {
+      warn: (text) => void warnings.push(text),
+    });
+    assertEquals([mounted, options.includes("context"), warnings], [true, false, [LEFT_OUT]]);
+    // Who does not ask for the label is told that the app has one.
+    await unmountOverlay({ pod: request.pod });
+    await applyPlan(of(planRender(request)), labelling);
+    const { label: _, ...plain } = request;
+    const error = await assertRejects(() => renderOverlay(plain), RefusedError);
+    assertEquals(error.code, "different");
+  },
+});
+
+Deno.test({
+  name:
+    `renderPod() says that the image which its apps lie in is mounted without its label${without.suffix}`,
+  ignore: without.ignore,
+  fn: async () => {
+    await using dir = await tempDir();
+    const { lower, pod } = await mountedWithLabel(dir, "");
+    const app = { lower: `${lower}`, tree: "own", app: "web", options: MARKS };
+    const warnings: string[] = [];
+    await renderPod({ pod, apps: [{ ...app, dest: `${pod}/rootfs/opt/web` }] }, {
+      warn: (text) => void warnings.push(text),
+    });
+    assertEquals((await mountsBelow(pod)).length, 2);
+    assertEquals(warnings, [LEFT_OUT]);
+  },
+});
+
+Deno.test("a mount with another label than its line is not the line's, unless there is no SELinux", async () => {
+  await using dir = await tempDir();
+  const pod = dir.join("pod");
+  await Deno.mkdir(pod);
+  const dirs = "lowerdir=/l,upperdir=/u,workdir=/w";
+  const T = "system_u:object_r:container_file_t";
+  const state = (
+    asked: string | null,
+    shown: string,
+    selinux: Partial<Mount> | null,
+  ): MountState => {
+    const context = asked === null ? "" : `,context="${asked}"`;
+    const line: AppLine = {
+      ...{ app: "web", tree: "t", rootfs: `${pod}/rootfs`, source: "overlay", auto: true },
+      options: dirs + context,
+    };
+    const table: Mount[] = [{
+      ...{
+        id: 1,
+        target: line.rootfs,
+        fstype: "overlay",
+        options: `rw,${shown}${dirs}`,
+        readOnly: false,
+      },
+    }];
+    const fs = {
+      id: 2,
+      target: "/sys/fs/selinux",
+      fstype: "selinuxfs",
+      options: "rw",
+      readOnly: false,
+    };
+    if (selinux !== null) table.push({ ...fs, ...selinux });
+    return new PodMounts(podLayout(pod), table).stateOf(line);
+  };
+  const shown = `context="${T}:s0:c1,c2",`;
+  const rows: readonly (readonly [MountState, string | null, string, Partial<Mount> | null])[] = [
+    ["mounted", `${T}:s0:c1,c2`, shown, {}],
+    ["mounted", `${T}:s0:c2,c1`, shown, {}],
+    ["mounted", `${T}:s0`, `context=${T}:s0,`, {}],
+    ["mounted", null, "seclabel,", {}],
+    ["foreign", `${T}:s0:c1,c3`, shown, {}],
+    ["foreign", null, shown, {}],
+    ["foreign", `${T}:s0:c1,c2`, "seclabel,", {}],
+    ["mounted", `${T}:s0:c1,c2`, "", null],
+    ["mounted", `${T}:s0:c1,c2`, "seclabel,", { options: "ro", readOnly: true }],
+  ];
+  for (const [expected, asked, text, selinux] of rows) {
+    assertEquals(state(asked, text, selinux), expected, `${asked} and ${text}`);
+  }
+});
+
+Deno.test("setLabel() does not say that a file system is without labels which is read-only", async () => {
+  await using dir = await tempDir();
+  await sh("mount", "--bind", "--", dir.path, dir.path);
+  await sh("mount", "-o", "remount,bind,ro", "--", dir.path);
+  const error = await assertRejects(() => setLabel(dir.path, LABEL), OverlayError);
+  assertStringIncludes(error.message, "Read-only file system");
+  assertEquals(error.hint, null);
 });

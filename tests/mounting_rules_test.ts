@@ -20,6 +20,7 @@ const SOUND: MountingFacts = {
   lowers: [{ path: "/images/a", type: "ext4", overlays: 0 }],
   points: { upper: "/", work: "/" },
   selinux: true,
+  badLabel: false,
   unchecked: [],
 };
 
@@ -72,6 +73,20 @@ const CASES: readonly Case[] = [
     ...{ code: "not-permitted", paths: [ROOTFS] },
     says: "this user may not mount",
     hint: "run as root, or inside: unshare --user --map-root-user --mount",
+  },
+  {
+    name: "a process that a security policy keeps from mounting",
+    findings: found({ kernel: "forbidden" }),
+    ...{ code: "not-permitted", paths: [ROOTFS] },
+    says: "a security policy forbids this process to mount",
+    hint: "ausearch --message avc",
+  },
+  {
+    name: "a label that the policy does not have",
+    findings: found({ badLabel: true }, { label: "u:r:nonsense:s0" }),
+    ...{ code: "invalid-label", paths: [ROOTFS] },
+    says: 'the SELinux policy has no context "u:r:nonsense:s0"',
+    hint: "give a context of the loaded policy",
   },
   {
     name: "a kernel without overlayfs",
