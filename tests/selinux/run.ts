@@ -1,7 +1,7 @@
 /**
  * `deno task test:selinux`: labels on a kernel with SELinux in enforcing mode, in a virtual machine.
  *
- * The machine is emulated, so that neither KVM nor SELinux is needed here; it takes one to four minutes.
+ * The machine is emulated, so that neither KVM nor SELinux is needed here; it takes some minutes.
  * Its parts are made by the first run, and kept in the user's cache. Where a program for it is missing,
  * nothing is run, and the reason said.
  *
@@ -12,7 +12,7 @@ import { run, say } from "../../tools/run.ts";
 const HERE = new URL("./", import.meta.url).pathname;
 const ROOT = new URL("../../", import.meta.url).pathname;
 const PROGRAMS = ["qemu-system-x86_64", "mmdebstrap", "secilc", "cpio"];
-const MINUTES = 15;
+const MINUTES = 30;
 
 /** Ends what is running when this process is asked to end, so that nothing is left behind. */
 const interrupted = new AbortController();
