@@ -57,6 +57,14 @@ export function imageError(path: string, reason: string, hint?: string): Overlay
   });
 }
 
+/** The most characters of a text of an image that a message has. */
+const BRIEF = 200;
+
+/** A text of an image, in quotes, as far as a message may have it. */
+export function brief(text: string): string {
+  return quote(text.length > BRIEF ? `${text.slice(0, BRIEF)}…` : text);
+}
+
 /** The most bytes of a document of an image, and how deep it may be nested: both many times what they have. */
 const DOCUMENT = { size: 4 << 20, depth: 200 };
 
@@ -109,10 +117,13 @@ export function parseJson(files: ImageFiles, name: string, content: Uint8Array):
 
 /** Whether JSON is nested deeper than any document: each level of it costs far more than its bytes. */
 function isDeep(text: string): boolean {
-  let depth = 0;
-  for (const [sign] of text.matchAll(/[[\]{}]|"(?:[^"\\]|\\.)*"/gs)) {
-    if (sign === "[" || sign === "{") depth++;
-    if (sign === "]" || sign === "}") depth--;
+  let [depth, isString] = [0, false];
+  for (let at = 0; at < text.length; at++) {
+    const sign = text[at];
+    if (sign === '"') isString = !isString;
+    else if (isString) at += sign === "\\" ? 1 : 0;
+    else if (sign === "[" || sign === "{") depth++;
+    else if (sign === "]" || sign === "}") depth--;
     if (depth > DOCUMENT.depth) return true;
   }
   return false;
@@ -141,7 +152,7 @@ export function textOf(files: ImageFiles, where: string, value: unknown): string
 export function digestOf(files: ImageFiles, where: string, value: unknown): string {
   const digest = textOf(files, where, value);
   if (/^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/.test(digest)) return digest;
-  throw imageError(files.path, `its ${where} is ${quote(digest)}, which is no digest`);
+  throw imageError(files.path, `its ${where} is ${brief(digest)}, which is no digest`);
 }
 
 /** The digest of bytes, by the algorithm of another digest. */

@@ -5,10 +5,10 @@
  *
  * @module
  */
-import { imageError } from "./image.ts";
+import { brief, imageError } from "./image.ts";
 import type { ImageChoice, ImageFiles, Json } from "./image.ts";
 import { distance, ownPlatform, runsOn } from "./platform.ts";
-import { quote } from "./quote.ts";
+import { printable, quote } from "./quote.ts";
 import { named } from "./reference.ts";
 import type { Named } from "./reference.ts";
 
@@ -21,7 +21,7 @@ export interface Candidate extends Named {
 /** The platform that the platform of a descriptor, or a config, says; empty when it says none. */
 export function platformOf({ os, architecture, variant }: Json): string {
   return [os, architecture, variant].filter((part) => typeof part === "string" && part !== "")
-    .join("/");
+    .join("/").slice(0, 100);
 }
 
 /**
@@ -44,7 +44,9 @@ export function choose<T extends Candidate>(
   const fitting = fittingOf(called, platform);
   const [first] = fitting;
   if (first === undefined) {
-    const platforms = called.map((one) => quote(one.platform ?? "")).join(", ");
+    const platforms = called.slice(0, LISTED_MAX).map((one) => brief(one.platform ?? "")).join(
+      ", ",
+    );
     const hint = `it has ${platforms}; choose with --platform`;
     throw imageError(files.path, `it has no image for ${quote(platform ?? ownPlatform())}`, hint);
   }
@@ -82,8 +84,8 @@ const LISTED_MAX = 20;
 
 function listed(all: readonly Candidate[]): string {
   const words = all.slice(0, LISTED_MAX).map(({ names, digest, platform }) => {
-    const name = quote(names[0] ?? digest);
-    return platform === null || platform === "" ? name : `${name} for ${platform}`;
+    const name = brief(names[0] ?? digest);
+    return platform === null ? name : `${name} for ${printable(platform)}`;
   });
   return [...words, ...(all.length > LISTED_MAX ? ["and more"] : [])].join(", ");
 }
@@ -106,5 +108,5 @@ export function checkPlatform(
   }
   if (distance(is, platform) !== null) return null;
   const hint = `leave --platform ${platform} out, or get the image for it`;
-  throw imageError(files.path, `it is for ${quote(is)}`, hint);
+  throw imageError(files.path, `it is for ${brief(is)}`, hint);
 }

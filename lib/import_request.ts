@@ -61,12 +61,14 @@ const MAX_BYTES = 64 * 2 ** 30;
 const MAX_ENTRIES = 2_000_000;
 
 /** A name is told on terminals and looked for; more is not asked of it. */
-function parseName(what: string, value: string): string {
+export function isName(value: string): boolean {
   // deno-lint-ignore no-control-regex
-  if (value === "" || value.length > 1000 || /[\u0000-\u0020\u007f-\u009f]/.test(value)) {
-    throw invalid(what, value, "it must have 1 to 1000 characters, none of them a blank");
-  }
-  return value;
+  return value !== "" && value.length <= 1000 && !/[\u0000-\u0020\u007f-\u009f]/.test(value);
+}
+
+function parseName(what: string, value: string): string {
+  if (isName(value)) return value;
+  throw invalid(what, value, "it must have 1 to 1000 characters, none of them a blank");
 }
 
 function parsePlatform(value: string): string {

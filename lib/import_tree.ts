@@ -9,9 +9,10 @@ import { makeDirectory } from "./directory.ts";
 import { hexDigest } from "./digest.ts";
 import { attempt, look, replaceFile } from "./disk.ts";
 import { checkPermissions } from "./grants.ts";
+import { brief } from "./image.ts";
 import type { Image } from "./image.ts";
 import type { ImportProgress, Staged } from "./import_layers.ts";
-import { parseImport } from "./import_request.ts";
+import { isName, parseImport } from "./import_request.ts";
 import type { ImportRequest, ParsedImport } from "./import_request.ts";
 import { checkSource, imageIn, imageOf, refuseChoice, sourceOf } from "./import_source.ts";
 import type { SourceOptions } from "./import_source.ts";
@@ -89,12 +90,23 @@ async function importImage(
   }
   const { layers, changed } = await completed(blobs, found, { store, policy, options, ready });
   const manifest = await manifestOf(layers);
-  const stored = { name: name ?? image.name, digest: image.digest, config: image.config };
+  const stored = {
+    name: name ?? usableName(image, options),
+    digest: image.digest,
+    config: image.config,
+  };
   await writeTree(store, manifest, { image: stored, options });
   tellLeftOut(layers, parsed.policy, options);
   const { id, bytes, entries } = manifest;
   const { name: called, digest } = stored;
   return { id, image: called, digest, layers: image.layers.length, bytes, entries, changed };
+}
+
+/** The name that an image gives itself, unless nobody could give it by `--name`. */
+function usableName({ name }: Image, { warn }: ImportOptions): string | null {
+  if (name === null || isName(name)) return name;
+  warn?.(`the image's own name ${brief(name)} is left out: --name gives it another one`);
+  return null;
 }
 
 /** An image without layers has one that is empty: overlayfs takes no less. */

@@ -7,6 +7,7 @@
  * @module
  */
 import {
+  brief,
   diffIdsOf,
   digestLike,
   digestOf,
@@ -235,7 +236,7 @@ function listsLayers(config: unknown): boolean {
 }
 
 function artifactError(files: ImageFiles, type: string): OverlayError {
-  const reason = `it is no image, but an artifact of the type ${quote(type)}`;
+  const reason = `it is no image, but an artifact of the type ${brief(type)}`;
   return imageError(files.path, reason, "choose an image; artifacts have no root file system");
 }
 

@@ -226,6 +226,17 @@ Deno.test("a name that an image takes from another one is said", async () => {
   assertStringIncludes(back.stderr, 'warning: the name "debian:12" was that of the tree ');
 });
 
+Deno.test("a name that an image gives itself is left out if nobody could give it", async () => {
+  await using dir = await tempDir();
+  const store = dir.join("store");
+  for (const name of ["a b", "\x1b[2J", "x".repeat(1001), ""]) {
+    const source = await makeLayouts(dir, [{ files: layoutOf("a"), said: called(name) }]);
+    const { image, said } = await take({ source, store });
+    assertEquals([image, said.length], [null, 1], name);
+    assert((said[0]?.length ?? 0) < 400);
+  }
+});
+
 Deno.test("an image for another machine is said, and taken if it is the only one", async () => {
   await using dir = await tempDir();
   const store = dir.join("store");

@@ -409,6 +409,20 @@ const LIMITS: Case[] = [
     { config: (was) => ({ ...was, config: { Labels: { a: "x".repeat(5_000_000) } } }) },
     refused("has 5000254 bytes"),
   ),
+  ...changed("brackets and escapes in its texts", {
+    config: (was) => ({
+      ...was,
+      config: { Labels: { a: `${"[{".repeat(500)}\\"${'"\\'.repeat(500)}` } },
+    }),
+  }),
+  ...both(
+    "an index of quotes that never end",
+    () => {
+      const text = `"${'\\"'.repeat(2_000_000)}`;
+      return layoutFiles(BOTH).set("index.json", new TextEncoder().encode(text));
+    },
+    refused('its "index.json" is no JSON'),
+  ),
   ...both("an image of 501 layers", () => layoutFiles(many(501)), refused("it has 501 layers")),
   sized("layers that have less than the limit", different, ["--max-size=20"], {
     tree: ["d", "c", "b", "a"].flatMap((name) => ["d 755 0:0 .", `f 644 0:0 ${name} = 12345`]),
