@@ -212,9 +212,13 @@ function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
 /** Without those that do the same to the same path: apps share directories, lowers and manifests. */
 function distinct<T extends Operation>(operations: readonly T[], seen = new Set<string>()): T[] {
   return operations.filter((operation) => {
-    // A path that is given as lower and as manifest must be both.
-    const type = operation.kind === "require" ? operation.type : "";
-    const key = `${operation.kind} ${type} ${operation.path}`;
+    // A path that is given as lower and as manifest must be both, and of a store each tree must be there.
+    const more = operation.kind === "require"
+      ? operation.type
+      : operation.kind === "use"
+      ? operation.rendered
+      : "";
+    const key = `${operation.kind} ${operation.path} ${more}`;
     return !seen.has(key) && seen.add(key);
   });
 }
@@ -301,8 +305,8 @@ function insertions(request: ParsedRequest): Operation[] {
 /** A tree of a store stays there as long as a pod is noted that uses it. */
 function uses({ stored, pod }: ParsedRequest): Operation[] {
   if (stored === null) return [];
-  const { note, store, rendered } = stored;
-  return [{ kind: "use", path: note, pod: pod.pod, store, rendered }];
+  const { notes, store, rendered } = stored;
+  return [{ kind: "use", path: notes, pod: pod.pod, store, rendered }];
 }
 
 /** Plans the mount of an app. */

@@ -78,8 +78,8 @@ export interface StoredTree {
   readonly rootLike?: string;
   /** The tree store. */
   readonly store: string;
-  /** The file in which the store notes that the pod uses its trees. */
-  readonly note: string;
+  /** The directory in which the store notes the pods that use its trees. */
+  readonly notes: string;
   /** The mark of the tree that it is whole. */
   readonly rendered: string;
 }

@@ -6,13 +6,12 @@
 import { ifAny, look } from "./disk.ts";
 import { InvalidValueError, MissingPermissionError, OverlayError } from "./errors.ts";
 import { checkPermissions, isGranted } from "./grants.ts";
-import { parsePath } from "./names.ts";
 import { child } from "./path.ts";
 import type { PodApp, PodRequest } from "./pod_request.ts";
 import { quote } from "./quote.ts";
 import { namesLowers } from "./request.ts";
 import type { RenderRequest } from "./request.ts";
-import { podNote, storedTreeLayout, storeLayout } from "./store.ts";
+import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { readLayer, readTree, treeOfName, wholeTrees } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
@@ -158,7 +157,7 @@ function withTree<T extends TreeRequest>(request: T, tree: TreeManifest, store: 
     stored: {
       ...(rootLike === null ? {} : { rootLike: child(store.links, rootLike) }),
       store: store.store,
-      note: podNote(store, parsePath("pod", request.pod)),
+      notes: store.pods,
       rendered: layout.rendered,
     },
   };
