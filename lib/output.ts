@@ -9,6 +9,7 @@ import { describeOperation } from "./describe.ts";
 import { mountOptions, OPTIONS_MAX } from "./mount_config.ts";
 import { formatMode } from "./names.ts";
 import { permissionFlags, requiredPermissions } from "./permissions.ts";
+import { configOf } from "./plan.ts";
 import type { MountPlan, Plan, PodPlan } from "./plan.ts";
 import type { Diagnosis } from "./doctor.ts";
 import { printable, shellQuote, showName } from "./quote.ts";
@@ -42,7 +43,7 @@ function indented(lines: readonly string[]): string[] {
 
 /** What became of options that would not have been read as a whole. */
 function shortened(mount: MountPlan): string[] {
-  const whole = mount.copy ? mount.optionString : mountOptions(mount);
+  const whole = mount.copy ? mount.optionString : mountOptions(configOf(mount));
   if (whole === mount.optionString) return [];
   const length = new TextEncoder().encode(whole).length;
   return [

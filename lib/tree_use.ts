@@ -107,12 +107,19 @@ export function useOf({ pod }: KnownUser, store: StoreLayout): TreeUse | null {
   }
 }
 
+/** The store as it is named, and without symlinks. */
+function namesOf({ store }: Pick<StoreLayout, "store">): readonly string[] {
+  return [store, ifAny(() => Deno.realPathSync(store)) ?? store];
+}
+
 function readUse(pod: string, store: StoreLayout): TreeUse {
   const ids = new Set(namesIn(store.trees));
+  const stores = namesOf(store);
   const lowersOf = (line: AppLine) => configOfLine(line, pod).lower;
   // The store may have been moved, or have another name: the pod was rendered from it all the same.
   const isOf = (line: AppLine) => {
-    return ids.has(line.tree) || lowersOf(line).some((lower) => isWithin(lower, store.store));
+    return ids.has(line.tree) ||
+      lowersOf(line).some((lower) => stores.some((at) => isWithin(lower, at)));
   };
   const lines = readRecord(podLayout(pod).fstab).lines.filter(isOf);
   return {
@@ -222,7 +229,7 @@ export async function mountOf(
   { store }: StoreLayout,
   options: ProgramOptions,
 ): Promise<string | null> {
-  const stores = [store, ifAny(() => Deno.realPathSync(store)) ?? store];
+  const stores = namesOf({ store });
   // Where a path that does not begin at the root leads is not known.
   const mayBeHere = (path: string) => {
     return !path.startsWith("/") || stores.some((at) => isWithin(path, at));
