@@ -213,7 +213,7 @@ function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
   });
   const outside = apps.map(({ mount }) => mount.dest).filter((dest) => !isWithin(dest, pod.pod));
   // What is above a path in the store is the store, too.
-  const stores = apps.flatMap(({ request: { stored } }) => stored === null ? [] : [stored.note]);
+  const stores = apps.flatMap(({ request: { stored } }) => stored === null ? [] : [stored.notes]);
   return [
     ...distinct(apps.flatMap(({ request }) => requirements(request))),
     ...[...new Set([pod.pod, ...outside, ...stores])].map((path) => ({

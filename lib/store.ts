@@ -80,3 +80,8 @@ export function storedTreeLayout(store: StoreLayout, id: string): StoredTreeLayo
     lines: child(tree, "mtree"),
   };
 }
+
+/** What the link with a short name to a layer says; it lies in {@linkcode StoreLayout.links}. */
+export function linkTo(key: string): string {
+  return `../layer/${key}`;
+}

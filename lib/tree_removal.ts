@@ -14,7 +14,7 @@ import { quote, shellQuote } from "./quote.ts";
 import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { clearAway, openStore, syncDirectory, tidy } from "./store_disk.ts";
-import { markedTrees, namesIn, treeNamed, wholeTrees } from "./tree_manifest.ts";
+import { linkOf, markedTrees, namesIn, treeNamed, wholeTrees } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
 import { storePermissions } from "./tree_store.ts";
 import type { StoreRequest, TreeChoice } from "./tree_store.ts";
@@ -183,8 +183,8 @@ function linksIn(
   { links }: StoreLayout,
 ): readonly { readonly name: string; readonly key: string }[] {
   return namesIn(links).flatMap((name) => {
-    const path = child(links, name);
-    return look(path)?.isSymlink ? [{ name, key: nameOf(Deno.readLinkSync(path)) }] : [];
+    const to = linkOf(child(links, name));
+    return to === null ? [] : [{ name, key: nameOf(to) }];
   });
 }
 

@@ -191,6 +191,10 @@ Deno.test("resolveTree() refuses what it cannot find, and what says two things",
     assertEquals(twice.code, "usage");
   }
   const hand = { pod, store, tree: "made-by-hand" };
+  const unknown = assertThrows(() => resolveTree(hand), OverlayError);
+  assertEquals(unknown.code, "missing");
+  assertStringIncludes(unknown.hint ?? "", "tree list");
+  await Deno.mkdir(`${store}/tree/made-by-hand/rootfs`, { recursive: true });
   assertEquals(resolveTree(hand), hand);
 });
 
