@@ -182,7 +182,8 @@ ${VOICE}
 Permissions:
   --allow-read=POD --allow-run=/usr/bin/findmnt,/usr/bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
-  --allow-read=LOWER for a read-only view of one lower
+  --allow-read=LOWER for a read-only view of one lower,
+  --allow-run=/usr/bin/find to measure what has names that are not UTF-8
 ${EXIT}`,
 
   restore: `Mount again what was mounted when the machine stopped, in one mount process a
