@@ -266,12 +266,9 @@ Deno.test("tree import in a user namespace refuses marks that it cannot set", as
   const [source, store] = [dir.join("source"), dir.join("store")];
   await Deno.writeFile(source, archive(file("d/.wh..wh..opq", ""), file("d/x")));
   const wrapper = ["unshare", "--user", "--map-root-user", "--mount"];
-  const request = JSON.stringify({ source, store, userxattr: false });
-  const library = new URL("../lib/tree.ts", import.meta.url).href;
-  const script = `import { importTree } from "${library}"; await importTree(${request})`;
-  await Deno.writeTextFile(dir.join("import.ts"), script);
-  const [unshare = "", ...args] = [...wrapper, Deno.execPath(), "run", "-A", dir.join("import.ts")];
-  const refused = await assertRejects(() => sh(unshare, ...args), Error);
+  const importer = new URL("_importer.ts", import.meta.url).pathname;
+  const [unshare = "", ...args] = [...wrapper, Deno.execPath(), "run", "-A", importer];
+  const refused = await assertRejects(() => sh(unshare, ...args, source, store), Error);
   assertStringIncludes(refused.message, "Cannot set 'trusted.overlay.opaque'");
   await assertClean(store);
   const flags = ["tree", "import", `--store=${store}`, "--quiet", source];
