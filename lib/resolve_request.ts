@@ -11,9 +11,9 @@ import { namesLowers, parseLowers } from "./request.ts";
 import type { LowersRequest, RenderRequest } from "./request.ts";
 
 /** What a link leads to can be changed: an upper belongs to the tree that it was written over. */
-function realPathOf(path: string): string {
+function realPathOf(path: string, mayReadAll: boolean): string {
   // Deno would ask on a terminal.
-  if (!isGranted({ name: "read", path })) return path;
+  if (!mayReadAll && !isGranted({ name: "read", path })) return path;
   try {
     return Deno.realPathSync(path);
   } catch (error) {
@@ -32,7 +32,10 @@ function withRealLowers<T extends LowersRequest & Pick<RenderRequest, "stored" |
   request: T,
 ): T {
   if (request.stored !== undefined) return request;
-  return { ...request, real: lowersOf(request).map(realPathOf) };
+  const lowers = lowersOf(request);
+  // Of many lowers, asking for each takes longer than the look.
+  const mayReadAll = lowers.length > 1 && isGranted({ name: "read" });
+  return { ...request, real: lowers.map((path) => realPathOf(path, mayReadAll)) };
 }
 
 /** None where they are not usable, which is said when all of the request is parsed. */
