@@ -5,7 +5,6 @@
  */
 import { attempt, look } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
-import { checkPermissions } from "./grants.ts";
 import { child } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
@@ -49,7 +48,6 @@ const NOT_UTF8 = "\ufffd";
  * not UTF-8.
  *
  * @throws {OverlayError} If a directory cannot be read.
- * @throws {MissingPermissionError} If find is needed and may not be run.
  */
 export async function diskUse(directory: string, options: ProgramOptions): Promise<DiskUse> {
   const sum = new Sum();
@@ -70,11 +68,6 @@ export async function diskUse(directory: string, options: ProgramOptions): Promi
 }
 
 async function diskUseByFind(directory: string, options: ProgramOptions): Promise<DiskUse> {
-  checkPermissions("measure a name that is not UTF-8", {
-    read: [],
-    write: [],
-    run: [PROGRAMS.find],
-  });
   // What is gone by now is no error.
   const args = [directory, "-ignore_readdir_race", "-mindepth", "1", "-printf", "%D:%i %b\\n"];
   const { status, stdout, stderr } = await run(PROGRAMS.find, args, {

@@ -182,8 +182,7 @@ ${VOICE}
 Permissions:
   --allow-read=POD --allow-run=/usr/bin/findmnt,/usr/bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
-  --allow-read=LOWER for a read-only view of one lower,
-  --allow-run=/usr/bin/find to measure what has names that are not UTF-8
+  --allow-read=LOWER for a read-only view of one lower
 ${EXIT}`,
 
   restore: `Mount again what was mounted when the machine stopped, in one mount process a

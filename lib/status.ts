@@ -82,7 +82,7 @@ export function statusPermissions(directory: string): RequiredPermissions {
  * kernel sees it.
  *
  * Requires `--allow-read` permission for the pod and for destinations outside it, and `--allow-run` for
- * findmnt; to measure an upper that holds a name which is not UTF-8, also for find.
+ * findmnt and find.
  *
  * @param request A pod, an absolute path; or a directory of pods, and what is to be measured.
  * @param options Who is told what is run.

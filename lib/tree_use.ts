@@ -155,7 +155,7 @@ export interface PresentUse extends TreeUse {
 /**
  * Looks at what a pod uses, and at whether that is about to change.
  *
- * Requires `--allow-read` and `--allow-write` permissions for the pod.
+ * Requires the permissions of `checkTrusted`, and `--allow-write` for the pod.
  *
  * @throws {OverlayError} If that is not to be found out: the pod cannot be locked or read, or somebody else
  * can change it, so that what is in it may be anything.
