@@ -16,7 +16,6 @@ import {
 import type { ChangeOptions } from "./lib/change_options.ts";
 import type { MountPlan } from "./lib/plan.ts";
 import { printable, quote } from "./lib/quote.ts";
-import type { RenderRequest } from "./lib/request.ts";
 
 /** What the command needs of the process it runs in. */
 export interface Io {
@@ -66,17 +65,10 @@ type RenderCommand = Extract<Command, { kind: "plan" | "prepare" | "render" }>;
 async function runPlan(command: RenderCommand, io: Io): Promise<void> {
   const { planRender } = await import("./lib/plan.ts");
   const { planJson, planText } = await import("./lib/output.ts");
-  const plan = planRender(await resolved(command.request), { mount: command.mount });
+  const { resolveRequest } = await import("./lib/resolve_request.ts");
+  const plan = planRender(await resolveRequest(command.request), { mount: command.mount });
   io.out(command.voice.json ? planJson(plan) : planText(plan));
   if (!command.voice.json) await tellFindings([plan.mount], command.voice, io);
-}
-
-/** What a plan names by tree or image is looked up in the store, as far as it may be read. */
-async function resolved(request: RenderRequest): Promise<RenderRequest> {
-  const { namesLowers } = await import("./lib/request.ts");
-  if (namesLowers(request)) return request;
-  const { resolveTree } = await import("./lib/resolve_tree.ts");
-  return resolveTree(request);
 }
 
 /** Says what would keep a plan from being carried out, as far as the permissions go. */
@@ -129,8 +121,8 @@ async function runSpec(command: Extract<Command, { kind: "spec" }>, io: Io): Pro
   const { formatJson, planJson, planText, renderText } = await import("./lib/output.ts");
   if (action === "plan") {
     const { planPod } = await import("./lib/pod_plan.ts");
-    const { resolvePod } = await import("./lib/resolve_tree.ts");
-    const plan = planPod(resolvePod(request), { mount });
+    const { resolvePodRequest } = await import("./lib/resolve_request.ts");
+    const plan = planPod(await resolvePodRequest(request), { mount });
     io.out(voice.json ? planJson(plan) : planText(plan));
     return voice.json ? undefined : await tellFindings(plan.mounts, voice, io);
   }

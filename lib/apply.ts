@@ -151,7 +151,7 @@ async function applyLink(operation: LinkOperation, run: Application): Promise<vo
 
 async function applyUse(operation: UseOperation, run: Application): Promise<void> {
   const store = await import("./apply_store.ts");
-  store.applyUse(operation, run);
+  await store.applyUse(operation, run);
 }
 
 async function applyToRootfs(

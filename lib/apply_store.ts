@@ -4,10 +4,12 @@
  * @module
  */
 import type { Application } from "./application.ts";
+import { hexDigest } from "./digest.ts";
 import { look, makeFile, readOwnFile, typeOf } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
 import { makeLink } from "./link.ts";
 import type { LinkOperation, UseOperation } from "./operation.ts";
+import { child } from "./path.ts";
 import { quote } from "./quote.ts";
 
 /** Makes a link. */
@@ -32,13 +34,19 @@ function checkLink(path: string, to: string, info: Deno.FileInfo): void {
  * Notes that the pod uses trees of the store, and then looks whether the tree is still there: who removes
  * a tree does it the other way round, so that one of the two sees the other.
  */
-export function applyUse({ path, pod, rendered }: UseOperation, run: Application): void {
-  const content = new TextEncoder().encode(`${pod}\n`);
-  if (readOwnFile(path) === null) {
-    const written = makeFile(path, content, 0o600);
+export async function applyUse(
+  { path, pod, rendered }: UseOperation,
+  run: Application,
+): Promise<void> {
+  const content = new TextEncoder().encode(pod);
+  const note = child(path, await hexDigest("SHA-256", content));
+  const had = readOwnFile(note);
+  // One that is damaged would keep all trees of the store from being removed.
+  if (had?.length !== content.length || had.some((byte, at) => byte !== content[at])) {
+    const written = makeFile(note, content, 0o600);
     run.onDisk = Promise.all([run.onDisk, written]).then(() => {});
-    run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path));
   }
+  if (had === null) run.changedBy(() => `remove ${quote(note)}`, () => Deno.removeSync(note));
   if (look(rendered) !== null) return;
   throw new OverlayError("missing", `Cannot use tree: ${quote(rendered)} is gone`, {
     path: rendered,

@@ -40,10 +40,12 @@ export interface Check {
 
 /** What the doctor says. */
 export interface Diagnosis {
-  /** Whether a render will work. */
+  /** Whether a render will work, with {@linkcode options}. */
   readonly healthy: boolean;
   /** Everything that was tried. */
   readonly checks: readonly Check[];
+  /** The mount options without which no render works. */
+  readonly options: readonly string[];
 }
 
 /** What to look at. */
@@ -256,15 +258,16 @@ export async function diagnose(
   const place = placeOf(request);
   const programs = programOptions(options);
   const first = [checkDeno(), ...checkPermissions(place)];
-  if (first.some(({ ok }) => !ok)) return { healthy: false, checks: first };
+  if (first.some(({ ok }) => !ok)) return { healthy: false, checks: first, options: [] };
   const checks = await withScratch(place, async (directory) => {
     return await examine({ directory, programs, signal: options.signal });
   }).catch((error: unknown) => [noScratch(place, error)]);
   const all = [...first, ...checks];
-  const overlay = all.find(({ name }) => name === "overlayfs");
-  const marked = all.find(({ name }) => name === "overlayfs with userxattr");
-  const mounts = overlay?.ok === true || marked?.ok === true;
-  return { healthy: mounts && all.every(({ ok, needed }) => ok !== false || !needed), checks: all };
+  const works = (name: string) => all.some((check) => check.name === name && check.ok === true);
+  const marks = works("overlayfs") ? [] : ["userxattr"];
+  const mounts = works(["overlayfs", ...marks].join(" with "));
+  const healthy = mounts && all.every(({ ok, needed }) => ok !== false || !needed);
+  return { healthy, checks: all, options: healthy ? marks : [] };
 }
 
 function noScratch(place: string, error: unknown): Check {

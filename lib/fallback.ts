@@ -32,10 +32,19 @@ function isUnsupported(error: OverlayError): boolean {
   return error instanceof MountError && NOT_SUPPORTED.test(error.failure.stderr);
 }
 
+/** An option that says how overlayfs marks what is gone; a copy has no marks. */
+const OF_MARKS = "userxattr";
+
 /** Whether a copy would be all that was asked for. */
 function isPlain({ mount }: Plan): boolean {
-  return mount.options.length === 0 && mount.label === null && mount.lower.length === 1 &&
+  const options = mount.options.filter((option) => option !== OF_MARKS);
+  return options.length === 0 && mount.label === null && mount.lower.length === 1 &&
     mount.upper !== null;
+}
+
+function copyOf(request: RenderRequest): Plan {
+  const options = request.options?.filter((option) => option !== OF_MARKS) ?? [];
+  return planRender({ ...request, options, overlay: "never" });
 }
 
 /**
@@ -49,7 +58,7 @@ export function copyAgain(request: RenderRequest, plan: Plan): Plan {
   if (!isPlain(plan) || look(pod) === null) return plan;
   const { lines } = readRecord(podLayout(pod).fstab);
   const copied = lines.some((line) => line.app === app && line.copy);
-  return copied ? planRender({ ...request, overlay: "never" }) : plan;
+  return copied ? copyOf(request) : plan;
 }
 
 /**
@@ -66,5 +75,5 @@ export function copyInstead(
   const { error, options } = failed;
   if (!isPlain(plan) || !isUnsupported(error)) throw error;
   options.warn?.(`a copy is made instead of an overlay: ${error.message}`);
-  return planRender({ ...request, overlay: "never" });
+  return copyOf(request);
 }

@@ -293,7 +293,8 @@ Flags:
   --name NAME        import: what --image finds it by (default: the image's own)
   --strip PARTS      import: leave out setuid (setuid and setgid bits, and
                      capabilities), devices, or both: --strip setuid,devices
-  --userxattr        import: for mounts with userxattr, as in a user namespace
+  --userxattr        import: mount it with userxattr (default in a user
+                     namespace)
   --max-size SIZE    import: the most that the files of an image may have
                      together (default: 64G)
   --max-entries N    import: the most entries its layers may have together

@@ -18,6 +18,7 @@ import { makeLink } from "./link.ts";
 import { keywordsLine, parseLines } from "./mtree.ts";
 import { child } from "./path.ts";
 import { quote } from "./quote.ts";
+import { linkTo } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { syncDirectory, syncStore } from "./store_disk.ts";
 import { belowOf, isAgain, keyOf } from "./stored_layer.ts";
@@ -320,7 +321,7 @@ async function linkLayer(
   { links }: StoreLayout,
   options: ChangeOptions,
 ): Promise<string> {
-  const to = `../layer/${key}`;
+  const to = linkTo(key);
   const content = new TextEncoder().encode(key);
   const digest = await hexDigest("SHA-256", content);
   for (let length = LINK_LENGTH; length <= digest.length; length++) {

@@ -35,7 +35,10 @@ export interface ImportRequest {
   readonly name?: string;
   /** Parts of the image that are left out. @default {none} */
   readonly strip?: readonly Strippable[];
-  /** Whether it is to be mounted with `userxattr`, as in a user namespace. @default {false} */
+  /**
+   * Whether it is mounted with `userxattr`, as it must be in a user namespace.
+   * @default {unless root imports it outside a user namespace}
+   */
   readonly userxattr?: boolean;
   /** The most bytes that the files of an image may have together. @default {64 GiB} */
   readonly maxBytes?: number;

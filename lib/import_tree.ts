@@ -7,7 +7,8 @@ import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
 import { hexDigest } from "./digest.ts";
-import { attempt, look, replaceFile } from "./disk.ts";
+import { attempt, look, replaceFile, writeScratch } from "./disk.ts";
+import { errno } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { brief } from "./image.ts";
 import type { Image } from "./image.ts";
@@ -16,7 +17,7 @@ import { isName, parseImport } from "./import_request.ts";
 import type { ImportRequest, ParsedImport } from "./import_request.ts";
 import { checkSource, imageIn, imageOf, refuseChoice, sourceOf } from "./import_source.ts";
 import type { SourceOptions } from "./import_source.ts";
-import type { LayerPolicy, LayerSummary } from "./layer_filter.ts";
+import type { AttributeClass, LayerPolicy, LayerSummary } from "./layer_filter.ts";
 import { child, nameOf, parent } from "./path.ts";
 import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
@@ -24,7 +25,7 @@ import { keyOf, storedLayers } from "./stored_layer.ts";
 import type { WantedLayers } from "./stored_layer.ts";
 import { storedTreeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
-import { clearAway, openStore, scratchOf, syncStore, tidy } from "./store_disk.ts";
+import { clearAway, mendLinks, openStore, scratchOf, syncStore, tidy } from "./store_disk.ts";
 import { allLayers, formatRecord, isWhole } from "./tree_manifest.ts";
 import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
 import type { Blob } from "./blob.ts";
@@ -89,6 +90,7 @@ async function importImage(
     if (inner !== null) ready.set(0, inner);
   }
   const { layers, changed } = await completed(blobs, found, { store, policy, options, ready });
+  await mendLinks(layers, store, options);
   const manifest = await manifestOf(layers);
   const stored = {
     name: name ?? usableName(image, options),
@@ -236,7 +238,11 @@ async function importDirectory(
   const { attributes } = policy;
   const id = await treeIdOf([keyOf({ diffId, ...summary, attributes, below: null })]);
   const { bytes, entries } = summary;
-  const manifest = directoryManifest({ id, bytes, entries }, await digestOfFile(staged.lines));
+  const userxattr = attributes === "user";
+  const manifest = directoryManifest(
+    { id, userxattr, bytes, entries },
+    await digestOfFile(staged.lines),
+  );
   const changed = !isWhole(storedTreeLayout(store, id));
   if (changed) await placeDirectory(staged, manifest, { store, options });
   const image = { name, digest: null, config: null };
@@ -260,6 +266,28 @@ async function placeDirectory(
   attempt("put in place", tree.lines, () => Deno.renameSync(lines, tree.lines));
   attempt("put in place", tree.rootfs, () => Deno.renameSync(root, tree.rootfs));
   options.checkpoint?.("rootfs");
+}
+
+/**
+ * The largest user id there is. Every one may own a file for root; a user namespace does not map it, and
+ * other users may not give files away.
+ */
+const LAST_USER = 4294967294;
+
+/** Only root outside a user namespace can set attributes that are trusted; others render with `userxattr`. */
+function attributesFor({ userxattr }: ImportRequest, { scratch }: StoreLayout): AttributeClass {
+  if (userxattr !== undefined) return userxattr ? "user" : "trusted";
+  const probe = child(scratch, "owner");
+  writeScratch(probe, new Uint8Array());
+  try {
+    Deno.chownSync(probe, LAST_USER, null);
+    return "trusted";
+  } catch (error) {
+    if (!["EINVAL", "EPERM"].includes(errno(error) ?? "")) throw error;
+    return "user";
+  } finally {
+    Deno.removeSync(probe);
+  }
 }
 
 /**
@@ -306,7 +334,8 @@ export async function importTree(
   const { store } = parsed;
   using lock = await openStore(store, options);
   try {
-    const tree = await importFrom(parsed, options);
+    const policy = { ...parsed.policy, attributes: attributesFor(request, store) };
+    const tree = await importFrom({ ...parsed, policy }, options);
     await clearAway(scratchOf(store), options);
     return tree;
   } catch (error) {

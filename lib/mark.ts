@@ -119,7 +119,7 @@ async function checkFree(pod: PodLayout, record: PodRecord, marking: Marking): P
     const reason = `${appWords(automatic.app)} was mounted when the machine or the command stopped`;
     throw inUse(pod, reason, "mount it again with overlay-render restore, or unmount it");
   }
-  refuseTree(pod, lines);
+  refuseTree(pod, lines, mounts.realPod() ?? pod.pod);
   if (!dryRun) await refuseInUse("collect", lines, { pod, programs, options });
 }
 
@@ -171,9 +171,11 @@ function refuseUsers(pod: PodLayout, mounts: PodMounts, known: readonly AppLine[
 }
 
 /** A tree that lies in the pod would go with it, and other pods may be rendered from it. */
-function refuseTree(pod: PodLayout, lines: readonly AppLine[]): void {
+function refuseTree(pod: PodLayout, lines: readonly AppLine[], real: string): void {
   for (const line of lines) {
-    const tree = configOfLine(line, pod.pod).lower.find((lower) => isWithin(lower, pod.pod));
+    const tree = configOfLine(line, pod.pod).lower.find((lower) => {
+      return isWithin(lower, pod.pod) || isWithin(lower, real);
+    });
     if (tree === undefined) continue;
     throw new RefusedError(
       "refused",

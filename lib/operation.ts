@@ -168,7 +168,7 @@ export interface LinkOperation {
 export interface UseOperation {
   /** Tells the operations apart. */
   readonly kind: "use";
-  /** The file in the store. */
+  /** The directory of notes in the store. */
   readonly path: string;
   /** The pod. */
   readonly pod: string;

@@ -9,6 +9,7 @@ import { describeOperation } from "./describe.ts";
 import { mountOptions, OPTIONS_MAX } from "./mount_config.ts";
 import { formatMode } from "./names.ts";
 import { permissionFlags, requiredPermissions } from "./permissions.ts";
+import { configOf } from "./plan.ts";
 import type { MountPlan, Plan, PodPlan } from "./plan.ts";
 import type { Diagnosis } from "./doctor.ts";
 import { printable, shellQuote, showName } from "./quote.ts";
@@ -42,7 +43,7 @@ function indented(lines: readonly string[]): string[] {
 
 /** What became of options that would not have been read as a whole. */
 function shortened(mount: MountPlan): string[] {
-  const whole = mount.copy ? mount.optionString : mountOptions(mount);
+  const whole = mount.copy ? mount.optionString : mountOptions(configOf(mount));
   if (whole === mount.optionString) return [];
   const length = new TextEncoder().encode(whole).length;
   return [
@@ -138,7 +139,7 @@ export function collectedText({ marked, removed }: Collected): string {
 const ANSWERS = new Map<boolean | null, string>([[true, "yes"], [false, "no"], [null, "?"]]);
 
 /** What the doctor found, as text: a line each, and what to do about what does not work. */
-export function diagnosisText({ healthy, checks }: Diagnosis): string {
+export function diagnosisText({ healthy, options, checks }: Diagnosis): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, ok, found, how, hint }) => [
     `${(ANSWERS.get(ok) ?? "").padEnd(3)}  ${name.padEnd(width)}  ${printable(found)}  (${
@@ -146,7 +147,8 @@ export function diagnosisText({ healthy, checks }: Diagnosis): string {
     })\n`,
     ...(hint === null ? [] : [`     ${"".padEnd(width)}  hint: ${printable(hint)}\n`]),
   ]);
-  return `${lines.join("")}${healthy ? "A render will work.\n" : "A render will not work.\n"}`;
+  const how = options.map((option) => ` with --option ${option}`).join("");
+  return `${lines.join("")}A render will ${healthy ? `work${how}` : "not work"}.\n`;
 }
 
 /** What was mounted again, as text: one rootfs a line. */

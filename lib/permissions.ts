@@ -82,8 +82,8 @@ function needs(operation: Operation): RequiredPermissions {
     case "touch":
       return { read: own, write: own, run: [] };
     case "use":
-      // All of the store is read to find the tree; the note is written beside its place.
-      return { read: [operation.store], write: [parent(operation.path)], run: [] };
+      // All of the store is read to find the tree.
+      return { read: [operation.store], write: own, run: [] };
     case "link":
     case "mtab":
       return { read: own, write: own, run: [ln] };

@@ -32,6 +32,8 @@ export interface MountPlan extends MountConfig {
   readonly rootfs: string;
   /** The option string, as mount(8) takes it; empty for a copy. */
   readonly optionString: string;
+  /** The lowers without symlinks, which are mounted; not there when they are the lowers as named. */
+  readonly real?: readonly string[];
   /** Set when the rootfs is a copy of the lower and not mounted. */
   readonly copy?: true;
   /** Set when the destination may lie in an image that was mounted before. */
@@ -129,7 +131,10 @@ function manifest(request: ParsedRequest): Operation[] {
 }
 
 function requirements(request: ParsedRequest): Operation[] {
-  const needs: Operation[] = request.lower.map((path) => {
+  const { lower, real, readOnly } = request;
+  // A view of one lower is told from other mounts by a look at what it shows.
+  const looked = readOnly && real.length === 1 ? [...lower, ...real] : lower;
+  const needs: Operation[] = looked.map((path) => {
     return { kind: "require", path, type: "directory" };
   });
   if (request.manifest === null) return needs;
@@ -147,8 +152,9 @@ function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionS
   const { layout } = request;
   const copy = request.overlay === "never";
   const readOnly = request.readOnly || copy;
+  const { lower, real } = request;
   const config: MountConfig = {
-    lower: request.lower,
+    lower: real,
     upper: readOnly ? null : layout.upper,
     work: readOnly ? null : layout.work,
     label: request.label,
@@ -157,16 +163,27 @@ function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionS
   const options = copy ? NO_OPTIONS : fittingOptions(config, request.pod.pod);
   const mount: MountPlan = {
     ...config,
+    lower,
     pod: request.pod.pod,
     app: request.app,
     tree: request.tree,
     dest: layout.dest,
     rootfs: layout.rootfs,
     optionString: options.text,
+    ...(isSame(real, lower) ? {} : { real }),
     ...(copy ? { copy: true } : {}),
     ...(request.live ? { live: true } : {}),
   };
   return { mount, options };
+}
+
+function isSame(real: readonly string[], lower: readonly string[]): boolean {
+  return real.every((path, at) => path === lower[at]);
+}
+
+/** What is mounted, whatever names it was given by. */
+export function configOf({ real, ...mount }: MountPlan): MountConfig {
+  return real === undefined ? mount : { ...mount, lower: real };
 }
 
 /** Freezes a value and all that is in it. */
@@ -191,12 +208,12 @@ function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
   const real = apps.flatMap(({ request, options }) => {
     if (!options.needsRealPaths) return [];
     // A relative name goes up from the pod; where it goes down again, links are followed as in any name.
-    const { lower } = request;
-    return [pod.pod, ...options.relative ? lower.filter(needsRealPath) : lower];
+    const { real } = request;
+    return [pod.pod, ...options.relative ? real.filter(needsRealPath) : real];
   });
   const outside = apps.map(({ mount }) => mount.dest).filter((dest) => !isWithin(dest, pod.pod));
   // What is above a path in the store is the store, too.
-  const stores = apps.flatMap(({ request: { stored } }) => stored === null ? [] : [stored.note]);
+  const stores = apps.flatMap(({ request: { stored } }) => stored === null ? [] : [stored.notes]);
   return [
     ...distinct(apps.flatMap(({ request }) => requirements(request))),
     ...[...new Set([pod.pod, ...outside, ...stores])].map((path) => ({
@@ -212,9 +229,13 @@ function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
 /** Without those that do the same to the same path: apps share directories, lowers and manifests. */
 function distinct<T extends Operation>(operations: readonly T[], seen = new Set<string>()): T[] {
   return operations.filter((operation) => {
-    // A path that is given as lower and as manifest must be both.
-    const type = operation.kind === "require" ? operation.type : "";
-    const key = `${operation.kind} ${type} ${operation.path}`;
+    // A path that is given as lower and as manifest must be both, and of a store each tree must be there.
+    const more = operation.kind === "require"
+      ? operation.type
+      : operation.kind === "use"
+      ? operation.rendered
+      : "";
+    const key = `${operation.kind} ${operation.path} ${more}`;
     return !seen.has(key) && seen.add(key);
   });
 }
@@ -257,7 +278,7 @@ export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): O
     ...apps.map(({ mount, options: { text, link } }): Operation => ({
       kind: "record",
       path: pod.fstab,
-      line: appLine(mount, { config: mount, options: text, auto, link }),
+      line: appLine(mount, { config: configOf(mount), options: text, auto, link }),
     })),
     ...mounted(first),
     ...later.flatMap((group) => [
@@ -301,8 +322,8 @@ function insertions(request: ParsedRequest): Operation[] {
 /** A tree of a store stays there as long as a pod is noted that uses it. */
 function uses({ stored, pod }: ParsedRequest): Operation[] {
   if (stored === null) return [];
-  const { note, store, rendered } = stored;
-  return [{ kind: "use", path: note, pod: pod.pod, store, rendered }];
+  const { notes, store, rendered } = stored;
+  return [{ kind: "use", path: notes, pod: pod.pod, store, rendered }];
 }
 
 /** Plans the mount of an app. */

@@ -9,7 +9,7 @@ import { appLine } from "./app_line.ts";
 import { InvalidValueError, RefusedError } from "./errors.ts";
 import { linesWithin, Neighbours } from "./neighbours.ts";
 import { parent } from "./path.ts";
-import { freeze, operationsFor, planned } from "./plan.ts";
+import { configOf, freeze, operationsFor, planned } from "./plan.ts";
 import type { PlannedApp, PlanOptions, PodPlan } from "./plan.ts";
 import { parsePodRequest } from "./pod_request.ts";
 import type { PodRequest } from "./pod_request.ts";
@@ -89,7 +89,7 @@ function plannedOf(request: ParsedRequest): PlannedApp {
 /** Apps of one call must not share an upper; and nothing is made in an image that is not mounted. */
 function checkTogether(apps: readonly PlannedApp[], auto: boolean): void {
   const mounts = new Map(apps.map(({ mount, options: { text, link } }) => {
-    return [appLine(mount, { config: mount, options: text, auto, link }), mount];
+    return [appLine(mount, { config: configOf(mount), options: text, auto, link }), mount];
   }));
   const lines = [...mounts.keys()];
   const neighbours = new Neighbours(lines, apps[0]?.mount.pod ?? "/", (line) => {

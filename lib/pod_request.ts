@@ -27,6 +27,8 @@ export interface PodApp {
   readonly image?: string;
   /** What was found out of the tree in the store. @default {nothing} */
   readonly stored?: StoredTree;
+  /** The lowers without symlinks, which a render finds out. @default {the lowers as they are named} */
+  readonly real?: readonly string[];
   /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
   readonly dest?: string;
   /** A file that is copied to `<destination>/manifest`. @default {none} */

@@ -12,10 +12,10 @@ import { checkPermissions, isGranted } from "./grants.ts";
 import { parsePath } from "./names.ts";
 import { isWithin, parent } from "./path.ts";
 import { PROGRAMS, requiredPermissions } from "./permissions.ts";
-import { planRender } from "./plan.ts";
+import { configOf, planRender } from "./plan.ts";
 import type { MountPlan, Plan } from "./plan.ts";
-import { namesLowers } from "./request.ts";
 import type { RenderRequest } from "./request.ts";
+import { resolveRequest } from "./resolve_request.ts";
 import type { OverlayStatus } from "./status.ts";
 
 /** An app as it was prepared or rendered. */
@@ -45,7 +45,7 @@ async function applyRequest(
   given: RenderRequest,
   options: ChangeOptions,
 ): Promise<Outcome<Render>> {
-  const request = await resolved(given);
+  const request = await resolveRequest(given);
   const ahead = await lookAtPlace(request, options);
   try {
     const plan = planRender(request, { mount: action === "render" });
@@ -74,13 +74,6 @@ async function applyOrCopy(
     if (!(error instanceof OverlayError)) throw error;
     return await apply(copyInstead(request, plan, { error, options }));
   }
-}
-
-/** A request that names no lowers is looked up in the store. */
-async function resolved(request: RenderRequest): Promise<RenderRequest> {
-  if (namesLowers(request)) return request;
-  const { resolveTree } = await import("./resolve_tree.ts");
-  return resolveTree(request);
 }
 
 /**
@@ -184,7 +177,8 @@ export function renderOf(
   options: string,
   result: { readonly mounted: boolean; readonly changed: boolean },
 ): Render {
-  const { pod, app, tree, rootfs, lower, upper, work } = mount;
+  const { pod, app, tree, rootfs, upper, work } = mount;
+  const { lower } = configOf(mount);
   const { mounted, changed } = result;
   return { pod, app, tree, rootfs, lower, upper, work, options, mounted, changed };
 }

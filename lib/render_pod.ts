@@ -10,9 +10,9 @@ import { checkPermissions } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
 import { planPod } from "./pod_plan.ts";
 import type { PodRequest } from "./pod_request.ts";
-import { namesLowers } from "./request.ts";
 import { disposalOf, renderOf, tellReachable } from "./render.ts";
 import type { Outcome, Render } from "./render.ts";
+import { resolvePodRequest } from "./resolve_request.ts";
 
 /** A pod as it was prepared or rendered. */
 export interface PodRender {
@@ -30,7 +30,7 @@ async function applyRequest(
   given: PodRequest,
   options: ChangeOptions,
 ): Promise<Outcome<PodRender>> {
-  const request = await resolved(given);
+  const request = await resolvePodRequest(given);
   const plan = planPod(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
   await checkBefore(plan.mounts, options);
@@ -45,13 +45,6 @@ async function applyRequest(
     result: { pod: apps[0]?.mount.pod ?? request.pod, renders },
     mounted: mounted.map(({ mount }) => mount.app),
   };
-}
-
-/** Apps that name no lowers are looked up in the store. */
-async function resolved(request: PodRequest): Promise<PodRequest> {
-  if (request.apps.every(namesLowers)) return request;
-  const { resolvePod } = await import("./resolve_tree.ts");
-  return resolvePod(request);
 }
 
 /**

@@ -41,6 +41,8 @@ export interface RenderRequest {
   readonly image?: string;
   /** What `resolveTree` found out of the tree. @default {nothing} */
   readonly stored?: StoredTree;
+  /** The lowers without symlinks, which a render finds out. @default {the lowers as they are named} */
+  readonly real?: readonly string[];
   /** The app; empty for the pod's own image. @default {""} */
   readonly app?: string;
   /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
@@ -78,8 +80,8 @@ export interface StoredTree {
   readonly rootLike?: string;
   /** The tree store. */
   readonly store: string;
-  /** The file in which the store notes that the pod uses its trees. */
-  readonly note: string;
+  /** The directory in which the store notes the pods that use its trees. */
+  readonly notes: string;
   /** The mark of the tree that it is whole. */
   readonly rendered: string;
 }
@@ -96,6 +98,8 @@ export interface ParsedRequest {
   readonly tree: string;
   /** The lowers, top first; at least one. */
   readonly lower: readonly [string, ...string[]];
+  /** The same without symlinks: what is mounted, and recorded. */
+  readonly real: readonly string[];
   /** The lower whose root the rootfs looks like. */
   readonly rootLike: string;
   /** What the store knows of the tree; `null` when it is none of a store. */
@@ -127,7 +131,15 @@ export function namesLowers({ lower, image }: Pick<RenderRequest, "lower" | "ima
   return image === undefined && [lower ?? []].flat().length > 0;
 }
 
-function parseLowers(request: RenderRequest): [AbsolutePath, ...AbsolutePath[]] {
+/** The part of a request that says which lowers there are. */
+export type LowersRequest = Pick<RenderRequest, "lower" | "image" | "tree" | "store">;
+
+/**
+ * Parses the lowers of a request.
+ *
+ * @throws {InvalidValueError} If there is none, or one is not usable.
+ */
+export function parseLowers(request: LowersRequest): [AbsolutePath, ...AbsolutePath[]] {
   const given = typeof request.lower === "string" ? [request.lower] : request.lower ?? [];
   const [first, ...rest] = given.map((lower) => parsePath("lower", lower));
   if (first !== undefined) return [first, ...rest];
@@ -146,6 +158,12 @@ function parseLowers(request: RenderRequest): [AbsolutePath, ...AbsolutePath[]] 
   }
   const { rootfs } = treeLayout(request.store ?? DEFAULT_STORE, request.tree);
   return [parsePath("lower", rootfs)];
+}
+
+function parseReal(real: readonly string[], count: number): readonly string[] {
+  if (real.length === count) return real.map((path) => parsePath("lower", path));
+  const message = `Cannot use ${real.length} real paths: there are ${count} lowers`;
+  throw new InvalidValueError("invalid-value", message, { hint: "leave real out" });
 }
 
 function refuse(what: string, value: string, reason: string, hint?: string): never {
@@ -256,6 +274,7 @@ export function parseRequest(
     app,
     tree,
     lower,
+    real: parseReal(request.real ?? lower, lower.length),
     rootLike: request.stored?.rootLike ?? lower[0],
     stored: request.stored ?? null,
     profile,

@@ -6,21 +6,27 @@
 import { ifAny, look } from "./disk.ts";
 import { InvalidValueError, MissingPermissionError, OverlayError } from "./errors.ts";
 import { checkPermissions, isGranted } from "./grants.ts";
-import { parsePath } from "./names.ts";
 import { child } from "./path.ts";
 import type { PodApp, PodRequest } from "./pod_request.ts";
 import { quote } from "./quote.ts";
 import { namesLowers } from "./request.ts";
 import type { RenderRequest } from "./request.ts";
-import { podNote, storedTreeLayout, storeLayout } from "./store.ts";
+import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
-import { readLayer, readTree, treeOfName, wholeTrees } from "./tree_manifest.ts";
+import {
+  lostLinks,
+  noTreeError,
+  readLayer,
+  readTree,
+  treeOfName,
+  wholeTrees,
+} from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
 
 /** The part of a request that says what is rendered. */
 export type TreeRequest = Pick<
   RenderRequest,
-  "pod" | "store" | "tree" | "image" | "lower" | "options" | "stored"
+  "pod" | "store" | "tree" | "image" | "lower" | "options" | "stored" | "readOnly" | "overlay"
 >;
 
 function mayRead({ store }: StoreLayout, what: string): void {
@@ -90,7 +96,16 @@ export function resolveTree<T extends TreeRequest>(request: T): T {
     : tree === undefined
     ? null
     : manifestOf(store, tree);
-  return found === null ? request : withTree(request, found, store);
+  if (found !== null) return withTree(request, found, store);
+  if (tree !== undefined) checkThere(tree, store);
+  return request;
+}
+
+/** A tree that was made by hand is a directory and nothing else. */
+function checkThere(tree: string, store: StoreLayout): void {
+  const { rootfs: path } = storedTreeLayout(store, tree);
+  if (!isGranted({ name: "read", path }) || look(path) !== null) return;
+  throw noTreeError(store, tree);
 }
 
 function refuseOther(image: string, { lower, tree }: TreeRequest): void {
@@ -140,6 +155,23 @@ function checkMarks({ id, layers }: TreeManifest, store: StoreLayout): void {
   );
 }
 
+/** Checks what a render of a tree of layers needs to be there, and nothing that takes longer. */
+function checkLayers(tree: TreeManifest, store: StoreLayout): void {
+  const { id, layers, lowers } = tree;
+  // Of a tree with one lower the layer itself is mounted.
+  const lost = lowers.length > 1 ? lostLinks(tree, store) : [];
+  for (const { path, what } of lost) throw unfitError(id, path, what);
+  for (const key of layers) {
+    const layer = child(store.layers, key);
+    if (look(layer) === null) throw unfitError(id, layer, "is gone");
+  }
+}
+
+function unfitError(id: string, path: string, what: string): OverlayError {
+  const message = `Cannot use tree ${quote(id)}: ${quote(path)} ${what}`;
+  return new OverlayError("bad-store", message, { path, hint: "import the image again" });
+}
+
 function withTree<T extends TreeRequest>(request: T, tree: TreeManifest, store: StoreLayout): T {
   const { id, lowers, layers, rootLike, userxattr } = tree;
   const layout = storedTreeLayout(store, id);
@@ -148,8 +180,10 @@ function withTree<T extends TreeRequest>(request: T, tree: TreeManifest, store: 
   const one = lowers.length === 1 && only !== undefined;
   const options = request.options ?? [];
   const isGiven = options.some((option) => option.split(",").includes("userxattr"));
-  const adds = userxattr && !isGiven;
+  const isOverlay = request.overlay !== "never" && (request.readOnly !== true || layers.length > 1);
+  const adds = userxattr && isOverlay && !isGiven;
   if (isGiven && !userxattr) checkMarks(tree, store);
+  checkLayers(tree, store);
   return {
     ...request,
     tree: id,
@@ -158,7 +192,7 @@ function withTree<T extends TreeRequest>(request: T, tree: TreeManifest, store: 
     stored: {
       ...(rootLike === null ? {} : { rootLike: child(store.links, rootLike) }),
       store: store.store,
-      note: podNote(store, parsePath("pod", request.pod)),
+      notes: store.pods,
       rendered: layout.rendered,
     },
   };

@@ -24,7 +24,7 @@ const POD_FIELDS: Readonly<Record<keyof PodRequest, Kind>> = {
   apps: "apps",
 };
 
-const APP_FIELDS: Readonly<Record<Exclude<keyof PodApp, "stored">, Kind>> = {
+const APP_FIELDS: Readonly<Record<Exclude<keyof PodApp, "stored" | "real">, Kind>> = {
   app: "name",
   tree: "name",
   image: "name",

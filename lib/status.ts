@@ -82,7 +82,7 @@ export function statusPermissions(directory: string): RequiredPermissions {
  * kernel sees it.
  *
  * Requires `--allow-read` permission for the pod and for destinations outside it, and `--allow-run` for
- * findmnt.
+ * findmnt and find.
  *
  * @param request A pod, an absolute path; or a directory of pods, and what is to be measured.
  * @param options Who is told what is run.
@@ -126,11 +126,15 @@ export async function overlayStatus(
   const all = records.flatMap(({ layout, lines }) => statusOfPod(layout, lines, table));
   if (!wanted.size) return all;
   const { diskUse } = await import("./disk_use.ts");
-  return all.map((status) => {
+  const sized: OverlayStatus[] = [];
+  for (const status of all) {
     const { upper } = status;
-    if (upper === null || look(upper)?.isDirectory !== true) return status;
-    return { ...status, size: diskUse(upper) };
-  });
+    const isThere = upper !== null && look(upper)?.isDirectory === true;
+    sized.push(
+      isThere ? { ...status, size: await diskUse(upper, programOptions(options)) } : status,
+    );
+  }
+  return sized;
 }
 
 /** A pod and its lines. */

@@ -6,7 +6,7 @@
  * @module
  */
 import { DEFAULT_STORE } from "./layout.ts";
-import { hashOf, parsePath, parseTreeId } from "./names.ts";
+import { parsePath, parseTreeId } from "./names.ts";
 import { child } from "./path.ts";
 
 /** Where everything of a tree store lies. */
@@ -23,7 +23,7 @@ export interface StoreLayout {
   readonly records: string;
   /** Holds the trees, by their ids. */
   readonly trees: string;
-  /** Holds a file of each pod that was rendered from a tree, by the pod's name. */
+  /** Holds a note of each pod that was rendered from a tree: its path, in a file named by the SHA-256 of it. */
   readonly pods: string;
   /** Holds what is not finished; what is there while nobody holds the lock is left over. */
   readonly scratch: string;
@@ -81,12 +81,7 @@ export function storedTreeLayout(store: StoreLayout, id: string): StoredTreeLayo
   };
 }
 
-/** The longest name that is kept as it is; a longer one ends with a number that is made of all of it. */
-const NAME_MAX = 200;
-
-/** The file that notes that a pod was rendered from a tree of the store. */
-export function podNote(store: StoreLayout, pod: string): string {
-  const name = encodeURIComponent(pod);
-  if (name.length <= NAME_MAX) return child(store.pods, name);
-  return child(store.pods, `${name.slice(0, NAME_MAX)}-${hashOf(name)}`);
+/** What the link with a short name to a layer says; it lies in {@linkcode StoreLayout.links}. */
+export function linkTo(key: string): string {
+  return `../layer/${key}`;
 }

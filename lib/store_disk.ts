@@ -9,15 +9,17 @@ import { makeDirectory } from "./directory.ts";
 import { attempt, look } from "./disk.ts";
 import { errno, OverlayError } from "./errors.ts";
 import { checkAbove, checkPod } from "./guard.ts";
+import { makeLink } from "./link.ts";
 import { lockPodIfThere } from "./lock.ts";
 import type { PodLock } from "./lock.ts";
 import { child, nameOf } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { run } from "./run.ts";
-import { storedTreeLayout } from "./store.ts";
+import { linkTo, storedTreeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
-import { namesIn } from "./tree_manifest.ts";
+import { linkOf, namesIn } from "./tree_manifest.ts";
+import type { LayerRecord } from "./tree_manifest.ts";
 
 /** Only the owner goes in: an image has programs that are setuid, and may be full of holes. */
 const STORE_MODE = 0o700;
@@ -120,8 +122,27 @@ export function tidy(store: StoreLayout): void {
   }
   for (const name of namesIn(links)) {
     const path = child(links, name);
-    const to = look(path)?.isSymlink ? Deno.readLinkSync(path) : "";
-    if (!keys.has(nameOf(to))) remove(path);
+    if (!keys.has(nameOf(linkOf(path) ?? ""))) remove(path);
+  }
+}
+
+/**
+ * Makes the links to layers that are lost, or lead elsewhere. Their names stay: manifests and pods have them.
+ *
+ * Requires `--allow-run` permission for ln.
+ */
+export async function mendLinks(
+  layers: readonly Pick<LayerRecord, "key" | "link">[],
+  store: StoreLayout,
+  options: ChangeOptions,
+): Promise<void> {
+  for (const { key, link } of layers) {
+    const path = child(store.links, link);
+    const to = linkOf(path);
+    if (to === linkTo(key)) continue;
+    if (look(path) !== null) remove(path);
+    await makeLink(path, linkTo(key), programOptions(options));
+    syncDirectory(store.links);
   }
 }
 

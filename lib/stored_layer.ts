@@ -12,19 +12,20 @@ import type { LayerRecord } from "./tree_manifest.ts";
 /** What a layer's key is made of. */
 export type KeyParts = Pick<
   LayerRecord,
-  "diffId" | "devices" | "setuid" | "opaque" | "attributes" | "below"
+  "diffId" | "devices" | "setuid" | "attributes" | "below"
 >;
 
 /**
  * What the directory of a layer is called: by its digest, and by what makes it another one than a layer
  * of the same archive.
  */
-export function keyOf({ diffId, devices, setuid, opaque, attributes, below }: KeyParts): string {
+export function keyOf({ diffId, devices, setuid, attributes, below }: KeyParts): string {
   return [
     baseOf(diffId),
     ...(devices.left > 0 ? ["nodev"] : []),
     ...(setuid.left > 0 ? ["nosuid"] : []),
-    ...(opaque > 0 && attributes === "user" ? ["user"] : []),
+    // Also where nothing is marked: how a tree is mounted decides how its uppers are marked.
+    ...(attributes === "user" ? ["user"] : []),
     ...(below === null ? [] : [below]),
   ].join("-");
 }
@@ -35,12 +36,12 @@ function baseOf(diffId: string): string {
 
 /** Whether a layer is what unpacking it with this policy, on these layers, would make. */
 function suits(record: LayerRecord, policy: LayerPolicy, below: string | null): boolean {
-  const { devices, setuid, opaque, attributes } = record;
+  const { devices, setuid, attributes } = record;
   const judged = (kept: boolean, { kept: had, left }: { kept: number; left: number }) => {
     return kept ? left === 0 : had === 0;
   };
   return judged(policy.devices, devices) && judged(policy.setuid, setuid) &&
-    (opaque === 0 || attributes === policy.attributes) &&
+    attributes === policy.attributes &&
     (record.below === null || record.below === below);
 }
 

@@ -16,11 +16,13 @@ import type { StartHash } from "./node.ts";
 import { child } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
+import { printable, quote } from "./quote.ts";
 import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { TarReader } from "./tar_reader.ts";
 import {
   ifSound,
+  lostLinks,
   markedTrees,
   readLayer,
   readTree,
@@ -194,8 +196,13 @@ export async function checkTrees(
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
-  const checked = trees.map(({ id }) => {
-    return { id, differences: partsOf(store, id).flatMap(({ root }) => found.get(root) ?? []) };
+  const checked = trees.map((tree) => {
+    const { id } = tree;
+    const links = [...lostLinks(tree, store)].map(({ layer, path, what }) => {
+      return { layer, path: "/", what: `has no short name: ${printable(quote(path))} ${what}` };
+    });
+    const inside = partsOf(store, id).flatMap(({ root }) => found.get(root) ?? []);
+    return { id, differences: [...links, ...inside] };
   });
   return [...damaged, ...checked];
 }

@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { attempt, readOwnFile } from "./disk.ts";
+import { attempt, look, readOwnFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import type { AttributeClass, LayerSummary } from "./layer_filter.ts";
 import { child } from "./path.ts";
 import { quote, shellQuote } from "./quote.ts";
 import { DEFAULT_STORE } from "./layout.ts";
 import { fullName } from "./reference.ts";
-import { storedTreeLayout } from "./store.ts";
+import { linkTo, storedTreeLayout } from "./store.ts";
 import type { StoredTreeLayout, StoreLayout } from "./store.ts";
 
 /** What is known of a layer. */
@@ -114,6 +114,38 @@ export function namesIn(directory: string): readonly string[] {
   });
 }
 
+/** Where a link leads, as it is written in it; `null` when there is none. */
+export function linkOf(path: string): string | null {
+  return look(path)?.isSymlink ? attempt("read", path, () => Deno.readLinkSync(path)) : null;
+}
+
+/** A link of a tree that does not lead to its layer. */
+export interface LostLink {
+  /** The layer's key. */
+  readonly layer: string;
+  /** The link. */
+  readonly path: string;
+  /** What is so. */
+  readonly what: string;
+}
+
+/** The links that the renders of a tree name its layers by, as far as they do not lead there. */
+export function* lostLinks(
+  { layers, lowers, rootLike }: TreeManifest,
+  store: StoreLayout,
+): Generator<LostLink> {
+  // An import makes one link for all places of a layer.
+  const keys = [...new Set(layers)];
+  const wanted = lowers.map((link, at) => [link, keys.slice(at, at + 1)] as const);
+  if (rootLike !== null) wanted.push([rootLike, keys]);
+  for (const [link, of] of wanted) {
+    const path = child(store.links, link);
+    const to = linkOf(path);
+    if (to !== null && of.some((key) => to === linkTo(key))) continue;
+    yield { layer: of[0] ?? "", path, what: to === null ? "is gone" : `leads to ${quote(to)}` };
+  }
+}
+
 /** What was written down, where it can be read: an import writes it anew, and must not fail of it. */
 export function ifSound<T>(read: () => T | null): T | null {
   try {
@@ -164,8 +196,13 @@ export function treeNamed(store: StoreLayout, tree: string): TreeManifest {
   if (found !== undefined) return found;
   // Says what is wrong with it.
   if (markedTrees(store).includes(tree)) readTree(storedTreeLayout(store, tree));
+  throw noTreeError(store, tree);
+}
+
+/** The error of a tree that is not there. */
+export function noTreeError(store: StoreLayout, tree: string): OverlayError {
   const where = store.store === DEFAULT_STORE ? "" : ` --store ${shellQuote(store.store)}`;
-  throw new OverlayError(
+  return new OverlayError(
     "missing",
     `Cannot use tree ${quote(tree)}: there is none in ${quote(store.store)}`,
     { path: store.store, hint: `overlay-render tree list${where} says which there are` },

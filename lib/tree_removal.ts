@@ -6,7 +6,7 @@
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { attempt, look } from "./disk.ts";
-import { RefusedError } from "./errors.ts";
+import { OverlayError, RefusedError } from "./errors.ts";
 import { checkPermissions, isGranted } from "./grants.ts";
 import { child, nameOf } from "./path.ts";
 import { permissionFlags } from "./permissions.ts";
@@ -14,12 +14,12 @@ import { quote, shellQuote } from "./quote.ts";
 import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { clearAway, openStore, syncDirectory, tidy } from "./store_disk.ts";
-import { markedTrees, namesIn, treeNamed, wholeTrees } from "./tree_manifest.ts";
+import { linkOf, markedTrees, namesIn, treeNamed, wholeTrees } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
 import { storePermissions } from "./tree_store.ts";
 import type { StoreRequest, TreeChoice } from "./tree_store.ts";
-import { forgetPods, isBusy, mountOf, useOf, usersOf } from "./tree_use.ts";
-import type { TreeUser } from "./tree_use.ts";
+import { checkedUsersOf, forgetPods, isKnown, mountOf, presentUseOf, useOf } from "./tree_use.ts";
+import type { KnownUser, TreeUser } from "./tree_use.ts";
 
 /** What went, or would go. */
 export interface RemovedTrees {
@@ -33,36 +33,64 @@ function usedError(what: string, by: string, hint: string): RefusedError {
   return new RefusedError("in-use", `Cannot remove ${what}: ${by}`, { hint });
 }
 
+/** The error of a note that may be of any pod. */
+function noteError(what: string, { note }: TreeUser): RefusedError {
+  const by = `${
+    quote(note)
+  } is no note of a pod as a render writes it, and may be of one that uses it`;
+  return usedError(what, by, `when no pod uses it: rm ${shellQuote(note)}`);
+}
+
 /** The error of a pod that may use anything. */
-function unknownError(what: string, pod: string, users: readonly TreeUser[]): RefusedError {
-  const read = users.map((user) => user.pod).filter((path) => !isGranted({ name: "read", path }));
-  const write = users.map((user) => user.pod).filter((path) => !isGranted({ name: "write", path }));
+function unknownError(
+  what: string,
+  { pod }: KnownUser,
+  { users, cause }: { readonly users: readonly TreeUser[]; readonly cause?: OverlayError },
+): RefusedError {
+  const pods = users.filter(isKnown).map((user) => user.pod);
+  const read = pods.filter((path) => !isGranted({ name: "read", path }));
+  const write = pods.filter((path) => !isGranted({ name: "write", path }));
   const flags = permissionFlags({ read, write, run: [] }).map(shellQuote);
   const hint = flags.length === 0
     ? `see what is wrong with it: overlay-render status --pod ${shellQuote(pod)}`
     : `add ${flags.join(" ")} to the flags of deno run`;
-  return usedError(what, `it is not known whether pod ${quote(pod)} uses it`, hint);
+  const why = cause === undefined ? "" : ` (${cause.message})`;
+  return usedError(what, `it is not known whether pod ${quote(pod)} uses it${why}`, hint);
 }
 
 /** Refuses what a pod uses, or might. */
 async function refuseUsed(id: string, store: StoreLayout): Promise<void> {
   const what = `tree ${quote(id)}`;
-  const users = usersOf(store);
+  const users = await checkedUsersOf(store);
   for (const user of users) {
-    const { pod } = user;
-    if (!isGranted({ name: "write", path: pod })) throw unknownError(what, pod, users);
-    // In this order: what a command writes before it is done is read after it.
-    const busy = await isBusy(user);
-    const use = useOf(user, store);
-    if (use === null) throw unknownError(what, pod, users);
-    if (use.trees.includes(id)) {
-      const hint = `collect it first: overlay-render gc --pod ${shellQuote(pod)}`;
-      throw usedError(what, `pod ${quote(pod)} uses it`, hint);
-    }
-    if (!busy) continue;
-    const by = `a command that is just rendering pod ${quote(pod)} may use it`;
-    throw usedError(what, by, "try again later");
+    if (!isKnown(user)) throw noteError(what, user);
+    await refuseUsedBy(user, { id, store, users });
   }
+}
+
+async function refuseUsedBy(
+  user: KnownUser,
+  { id, store, users }: {
+    readonly id: string;
+    readonly store: StoreLayout;
+    readonly users: readonly TreeUser[];
+  },
+): Promise<void> {
+  const what = `tree ${quote(id)}`;
+  const path = user.pod;
+  const isOpen = isGranted({ name: "write", path }) && isGranted({ name: "read", path });
+  if (!isOpen) throw unknownError(what, user, { users });
+  const use = await presentUseOf(user, store).catch((error: unknown) => {
+    if (!(error instanceof OverlayError)) throw error;
+    throw unknownError(what, user, { users, cause: error });
+  });
+  if (use.trees.includes(id)) {
+    const hint = `collect it first: overlay-render gc --pod ${shellQuote(path)}`;
+    throw usedError(what, `pod ${quote(path)} uses it`, hint);
+  }
+  if (!use.busy) return;
+  const by = `a command that is just rendering pod ${quote(path)} may use it`;
+  throw usedError(what, by, "try again later");
 }
 
 /** Refuses what is a part of a mount, whoever has made it. */
@@ -133,15 +161,16 @@ export interface CollectTreesRequest extends StoreRequest {
 }
 
 /** What pods use of the store, in case that what was written down of their trees is damaged. */
-function usedNames(store: StoreLayout): ReadonlySet<string> {
+async function usedNames(store: StoreLayout): Promise<ReadonlySet<string>> {
   const used = new Set<string>();
   const whole = new Set(wholeTrees(store).map(({ id }) => id));
   const damaged = markedTrees(store).find((id) => !whole.has(id));
-  const users = usersOf(store);
+  const users = await checkedUsersOf(store);
   for (const user of users) {
-    const use = useOf(user, store);
+    const use = isKnown(user) ? useOf(user, store) : null;
     if (use === null && damaged !== undefined) {
-      throw unknownError(`tree ${quote(damaged)}, whose manifest is damaged`, user.pod, users);
+      const what = `tree ${quote(damaged)}, whose manifest is damaged`;
+      throw isKnown(user) ? unknownError(what, user, { users }) : noteError(what, user);
     }
     for (const id of use?.trees ?? []) used.add(id);
     for (const lower of use?.lowers ?? []) used.add(nameOf(lower));
@@ -154,15 +183,15 @@ function linksIn(
   { links }: StoreLayout,
 ): readonly { readonly name: string; readonly key: string }[] {
   return namesIn(links).flatMap((name) => {
-    const path = child(links, name);
-    return look(path)?.isSymlink ? [{ name, key: nameOf(Deno.readLinkSync(path)) }] : [];
+    const to = linkOf(child(links, name));
+    return to === null ? [] : [{ name, key: nameOf(to) }];
   });
 }
 
 /** Trees whose import did not finish, and layers that no tree has. */
-function unneeded(store: StoreLayout): RemovedTrees {
+async function unneeded(store: StoreLayout): Promise<RemovedTrees> {
   const whole = wholeTrees(store);
-  const used = usedNames(store);
+  const used = await usedNames(store);
   const ids = new Set(whole.map(({ id }) => id));
   const needed = new Set(whole.flatMap(({ layers }) => layers));
   return {
@@ -194,9 +223,9 @@ export async function collectTrees(
   const dryRun = request.dryRun ?? false;
   checkPermissions("collect trees", storePermissions(request, !dryRun));
   const store = storeLayout(request.store);
-  if (dryRun || look(store.store) === null) return unneeded(store);
+  if (dryRun || look(store.store) === null) return await unneeded(store);
   using _lock = await openStore(store, options);
-  const { trees, layers } = unneeded(store);
+  const { trees, layers } = await unneeded(store);
   const gone = new Set([...trees, ...layers]);
   const names = new Set([
     ...gone,
@@ -216,6 +245,12 @@ export async function collectTrees(
   for (const path of [store.trees, store.layers]) syncDirectory(path);
   await clearAway(aside, options);
   tidy(store);
+  for (const user of await checkedUsersOf(store)) {
+    if (isKnown(user)) continue;
+    options.warn?.(
+      `${quote(user.note)} is no note of a pod as a render writes it; it keeps all trees`,
+    );
+  }
   await forgetPods(store);
   return { trees, layers };
 }

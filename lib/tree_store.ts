@@ -10,7 +10,7 @@ import { resolveTree } from "./resolve_tree.ts";
 import type { TreeRequest } from "./resolve_tree.ts";
 import { storeLayout } from "./store.ts";
 import { treeNamed, wholeTrees } from "./tree_manifest.ts";
-import { useOf, usersOf } from "./tree_use.ts";
+import { isKnown, useOf, usersOf } from "./tree_use.ts";
 
 /** Which store. */
 export interface StoreRequest {
@@ -68,7 +68,10 @@ export function storePermissions(
 export function listTrees(request: StoreRequest = {}): readonly ListedTree[] {
   checkPermissions("list trees", storePermissions(request, false));
   const store = storeLayout(request.store);
-  const uses = usersOf(store).map((user) => ({ pod: user.pod, use: useOf(user, store) }));
+  const uses = usersOf(store).filter(isKnown).map((user) => ({
+    pod: user.pod,
+    use: useOf(user, store),
+  }));
   return wholeTrees(store).map(({ id, images, layers, bytes, entries }) => ({
     id,
     images: images.flatMap(({ name }) => name ?? []),

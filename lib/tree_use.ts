@@ -5,7 +5,8 @@
  */
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
-import { attempt, ifAny, look, makeFile, readOwnFile } from "./disk.ts";
+import { hexDigest } from "./digest.ts";
+import { attempt, ifAny, look, readOwnFile } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
 import { splitEscaped, unescapeOption } from "./escape.ts";
 import { isGranted } from "./grants.ts";
@@ -14,18 +15,23 @@ import { splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import { lockPodIfThere } from "./lock.ts";
 import { checkTrusted } from "./open_pod.ts";
-import { child, isWithin } from "./path.ts";
+import { child, isWithin, nameOf } from "./path.ts";
 import { readRecord } from "./pod_state.ts";
 import type { ProgramOptions } from "./run.ts";
 import type { StoreLayout } from "./store.ts";
 import { namesIn } from "./tree_manifest.ts";
 
-/** A pod that was rendered from a tree of the store. */
+/** A note of the store that a pod uses its trees. */
 export interface TreeUser {
-  /** The pod. */
-  readonly pod: string;
-  /** What the store noted of it. */
+  /** The pod; `null` when the note cannot be read, or is not as a render writes it. */
+  readonly pod: string | null;
+  /** The file. */
   readonly note: string;
+}
+
+/** A pod that a note names. */
+export interface KnownUser extends TreeUser {
+  readonly pod: string;
 }
 
 /** What a pod uses of the store. */
@@ -36,18 +42,54 @@ export interface TreeUse {
   readonly lowers: readonly string[];
 }
 
+/** The name of a note: the SHA-256 of its content, and perhaps {@linkcode SET_ASIDE}. */
+const NOTE = /^[0-9a-f]{64}(\.aside)?$/;
+
+/** The ending of a note while it is found out whether the pod uses the store still. */
+const SET_ASIDE = ".aside";
+
+/** The name of a note that is being written: of a render that did not come so far, if it was killed. */
+const UNFINISHED = /^[0-9a-f]{64}\.new$/;
+
+/** The path in a note; `null` when it cannot be read, or is none. */
+function podIn(note: string): string | null {
+  try {
+    const content = readOwnFile(note) ?? new Uint8Array();
+    const pod = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(content);
+    return pod.startsWith("/") && !pod.includes("\0") ? pod : null;
+  } catch (error) {
+    if (error instanceof OverlayError || error instanceof TypeError) return null;
+    throw error;
+  }
+}
+
 /**
- * The pods that were rendered from trees of the store. They may use none of them any more.
+ * The notes of the pods that were rendered from trees of the store. They may use none of them any more.
+ * That a note was cut off or changed shows in {@linkcode checkedUsersOf} alone.
  *
  * Requires `--allow-read` permission for the store.
  */
 export function usersOf(store: StoreLayout): readonly TreeUser[] {
-  return namesIn(store.pods).flatMap((name) => {
+  return namesIn(store.pods).filter((name) => !UNFINISHED.test(name)).map((name) => {
     const note = child(store.pods, name);
-    const pod = new TextDecoder().decode(readOwnFile(note) ?? new Uint8Array()).trimEnd();
-    // One that is just being written is no note yet.
-    return pod.startsWith("/") && !name.endsWith(".new") ? [{ pod, note }] : [];
+    return { pod: NOTE.test(name) ? podIn(note) : null, note };
   });
+}
+
+/** As {@linkcode usersOf}; a note whose content is not that of its name names no pod. */
+export function checkedUsersOf(store: StoreLayout): Promise<readonly TreeUser[]> {
+  return Promise.all(
+    usersOf(store).map(async ({ pod, note }) => {
+      if (pod === null) return { pod, note };
+      const digest = await hexDigest("SHA-256", new TextEncoder().encode(pod));
+      return { pod: nameOf(note).startsWith(digest) ? pod : null, note };
+    }),
+  );
+}
+
+/** Whether a note names a pod. */
+export function isKnown(user: TreeUser): user is KnownUser {
+  return user.pod !== null;
 }
 
 /**
@@ -55,36 +97,47 @@ export function usersOf(store: StoreLayout): readonly TreeUser[] {
  *
  * Requires `--allow-read` permission for the store; a pod that it is not granted for is not looked at.
  */
-export function useOf({ pod }: TreeUser, store: StoreLayout): TreeUse | null {
+export function useOf({ pod }: KnownUser, store: StoreLayout): TreeUse | null {
   if (!isGranted({ name: "read", path: pod })) return null;
-  const ids = new Set(namesIn(store.trees));
-  const lowersOf = (line: AppLine) => configOfLine(line, pod).lower;
-  // The store may have been moved, or have another name: the pod was rendered from it all the same.
-  const isOf = (line: AppLine) => {
-    return ids.has(line.tree) || lowersOf(line).some((lower) => isWithin(lower, store.store));
-  };
   try {
-    const lines = readRecord(podLayout(pod).fstab).lines.filter(isOf);
-    return {
-      trees: [...new Set(lines.map(({ tree }) => tree))],
-      lowers: [...new Set(lines.flatMap(lowersOf))],
-    };
+    return readUse(pod, store);
   } catch (error) {
     if (error instanceof OverlayError) return null;
     throw error;
   }
 }
 
+/** The store as it is named, and without symlinks. */
+function namesOf({ store }: Pick<StoreLayout, "store">): readonly string[] {
+  return [store, ifAny(() => Deno.realPathSync(store)) ?? store];
+}
+
+function readUse(pod: string, store: StoreLayout): TreeUse {
+  const ids = new Set(namesIn(store.trees));
+  const stores = namesOf(store);
+  const lowersOf = (line: AppLine) => configOfLine(line, pod).lower;
+  // The store may have been moved, or have another name: the pod was rendered from it all the same.
+  const isOf = (line: AppLine) => {
+    return ids.has(line.tree) ||
+      lowersOf(line).some((lower) => stores.some((at) => isWithin(lower, at)));
+  };
+  const lines = readRecord(podLayout(pod).fstab).lines.filter(isOf);
+  return {
+    trees: [...new Set(lines.map(({ tree }) => tree))],
+    lowers: [...new Set(lines.flatMap(lowersOf))],
+  };
+}
+
 /**
  * Whether a command works on a pod: it may have been noted, and not have written its lines.
  *
- * Requires `--allow-read` and `--allow-write` permissions for the pod.
+ * @throws {OverlayError} If the pod cannot be looked at, or somebody else can change it.
  */
-export async function isBusy({ pod }: TreeUser): Promise<boolean> {
+async function isBusy(pod: string): Promise<boolean> {
   const layout = podLayout(pod);
+  if (await checkTrusted(layout, {}) === null) return false;
   if (look(layout.lock) === null) return false;
   try {
-    if (await checkTrusted(layout, {}) === null) return false;
     using _ = await lockPodIfThere(layout.lock, { waitMs: 0 });
     return false;
   } catch (error) {
@@ -93,18 +146,39 @@ export async function isBusy({ pod }: TreeUser): Promise<boolean> {
   }
 }
 
+/** What a pod uses of the store, and whether a command that works on it may change that. */
+export interface PresentUse extends TreeUse {
+  /** Whether a command works on it. */
+  readonly busy: boolean;
+}
+
+/**
+ * Looks at what a pod uses, and at whether that is about to change.
+ *
+ * Requires the permissions of `checkTrusted`, and `--allow-write` for the pod.
+ *
+ * @throws {OverlayError} If that is not to be found out: the pod cannot be locked or read, or somebody else
+ * can change it, so that what is in it may be anything.
+ */
+export async function presentUseOf({ pod }: KnownUser, store: StoreLayout): Promise<PresentUse> {
+  // In this order: what a command writes before it is done is read after it.
+  const busy = await isBusy(pod);
+  return { ...readUse(pod, store), busy };
+}
+
 /** Whether a pod may use trees of the store, now or when what works on it is done. */
 async function mayUse(user: TreeUser, store: StoreLayout): Promise<boolean> {
-  if (!isGranted({ name: "write", path: user.pod })) return true;
+  if (!isKnown(user)) return true;
+  const path = user.pod;
+  if (!isGranted({ name: "write", path }) || !isGranted({ name: "read", path })) return true;
   try {
-    if (await isBusy(user)) return true;
+    const { busy, lowers } = await presentUseOf(user, store);
+    return busy || lowers.length > 0;
   } catch (error) {
     // It may be on a file system that cannot be written to.
     if (error instanceof OverlayError) return true;
     throw error;
   }
-  const use = useOf(user, store);
-  return use === null || use.lowers.length > 0;
 }
 
 /**
@@ -113,13 +187,26 @@ async function mayUse(user: TreeUser, store: StoreLayout): Promise<boolean> {
  * Requires `--allow-read` and `--allow-write` permissions for the store and the pods; others are kept.
  */
 export async function forgetPods(store: StoreLayout): Promise<void> {
-  for (const user of usersOf(store)) {
+  for (const user of await checkedUsersOf(store)) {
     if (await mayUse(user, store)) continue;
-    attempt("remove", user.note, () => Deno.removeSync(user.note));
-    // Who renders locks the pod before it looks for its note, so it is seen now if it found one.
-    if (!await mayUse(user, store)) continue;
-    await makeFile(user.note, new TextEncoder().encode(`${user.pod}\n`), 0o600);
+    if (!user.note.endsWith(SET_ASIDE)) await forget(user, store);
+    else if (look(user.note) !== null) remove(user.note);
   }
+}
+
+/** A killed process leaves a note that is set aside, and a note it is still. */
+async function forget(user: TreeUser, store: StoreLayout): Promise<void> {
+  const { note } = user;
+  const aside = note + SET_ASIDE;
+  attempt("set aside", note, () => Deno.renameSync(note, aside));
+  // Who renders locks the pod before it looks for its note, so it is seen now if it found one; and if it
+  // has written one meanwhile, that says the same.
+  if (!await mayUse(user, store)) return remove(aside);
+  attempt("put back", note, () => Deno.renameSync(aside, note));
+}
+
+function remove(note: string): void {
+  attempt("remove", note, () => Deno.removeSync(note));
 }
 
 /** The lowers of an overlay, as they were given to the kernel. */
@@ -142,7 +229,7 @@ export async function mountOf(
   { store }: StoreLayout,
   options: ProgramOptions,
 ): Promise<string | null> {
-  const stores = [store, ifAny(() => Deno.realPathSync(store)) ?? store];
+  const stores = namesOf({ store });
   // Where a path that does not begin at the root leads is not known.
   const mayBeHere = (path: string) => {
     return !path.startsWith("/") || stores.some((at) => isWithin(path, at));

@@ -37,7 +37,7 @@ export async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<T
     layers,
     lowers: seen.map(({ link }) => link).filter((link, at, links) => links.indexOf(link) === at),
     rootLike: like === seen[0] ? null : like?.link ?? null,
-    userxattr: all.some(({ opaque, attributes }) => opaque > 0 && attributes === "user"),
+    userxattr: all.some(({ attributes }) => attributes === "user"),
     bytes: sum(unique.map(({ bytes }) => bytes)),
     entries: sum(unique.map(({ entries }) => entries)),
     lines: null,
@@ -51,10 +51,10 @@ export async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<T
  * @param lines The SHA-256 of the lines of its entries.
  */
 export function directoryManifest(
-  tree: Pick<TreeManifest, "id" | "bytes" | "entries">,
+  tree: Pick<TreeManifest, "id" | "userxattr" | "bytes" | "entries">,
   lines: string,
 ): TreeManifest {
-  const none = { layers: [], lowers: [], rootLike: null, userxattr: false };
+  const none = { layers: [], lowers: [], rootLike: null };
   return { version: 1, ...none, ...tree, lines, images: [] };
 }
 

@@ -22,9 +22,12 @@ import { isRealRoot } from "./_privilege.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
 import { hasScript, onTerminal } from "./_terminal.ts";
-import { namesIn } from "./_tree.ts";
+import { MARKS, namesIn } from "./_tree.ts";
 
 /** Everything that is tried where nothing is missing, in the order in which it is told. */
+/** What a render takes in a user namespace. */
+const HOW = MARKS.map((option) => ` with --option ${option}`).join("");
+
 const NAMES = [
   ...["Deno", "permissions of Deno", "mount", "umount", "findmnt", "file system", "overlayfs"],
   ...["volatile", "metacopy=on", "redirect_dir=on", "index=on", "xino=on", "userxattr"]
@@ -117,6 +120,7 @@ Deno.test("diagnose() says what overlayfs can do, as the kernel says it", async 
   const { ok, hint } = checkOf(diagnosis, "overlayfs");
   assertEquals([ok, /userxattr/.test(hint ?? "")], [isRealRoot, !isRealRoot]);
   assertEquals(checkOf(diagnosis, "overlayfs with userxattr").ok, true);
+  assertEquals(diagnosis.options, MARKS);
   const version = /\d+\.\d+(\.\d+)?/.exec(await sh("mount", "--version"))?.[0];
   assertEquals(checkOf(diagnosis, "mount").found, version);
   assertEquals(checkOf(diagnosis, "Deno").found, Deno.version.deno);
@@ -175,7 +179,7 @@ Deno.test("diagnose() says that nothing can be written in a place, and tries no 
   const { healthy, checks } = await diagnosed(dir, { pod });
   const names = ["Deno", "permissions of Deno", "a place for the pod"];
   assertEquals([healthy, namesOf(checks)], [false, names]);
-  const { found, how, hint } = checkOf({ healthy, checks }, "a place for the pod");
+  const { found, how, hint } = checkOf({ healthy, checks, options: [] }, "a place for the pod");
   assertStringIncludes(found, "Read-only file system");
   assertStringIncludes(how, pod);
   assertMatch(hint ?? "", /writable/);
@@ -250,7 +254,10 @@ for (const { name, permissions, missing } of LACKING) {
     assertEquals([healthy, lines], [false, []]);
     assertTold(checks);
     assertEquals(namesOf(checks), ["Deno", "permissions of Deno"]);
-    const { ok, needed, found, hint } = checkOf({ healthy, checks }, "permissions of Deno");
+    const { ok, needed, found, hint } = checkOf(
+      { healthy, checks, options: [] },
+      "permissions of Deno",
+    );
     assertEquals([ok, needed, found], [false, true, `missing ${missing.join(" ")}`]);
     assertStringIncludes(hint ?? "", "flags of deno run");
   });
@@ -262,7 +269,7 @@ Deno.test("overlay-render doctor prints a line for each check, and what it comes
     const { status, stdout, stderr } = await run(["doctor", "--pod", dir.path]);
     assertEquals([status, stderr], [0, ""]);
     const lines = stdout.split("\n").filter((line) => !/^ +hint: \S/.test(line));
-    assertEquals(lines.splice(-2), ["A render will work.", ""]);
+    assertEquals(lines.splice(-2), [`A render will work${HOW}.`, ""]);
     const named = lines.map((line) =>
       /^(?:yes|no {1}|\? {2}) {2}(\S.*?) {2,}\S.* {2}\(.+\)$/.exec(line)
     );
@@ -283,6 +290,18 @@ Deno.test("overlay-render doctor --json prints one object", async () => {
       assertEquals(Object.keys(check).sort(), ["found", "hint", "how", "name", "needed", "ok"]);
     }
   }
+});
+
+Deno.test("overlay-render doctor in a user namespace says which option a render takes, as its probe found", async () => {
+  await using dir = await tempDir();
+  const wrapper = ["unshare", "--user", "--map-root-user", "--mount"];
+  const { status, stdout } = await cli(["doctor", "--pod", dir.path], { wrapper });
+  assertEquals(status, 0, stdout);
+  assertMatch(stdout, /^no {3}overlayfs {2,}\S/m);
+  assert(stdout.endsWith("\nA render will work with --option userxattr.\n"), stdout);
+  const json = await cli(["doctor", "--pod", dir.path, "--json"], { wrapper });
+  const { healthy, options } = JSON.parse(json.stdout);
+  assertEquals([healthy, options], [true, ["userxattr"]]);
 });
 
 Deno.test("overlay-render doctor exits with 1 where a render will not work", async () => {
@@ -385,7 +404,7 @@ for (const isThere of [true, false]) {
       ]);
       const pod = isThere ? dir.path : dir.join("pods", "one");
       const { status, stdout } = await onTerminal(["doctor", "--pod", pod], flags);
-      assertEquals([status, stdout.endsWith("\nA render will work.\n")], [0, true], stdout);
+      assertEquals([status, stdout.endsWith(`\nA render will work${HOW}.\n`)], [0, true], stdout);
       // With all of them there is nothing that could not be tried.
       assertEquals(/^\?/m.test(stdout), false, stdout);
       assertEquals(await namesIn(dir.path), []);

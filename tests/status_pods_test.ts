@@ -256,20 +256,49 @@ Deno.test("overlayStatus() measures nothing of a view, nor of an upper that is n
   assertEquals(renders[2]?.size, await usage(other.upper));
 });
 
-Deno.test("overlayStatus() does not leave an upper when it measures, whatever its names look like", async () => {
+/** Names that Deno does not see as they are: as a directory, a file, a second name, a link, and deep down. */
+const ODD_NAMES: readonly [what: string, script: string][] = [
+  // Deno shows the name of the directory as that of the link.
+  ...[".", "/usr/bin"].map((target): [string, string] => [
+    `a directory beside a link to ${target} that looks alike`,
+    `mkdir $'odd\\377' && echo a >$'odd\\377/a' && ln -s ${target} $'odd\\357\\277\\275'`,
+  ]),
+  ["a file", `head -c 100000 /dev/zero >$'\\344'`],
+  ["two names of a file", `head -c 100000 /dev/zero >a && ln a $'\\344' && ln a $'\\345'`],
+  [
+    "a directory far down",
+    `mkdir -p a/b/c/$'\\377'/d && head -c 9000 /dev/zero >a/b/c/$'\\377'/d/e`,
+  ],
+  ["a sparse file and a device", `truncate -s 1G $'\\344' && mkfifo $'\\345\\n1:2 3'`],
+  ["no such name", `echo a >$'\\357\\277\\275'`],
+];
+
+for (const [what, script] of ODD_NAMES) {
+  Deno.test(`overlayStatus() measures as du does what has names that are not UTF-8: ${what}`, async () => {
+    await using dir = await tempDir();
+    const place = await makePlace(dir);
+    const { pod, upper } = await preparedPod(place, "a");
+    await sh("bash", "-c", `cd "$1" && ${script} && sync --file-system .`, "bash", upper);
+    const [app] = await overlayStatus({ pod, size: true });
+    assertEquals(app?.size, await usage(upper));
+    await sh("rm", "-r", "--", upper);
+  });
+}
+
+Deno.test("overlayStatus() runs find to measure where a name is not UTF-8, and nowhere else", async () => {
   await using dir = await tempDir();
   const place = await makePlace(dir);
   const { pod, upper } = await preparedPod(place, "a");
-  // Deno shows the name of the directory as that of the link.
-  const make = 'mkdir "$(printf "$1/odd\\377")" && ln -s "$2" "$(printf "$1/odd\\357\\277\\275")"';
-  for (const target of [".", "/usr/bin"]) {
-    await sh("sh", "-c", make, "sh", upper, target);
-    const [app] = await overlayStatus({ pod, size: true });
-    // The directory cannot be looked at, and may be left out.
-    assertEquals((app?.size?.files ?? 99) <= 3, true, JSON.stringify(app?.size));
-    await sh("rm", "-r", "--", upper);
-    await Deno.mkdir(upper);
-  }
+  await Deno.mkdir(`${upper}/ä`);
+  const measuring = async (): Promise<number> => {
+    const lines: string[] = [];
+    await overlayStatus({ pod, size: true }, { trace: (line) => void lines.push(line) });
+    return lines.filter((line) => line.includes(`find ${upper} `)).length;
+  };
+  assertEquals(await measuring(), 0);
+  await sh("bash", "-c", `echo a >"$1"/$'\\344'`, "bash", upper);
+  assertEquals(await measuring(), 1);
+  await sh("rm", "-r", "--", upper);
 });
 
 Deno.test("overlay-render status --pods prints a table with the pods", async () => {

@@ -1,0 +1,72 @@
+/**
+ * What a request leads to on the disk: the tree of an image or an id, and the lowers without symlinks.
+ *
+ * @module
+ */
+import { InvalidValueError } from "./errors.ts";
+import { isGranted } from "./grants.ts";
+import type { PodRequest } from "./pod_request.ts";
+import { quote } from "./quote.ts";
+import { namesLowers, parseLowers } from "./request.ts";
+import type { LowersRequest, RenderRequest } from "./request.ts";
+
+/** What a link leads to can be changed: an upper belongs to the tree that it was written over. */
+function realPathOf(path: string, mayReadAll: boolean): string {
+  // Deno would ask on a terminal.
+  if (!mayReadAll && !isGranted({ name: "read", path })) return path;
+  try {
+    return Deno.realPathSync(path);
+  } catch (error) {
+    // What else is wrong with it is said where the lower is required.
+    if (!(error instanceof Deno.errors.InvalidData)) return path;
+    throw new InvalidValueError(
+      "invalid-value",
+      `Cannot use lower ${quote(path)}: it leads to a path that is not valid UTF-8`,
+      { path, cause: error, hint: "rename the directory that it leads to" },
+    );
+  }
+}
+
+/** The names of what was imported say what it is, wherever the store lies and whatever leads there. */
+function withRealLowers<T extends LowersRequest & Pick<RenderRequest, "stored" | "real">>(
+  request: T,
+): T {
+  if (request.stored !== undefined) return request;
+  const lowers = lowersOf(request);
+  // Of many lowers, asking for each takes longer than the look.
+  const mayReadAll = lowers.length > 1 && isGranted({ name: "read" });
+  return { ...request, real: lowers.map((path) => realPathOf(path, mayReadAll)) };
+}
+
+/** None where they are not usable, which is said when all of the request is parsed. */
+function lowersOf(request: LowersRequest): readonly string[] {
+  try {
+    return parseLowers(request);
+  } catch (error) {
+    if (error instanceof InvalidValueError) return [];
+    throw error;
+  }
+}
+
+/**
+ * Looks up in the store what a request names by tree or image, and where its lowers lie.
+ *
+ * Requires `--allow-read` permission for the store and the lowers. A lower that may not be looked at, or
+ * is not there, keeps its name.
+ *
+ * @throws {OverlayError} If there is no such tree, or it is not whole.
+ */
+export async function resolveRequest(request: RenderRequest): Promise<RenderRequest> {
+  if (namesLowers(request)) return withRealLowers(request);
+  const { resolveTree } = await import("./resolve_tree.ts");
+  return withRealLowers(resolveTree(request));
+}
+
+/** As {@linkcode resolveRequest}, of all apps of a pod. */
+export async function resolvePodRequest(request: PodRequest): Promise<PodRequest> {
+  const store = request.store === undefined ? {} : { store: request.store };
+  const named = request.apps.every(namesLowers)
+    ? request
+    : (await import("./resolve_tree.ts")).resolvePod(request);
+  return { ...named, apps: named.apps.map((app) => withRealLowers({ ...store, ...app })) };
+}
