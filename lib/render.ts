@@ -14,7 +14,7 @@ import { isWithin, parent } from "./path.ts";
 import { PROGRAMS, requiredPermissions } from "./permissions.ts";
 import { planRender } from "./plan.ts";
 import type { MountPlan, Plan } from "./plan.ts";
-import { namesLowers } from "./request.ts";
+import { checkRequest, namesLowers } from "./request.ts";
 import type { RenderRequest } from "./request.ts";
 import type { OverlayStatus } from "./status.ts";
 
@@ -45,6 +45,7 @@ async function applyRequest(
   given: RenderRequest,
   options: ChangeOptions,
 ): Promise<Outcome<Render>> {
+  checkRequest(given);
   const request = await resolved(given);
   const ahead = await lookAtPlace(request, options);
   try {
