@@ -274,10 +274,21 @@ function unexpected(error: unknown): OverlayError {
   return new OverlayError("failed", message, { cause: error });
 }
 
+/** Prints an error, and says what to exit with; where that cannot be told on stdout, it is on stderr. */
+function reportSafely(thrown: unknown, args: readonly string[], io: Io): number {
+  try {
+    return report(thrown, args, io);
+  } catch (error) {
+    if (!(error instanceof UnwritableError)) throw error;
+    return report(thrown, args.filter((arg) => arg !== "--json"), io);
+  }
+}
+
 /** Prints an error, and says what to exit with. */
 function report(thrown: unknown, args: readonly string[], io: Io): number {
   const error = thrown instanceof OverlayError ? thrown : unexpected(thrown);
-  if (args.includes("--json")) {
+  // Where stdout cannot be written to, an object on it would not be either.
+  if (args.includes("--json") && !(error instanceof UnwritableError)) {
     const unmounted = error instanceof UnmountError ? { unmounted: error.unmounted } : {};
     const failures = error instanceof PodError ? { failures: error.failures } : {};
     io.out(`${JSON.stringify({ version: 1, error, ...unmounted, ...failures })}\n`);
@@ -315,7 +326,7 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
   try {
     return await run(parseCommand(args, io.cwd()), io) ?? 0;
   } catch (error) {
-    return report(error, args, io);
+    return reportSafely(error, args, io);
   }
 }
 
@@ -339,6 +350,15 @@ function onSignal(handler: (signal: number) => void): () => void {
   return () => void (done = true);
 }
 
+/** The work is done and stays done; only its result could not be told. */
+class UnwritableError extends OverlayError {
+  constructor(reason: string) {
+    super("failed", `Cannot write the result: ${reason}; what was asked for is done, and stays`, {
+      hint: "overlay-render status tells what is mounted",
+    });
+  }
+}
+
 function write(stream: { writeSync(data: Uint8Array): number }, text: string): void {
   const data = new TextEncoder().encode(text);
   try {
@@ -346,8 +366,11 @@ function write(stream: { writeSync(data: Uint8Array): number }, text: string): v
   } catch (error) {
     // Whoever read this has seen enough, as with `| head`.
     if (error instanceof Deno.errors.BrokenPipe) return;
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new OverlayError("failed", `Cannot write what was asked for, which is done: ${reason}`);
+    const reason = (error instanceof Error ? error.message : String(error)).replace(
+      / \(os .*/s,
+      "",
+    );
+    throw new UnwritableError(reason);
   }
 }
 

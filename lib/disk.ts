@@ -24,7 +24,9 @@ function hintFor(error: unknown, path: string): string | undefined {
       return `make the directory above it first: mkdir -p ${above}`;
     case "EACCES":
     case "EPERM":
-      return `run as a user who has access to ${above}, such as root`;
+      if (!isRoot()) return `run as a user who has access to ${above}, such as root`;
+      return "root may not: it is immutable, see lsattr -d; or this is a user namespace, and it belongs " +
+        "to a user outside of it, who can do it";
     case "EROFS":
       return "make its file system writable again, or choose another place";
     case "ENOSPC":
@@ -32,6 +34,11 @@ function hintFor(error: unknown, path: string): string | undefined {
     default:
       return undefined;
   }
+}
+
+/** Tells whether we are root, as far as that may be asked. */
+function isRoot(): boolean {
+  return isGranted({ name: "sys", kind: "uid" }) && Deno.uid() === 0;
 }
 
 /**

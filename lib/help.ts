@@ -45,7 +45,8 @@ const WAIT = `  --wait TIME        how long to wait for another command on the s
 const EXIT = `
 Exit status:
   0 done   2 usage or invalid value
-  1 the operation failed; what a render had made was taken back
+  1 the operation failed; what a render had made was taken back, unless only
+    its result could not be written
   3 refused by a safety check, nothing touched
   4 a Deno permission is missing, nothing touched
   130, 143 interrupted, undone

@@ -7,7 +7,7 @@
 import { attempt, look, readOwnFile, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { identityOf, isTrustedOwner } from "./guard.ts";
-import { quote } from "./quote.ts";
+import { quote, shellQuote } from "./quote.ts";
 
 /** How long a command waits for another one to finish with the pod, in milliseconds. */
 const LOCK_WAIT_MS = 10_000;
@@ -54,12 +54,14 @@ export class PodLock implements Disposable {
    * through a symlink.
    */
   isCurrent(): boolean {
-    try {
-      return Deno.readTextFileSync(this.path) === this.#mark;
-    } catch (error) {
-      if (errno(error) === "ENOENT") return false;
-      throw error;
-    }
+    return attempt("read", this.path, () => {
+      try {
+        return Deno.readTextFileSync(this.path) === this.#mark;
+      } catch (error) {
+        if (errno(error) === "ENOENT") return false;
+        throw error;
+      }
+    });
   }
 
   /** Frees the lock, and leaves the file blank. */
@@ -139,9 +141,11 @@ async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): P
   // Deno 2.4 can only wait without an end.
   const { tryLockSync } = file as Partial<Deno.FsFile>;
   if (tryLockSync === undefined) return await file.lock(true);
-  if (file.tryLockSync(true)) return;
+  // A network file system can fail to lock, and a FUSE file system may not know how.
+  const tryLock = () => attempt("lock", path, () => file.tryLockSync(true));
+  if (tryLock()) return;
   const end = performance.now() + (options.waitMs ?? LOCK_WAIT_MS);
-  while (!file.tryLockSync(true)) {
+  while (!tryLock()) {
     options.signal?.throwIfAborted();
     if (performance.now() >= end) throw lockedError(path);
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
@@ -154,18 +158,10 @@ function lockedError(path: string): RefusedError {
   const holder = pid === undefined ? "another process holds it" : `process ${pid} holds it`;
   return new RefusedError("locked", `Cannot lock ${quote(path)}: ${holder}`, {
     path,
-    hint: "wait until it has finished, and run this again",
+    hint: pid === undefined
+      ? `see which one, as with lslocks or fuser --verbose ${shellQuote(path)}, and run this again`
+      : "wait until it has finished, and run this again",
   });
-}
-
-/** Notes who holds a file that is locked; one that was made for it goes again when that cannot be. */
-function take(path: string, file: Deno.FsFile, made: boolean): PodLock {
-  try {
-    return attempt("lock", path, () => new PodLock(path, file, made));
-  } catch (error) {
-    if (made) Deno.removeSync(path);
-    throw error;
-  }
 }
 
 /**
@@ -184,11 +180,15 @@ export async function lockPod(path: string, options: LockOptions = {}): Promise<
     const { file, made } = opened;
     try {
       await waitFor(path, file, options);
-      const lock = take(path, file, made);
+      const lock = attempt("lock", path, () => new PodLock(path, file, made));
       if (lock.isCurrent()) return lock;
       lock[Symbol.dispose]();
     } catch (error) {
       file.close();
+      // Another one may have locked the file that was made here, but not where nobody can lock.
+      if (made && error instanceof OverlayError && errno(error.cause) !== null) {
+        attempt("remove", path, () => Deno.removeSync(path));
+      }
       throw error;
     }
   }

@@ -20,6 +20,9 @@ import type { FoundMount } from "./verify.ts";
 /** What mount(8) says of every EINVAL, whatever the cause; it helps nobody. */
 const ANYTHING = /wrong fs type, bad option/;
 
+/** What mount(8) says of EBUSY; it names any overlay as the one that is mounted. */
+const IN_USE = /already mounted|is busy/;
+
 /** What the texts of mount(8) mean, where they say anything. */
 const MEANINGS: readonly (readonly [text: RegExp, cause: string])[] = [
   [
@@ -39,6 +42,11 @@ const MEANINGS: readonly (readonly [text: RegExp, cause: string])[] = [
   [
     /Too many levels of symbolic links/,
     "a lower is given twice, or a lower, the upper or the work lies in another of them",
+  ],
+  [
+    IN_USE,
+    "a process uses them still, perhaps in another mount namespace: end what was started in the app, " +
+    "and run this again",
   ],
   [/unknown filesystem type/, "this kernel has no overlayfs: modprobe overlay, or --overlay never"],
 ];
@@ -84,7 +92,9 @@ const LABEL_DROPPED =
   "written: mend that, or render without --label";
 
 function wordsOf(said: string): string {
-  return ANYTHING.test(said) ? "the kernel refused it as invalid" : `mount said "${said}"`;
+  if (ANYTHING.test(said)) return "the kernel refused it as invalid";
+  if (IN_USE.test(said)) return "its upper or its work is in use";
+  return `mount said "${said}"`;
 }
 
 /** The errors of the apps that one mount process could not mount. */
@@ -105,7 +115,7 @@ export async function mountErrors(
       ? await causesOf(line, said, mounting.pod.pod, known)
       : [LABEL_DROPPED];
     const error = new MountError(
-      "mount-failed",
+      IN_USE.test(said) ? "busy" : "mount-failed",
       `Cannot mount overlay at ${quote(line.rootfs)}: ${words}, ` +
         `with options ${quote(line.options)}`,
       { path: line.rootfs, hint: cause, failure: { argv, status, stderr } },

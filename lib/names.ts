@@ -48,7 +48,16 @@ function excessOf(text: string, most: number): number | null {
   return length > most ? length : null;
 }
 
+/** Callers without types can give anything. */
+function checkText(what: string, value: unknown): void {
+  if (typeof value === "string") return;
+  const text = JSON.stringify(value) ?? String(value);
+  const message = `Cannot use ${what} ${text}: it must be a string`;
+  throw new InvalidValueError("invalid-value", message);
+}
+
 function parseSegment(what: string, value: string): string {
+  checkText(what, value);
   if (value === "." || value === "..") throw invalid(what, value, "it would leave its directory");
   if (value.includes("/")) throw invalid(what, value, 'a name must not hold "/"');
   // deno-lint-ignore no-control-regex
@@ -115,6 +124,7 @@ export function parsePath(what: string, value: string): AbsolutePath {
     const message = `Cannot use ${what} ${quote(value)}: ${reason}`;
     return new InvalidValueError("invalid-value", message, { path: value });
   };
+  checkText(what, value);
   if (value === "") throw invalid(what, value, "a path must not be empty");
   if (value.includes("\0")) throw invalid(what, value, "a path must not hold NUL");
   if (!value.startsWith("/")) throw invalid(what, value, 'it is relative, and must start with "/"');

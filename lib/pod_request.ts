@@ -6,6 +6,8 @@
  * @module
  */
 import { InvalidValueError } from "./errors.ts";
+import { checkFields, requireField } from "./fields.ts";
+import type { Kind } from "./fields.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseLabel } from "./names.ts";
@@ -68,6 +70,52 @@ export interface PodRequest {
   readonly label?: string;
   /** The apps, at least one. */
   readonly apps: readonly PodApp[];
+}
+
+/** The fields of a {@linkcode PodRequest}. */
+export const POD_KINDS: Readonly<Record<keyof PodRequest, Kind>> = {
+  pod: "path",
+  store: "path",
+  group: "number or name",
+  layout: "name",
+  profile: "name",
+  dirMode: "number or name",
+  label: "name",
+  apps: "apps",
+};
+
+/** The fields of a {@linkcode PodApp}. */
+export const APP_KINDS: Readonly<Record<keyof PodApp, Kind>> = {
+  app: "name",
+  tree: "name",
+  image: "name",
+  stored: "object",
+  real: "names",
+  lower: "path or paths",
+  dest: "path",
+  manifest: "path",
+  label: "name",
+  options: "names",
+  readOnly: "flag",
+  overlay: "name",
+  mtab: "flag",
+  live: "flag",
+};
+
+/**
+ * Checks the names and types of the fields of a request, which callers without types can get wrong.
+ *
+ * @throws {InvalidValueError} If one is wrong; the message names it, such as `apps[3].lower`.
+ */
+export function checkPodRequest(request: PodRequest): void {
+  const whole = "request";
+  checkFields(request, POD_KINDS, { whole });
+  for (const name of ["pod", "apps"]) requireField(request, name, { whole });
+  for (const [index, app] of request.apps.entries()) {
+    const at = `apps[${index}]`;
+    checkFields(app, APP_KINDS, { whole, at });
+    requireField(app, "app", { whole, at, hint: 'the pod\'s own image is {app: ""}' });
+  }
 }
 
 /** The words of messages, and the fields that they are about. */
@@ -147,6 +195,7 @@ function checkDistinct(apps: readonly ParsedRequest[]): void {
  * @throws {InvalidValueError} If a part of it is not usable; the message names and quotes the part.
  */
 export function parsePodRequest(request: PodRequest): readonly ParsedRequest[] {
+  checkPodRequest(request);
   const { apps, ...common } = request;
   if (apps.length === 0) {
     throw new InvalidValueError("invalid-value", "Cannot render a pod without apps: apps is empty");

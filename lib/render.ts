@@ -14,6 +14,7 @@ import { isWithin, parent } from "./path.ts";
 import { PROGRAMS, requiredPermissions } from "./permissions.ts";
 import { configOf, planRender } from "./plan.ts";
 import type { MountPlan, Plan } from "./plan.ts";
+import { checkRequest } from "./request.ts";
 import type { RenderRequest } from "./request.ts";
 import { resolveRequest } from "./resolve_request.ts";
 import type { OverlayStatus } from "./status.ts";
@@ -45,6 +46,7 @@ async function applyRequest(
   given: RenderRequest,
   options: ChangeOptions,
 ): Promise<Outcome<Render>> {
+  checkRequest(given);
   const request = await resolveRequest(given);
   const ahead = await lookAtPlace(request, options);
   try {

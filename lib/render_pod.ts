@@ -9,6 +9,7 @@ import type { ChangeOptions } from "./change_options.ts";
 import { checkPermissions } from "./grants.ts";
 import { requiredPermissions } from "./permissions.ts";
 import { planPod } from "./pod_plan.ts";
+import { checkPodRequest } from "./pod_request.ts";
 import type { PodRequest } from "./pod_request.ts";
 import { disposalOf, renderOf, tellReachable } from "./render.ts";
 import type { Outcome, Render } from "./render.ts";
@@ -30,6 +31,7 @@ async function applyRequest(
   given: PodRequest,
   options: ChangeOptions,
 ): Promise<Outcome<PodRender>> {
+  checkPodRequest(given);
   const request = await resolvePodRequest(given);
   const plan = planPod(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));

@@ -7,6 +7,8 @@
  * @module
  */
 import { InvalidValueError, RefusedError } from "./errors.ts";
+import { checkFields, requireField } from "./fields.ts";
+import type { Kind } from "./fields.ts";
 import { DEFAULT_STORE, layoutIn, podLayout, treeLayout } from "./layout.ts";
 import type { AppLayout, PodLayout } from "./layout.ts";
 import { GENERIC_OPTIONS, parseOptions } from "./mount_option.ts";
@@ -72,6 +74,39 @@ export interface RenderRequest {
    * into an image that was mounted before. @default {false}
    */
   readonly live?: boolean;
+}
+
+const FIELDS: Readonly<Record<keyof RenderRequest, Kind>> = {
+  pod: "path",
+  lower: "path or paths",
+  tree: "name",
+  store: "path",
+  image: "name",
+  stored: "object",
+  real: "names",
+  app: "name",
+  dest: "path",
+  layout: "name",
+  profile: "name",
+  dirMode: "number or name",
+  group: "number or name",
+  label: "name",
+  manifest: "path",
+  options: "names",
+  readOnly: "flag",
+  overlay: "name",
+  mtab: "flag",
+  live: "flag",
+};
+
+/**
+ * Checks the names and types of the fields of a request, which callers without types can get wrong.
+ *
+ * @throws {InvalidValueError} If one is wrong; the message names it.
+ */
+export function checkRequest(request: RenderRequest): void {
+  checkFields(request, FIELDS, { whole: "request" });
+  requireField(request, "pod", { whole: "request" });
 }
 
 /** What the store knows of a tree that is rendered. */
@@ -254,13 +289,13 @@ function checkCopy({ overlay, readOnly, lower, options, label }: ParsedRequest):
 /**
  * Parses a request.
  *
- * @param pod Where everything of its pod lies. @default {found out from the request}
+ * @param place Where everything of its pod lies. @default {found out from the request}
  * @throws {InvalidValueError} If a part of it is not usable; the message quotes the part.
  */
-export function parseRequest(
-  request: RenderRequest,
-  pod: PodLayout = podLayout(request.pod),
-): ParsedRequest {
+export function parseRequest(request: RenderRequest, place?: PodLayout): ParsedRequest {
+  // Those of a pod were checked together.
+  if (place === undefined) checkRequest(request);
+  const pod = place ?? podLayout(request.pod);
   const lower = parseLowers(request);
   const app = parseAppName(request.app ?? "");
   const tree = request.tree === undefined ? treeIdOfLower(lower[0]) : parseTreeId(request.tree);

@@ -6,100 +6,31 @@
  *
  * @module
  */
-import { InvalidValueError } from "./errors.ts";
-import type { PodApp, PodRequest } from "./pod_request.ts";
+import { checkFields, refuseField, requireField } from "./fields.ts";
+import type { Kinds } from "./fields.ts";
+import { APP_KINDS, POD_KINDS } from "./pod_request.ts";
+import type { PodRequest } from "./pod_request.ts";
 import { printable, quote } from "./quote.ts";
 
-/** What a value of the spec can be. */
-type Kind = "path" | "name" | "number or name" | "paths" | "names" | "flag" | "apps";
+const POD_FIELDS: Kinds = { ...POD_KINDS, dirMode: "name" };
 
-const POD_FIELDS: Readonly<Record<keyof PodRequest, Kind>> = {
-  pod: "path",
-  store: "path",
-  group: "number or name",
-  layout: "name",
-  profile: "name",
-  dirMode: "name",
-  label: "name",
-  apps: "apps",
-};
-
-const APP_FIELDS: Readonly<Record<Exclude<keyof PodApp, "stored" | "real">, Kind>> = {
-  app: "name",
-  tree: "name",
-  image: "name",
-  lower: "paths",
-  dest: "path",
-  manifest: "path",
-  label: "name",
-  options: "names",
-  readOnly: "flag",
-  overlay: "name",
-  mtab: "flag",
-  live: "flag",
-};
-
-const WORDS: Readonly<Record<Kind, string>> = {
-  path: "a path",
-  name: "a string",
-  "number or name": "a number or a string",
-  paths: "a list of paths",
-  names: "a list of strings",
-  flag: "true or false",
-  apps: "a list of apps",
-};
-
-function fits(value: unknown, kind: Kind): boolean {
-  switch (kind) {
-    case "path":
-    case "name":
-      return typeof value === "string";
-    case "number or name":
-      return typeof value === "string" || typeof value === "number";
-    case "paths":
-    case "names":
-      return Array.isArray(value) && value.every((part) => typeof part === "string");
-    case "flag":
-      return typeof value === "boolean";
-    case "apps":
-      return Array.isArray(value);
-  }
-}
-
-function refuse(what: string, reason: string, hint?: string): never {
-  throw new InvalidValueError("invalid-value", `Cannot use ${what}: ${reason}`, { hint });
-}
-
-/** What a value is, for a message: all of it where it is short. */
-function shown(value: unknown): string {
-  const signs = [...JSON.stringify(value)];
-  return printable(signs.length > 60 ? `${signs.slice(0, 60).join("")}…` : signs.join(""));
-}
+const { stored: _stored, real: _real, ...OF_APP } = APP_KINDS;
+const APP_FIELDS: Kinds = { ...OF_APP, lower: "paths" };
 
 /** An object whose fields are all known and of their kinds; paths are made absolute. */
 function fieldsOf(
   value: unknown,
   at: string,
-  kinds: Readonly<Record<string, Kind>>,
+  kinds: Kinds,
   absolute: (path: string) => string,
 ): Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    refuse(at === "" ? "spec" : at, `it must be an object, and is ${shown(value)}`);
-  }
   const found: Record<string, unknown> = {};
-  for (const [name, part] of Object.entries(value)) {
-    const path = at === "" ? name : `${at}.${name}`;
-    const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
-    if (kind === undefined) {
-      const names = Object.keys(kinds).join(", ");
-      refuse(`spec field ${quote(path)}`, "there is no such field", `there are ${names}`);
-    }
-    if (!fits(part, kind)) refuse(path, `it must be ${WORDS[kind]}, and is ${shown(part)}`);
+  for (const [name, part, kind] of checkFields(value, kinds, { whole: "spec", at })) {
     // An empty path would be the working directory.
     if (kind.startsWith("path") && [part].flat().includes("")) {
-      refuse(path, "a path must not be empty");
+      refuseField(at === "" ? name : `${at}.${name}`, "a path must not be empty");
     }
-    if (kind === "path") found[name] = absolute(part);
+    if (kind === "path") found[name] = absolute(part as string);
     else if (kind === "paths") found[name] = (part as string[]).map(absolute);
     else found[name] = part;
   }
@@ -122,14 +53,11 @@ export function parseSpec(
   const value = parseJson(text);
   refuseTwice(text);
   const fields = fieldsOf(value, "", POD_FIELDS, absolute);
-  for (const name of ["pod", "apps"]) {
-    if (!Object.hasOwn(fields, name)) refuse(name, "it is missing, and every spec has one");
-  }
+  for (const name of ["pod", "apps"]) requireField(fields, name, { whole: "spec" });
   const apps = (fields.apps as unknown[]).map((app, at) => {
     const found = fieldsOf(app, `apps[${at}]`, APP_FIELDS, absolute);
-    if (!Object.hasOwn(found, "app")) {
-      refuse(`apps[${at}].app`, "it is missing", 'the pod\'s own image is {"app": ""}');
-    }
+    const hint = 'the pod\'s own image is {"app": ""}';
+    requireField(found, "app", { whole: "spec", at: `apps[${at}]`, hint });
     return found;
   });
   return { ...fields, apps } as unknown as PodRequest;
@@ -141,7 +69,7 @@ function decode(content: Uint8Array): string {
     return new TextDecoder("utf-8", { fatal: true }).decode(content);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    return refuse("spec", "it is not valid UTF-8", "write it in UTF-8");
+    return refuseField("spec", "it is not valid UTF-8", "write it in UTF-8");
   }
 }
 
@@ -150,7 +78,7 @@ function parseJson(text: string): unknown {
     return JSON.parse(text);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    return refuse("spec", `it is not JSON: ${printable(error.message)}`);
+    return refuseField("spec", `it is not JSON: ${printable(error.message)}`);
   }
 }
 
@@ -196,7 +124,11 @@ function isName(text: string, end: number): boolean {
 function noteName(name: string, object: Open): void {
   object.next = object.path === "" ? name : `${object.path}.${name}`;
   if (object.names?.has(name)) {
-    refuse(`spec field ${quote(object.next)}`, "it is given twice", "leave one of the two out");
+    refuseField(
+      `spec field ${quote(object.next)}`,
+      "it is given twice",
+      "leave one of the two out",
+    );
   }
   object.names?.add(name);
 }

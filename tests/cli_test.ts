@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import config from "../deno.json" with { type: "json" };
-import { prepareOverlay } from "../mod.ts";
+import { overlayStatus, prepareOverlay } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
 import { COMMANDS } from "../lib/command.ts";
 import { BAKED } from "../tools/flags.ts";
@@ -355,4 +355,26 @@ Deno.test("main() says how a command line is wrong, and what is allowed", async 
       : "usage";
     await assertFails(dir.path, [...args], { status: 2, code, cause });
   }
+});
+
+Deno.test("overlay-render on a full stdout says that the work is done, and it is", async () => {
+  await using dir = await tempDir();
+  const lower = await makeTree(dir.join("image"));
+  const pod = dir.join("pod");
+  const marks = MARKS.map((mark) => `--option=${mark}`);
+  const wrapper = ["sh", "-c", 'exec "$@" >/dev/full', "sh"];
+  for (const [app, more] of [["web", []], ["db", ["--json"]]] as const) {
+    const args = ["render", "--lower", lower, "--pod", pod, "--app", app, ...marks, ...more];
+    const { status, stderr } = await cli(args, { wrapper });
+    assertEquals(status, 1);
+    assertMatch(
+      stderr,
+      /^error: Cannot write the result: .*; what was asked for is done, and stays\nhint: .*\n$/,
+    );
+    assertEquals((await overlayStatus(pod)).find((found) => found.app === app)?.mounted, true);
+  }
+  // An error that cannot be told on stdout is told on stderr.
+  const { status, stderr } = await cli(["unmount", "--pod", "/no/pod", "--json"], { wrapper });
+  assertEquals(status, 1);
+  assertMatch(stderr, /^error: Cannot use pod "\/no\/pod": it does not exist\nhint: .*\n$/);
 });

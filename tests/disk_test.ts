@@ -12,6 +12,7 @@ import {
   typeOf,
 } from "../lib/disk.ts";
 import { afterFirst, writerOf } from "./_fifo.ts";
+import { isRealRoot } from "./_privilege.ts";
 import { modeOf, sh, snapshot, tempDir } from "./_temp.ts";
 import { isMissing, namesIn } from "./_tree.ts";
 import { underUmask } from "./_umask.ts";
@@ -279,4 +280,28 @@ Deno.test("readOwnFile() reads no file that took the place of the one that was l
   await Deno.writeTextFile(path, "");
   await Deno.truncate(path, (64 << 20) + 1);
   assertEquals(assertThrows(() => readOwnFile(path), OverlayError).code, "too-large");
+});
+
+Deno.test({
+  name: `attempt() does not tell root of a user namespace to be root${
+    isRealRoot ? "" : " [skipped: not root]"
+  }`,
+  ignore: !isRealRoot,
+  fn: async () => {
+    await using dir = await tempDir();
+    const path = dir.join("closed");
+    await Deno.mkdir(path, { mode: 0o700 });
+    await Deno.chown(path, 1234, 1234);
+    const script = 'import { attempt } from "./lib/disk.ts";' +
+      "try { attempt('read', Deno.args[0], () => [...Deno.readDirSync(Deno.args[0])]) }" +
+      "catch (error) { console.log(error.hint) }";
+    const root = new URL("../", import.meta.url).pathname;
+    const deno = [Deno.execPath(), "eval", "--quiet", `--config=${root}deno.json`, script, path];
+    const output = await new Deno.Command("unshare", {
+      args: ["--user", "--map-root-user", ...deno],
+      cwd: root,
+    }).output();
+    const hint = new TextDecoder().decode(output.stdout);
+    assert(/^root may not: .* or this is a user namespace, /.test(hint), hint);
+  },
 });

@@ -18,6 +18,7 @@ import { cli, commandLine } from "./_cli.ts";
 import { mountTooDeep } from "./_disks.ts";
 import { afterFirst, writerOf } from "./_fifo.ts";
 import { assertErrorText, assertFails, disk, flagsOf, runMain } from "./_main.ts";
+import { keepMounts, makePlace, mountedPod } from "./_pods.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { modeOf, mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
@@ -600,4 +601,21 @@ Deno.test("renderOverlay() does not hang when a FIFO takes the place of a lower"
   });
   const error = await assertRejects(() => renderOverlay(request), OverlayError);
   assertEquals([error.code, await isMissing(request.pod)], ["missing", true]);
+});
+
+Deno.test("an upper that is in use elsewhere is told as such, and no stranger's mount is named", async () => {
+  await using dir = await tempDir();
+  const place = await makePlace(dir);
+  const options = [...MARKS, "index=on"];
+  const { pod } = await mountedPod(place, "one", { options: ["index=on"] });
+  await using _other = await keepMounts();
+  await unmountOverlay({ pod });
+  const request = { lower: place.lower, pod, app: "web", options };
+  const error = await assertRejects(() => renderOverlay(request), MountError);
+  assertEquals(error.code, "busy");
+  assertMatch(
+    error.message,
+    /^Cannot mount overlay at "[^"]+": its upper or its work is in use, with options /,
+  );
+  assertMatch(error.hint ?? "", /^a process uses them still, perhaps in another mount namespace/);
 });

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "
 import { OverlayError, RefusedError, renderOverlay, unmountOverlay } from "../mod.ts";
 import { lockPod } from "../lib/lock.ts";
 import { holdLock } from "./_lock_holder.ts";
-import { disk } from "./_main.ts";
+import { assertErrorText, disk, runMain } from "./_main.ts";
 import { modeOf, sh, tempDir } from "./_temp.ts";
 import { isMissing, makeTree, MARKS } from "./_tree.ts";
 import { underUmask } from "./_umask.ts";
@@ -59,7 +59,10 @@ Deno.test("lockPod() does not name anybody when the file does not", async () => 
   for (const text of ["", "someone\n", "12 ; \u001b[2J\n", "-1"]) {
     await Deno.writeTextFile(path, text);
     const error = await assertRejects(() => lockPod(path, { waitMs: 0 }), RefusedError);
-    if (!/^\d/.test(text)) assertStringIncludes(error.message, "another process holds it");
+    if (!/^\d/.test(text)) {
+      assertStringIncludes(error.message, "another process holds it");
+      assertStringIncludes(error.hint ?? "", `fuser --verbose ${path}`);
+    }
     assertEquals(error.message.includes("\u001b"), false);
   }
 });
@@ -183,4 +186,27 @@ Deno.test("renderOverlay() goes on as soon as the other process is done", async 
   await holder.kill();
   assertEquals((await rendering).mounted, true);
   assertEquals((await Deno.readTextFile(dir.join("pod", "overlay.lock"))).trim(), "");
+});
+
+Deno.test("lockPod() tells why a file system cannot lock, and leaves no file", async () => {
+  await using dir = await tempDir();
+  const lower = await makeTree(dir.join("image"));
+  const { tryLockSync } = Deno.FsFile.prototype;
+  // No file system here fails so; NFS without its lock daemon does.
+  Deno.FsFile.prototype.tryLockSync = () => {
+    throw Object.assign(new Error("Input/output error (os error 5)"), { code: "EIO" });
+  };
+  try {
+    const path = dir.join("overlay.lock");
+    const error = await assertRejects(() => lockPod(path), OverlayError);
+    assertEquals(error.message, `Cannot lock ${JSON.stringify(path)}: Input/output error`);
+    assertEquals([error.code, await isMissing(path)], ["failed", true]);
+    const args = ["render", "--lower", lower, "--pod", dir.join("pod")];
+    const { status, stderr } = await runMain(args);
+    assertEquals(status, 1);
+    assertErrorText(stderr);
+    assertEquals(await isMissing(dir.join("pod")), true);
+  } finally {
+    Deno.FsFile.prototype.tryLockSync = tryLockSync;
+  }
 });
