@@ -72,6 +72,8 @@ export interface RenderRequest {
    * into an image that was mounted before. @default {false}
    */
   readonly live?: boolean;
+  /** Whether gc may collect the pod with what it holds, once it is unmounted. @default {false} */
+  readonly ephemeral?: boolean;
 }
 
 /** What the store knows of a tree that is rendered. */
@@ -124,6 +126,8 @@ export interface ParsedRequest {
   readonly mtab: boolean;
   /** The destination may lie in an image that was mounted before. */
   readonly live: boolean;
+  /** Whether gc may collect it without being told the pod's name. */
+  readonly ephemeral: boolean;
 }
 
 /** Whether a request says itself what is rendered, so that nothing need be looked up in the store. */
@@ -287,6 +291,7 @@ export function parseRequest(
     overlay: parseOverlayMode(request.overlay ?? "always"),
     mtab: request.mtab ?? false,
     live: request.live ?? false,
+    ephemeral: request.ephemeral ?? false,
   };
   checkDestination(pod, parsed.layout);
   checkLowers(parsed);

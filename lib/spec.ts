@@ -21,6 +21,7 @@ const POD_FIELDS: Readonly<Record<keyof PodRequest, Kind>> = {
   profile: "name",
   dirMode: "name",
   label: "name",
+  ephemeral: "flag",
   apps: "apps",
 };
 
@@ -37,6 +38,7 @@ const APP_FIELDS: Readonly<Record<Exclude<keyof PodApp, "stored" | "real">, Kind
   overlay: "name",
   mtab: "flag",
   live: "flag",
+  ephemeral: "flag",
 };
 
 const WORDS: Readonly<Record<Kind, string>> = {
