@@ -8,7 +8,7 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { Reporter } from "./change_options.ts";
 import { look, lookForDirectory } from "./disk.ts";
-import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { errno, MissingPermissionError, OverlayError } from "./errors.ts";
 import { checkPermissions, isGranted } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
@@ -35,7 +35,7 @@ export type StatusRequest = PodsRequest & {
 
 /** Who is told of what, beside the status. */
 export interface StatusOptions extends Reporter {
-  /** Is told of each pod of a directory whose status cannot be read. @default {the first one is thrown} */
+  /** Is told of each pod of a directory whose status cannot be read. @default {it is left out with a warning} */
   readonly failed?: (pod: string, error: OverlayError) => void;
 }
 
@@ -96,7 +96,7 @@ export function statusPermissions(directory: string): RequiredPermissions {
  * @returns The apps, in the order of mounting, pod by pod.
  * @throws {InvalidValueError} If the pod is no absolute path.
  * @throws {MissingPermissionError} If a Deno permission is missing.
- * @throws {OverlayError} If there is no such pod; or it cannot be read, and `failed` is not told.
+ * @throws {OverlayError} If there is no such pod, or the one that is named cannot be read.
  *
  * @example
  * ```ts
@@ -179,11 +179,9 @@ async function trustedPods(request: PodsRequest, options: StatusOptions): Promis
 
 /** A pod of another user is none of ours; what else is wrong with one does not keep the others from being shown. */
 function tellFailure(pod: string, error: OverlayError, { failed, warn }: StatusOptions): void {
-  const isOther = error.code === "shared-pod" || failed === undefined;
-  if (isOther && error instanceof RefusedError) {
-    warn?.(`pod ${quote(pod)} is left out: ${error.message}`);
-  } else if (failed === undefined) throw error;
-  else failed(pod, error);
+  if (error instanceof MissingPermissionError) throw error;
+  if (error.code !== "shared-pod" && failed !== undefined) return failed(pod, error);
+  warn?.(`pod ${quote(pod)} is left out: ${error.message}`);
 }
 
 /** A mount whose line was lost would be seen by nobody. */

@@ -101,6 +101,8 @@ export async function nestedPod(
       layout: "rkt" as const,
       options: MARKS,
       ephemeral: true,
+      // Nothing runs in the image.
+      ...(app === "" ? {} : { live: true }),
     };
     rootfs.push((await renderOverlay(request)).rootfs);
   }

@@ -238,7 +238,7 @@ Deno.test("collectPods() begins the grace period anew of what was put aside in t
   await Deno.utime(garbage, future, future);
   const collected = await collectPods({ pods: place.pods, gracePeriodMs: 60_000 });
   assertMatch(`${collected.kept[0]?.reason}`, /its grace period ends in 1m$/);
-  assert((Deno.statSync(garbage).mtime ?? future) < future);
+  assert(((await Deno.stat(garbage)).mtime ?? future) < future);
   await Deno.utime(garbage, future, future);
   const now = await collectPods({ pods: place.pods, gracePeriodMs: 0 });
   assertEquals(brief(now, dir).removed, ["pods/garbage/a"]);

@@ -72,6 +72,8 @@ interface Refusal {
   readonly needsRoot?: boolean;
   /** Whether `gc --pods` does not even take it for a pod. @default {false} */
   readonly unseen?: boolean;
+  /** Whether it is wrong with all pods of the directory. @default {false} */
+  readonly whole?: boolean;
 }
 
 function chmod(of: (scene: Scene) => string, mode: number): Refusal["arrange"] {
@@ -220,7 +222,7 @@ const REFUSALS: readonly Refusal[] = [
   },
   {
     name: "lines that cannot be read",
-    code: "failed",
+    code: "bad-record",
     arrange: async ({ pod }) => {
       await Deno.writeFile(`${pod}/overlay.fstab`, new Uint8Array([0xff, 0x0a]));
       return `${pod}/overlay.fstab`;
@@ -234,6 +236,7 @@ const REFUSALS: readonly Refusal[] = [
   {
     name: "a directory of pods that everybody can write to",
     code: "shared-pod",
+    whole: true,
     arrange: chmod(({ pods }) => pods, 0o777),
   },
   {
@@ -268,7 +271,8 @@ const REFUSALS: readonly Refusal[] = [
   },
 ];
 
-for (const { name, arrange, code, needsRoot = false, unseen = false } of REFUSALS) {
+for (const refusal of REFUSALS) {
+  const { name, arrange, code, needsRoot = false, unseen = false, whole = false } = refusal;
   const ignore = needsRoot && !isRealRoot;
   const skipped = ignore ? " [skipped: needs root]" : "";
   Deno.test(`collectPods() refuses ${name}${skipped}`, { ignore }, async () => {
@@ -282,6 +286,9 @@ for (const { name, arrange, code, needsRoot = false, unseen = false } of REFUSAL
     assertEquals([named.status, error.code, error.path], [3, code, path], named.stdout);
     assertEquals(await disk(dir.path), before);
 
+    if (whole) {
+      return void await assertRejects(() => collectPods({ pods: scene.pods }), RefusedError);
+    }
     const all = await collectPods({ pods: scene.pods, gracePeriodMs: 0 });
     const kept = unseen ? [] : [`pods/a: ${code}`];
     assertEquals(brief(all, dir), { marked: [], removed: [], kept });
