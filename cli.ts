@@ -1,4 +1,4 @@
-#!/usr/bin/env -S deno run --no-prompt --allow-read --allow-write --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/xz,/usr/bin/zstd --allow-sys=uid
+#!/usr/bin/env -S deno run --no-prompt --allow-read --allow-write --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/fuser,/usr/bin/xz,/usr/bin/zstd --allow-sys=uid
 /**
  * The command `overlay-render`: reads the command line, calls the library, prints.
  *
@@ -151,22 +151,39 @@ async function runUnmount(command: Extract<Command, { kind: "unmount" }>, io: Io
   }
 }
 
-async function runStatus(command: Extract<Command, { kind: "status" }>, io: Io): Promise<void> {
+async function runStatus(command: Extract<Command, { kind: "status" }>, io: Io): Promise<number> {
   const { overlayStatus } = await import("./lib/status.ts");
   const { formatJson, statusText } = await import("./lib/output.ts");
   const { request, voice } = command;
-  const renders = await overlayStatus(request, changeOptions(io, command));
+  const failed: { pod: string; code: string; reason: string; hint: string | null }[] = [];
+  const renders = await overlayStatus(request, {
+    ...changeOptions(io, command),
+    failed: (pod, { code, message: reason, hint }) => void failed.push({ pod, code, reason, hint }),
+  });
   const several = "pods" in request;
-  if (renders.length === 0 && !voice.quiet) {
+  if (renders.length + failed.length === 0 && !voice.quiet) {
     io.err(`nothing is rendered in ${quote(several ? request.pods : request.pod)}\n`);
   }
-  io.out(voice.json ? formatJson({ renders }) : statusText(renders, several));
+  const failures = failed.length === 0 ? {} : { failed };
+  io.out(voice.json ? formatJson({ renders, ...failures }) : statusText(renders, several));
+  if (!voice.json) { for (const one of failed) tellFailure(one, io); }
+  return failed.length > 0 ? 1 : 0;
+}
+
+function tellFailure(
+  { reason, hint }: { readonly reason: string; readonly hint: string | null },
+  io: Io,
+): void {
+  io.err(`error: ${printable(reason)}\n`);
+  if (hint !== null) io.err(`hint: ${printable(hint)}\n`);
 }
 
 /** What is done pod by pod stays done when a signal comes in between. */
 const GO_ON = "what was done stays; run it again to go on";
 
-async function runGc(command: Extract<Command, { kind: "gc" }>, io: Io): Promise<number> {
+type GcCommand = Extract<Command, { kind: "gc"; request: unknown }>;
+
+async function runGc(command: GcCommand, io: Io): Promise<number> {
   const { collectPods } = await import("./lib/gc.ts");
   const { collectedText, formatJson } = await import("./lib/output.ts");
   const { request, voice } = command;
@@ -175,12 +192,37 @@ async function runGc(command: Extract<Command, { kind: "gc" }>, io: Io): Promise
   }, GO_ON);
   const { kept } = collected;
   io.out(voice.json ? formatJson(collected) : collectedText(collected));
-  for (const { pod, reason, hint, failed } of voice.json ? [] : kept) {
-    if (failed) io.err(`error: ${printable(reason)}\n`);
+  for (const one of voice.json ? [] : kept) {
+    const { pod, reason } = one;
+    if (one.failed) tellFailure(one, io);
     else if (!voice.quiet) io.err(`kept ${printable(quote(pod))}: ${printable(reason)}\n`);
-    if (failed && hint !== null) io.err(`hint: ${printable(hint)}\n`);
   }
   return kept.some(({ failed }) => failed) ? 1 : 0;
+}
+
+type UndoCommand = Extract<Command, { kind: "gc"; undo: string }>;
+
+async function runUndo(command: UndoCommand, io: Io): Promise<void> {
+  const { undoCollect } = await import("./lib/garbage.ts");
+  const { formatJson, undoneText } = await import("./lib/output.ts");
+  const { undo, voice } = command;
+  const undone = await interruptible(io, (signal) => {
+    return undoCollect(undo, changeOptions(io, command, signal));
+  });
+  io.out(voice.json ? formatJson(undone) : undoneText(undone));
+}
+
+async function runKeep(
+  command: Extract<Command, { kind: "keep" | "unkeep" }>,
+  io: Io,
+): Promise<void> {
+  const { keepPod, unkeepPod } = await import("./lib/keep.ts");
+  const { formatJson, keptText } = await import("./lib/output.ts");
+  const { kind, pod, voice } = command;
+  const result = await interruptible(io, (signal) => {
+    return (kind === "keep" ? keepPod : unkeepPod)(pod, changeOptions(io, command, signal));
+  });
+  io.out(voice.json ? formatJson(result) : keptText(result));
 }
 
 async function runRestore(
@@ -194,10 +236,7 @@ async function runRestore(
     return restoreOverlays(request, changeOptions(io, command, signal));
   }, GO_ON);
   io.out(voice.json ? formatJson(result) : restoredText(result));
-  for (const { reason, hint } of voice.json ? [] : result.failed) {
-    io.err(`error: ${printable(reason)}\n`);
-    if (hint !== null) io.err(`hint: ${printable(hint)}\n`);
-  }
+  for (const one of voice.json ? [] : result.failed) tellFailure(one, io);
   return result.failed.length > 0 ? 1 : 0;
 }
 
@@ -249,7 +288,10 @@ function run(command: Command, io: Io): Promise<number | void> {
     case "status":
       return runStatus(command, io);
     case "gc":
-      return runGc(command, io);
+      return "undo" in command ? runUndo(command, io) : runGc(command, io);
+    case "keep":
+    case "unkeep":
+      return runKeep(command, io);
     case "doctor":
       return runDoctor(command, io);
     case "restore":

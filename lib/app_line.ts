@@ -38,6 +38,10 @@ export interface AppLine {
   readonly inPod?: true;
   /** Set when it was unmounted lazily, so that a process may use it still. */
   readonly lazy?: true;
+  /** Set when gc may collect what the app wrote without being told its pod's name. */
+  readonly ephemeral?: true;
+  /** The directories outside the pod that renders made: the rootfs alone, or the destination with it. */
+  readonly made?: "rootfs" | "destination";
 }
 
 /** What our own options begin with. */
@@ -48,7 +52,10 @@ const LOWERS = "X-overlay-render.lowers=";
 const LAZY = "X-overlay-render.lazy";
 const COPY = "X-overlay-render.copy";
 const IN_POD = "X-overlay-render.in-pod";
-const MARKS: readonly string[] = ["noauto", LAZY, COPY, IN_POD];
+const EPHEMERAL = "X-overlay-render.ephemeral";
+const MADE = "X-overlay-render.made=";
+const MARKS: readonly string[] = ["noauto", LAZY, COPY, IN_POD, EPHEMERAL];
+const VALUES: readonly string[] = [APP, TREE, LOWERS, MADE];
 
 /** Makes the line of an app from its mount configuration and option string. */
 export function appLine(
@@ -59,6 +66,7 @@ export function appLine(
     readonly copy?: true;
     /** The pod, where its line says whether the rootfs lies in it. */
     readonly pod?: string;
+    readonly ephemeral?: true;
   },
   mount: {
     readonly config: MountConfig;
@@ -71,8 +79,11 @@ export function appLine(
   const source = isBind(mount.config) ? mount.config.lower[0] ?? "" : "overlay";
   const lowers = mount.link ? { lowers: mount.link.to } : {};
   const inPod = names.pod !== undefined && isWithin(rootfs, names.pod);
-  const place = inPod ? { inPod: true as const } : {};
-  const line = { app, tree, rootfs, source, options: mount.options, ...lowers, ...place };
+  const marks = {
+    ...(inPod ? { inPod: true as const } : {}),
+    ...(names.ephemeral ? { ephemeral: true as const } : {}),
+  };
+  const line = { app, tree, rootfs, source, options: mount.options, ...lowers, ...marks };
   return names.copy ? { ...line, auto: false, copy: true } : { ...line, auto: mount.auto };
 }
 
@@ -84,6 +95,8 @@ export function formatAppLine(line: AppLine): string {
     ...(line.lazy ? [LAZY] : []),
     ...(line.copy ? [COPY] : []),
     ...(line.inPod ? [IN_POD] : []),
+    ...(line.ephemeral ? [EPHEMERAL] : []),
+    ...(line.made === undefined ? [] : [MADE + line.made]),
     ...(line.lowers === undefined ? [] : [LOWERS + encodeURIComponent(line.lowers)]),
     APP + encodeURIComponent(line.app),
     TREE + encodeURIComponent(line.tree),
@@ -120,9 +133,10 @@ export function parseAppLine(text: string): AppLine | null {
   const app = value(APP);
   const tree = value(TREE);
   const lowers = value(LOWERS);
+  const made = value(MADE);
   if (text.trimStart().startsWith("#") || app === null || tree === null) return null;
   const own = (part: string) => {
-    return MARKS.includes(part) || [APP, TREE, LOWERS].some((prefix) => part.startsWith(prefix));
+    return MARKS.includes(part) || VALUES.some((prefix) => part.startsWith(prefix));
   };
   const line: AppLine = {
     app,
@@ -135,6 +149,8 @@ export function parseAppLine(text: string): AppLine | null {
     ...(parts.includes(LAZY) ? { lazy: true } : {}),
     ...(parts.includes(COPY) ? { copy: true } : {}),
     ...(parts.includes(IN_POD) ? { inPod: true } : {}),
+    ...(parts.includes(EPHEMERAL) ? { ephemeral: true } : {}),
+    ...(made === "rootfs" || made === "destination" ? { made } : {}),
   };
   return isWhole(fields, line) ? line : null;
 }

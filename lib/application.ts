@@ -60,6 +60,8 @@ export class Application {
   labels = false;
   /** Whether this run changed anything that stays. */
   changed = false;
+  /** The directories outside the pod that this run made. */
+  readonly made: Set<string> = new Set();
   /** Settles when all that was written is on the disk. */
   onDisk: Promise<void> = Promise.resolve();
   /** The pod's lock, once it is held. */

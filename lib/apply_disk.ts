@@ -18,7 +18,7 @@ import {
   typeOf,
 } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
-import { formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
+import { appLines, formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
 import { checkPod } from "./guard.ts";
 import type {
   DirectoryOperation,
@@ -29,7 +29,7 @@ import type {
   RecordOperation,
   RequireOperation,
 } from "./operation.ts";
-import { child } from "./path.ts";
+import { child, isWithin } from "./path.ts";
 import { quote } from "./quote.ts";
 
 function statOf(path: string): Deno.FileInfo {
@@ -193,6 +193,7 @@ function forceOwner(path: string, like: Deno.FileInfo, run: Application): void {
 
 function noteMade(path: string, run: Application): void {
   const isPod = path === run.pod.pod;
+  if (!isWithin(path, run.pod.pod)) run.made.add(path);
   // The kernel leaves an empty directory in the work, which is nobody's data.
   const app = run.appOf(path);
   const isWork = path === app?.mount.work;
@@ -262,9 +263,22 @@ export async function applyManifest(
   put(path, await readRegular(from, MANIFEST_MAX, { verb: "read manifest", signal }), mode, run);
 }
 
+/** Notes in the lines which directories outside the pod are there by this render, or by one before. */
+function noteDestinations(run: Application): void {
+  const old = appLines(run.entries);
+  for (const app of run.apps) {
+    const { dest, rootfs } = app.mount;
+    const had = old.find((line) => line.app === app.line.app && line.rootfs === rootfs)?.made;
+    const now = run.made.has(rootfs) ? "rootfs" : undefined;
+    const made = run.made.has(dest) ? "destination" : had ?? now;
+    if (made !== undefined) app.line = { ...app.line, made };
+  }
+}
+
 /** Writes the lines of the apps, all at once. */
 export function applyRecords(operations: readonly RecordOperation[], run: Application): void {
   const path = operations[0]?.path ?? run.pod.fstab;
+  if (run.apps.some(({ mount }) => !isWithin(mount.dest, run.pod.pod))) noteDestinations(run);
   const lines = run.apps.map(({ line }) => line);
   const text = new TextEncoder().encode(formatFstab(withLines(run.entries, lines)));
   if (!run.fresh) {

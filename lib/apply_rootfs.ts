@@ -27,7 +27,7 @@ export async function applyCopy(operation: CopyOperation, run: Application): Pro
   const beside = child(parent(path), ".overlay-render.rootfs");
   refuseOther(path);
   // What a run left that was killed while it copied.
-  removeTree(beside);
+  await removeTree(beside, run.options);
   try {
     await copy(from, beside, run);
     if (mode !== null) attempt("set the mode of", beside, () => Deno.chmodSync(beside, mode));
@@ -35,10 +35,14 @@ export async function applyCopy(operation: CopyOperation, run: Application): Pro
     run.options.signal?.throwIfAborted();
     attempt("put in place", path, () => Deno.renameSync(beside, path));
   } catch (error) {
-    removeTree(beside);
+    await removeTree(beside, run.options);
     throw error;
   }
-  run.changedBy(() => `remove ${quote(path)}`, () => removeTree(path), run.appOf(path));
+  run.changedBy(
+    () => `remove ${quote(path)}`,
+    () => removeTree(path, run.options),
+    run.appOf(path),
+  );
 }
 
 function refuseOther(path: string): void {

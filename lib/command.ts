@@ -60,6 +60,13 @@ export type Command =
   | Waiting & { readonly kind: "unmount"; readonly request: UnmountRequest; readonly voice: Voice }
   | { readonly kind: "status"; readonly request: StatusRequest; readonly voice: Voice }
   | Waiting & { readonly kind: "gc"; readonly request: CollectRequest; readonly voice: Voice }
+  | Waiting & {
+    readonly kind: "gc";
+    /** The pod that is brought back, or the path that it has in the garbage. */
+    readonly undo: string;
+    readonly voice: Voice;
+  }
+  | Waiting & { readonly kind: "keep" | "unkeep"; readonly pod: string; readonly voice: Voice }
   | Waiting & { readonly kind: "restore"; readonly request: PodsRequest; readonly voice: Voice }
   | { readonly kind: "doctor"; readonly request: DoctorRequest; readonly voice: Voice }
   | {
@@ -79,6 +86,8 @@ export const COMMANDS = [
   "status",
   "restore",
   "gc",
+  "keep",
+  "unkeep",
   "doctor",
   "tree",
 ] as const;
@@ -116,6 +125,9 @@ const REQUEST_FLAGS = [
   "overlay",
 ];
 
+/** The same without a value. */
+const REQUEST_SWITCHES = ["read-only", "no-overlay", "mtab", "live", "ephemeral"];
+
 function spec(command: (typeof COMMANDS)[number]): FlagSpec {
   const base = {
     command,
@@ -130,6 +142,9 @@ function spec(command: (typeof COMMANDS)[number]): FlagSpec {
       return { ...base, single: ["pod", "pods"], boolean: [...VOICE_FLAGS, "size"] };
     case "doctor":
       return { ...base, single: ["pod"] };
+    case "keep":
+    case "unkeep":
+      return base;
     case "unmount":
       return { ...base, repeated: ["app"], boolean: [...VOICE_FLAGS, "lazy", "foreign"] };
     case "restore":
@@ -137,8 +152,8 @@ function spec(command: (typeof COMMANDS)[number]): FlagSpec {
     case "gc":
       return {
         ...base,
-        single: ["pod", "pods", "grace-period", "wait"],
-        boolean: [...VOICE_FLAGS, "mark", "sweep", "dry-run"],
+        single: ["pod", "pods", "undo", "older-than", "grace-period", "wait"],
+        boolean: [...VOICE_FLAGS, "mark", "sweep", "ignore-missing", "dry-run"],
         alias: { ...base.alias, n: "dry-run" },
       };
     default:
@@ -146,7 +161,7 @@ function spec(command: (typeof COMMANDS)[number]): FlagSpec {
         ...base,
         single: [...REQUEST_FLAGS, "spec", "wait"],
         repeated: ["lower", "option"],
-        boolean: [...VOICE_FLAGS, "read-only", "no-overlay", "mtab", "live", "dry-run"],
+        boolean: [...VOICE_FLAGS, ...REQUEST_SWITCHES, "dry-run"],
         alias: { ...base.alias, o: "option", n: "dry-run" },
       };
   }
@@ -182,6 +197,7 @@ function requestOf(flags: Flags, cwd: string): RenderRequest {
     overlay: overlayOf(flags),
     mtab: flags.set.has("mtab") ? true : undefined,
     live: flags.set.has("live") ? true : undefined,
+    ephemeral: flags.set.has("ephemeral") ? true : undefined,
   };
   const given = Object.entries(all).filter(([, value]) => value !== undefined);
   return { pod: podOf(flags, cwd), ...Object.fromEntries(given) };
@@ -254,6 +270,12 @@ function unmountOf(flags: Flags, cwd: string): UnmountRequest {
 
 function collectOf(flags: Flags, cwd: string): CollectRequest {
   const grace = flags.values["grace-period"]?.[0];
+  const age = flags.values["older-than"]?.[0];
+  if (age !== undefined && flags.values.pods?.[0] === undefined) {
+    throw new InvalidValueError("usage", "Cannot use --older-than without --pods", {
+      hint: "a pod that is named is collected whatever its age",
+    });
+  }
   if (flags.set.has("mark") && flags.set.has("sweep")) {
     throw new InvalidValueError("usage", "Cannot use --mark and --sweep together: gc does both", {
       hint: "leave both out",
@@ -263,16 +285,34 @@ function collectOf(flags: Flags, cwd: string): CollectRequest {
     ...podsOf(flags, cwd),
     ...(flags.set.has("mark") ? { phase: "mark" as const } : {}),
     ...(flags.set.has("sweep") ? { phase: "sweep" as const } : {}),
+    ...(age === undefined ? {} : { olderThanMs: parseDuration("older-than", age) }),
     ...(grace === undefined ? {} : { gracePeriodMs: parseDuration("grace period", grace) }),
+    ...(flags.set.has("ignore-missing") ? { ignoreMissing: true } : {}),
     ...(flags.set.has("dry-run") ? { dryRun: true } : {}),
   };
+}
+
+function gcOf(flags: Flags, cwd: string, voice: Voice): Command {
+  const undo = flags.values.undo?.[0];
+  if (undo === undefined) {
+    return { kind: "gc", request: collectOf(flags, cwd), voice, ...waitOf(flags) };
+  }
+  const other = ["pod", "pods", "older-than", "grace-period"].find((name) => {
+    return flags.values[name]?.[0] !== undefined;
+  }) ?? ["mark", "sweep", "ignore-missing", "dry-run"].find((name) => flags.set.has(name));
+  if (other === undefined) {
+    return { kind: "gc", undo: absolute(undo, cwd), voice, ...waitOf(flags) };
+  }
+  throw new InvalidValueError("usage", `Cannot use --undo and --${other} together`, {
+    hint: `leave out --${other}: --undo only brings back`,
+  });
 }
 
 /** A render from a spec, which has fields for what is given by flags otherwise. */
 function specOf(file: string, flags: Flags): { readonly file: string } {
   const given = [...REQUEST_FLAGS, "lower", "option"].find((name) => {
     return (flags.values[name]?.length ?? 0) > 0;
-  }) ?? ["read-only", "no-overlay", "mtab", "live"].find((name) => flags.set.has(name));
+  }) ?? REQUEST_SWITCHES.find((name) => flags.set.has(name));
   if (given === undefined) return { file };
   throw new InvalidValueError("usage", `Cannot use --${given} with --spec: the spec says it`, {
     hint: "leave it out, and put it in the spec",
@@ -314,7 +354,10 @@ function parseOf(name: (typeof COMMANDS)[number], args: readonly string[], cwd: 
     case "restore":
       return { kind: name, request: podsOf(flags, cwd), voice, ...waitOf(flags) };
     case "gc":
-      return { kind: name, request: collectOf(flags, cwd), voice, ...waitOf(flags) };
+      return gcOf(flags, cwd, voice);
+    case "keep":
+    case "unkeep":
+      return { kind: name, pod: podOf(flags, cwd), voice, ...waitOf(flags) };
   }
   const action = flags.set.has("dry-run") ? "plan" : name;
   const common = { voice, mount: name !== "prepare", ...waitOf(flags) };

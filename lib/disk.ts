@@ -55,7 +55,8 @@ export function attempt<T>(verb: string, path: string, act: () => T): T {
   }
 }
 
-function failure(verb: string, path: string, error: unknown): unknown {
+/** The error of what the operating system refused to do to a path, see {@linkcode attempt}. */
+export function failure(verb: string, path: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotCapable || error instanceof OverlayError) return error;
   const message = `Cannot ${verb} ${quote(path)}: ${reasonOf(error)}`;
   return new OverlayError("failed", message, { path, cause: error, hint: hintFor(error, path) });

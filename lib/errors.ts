@@ -23,6 +23,8 @@ export type ErrorCode =
   | "foreign-mount"
   | "shared-pod"
   | "in-use"
+  | "kept"
+  | "not-due"
   | "volatile"
   | "elsewhere"
   | "locked"

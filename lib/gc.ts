@@ -6,24 +6,26 @@
  */
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
-import { attempt, look } from "./disk.ts";
-import { errno, InvalidValueError, OverlayError, RefusedError } from "./errors.ts";
+import { look } from "./disk.ts";
+import { formatDuration } from "./duration.ts";
+import { InvalidValueError, MissingPermissionError, OverlayError, RefusedError } from "./errors.ts";
 import type { ErrorCode } from "./errors.ts";
+import { garbageIn, graceLeft, isOf, removeIfEmpty } from "./garbage.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkAbove } from "./guard.ts";
 import { podLayout } from "./layout.ts";
-import { configOfLine } from "./app_line.ts";
-import { formatDuration } from "./duration.ts";
-import { quote } from "./quote.ts";
-import { checkGarbage, markPod } from "./mark.ts";
+import type { PodLayout } from "./layout.ts";
+import { asFailure, checkGarbage, markPod } from "./mark.ts";
 import { parsePath } from "./names.ts";
 import type { Trusted } from "./open_pod.ts";
-import { child, isWithin, parent } from "./path.ts";
+import { child, nameOf, parent } from "./path.ts";
 import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { noPodError, readRecord } from "./pod_state.ts";
-import { directoriesIn, GARBAGE, podsOf } from "./pods.ts";
+import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
+import type { PodRecord } from "./pod_state.ts";
+import { GARBAGE, podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
+import { quote, shellQuote } from "./quote.ts";
 import { sweepPod } from "./sweep.ts";
 
 /** What to collect. */
@@ -31,10 +33,17 @@ export type CollectRequest = PodsRequest & {
   /** Which pass: putting pods aside, or removing those that are aside. @default {both} */
   readonly phase?: "mark" | "sweep";
   /**
+   * Of a directory of pods, also collects those that are not ephemeral, and whose record has not changed
+   * for this long, in milliseconds. @default {only pods that were rendered as ephemeral}
+   */
+  readonly olderThanMs?: number;
+  /**
    * How long a pod must have been aside before it is removed, in milliseconds.
    * @default {30 minutes; 0 for a pod that is named}
    */
   readonly gracePeriodMs?: number;
+  /** Whether a pod or a directory that is not there is no error. @default {false} */
+  readonly ignoreMissing?: boolean;
   /** Whether it is only said what would be done. @default {false} */
   readonly dryRun?: boolean;
 };
@@ -43,7 +52,7 @@ export type CollectRequest = PodsRequest & {
 export interface Kept {
   /** The pod. */
   readonly pod: string;
-  /** Why, in one word: `locked`, `in-use`, `young`, or the code of what went wrong. */
+  /** Why, in one word: `kept`, `not-due`, `locked`, `in-use`, `young`, or the code of what went wrong. */
   readonly code: ErrorCode | "young";
   /** Why, in a sentence. */
   readonly reason: string;
@@ -83,24 +92,29 @@ export function collectPermissions(request: PodsRequest): RequiredPermissions {
   const directory = "pods" in request
     ? parsePath("directory of pods", request.pods)
     : parent(podLayout(request.pod).pod);
-  const { mount, umount, findmnt } = PROGRAMS;
-  const run = [mount, umount, findmnt, ...TRUST.run];
+  const { mount, umount, findmnt, rm } = PROGRAMS;
+  const run = [mount, umount, findmnt, rm, ...TRUST.run];
   return { read: [directory], write: [directory], run, sys: TRUST.sys };
 }
 
 /**
- * Collects pods: renames those that nothing holds to `<directory>/garbage/<name>`, and removes what has
- * been there for the grace period. A pod is held while a command works on it, an app of it is mounted,
+ * Collects pods, with all that their apps wrote: renames them to `<directory>/garbage/<name>`, and removes
+ * what has been there for the grace period. Until then {@linkcode undoCollect} brings a pod back.
+ *
+ * Of a directory of pods it takes those that were rendered as ephemeral, and with `olderThanMs` those that
+ * were not used for so long; never one that is held: while a command works on it, an app of it is mounted,
  * or its lines say that one is to be mounted again, as after a reboot.
  *
- * A pod that is named is collected whatever its lines say: its apps are unmounted first, never lazily.
+ * A pod that is named is collected whatever its lines say: its apps are unmounted first, never lazily. A
+ * pod that is kept ({@linkcode keepPod}) is not collected in any way.
  *
  * Nothing is removed while anything is mounted below it. Links are not followed, other devices not
  * entered, and `overlay.fstab` goes last, so that an interrupted run can be taken up again. Source: rkt
  * `gc`.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the directory of the pods, `--allow-read`
- * for destinations outside it, and `--allow-run` for mount, umount and findmnt.
+ * for destinations outside it, and `--allow-run` for mount, umount, findmnt and rm. With `--allow-write`
+ * for a destination outside it, the directories go that a render made there, if they are empty.
  *
  * @param request Which pods.
  * @param options Who is told what happens, and what can end it between two pods.
@@ -121,7 +135,8 @@ export function collectPermissions(request: PodsRequest): RequiredPermissions {
  * await Deno.mkdir(`${dir}/pods`);
  * await prepareOverlay({ lower: `${dir}/image`, pod: `${dir}/pods/one`, app: "web" });
  *
- * const { marked, removed } = await collectPods({ pods: `${dir}/pods`, gracePeriodMs: 0 });
+ * const one = `${dir}/pods/one`;
+ * const { marked, removed } = await collectPods({ pod: one });
  * assert(marked.length === 1 && removed.length === 1);
  *
  * await Deno.remove(dir, { recursive: true });
@@ -142,6 +157,9 @@ export async function collectPods(
   return run;
 }
 
+/** Why a pod is left alone that nothing is wrong with. */
+const NOT_NOW: readonly ErrorCode[] = ["locked", "in-use", "busy", "kept", "not-due"];
+
 async function collectAll(
   request: CollectRequest & { readonly pods: string },
   run: Run,
@@ -149,35 +167,74 @@ async function collectAll(
 ): Promise<void> {
   const { phase, dryRun = false, gracePeriodMs = GRACE_PERIOD_MS } = request;
   const directory = parsePath("directory of pods", request.pods);
+  if (request.ignoreMissing && look(directory) === null) return;
   const patient = { ...options, waitMs: options.waitMs ?? 0 };
   const trusted: Trusted = new Set();
-  for (const pod of phase === "sweep" ? [] : podsOf({ pods: directory })) {
+  const pods = podsOf({ pods: directory }, options).map((pod) => podLayout(pod));
+  checkLines(pods);
+  for (const pod of phase === "sweep" ? [] : pods) {
     options.signal?.throwIfAborted();
-    await keepGoing(pod, run, async () => {
-      const garbage = await markPod(podLayout(pod), {
-        named: false,
-        dryRun,
-        options: patient,
-        trusted,
-      });
-      if (garbage !== null) run.marked.push({ pod, garbage });
+    const check = (record: PodRecord) => refuseUndue(pod, record, request);
+    await keepGoing(pod.pod, run, async () => {
+      const how = { named: false, dryRun, check, options: patient, trusted };
+      const garbage = await markPod(pod, how);
+      if (garbage !== null) run.marked.push({ pod: pod.pod, garbage });
     });
   }
   if (phase === "mark") return;
-  for (const garbage of garbageIn(directory, dryRun ? run.marked : [])) {
+  for (const garbage of asideIn(directory, dryRun ? run.marked : [])) {
     options.signal?.throwIfAborted();
-    const left = youngFor(garbage, gracePeriodMs);
-    if (left > 0) {
-      run.kept.push(youngOne(garbage, left));
-      continue;
-    }
     await keepGoing(garbage, run, async () => {
       checkGarbage(directory);
-      const removed = await sweepPod(podLayout(garbage), { dryRun, options: patient, trusted });
-      if (removed) run.removed.push({ garbage });
+      await sweepOld(garbage, { gracePeriodMs, dryRun, options: patient, trusted, run });
     });
   }
-  if (!dryRun) removeIfEmpty(child(directory, GARBAGE));
+  if (!dryRun) removeIfEmpty(directory);
+}
+
+/** The permissions that the lines of pods take are asked for before the first pod is touched. */
+function checkLines(pods: readonly PodLayout[]): void {
+  const read = pods.flatMap((pod) => {
+    try {
+      return linePermissions(readRecord(pod.fstab).lines, pod).read;
+    } catch (error) {
+      // What is wrong with one pod is told when it is its turn.
+      if (error instanceof OverlayError) return [];
+      throw error;
+    }
+  });
+  checkPermissions("collect", { read, write: [], run: [] });
+}
+
+/**
+ * Refuses a pod that nobody said may go.
+ *
+ * @throws {RefusedError} If neither it was rendered as ephemeral nor its record is as old as asked for.
+ */
+function refuseUndue(
+  pod: PodLayout,
+  { lines }: PodRecord,
+  { olderThanMs }: CollectRequest,
+): void {
+  if (lines.length > 0 && lines.every((line) => line.ephemeral)) return;
+  const refuse = (reason: string, hint: string): never => {
+    const message = `Cannot collect pod ${quote(pod.pod)}: ${reason}`;
+    throw new RefusedError("not-due", message, { path: pod.pod, hint });
+  };
+  const byName = `to collect it all the same: overlay-render gc --pod ${shellQuote(pod.pod)}`;
+  if (olderThanMs === undefined) refuse("it was not rendered as ephemeral", byName);
+  // The record changes with every render, unmount and restore; a pod without one has only its lock.
+  const changed = (look(pod.fstab) ?? look(pod.lock))?.mtime?.getTime() ?? Date.now();
+  const age = Date.now() - changed;
+  if (age < 0) refuse("its record is of a time in the future", byName);
+  if (age >= (olderThanMs ?? Infinity)) return;
+  const used = formatDuration(Math.ceil(age / 1000) * 1000);
+  refuse(`it was last used ${used} ago`, byName);
+}
+
+/** What is aside; in a dry run with what would be put there. */
+function asideIn(directory: string, planned: Run["marked"]): readonly string[] {
+  return [...garbageIn(directory), ...planned.map(({ garbage }) => garbage)];
 }
 
 async function collectOne(
@@ -186,88 +243,60 @@ async function collectOne(
   options: ChangeOptions,
 ): Promise<void> {
   const { phase, dryRun = false, gracePeriodMs = 0 } = request;
-  const { pod } = podLayout(request.pod);
-  const name = pod.slice(pod.lastIndexOf("/") + 1);
-  if (pod === "/" || name === GARBAGE) throw noPodName(pod);
+  const layout = podLayout(request.pod);
+  const { pod } = layout;
+  if (nameOf(pod) === GARBAGE) throw noPodName(pod);
   const there = look(pod) !== null;
   if (there && phase !== "sweep") {
-    const how = { named: phase !== "mark", dryRun, options };
-    const garbage = await markPod(podLayout(pod), how);
+    const garbage = await markPod(layout, { named: phase !== "mark", dryRun, options });
     if (garbage !== null) run.marked.push({ pod, garbage });
   }
-  checkGarbage(parent(pod));
+  const directory = parent(pod);
+  checkGarbage(directory);
   const planned = dryRun ? run.marked : [];
-  const aside = garbageIn(parent(pod), planned).filter((path) => {
+  const aside = asideIn(directory, planned).filter((path) => {
     return planned.some(({ garbage }) => garbage === path) || isOf(path, pod);
   });
   if (!there && aside.length === 0) {
-    if (!dryRun) removeIfEmpty(child(parent(pod), GARBAGE));
+    if (!dryRun) removeIfEmpty(directory);
+    if (request.ignoreMissing) return;
     throw noPodError(pod);
   }
   if (phase === "mark") return;
   for (const garbage of aside) {
-    const left = youngFor(garbage, gracePeriodMs);
-    if (left > 0) {
-      run.kept.push(youngOne(garbage, left));
-      continue;
-    }
     try {
-      const removed = await sweepPod(podLayout(garbage), { dryRun, options });
-      if (removed) run.removed.push({ garbage });
+      await sweepOld(garbage, { gracePeriodMs, dryRun, options, run });
     } catch (error) {
-      throw run.marked.length === 0 ? error : asFailure(error);
+      throw run.marked.length === 0 && run.removed.length === 0 ? error : asFailure(error);
     }
   }
-  if (!dryRun) removeIfEmpty(child(parent(pod), GARBAGE));
+  if (!dryRun) removeIfEmpty(directory);
 }
 
-/** Once a pod is put aside, something was touched, and what is refused then has failed. */
-function asFailure(error: unknown): unknown {
-  if (!(error instanceof RefusedError)) return error;
-  const { code, message, path, hint } = error;
-  return new OverlayError(code, message, {
-    ...(path === null ? {} : { path }),
-    hint: hint ?? undefined,
-    cause: error,
-  });
+/** Removes a pod that was put aside, unless it is not there for its grace period. */
+async function sweepOld(
+  garbage: string,
+  how: {
+    readonly gracePeriodMs: number;
+    readonly dryRun: boolean;
+    readonly options: ChangeOptions;
+    readonly trusted?: Trusted;
+    readonly run: Run;
+  },
+): Promise<void> {
+  const { gracePeriodMs, run, ...sweeping } = how;
+  const left = graceLeft(garbage, gracePeriodMs, how.dryRun);
+  if (left > 0) {
+    const reason = `its grace period ends in ${formatDuration(Math.ceil(left / 1000) * 1000)}`;
+    run.kept.push({ pod: garbage, code: "young", reason, hint: null, failed: false });
+  } else if (await sweepPod(podLayout(garbage), sweeping)) {
+    run.removed.push({ garbage });
+  }
 }
 
 function noPodName(pod: string): InvalidValueError {
   const message = `Cannot collect pod ${quote(pod)}: that is no name of a pod`;
   return new InvalidValueError("invalid-value", message, { path: pod });
-}
-
-/** Whether what is aside was this pod: its name tells, and its lines, which keep their paths. */
-function isOf(garbage: string, pod: string): boolean {
-  const [own, name] = [garbage, pod].map((path) => path.slice(path.lastIndexOf("/") + 1));
-  const number = own?.slice(`${name}~`.length) ?? "";
-  if (own !== name && !(own?.startsWith(`${name}~`) && /^\d+$/.test(number))) return false;
-  const { lines } = readRecord(podLayout(garbage).fstab);
-  const first = lines.find(({ source }) => source === "overlay") ?? lines[0];
-  if (first === undefined) return own === name;
-  const { upper } = configOfLine(first, pod);
-  return isWithin(upper ?? first.rootfs, pod) || (own === name && upper === null);
-}
-
-/** What is aside; in a dry run with what would be put there. */
-function garbageIn(
-  directory: string,
-  planned: readonly { readonly pod: string; readonly garbage: string }[],
-): readonly string[] {
-  const aside = child(directory, GARBAGE);
-  const names = look(aside)?.isDirectory ? directoriesIn(aside) : [];
-  return [...names.map((name) => child(aside, name)), ...planned.map(({ garbage }) => garbage)];
-}
-
-/** How long a pod must still be aside, in milliseconds; when it was put there is its time of change. */
-function youngFor(garbage: string, gracePeriodMs: number): number {
-  const since = look(garbage)?.mtime?.getTime() ?? Date.now();
-  return since + gracePeriodMs - Date.now();
-}
-
-function youngOne(pod: string, left: number): Kept {
-  const reason = `its grace period ends in ${formatDuration(Math.ceil(left / 1000) * 1000)}`;
-  return { pod, code: "young", reason, hint: null, failed: false };
 }
 
 /** A pod that cannot be collected does not keep the others from being collected. */
@@ -276,19 +305,9 @@ async function keepGoing(pod: string, run: Run, act: () => Promise<void>): Promi
     await act();
   } catch (error) {
     if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
+    if (error instanceof MissingPermissionError) throw error;
     const { code, message: reason, hint } = error;
-    const failed = !(error instanceof RefusedError && ["locked", "in-use"].includes(code));
+    const failed = !(error instanceof RefusedError && NOT_NOW.includes(code));
     run.kept.push({ pod, code, reason, hint, failed });
   }
-}
-
-function removeIfEmpty(garbage: string): void {
-  if (look(garbage)?.isDirectory !== true) return;
-  attempt("remove", garbage, () => {
-    try {
-      Deno.removeSync(garbage);
-    } catch (error) {
-      if (errno(error) !== "ENOENT" && errno(error) !== "ENOTEMPTY") throw error;
-    }
-  });
 }

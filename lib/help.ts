@@ -26,6 +26,8 @@ Commands:
   status   what is rendered, and what is mounted
   restore  mount again what was mounted, as after a reboot
   gc       unmount and remove pods
+  keep     keep a pod: gc does not collect it
+  unkeep   let a pod go that was kept
   doctor   what this machine can do, and what to do about the rest
   tree     images as trees: import, list, path, check, verify-all, remove, gc
 
@@ -82,6 +84,8 @@ Flags:
                      where etc is a directory and has none
   --live             nothing runs in the image that the destination lies in, so
                      the app may be rendered into it though it is mounted
+  --ephemeral        gc may collect the pod, with all that its apps wrote, once
+                     it is unmounted; otherwise gc takes it only by name or age
   --spec FILE        many apps of a pod from a file of JSON, - for stdin;
                      instead of the flags above
   -n, --dry-run      the same as plan
@@ -90,11 +94,10 @@ Flags:
 const SPEC = `
 Spec:
   {"pod": DIR, "apps": [{"app": NAME, "lower": [DIR]}, ...]}
-  A pod may have group, layout, profile, dirMode, label and store; an app tree,
-  image, dest, manifest, label, options (a list), readOnly, overlay, mtab and
-  live.
-  They mean what the flags mean. All apps are mounted by one mount process, or
-  none is.
+  A pod may have group, layout, profile, dirMode, label, ephemeral and store; an
+  app tree, image, dest, manifest, label, options (a list), readOnly, overlay,
+  mtab, live and ephemeral. They mean what the flags mean. All apps are mounted
+  by one mount process, or none is.
 `;
 
 const RENDER_PERMISSIONS = `
@@ -229,34 +232,79 @@ Permissions, where DIR is the pod or the nearest directory above it:
   and --allow-run=/usr/bin/unshare to try user namespaces
 ${EXIT}`,
 
-  gc: `Put aside the pods that nothing holds, and unmount and remove those that have
-been aside for the grace period. A pod is held while a command works on it, an
-app of it is mounted, or one is to be restored. A pod that is named is taken
-whatever it holds: its apps are unmounted first, never lazily.
+  gc: `Remove pods, with all that their apps wrote. A pod is first set aside, in the
+directory garbage beside it, and removed when its grace period is over; until
+then --undo brings it back, and after that nothing does.
 
-Usage: overlay-render gc --pods DIR | --pod DIR [FLAGS]
+With --pods, gc collects the pods that were rendered with --ephemeral, and with
+--older-than those that were not used for that time. A pod is left alone while a
+command works on it, an app of it is mounted, or one is to be restored. With
+--pod, gc collects the pod that is named, whatever it holds: its apps are
+unmounted first, never lazily, and it is removed at once. A pod that is kept
+(overlay-render keep) is left alone in any case.
+
+Usage: overlay-render gc --pods DIR | --pod DIR | --undo DIR [FLAGS]
 
 Examples:
   overlay-render gc --pods /run/pods --dry-run
-  overlay-render gc --pods /run/pods
-  overlay-render gc --pod /run/pods/one
+  overlay-render gc --pods /run/pods --older-than 30d
+  overlay-render gc --pod /run/pods/one --grace-period 1h
+  overlay-render gc --undo /run/pods/one
 
 Flags:
   --pods DIR         a directory of pods; they are put into DIR/garbage
   --pod DIR          one pod
+  --older-than TIME  with --pods: also pods that are not ephemeral, if their
+                     overlay.fstab has not changed for this time: no render,
+                     unmount or restore
+  --undo DIR         bring back a pod that is set aside, by its own path or the
+                     one in the garbage; restore mounts its apps again
   --mark             only put aside
   --sweep            only remove what is aside
   --grace-period TIME
                      how long a pod is aside before it is removed
                      (default: 30m; 0 with --pod)
+  --ignore-missing   a pod or directory that is not there is no error
   -n, --dry-run      say what would go, and touch nothing
 ${WAIT}${VOICE}
 Permissions, where DIR is the directory that the pods are in:
   --allow-read=DIR --allow-write=DIR
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
-  --allow-sys=uid
-  and --allow-read=DEST for a destination outside it,
-  --allow-read=LOWER for a read-only view of one lower
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/rm,
+    /usr/bin/find --allow-sys=uid
+  and --allow-read=DEST for a destination outside it (with --allow-write=DEST
+  the directories go that a render made there, if they are empty),
+  --allow-read=LOWER for a read-only view of one lower,
+  --allow-run=/usr/bin/fuser to name the processes that hold a mount
+${EXIT}`,
+
+  keep: `Keep a pod from gc, which does not collect it then, not even by its name.
+
+Usage: overlay-render keep --pod DIR [FLAGS]
+
+Examples:
+  overlay-render keep --pod /run/pods/one
+  overlay-render gc --pods /run/pods --older-than 30d
+
+Flags:
+  --pod DIR          the pod; required
+${WAIT}${VOICE}
+Permissions:
+  --allow-read=POD --allow-write=POD --allow-run=/usr/bin/find --allow-sys=uid
+${EXIT}`,
+
+  unkeep: `Let a pod go that was kept, so that gc may collect it again.
+
+Usage: overlay-render unkeep --pod DIR [FLAGS]
+
+Examples:
+  overlay-render unkeep --pod /run/pods/one
+  overlay-render gc --pod /run/pods/one
+
+Flags:
+  --pod DIR          the pod; required
+${WAIT}${VOICE}
+Permissions:
+  --allow-read=POD --allow-write=POD --allow-run=/usr/bin/find --allow-sys=uid
 ${EXIT}`,
 };
 

@@ -10,16 +10,24 @@
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { attempt, look, writeScratch } from "./disk.ts";
-import { RefusedError } from "./errors.ts";
+import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { formatFstab } from "./fstab.ts";
 import type { PodLayout } from "./layout.ts";
 import { mountOptions } from "./mount_config.ts";
 import { saidOf } from "./mounting.ts";
 import type { Mounting } from "./mounting.ts";
-import { isWithin } from "./path.ts";
+import { isWithin, nameOf } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { appWords, quote } from "./quote.ts";
 import { run } from "./run.ts";
+import type { ProgramResult } from "./run.ts";
+
+/** The time that an upper may take to become free after its umount process was left alone, in milliseconds. */
+const SETTLE_MS = 2000;
+
+const SETTLE_POLL_MS = 50;
+
+const ELSEWHERE = ", in another mount namespace or while it is being unmounted";
 
 /** A line whose upper is asked for. */
 interface Probe {
@@ -48,34 +56,88 @@ function failingLine({ line, upper }: Probe, pod: PodLayout): AppLine {
 }
 
 /**
- * Asks the kernel which uppers are part of a mount, in whatever mount namespace, in one mount process. The
- * pod must be locked, and none of the lines mounted.
+ * Asks the kernel which uppers are part of a mount, in whatever mount namespace. The pod must be locked, and
+ * none of the lines mounted.
  *
  * @returns The lines whose upper is in use (`true`), and those of which the kernel does not say (`null`).
  */
 async function askFor(
-  lines: readonly AppLine[],
-  { pod, programs, options }: Mounting,
+  probes: readonly Probe[],
+  mounting: Mounting,
 ): Promise<ReadonlyMap<AppLine, true | null>> {
-  const probes = probesOf(lines, pod);
-  if (probes.length === 0) return new Map();
-  const rows = probes.map((probe) => failingLine(probe, pod));
-  writeScratch(pod.batch, new TextEncoder().encode(formatFstab(rows)));
-  const name = pod.batch.slice(pod.pod.length + 1);
+  const rows = probes.map((probe) => failingLine(probe, mounting.pod));
+  // One line needs no file; nor is one made on a disk that is full.
+  const results = rows.length > 1 && writeBatch(rows, mounting.pod)
+    ? await askTogether(rows, mounting)
+    : await askEach(rows, mounting);
+  mounting.options.checkpoint?.("probing");
+  return new Map(probes.flatMap(({ line, upper }, at) => {
+    const result = results[at];
+    const answer = result === undefined ? null : answerOf(saidOf(result, upper));
+    return answer === false ? [] : [[line, answer]];
+  }));
+}
+
+/** Writes the lines for one mount process; `false` when there is no space for them. */
+function writeBatch(rows: readonly AppLine[], { batch }: PodLayout): boolean {
   try {
-    const result = await run(PROGRAMS.mount, ["--all", "--fstab", name], {
+    writeScratch(batch, new TextEncoder().encode(formatFstab(rows)));
+    return true;
+  } catch (error) {
+    const code = error instanceof OverlayError ? errno(error.cause) : null;
+    if (code === "ENOSPC" || code === "EDQUOT") return false;
+    throw error;
+  }
+}
+
+async function askTogether(
+  rows: readonly AppLine[],
+  { pod, programs }: Mounting,
+): Promise<readonly ProgramResult[]> {
+  try {
+    const result = await run(PROGRAMS.mount, ["--all", "--fstab", nameOf(pod.batch)], {
       ...programs,
       cwd: pod.pod,
       // Every line fails, and each with a line.
       talkative: true,
     });
-    options.checkpoint?.("probing");
-    return new Map(probes.flatMap(({ line, upper }) => {
-      const answer = answerOf(saidOf(result, upper));
-      return answer === false ? [] : [[line, answer]];
-    }));
+    return rows.map(() => result);
   } finally {
     attempt("remove", pod.batch, () => Deno.removeSync(pod.batch));
+  }
+}
+
+async function askEach(
+  rows: readonly AppLine[],
+  { pod, programs }: Mounting,
+): Promise<readonly ProgramResult[]> {
+  const results: ProgramResult[] = [];
+  for (const { rootfs, options } of rows) {
+    const args = ["--types", "overlay", "--options", options, "--", "overlay", rootfs];
+    results.push(await run(PROGRAMS.mount, args, { ...programs, cwd: pod.pod }));
+  }
+  return results;
+}
+
+/**
+ * Asks until no upper is in use, or the time is over. A umount process lives on when the command that
+ * started it is killed. Its mount is out of the table at once, but the upper is free only when the kernel
+ * has written it to the disk.
+ */
+async function settledAnswers(
+  lines: readonly AppLine[],
+  mounting: Mounting,
+): Promise<ReadonlyMap<AppLine, true | null>> {
+  const probes = probesOf(lines, mounting.pod);
+  if (probes.length === 0) return new Map();
+  const { waitMs = SETTLE_MS, signal } = mounting.options;
+  const end = performance.now() + Math.min(waitMs, SETTLE_MS);
+  for (;;) {
+    const answers = await askFor(probes, mounting);
+    const settles = [...answers].some(([line, used]) => used === true && !line.lazy);
+    if (!settles || performance.now() >= end) return answers;
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_POLL_MS));
+    signal?.throwIfAborted();
   }
 }
 
@@ -98,11 +160,11 @@ export async function refuseInUse(
   lines: readonly AppLine[],
   mounting: Mounting,
 ): Promise<void> {
-  for (const [line, used] of await askFor(lines, mounting)) {
+  for (const [line, used] of await settledAnswers(lines, mounting)) {
     if (used === null && !line.lazy) continue;
     const why = line.lazy ? "it was unmounted lazily, and " : "";
     const reason = used
-      ? `${why}a process uses it still${line.lazy ? "" : ", in another mount namespace"}`
+      ? `${why}a process uses it still${line.lazy ? "" : ELSEWHERE}`
       : `${why}whether a process uses it still is not known`;
     throw new RefusedError(
       "busy",

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { parseAppName, parsePath, parseTreeId } from "./names.ts";
+import { parseAppName, parsePath, parsePod, parseTreeId } from "./names.ts";
 import type { LayoutName } from "./names.ts";
 import { child } from "./path.ts";
 
@@ -93,7 +93,7 @@ export interface TreeLayout {
  *
  * @param pod The pod, an absolute path.
  * @returns Absolute paths below the pod.
- * @throws {InvalidValueError} If `pod` is not an absolute path that the kernel accepts.
+ * @throws {InvalidValueError} If `pod` is not an absolute path that the kernel accepts, or is `/`.
  *
  * @example
  * ```ts
@@ -104,7 +104,7 @@ export interface TreeLayout {
  * ```
  */
 export function podLayout(pod: string): PodLayout {
-  const root = parsePath("pod", pod);
+  const root = parsePod(pod);
   const stage1 = child(root, "stage1");
   const stage1Rootfs = child(stage1, "rootfs");
   return {

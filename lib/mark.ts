@@ -8,23 +8,26 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
-import { attempt, look } from "./disk.ts";
-import { errno, RefusedError } from "./errors.ts";
+import { attempt, failure, look, reasonOf, typeOf } from "./disk.ts";
+import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkGuarded } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
 import { refuseInUse } from "./in_use.ts";
+import { refuseKept } from "./keep.ts";
 import { parseMountOptions } from "./mount_config.ts";
-import { mountTable } from "./mount_table.ts";
+import { mountTable, peersOf } from "./mount_table.ts";
 import { checkTrusted, openPod } from "./open_pod.ts";
 import type { Trusted } from "./open_pod.ts";
-import { child, isWithin, nameOf, parent } from "./path.ts";
+import { child, isWithin, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, readRecord } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
-import { entriesIn, GARBAGE } from "./pods.ts";
+import { entriesIn, freeName, GARBAGE } from "./pods.ts";
 import { appWords, quote, shellQuote } from "./quote.ts";
 import { refuseElsewhere } from "./refusals.ts";
+import { removeAll } from "./removal.ts";
+import type { ProgramOptions } from "./run.ts";
 import { unmountLines } from "./unmount.ts";
 
 /** How a pod is put aside. */
@@ -33,6 +36,8 @@ export interface Marking {
   readonly named: boolean;
   /** Whether it is only said what would be done. */
   readonly dryRun: boolean;
+  /** Refuses a pod by its record, such as one that is not due. */
+  readonly check?: (record: PodRecord) => void;
   /** Who is told what happens. */
   readonly options: ChangeOptions;
   /** The directories above pods that were checked already. */
@@ -45,7 +50,7 @@ export interface Marking {
  * Its lines keep their absolute paths, so that no other command takes it for a pod that can be used.
  *
  * @returns Where it is now; `null` when it is gone, as when another process has collected it.
- * @throws {RefusedError} If something holds it.
+ * @throws {RefusedError} If something holds it; nothing was touched.
  * @throws {UnmountError} If it was named and an app is in use.
  */
 export async function markPod(pod: PodLayout, marking: Marking): Promise<string | null> {
@@ -54,22 +59,90 @@ export async function markPod(pod: PodLayout, marking: Marking): Promise<string 
   refuseNoPod(pod);
   checkGarbage(parent(pod.pod));
   if (dryRun) {
-    await checkFree(pod, readRecord(pod.fstab), marking);
-    return freeName(pod);
+    refuseLocked(pod);
+    await checkRecord(pod, readRecord(pod.fstab), marking);
+    return freeName(child(parent(pod.pod), GARBAGE), pod.pod);
   }
   using open = await openPod(pod, options, trusted);
   if (open === null) return null;
+  const info = look(pod.pod);
   const { record } = open;
-  checkPermissions("collect", linePermissions(record.lines, pod));
-  refuseElsewhere(record.lines, pod);
-  // What would refuse the pod afterwards refuses it before its apps are stopped.
-  if (marking.named) await checkFree(pod, record, { ...marking, dryRun: true });
-  if (marking.named) await unmountLines(record.lines, { record, pod, lazy: false, options });
-  await checkFree(pod, readRecord(pod.fstab), marking);
+  await checkRecord(pod, record, marking);
   open.check();
-  const garbage = putAside(pod);
+  if (marking.named) await stop(pod, record, marking);
+  open.check();
+  await makeGarbage(pod, marking);
+  const garbage = putAside(pod, info);
   options.checkpoint?.("marked");
   return garbage;
+}
+
+/** All that can be asked is asked before an app is stopped. */
+async function checkRecord(
+  pod: PodLayout,
+  record: PodRecord,
+  marking: Marking,
+): Promise<void> {
+  refuseKept(pod);
+  checkPermissions("collect", linePermissions(record.lines, pod));
+  refuseElsewhere(record.lines, pod);
+  marking.check?.(record);
+  await checkFree(pod, record, marking);
+}
+
+/**
+ * Unmounts the apps of a pod. Their lines stay as they are: that takes no space on a disk that is full, and
+ * a pod that is brought back can be restored.
+ */
+async function stop(pod: PodLayout, record: PodRecord, { options }: Marking): Promise<void> {
+  const unmounted = await unmountLines(record.lines, {
+    record,
+    pod,
+    lazy: false,
+    unrecorded: true,
+    options,
+  });
+  if (unmounted.apps.length === 0) return;
+  try {
+    await checkFree(pod, record, { named: false, stopped: true, dryRun: false, options });
+  } catch (error) {
+    throw asFailure(error);
+  }
+}
+
+/** What is refused after something was touched has failed. */
+export function asFailure(error: unknown): unknown {
+  if (!(error instanceof RefusedError)) return error;
+  const { code, message, path, hint } = error;
+  return new OverlayError(code, message, {
+    ...(path === null ? {} : { path }),
+    hint: hint ?? undefined,
+    cause: error,
+  });
+}
+
+/**
+ * Refuses a pod whose lock another process holds, and touches nothing.
+ *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseLocked({ lock }: PodLayout): void {
+  const info = look(lock);
+  if (info === null) return;
+  if (!info.isFile) {
+    throw new RefusedError("symlink", `Cannot lock ${quote(lock)}: it is ${typeOf(info)}`, {
+      path: lock,
+      hint: "a file must be there, or nothing",
+    });
+  }
+  using file = attempt("lock", lock, () => Deno.openSync(lock));
+  // Deno 2.4 can only wait without an end.
+  const { tryLockSync } = file as Partial<Deno.FsFile>;
+  if (tryLockSync === undefined || file.tryLockSync(true)) return;
+  throw new RefusedError("locked", `Cannot lock ${quote(lock)}: another process holds it`, {
+    path: lock,
+    hint: "wait until it has finished, and run this again",
+  });
 }
 
 /**
@@ -93,34 +166,40 @@ function tellsPod({ name, isFile }: Deno.DirEntry, pod: PodLayout): boolean {
 }
 
 /** Refuses a pod in which anything is mounted, that is to be mounted again, or that holds a tree. */
-async function checkFree(pod: PodLayout, record: PodRecord, marking: Marking): Promise<void> {
-  const { options, named, dryRun } = marking;
-  const { lines } = record;
+async function checkFree(
+  pod: PodLayout,
+  { lines }: PodRecord,
+  marking: Marking & { readonly stopped?: boolean },
+): Promise<void> {
+  const { options, named } = marking;
   const programs = programOptions(options);
   const mounts = new PodMounts(pod, await mountTable(programs));
   const mounted = lines.filter((line) => mounts.stateOf(line) === "mounted");
   const [first] = mounted;
-  if (first !== undefined && !(named && dryRun)) {
-    throw inUse(
-      pod,
-      `${appWords(first.app)} is mounted`,
-      "unmount it first: overlay-render unmount",
-    );
+  if (first !== undefined && !named) {
+    const hint = "unmount it first: overlay-render unmount";
+    throw inUse(pod, `${appWords(first.app)} is mounted`, hint);
   }
-  refuseMounts(pod, mounts, mounted);
-  refuseUsers(pod, mounts, mounted);
-  const copied = named ? undefined : lines.find((line) => line.copy);
+  const own = new Set(mounted.map((line) => mounts.targetOf(line.rootfs)));
+  refuseMounts(pod, mounts, own);
+  await refuseUsers(pod, mounts, { own, programs });
+  if (!named && !marking.stopped) refuseWanted(pod, lines);
+  refuseTree(pod, lines, mounts.realPod() ?? pod.pod);
+  const idle = lines.filter((line) => !mounted.includes(line));
+  await refuseInUse("collect", idle, { pod, programs, options });
+}
+
+/** Refuses a pod of which nothing tells whether it is used, or that is to be mounted again. */
+function refuseWanted(pod: PodLayout, lines: readonly AppLine[]): void {
+  const copied = lines.find((line) => line.copy);
   if (copied !== undefined) {
     const reason = `${appWords(copied.app)} is a copy, and nothing tells whether it is used`;
     throw inUse(pod, reason, "collect the pod by its name: overlay-render gc");
   }
-  const automatic = named ? undefined : lines.find((line) => line.auto);
-  if (automatic !== undefined) {
-    const reason = `${appWords(automatic.app)} was mounted when the machine or the command stopped`;
-    throw inUse(pod, reason, "mount it again with overlay-render restore, or unmount it");
-  }
-  refuseTree(pod, lines, mounts.realPod() ?? pod.pod);
-  if (!dryRun) await refuseInUse("collect", lines, { pod, programs, options });
+  const automatic = lines.find((line) => line.auto);
+  if (automatic === undefined) return;
+  const reason = `${appWords(automatic.app)} was mounted when the machine or the command stopped`;
+  throw inUse(pod, reason, "mount it again with overlay-render restore, or unmount it");
 }
 
 function inUse(pod: PodLayout, reason: string, hint: string): RefusedError {
@@ -133,15 +212,14 @@ function inUse(pod: PodLayout, reason: string, hint: string): RefusedError {
 /**
  * Refuses a directory while anything is mounted in it.
  *
- * @param known What is mounted and will not be.
+ * @param own The mount points of what may be mounted, since it will be unmounted.
  * @throws {RefusedError} If something is; it names the mount.
  */
 export function refuseMounts(
   pod: PodLayout,
   mounts: PodMounts,
-  known: readonly AppLine[] = [],
+  own: ReadonlySet<string | null> = new Set(),
 ): void {
-  const own = new Set(known.map((line) => mounts.targetOf(line.rootfs)));
   const other = mounts.inPod().find(({ target }) => !own.has(target));
   if (other === undefined) return;
   throw new RefusedError(
@@ -152,16 +230,24 @@ export function refuseMounts(
 }
 
 /** Mounts elsewhere can be made of what is in the pod: an upper of it, as after a mount by hand, or a lower. */
-function refuseUsers(pod: PodLayout, mounts: PodMounts, known: readonly AppLine[]): void {
-  const own = new Set(known.map((line) => mounts.targetOf(line.rootfs)));
+async function refuseUsers(
+  pod: PodLayout,
+  mounts: PodMounts,
+  known: { readonly own: ReadonlySet<string | null>; readonly programs: ProgramOptions },
+): Promise<void> {
+  const { own, programs } = known;
   const places = [pod.pod, mounts.realPod() ?? pod.pod];
-  const user = mounts.table.find(({ target, fstype, options }) => {
+  const users = mounts.table.filter(({ target, fstype, options }) => {
     if (fstype !== "overlay" || own.has(target)) return false;
     const { lower, upper, work } = parseMountOptions(options);
     return [...lower, upper, work].some((path) => {
       return path !== null && places.some((place) => isWithin(path, place));
     });
   });
+  if (users.length === 0) return;
+  const targets = new Set([...own].filter((target) => target !== null));
+  const peers = targets.size === 0 ? targets : await peersOf(targets, programs);
+  const user = users.find(({ target }) => !peers.has(target));
   if (user === undefined) return;
   throw inUse(
     pod,
@@ -195,33 +281,88 @@ export function checkGarbage(directory: string): void {
   checkGuarded({ path: child(directory, GARBAGE), guarded: true, force: false });
 }
 
-/** The first name that nothing aside has. */
-function freeName(pod: PodLayout): string {
-  const aside = child(parent(pod.pod), GARBAGE);
-  const name = nameOf(pod.pod);
-  for (let at = 0;; at++) {
-    const garbage = child(aside, at === 0 ? name : `${name}~${at}`);
-    if (look(garbage) === null) return garbage;
-  }
-}
-
 /** Renames the pod to the first free name, and notes when: its time of change tells how long it is aside. */
-function putAside(pod: PodLayout): string {
+function putAside(pod: PodLayout, info: Deno.FileInfo | null): string {
   const now = new Date();
-  attempt("set the time of", pod.pod, () => Deno.utimeSync(pod.pod, now, now));
+  try {
+    Deno.utimeSync(pod.pod, now, now);
+  } catch (error) {
+    throw notPutAside(pod.pod, error);
+  }
+  const aside = child(parent(pod.pod), GARBAGE);
   for (let at = 0;; at++) {
-    makeDirectory(child(parent(pod.pod), GARBAGE), 0o700);
-    const garbage = freeName(pod);
+    const garbage = freeName(aside, pod.pod);
+    if (!isSame(look(pod.pod), info)) throw swappedError(pod.pod);
     try {
       Deno.renameSync(pod.pod, garbage);
-      return garbage;
     } catch (error) {
       // Another process was faster, or has removed the directory when it was empty.
       const again = ["EEXIST", "ENOTEMPTY", "ENOENT"].includes(errno(error) ?? "");
-      if (again && look(pod.pod) !== null && at < 1000) continue;
-      attempt("put aside", pod.pod, () => {
-        throw error;
-      });
+      if (again && look(pod.pod) !== null && at < 1000) {
+        makeDirectory(aside, GARBAGE_MODE);
+        continue;
+      }
+      throw notPutAside(pod.pod, error);
+    }
+    if (isSame(look(garbage), info)) return garbage;
+    attempt("put back", pod.pod, () => Deno.renameSync(garbage, pod.pod));
+    throw swappedError(pod.pod);
+  }
+}
+
+/** Only the owner goes in, so nobody else reaches by its path what is removed. */
+const GARBAGE_MODE = 0o700;
+
+function isSame(a: Deno.FileInfo | null, b: Deno.FileInfo | null): boolean {
+  return a !== null && a.dev === b?.dev && a.ino === b.ino;
+}
+
+function swappedError(pod: string): OverlayError {
+  const message = `Cannot collect pod ${
+    quote(pod)
+  }: another directory has taken its place meanwhile`;
+  return new OverlayError("shared-pod", message, {
+    path: pod,
+    hint: `see who can write to ${shellQuote(parent(pod))}, and run this again`,
+  });
+}
+
+function notPutAside(pod: string, error: unknown): unknown {
+  if (errno(error) !== "EPERM") return failure("put aside", pod, error);
+  const message = `Cannot put aside ${quote(pod)}: ${reasonOf(error)}`;
+  const hint = `if it is immutable, type as root: chattr -i ${shellQuote(pod)}`;
+  return new OverlayError("failed", message, { path: pod, cause: error, hint });
+}
+
+/** Makes the directory for what is put aside; on a disk that is full some space is freed first. */
+async function makeGarbage(pod: PodLayout, { named, options }: Marking): Promise<void> {
+  const aside = child(parent(pod.pod), GARBAGE);
+  const make = () => makeDirectory(aside, GARBAGE_MODE);
+  const isFull = (error: unknown) => {
+    const code = error instanceof OverlayError ? errno(error.cause) : null;
+    return code === "ENOSPC" || code === "EDQUOT";
+  };
+  try {
+    make();
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    const works = worksOf(pod);
+    await removeAll(works.flatMap((work) => [child(work, "work"), child(work, "index")]), options);
+    try {
+      make();
+    } catch (again) {
+      if (!named || !isFull(again)) throw again;
+      // Such a pod is on its way out, and this is the least of what it loses.
+      await removeAll(works, options);
+      make();
     }
   }
+}
+
+/** The works of a pod that nothing is mounted of: what is in them is the kernel's, which makes it anew. */
+function worksOf(pod: PodLayout): readonly string[] {
+  return readRecord(pod.fstab).lines.flatMap((line) => {
+    const { work } = configOfLine(line, pod.pod);
+    return work !== null && isWithin(work, pod.overlay) ? [work] : [];
+  });
 }

@@ -144,6 +144,20 @@ export function parsePath(what: string, value: string): AbsolutePath {
 }
 
 /**
+ * Parses the path of a pod, see {@linkcode parsePath}.
+ *
+ * @throws {InvalidValueError} If it is no path, or the root directory, which cannot be removed or set aside.
+ */
+export function parsePod(value: string): AbsolutePath {
+  const path = parsePath("pod", value);
+  if (path !== "/") return path;
+  throw new InvalidValueError("invalid-value", 'Cannot use pod "/": it is the root directory', {
+    path,
+    hint: "give a directory of its own: --pod DIR",
+  });
+}
+
+/**
  * Parses a dir mode: three or four octal digits, or a number.
  *
  * @throws {InvalidValueError} If it is not octal, lets others write, or sets more than the nine

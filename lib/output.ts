@@ -15,7 +15,9 @@ import type { Diagnosis } from "./doctor.ts";
 import { printable, shellQuote, showName } from "./quote.ts";
 import type { Render } from "./render.ts";
 import type { Drift, OverlayStatus } from "./status.ts";
+import type { Undone } from "./garbage.ts";
 import type { Collected } from "./gc.ts";
+import type { KeptPod } from "./keep.ts";
 import type { Restored } from "./restore.ts";
 import type { Unmounted } from "./unmount.ts";
 
@@ -134,6 +136,16 @@ export function collectedText({ marked, removed }: Collected): string {
     ...marked.map(({ pod, garbage }) => `marked   ${showName(pod)} as ${showName(garbage)}\n`),
     ...removed.map(({ garbage }) => `removed  ${showName(garbage)}\n`),
   ].join("");
+}
+
+/** What gc has brought back, as text. */
+export function undoneText({ pod, garbage }: Undone): string {
+  return `returned ${showName(garbage)} as ${showName(pod)}\n`;
+}
+
+/** Whether a pod is kept, as text. */
+export function keptText({ pod, kept }: KeptPod): string {
+  return `${kept ? "kept    " : "let go  "} ${showName(pod)}\n`;
 }
 
 const ANSWERS = new Map<boolean | null, string>([[true, "yes"], [false, "no"], [null, "?"]]);

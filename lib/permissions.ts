@@ -35,6 +35,7 @@ export const PROGRAMS = {
   sync: "/usr/bin/sync",
   rm: "/usr/bin/rm",
   find: "/usr/bin/find",
+  fuser: "/usr/bin/fuser",
 } as const;
 
 /** The programs that take off a compression which is not done here, by absolute path. */
@@ -51,7 +52,7 @@ export const GROUP_FILE = "/etc/group";
 
 function needs(operation: Operation): RequiredPermissions {
   const own = [operation.path];
-  const { mount, umount, findmnt, chcon, cp, ln } = PROGRAMS;
+  const { mount, umount, findmnt, chcon, cp, ln, rm } = PROGRAMS;
   switch (operation.kind) {
     case "require":
     case "real":
@@ -77,7 +78,7 @@ function needs(operation: Operation): RequiredPermissions {
       return {
         read: [...own, operation.from],
         write: [parent(operation.path)],
-        run: [cp, findmnt, ...(operation.mtab ? [ln] : [])],
+        run: [cp, findmnt, rm, ...(operation.mtab ? [ln] : [])],
       };
     case "touch":
       return { read: own, write: own, run: [] };
@@ -91,7 +92,7 @@ function needs(operation: Operation): RequiredPermissions {
       return {
         read: own,
         write: [],
-        run: [mount, umount, findmnt, ...(operation.orCopy ? [cp] : [])],
+        run: [mount, umount, findmnt, ...(operation.orCopy ? [cp, rm] : [])],
       };
   }
 }

@@ -38,6 +38,8 @@ export interface MountPlan extends MountConfig {
   readonly copy?: true;
   /** Set when the destination may lie in an image that was mounted before. */
   readonly live?: true;
+  /** Set when gc may collect it without being told the pod's name. */
+  readonly ephemeral?: true;
 }
 
 /** What a render will do. Frozen, and safe as JSON. */
@@ -173,6 +175,7 @@ function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionS
     ...(isSame(real, lower) ? {} : { real }),
     ...(copy ? { copy: true } : {}),
     ...(request.live ? { live: true } : {}),
+    ...(request.ephemeral ? { ephemeral: true } : {}),
   };
   return { mount, options };
 }

@@ -50,6 +50,8 @@ export interface PodApp {
    * into an image that was mounted before. @default {false}
    */
   readonly live?: boolean;
+  /** Whether gc may collect what the app wrote, once the pod is unmounted. @default {the pod's} */
+  readonly ephemeral?: boolean;
 }
 
 /** What a render of several apps of a pod is asked for. Every path is absolute. */
@@ -68,6 +70,8 @@ export interface PodRequest {
   readonly group?: number | string;
   /** Mount label of the apps that have none of their own. @default {none} */
   readonly label?: string;
+  /** Whether gc may collect the pod with what it holds, once it is unmounted. @default {false} */
+  readonly ephemeral?: boolean;
   /** The apps, at least one. */
   readonly apps: readonly PodApp[];
 }
@@ -81,6 +85,7 @@ export const POD_KINDS: Readonly<Record<keyof PodRequest, Kind>> = {
   profile: "name",
   dirMode: "number or name",
   label: "name",
+  ephemeral: "flag",
   apps: "apps",
 };
 
@@ -100,6 +105,7 @@ export const APP_KINDS: Readonly<Record<keyof PodApp, Kind>> = {
   overlay: "name",
   mtab: "flag",
   live: "flag",
+  ephemeral: "flag",
 };
 
 /**

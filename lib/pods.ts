@@ -3,11 +3,12 @@
  *
  * @module
  */
+import type { Reporter } from "./change_options.ts";
 import { attempt, look, lookForDirectory } from "./disk.ts";
 import { errno, OverlayError } from "./errors.ts";
 import { podLayout } from "./layout.ts";
 import { parsePath } from "./names.ts";
-import { child } from "./path.ts";
+import { child, nameOf } from "./path.ts";
 import { quote } from "./quote.ts";
 
 /** One pod, or all pods in a directory. Paths are absolute. */
@@ -42,26 +43,45 @@ export function entriesIn(path: string): readonly Deno.DirEntry[] {
   });
 }
 
+/** The first name in a directory that nothing has: that of a pod, or that name and a number. */
+export function freeName(directory: string, pod: string): string {
+  const name = nameOf(pod);
+  for (let at = 0;; at++) {
+    const path = child(directory, at === 0 ? name : `${name}~${at}`);
+    if (look(path) === null) return path;
+  }
+}
+
 /** The names of the directories in a directory, sorted; links are none. */
 export function directoriesIn(path: string): string[] {
   return entriesIn(path).filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
 }
 
 /**
- * The pods of a request: the one it names, or those in the directory.
+ * The pods of a request: the one it names, or those in the directory. A directory that may not be looked
+ * into is passed over with a warning.
  *
  * Requires `--allow-read` permission for the pod or the directory.
  *
  * @throws {InvalidValueError} If the path is not absolute.
  * @throws {OverlayError} If the directory is not there.
  */
-export function podsOf(request: PodsRequest): readonly string[] {
-  if ("pod" in request) return [parsePath("pod", request.pod)];
+export function podsOf(request: PodsRequest, { warn }: Reporter = {}): readonly string[] {
+  if ("pod" in request) return [podLayout(request.pod).pod];
   const directory = parsePath("directory of pods", request.pods);
   if (lookForDirectory(directory) === null) {
     const message = `Cannot use directory of pods ${quote(directory)}: it does not exist`;
     throw new OverlayError("missing", message, { path: directory, hint: "check --pods" });
   }
-  return directoriesIn(directory).filter((name) => name !== GARBAGE)
-    .map((name) => child(directory, name)).filter(isPod);
+  return directoriesIn(directory).map((name) => child(directory, name)).filter((path) => {
+    try {
+      if (nameOf(path) !== GARBAGE) return isPod(path);
+      if (isPod(path)) warn?.(`pod ${quote(path)} is passed over: gc needs that name for itself`);
+      return false;
+    } catch (error) {
+      if (!(error instanceof OverlayError) || errno(error.cause) !== "EACCES") throw error;
+      warn?.(`${quote(path)} is passed over: this user may not look into it`);
+      return false;
+    }
+  });
 }

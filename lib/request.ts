@@ -74,6 +74,8 @@ export interface RenderRequest {
    * into an image that was mounted before. @default {false}
    */
   readonly live?: boolean;
+  /** Whether gc may collect the pod with what it holds, once it is unmounted. @default {false} */
+  readonly ephemeral?: boolean;
 }
 
 const FIELDS: Readonly<Record<keyof RenderRequest, Kind>> = {
@@ -97,6 +99,7 @@ const FIELDS: Readonly<Record<keyof RenderRequest, Kind>> = {
   overlay: "name",
   mtab: "flag",
   live: "flag",
+  ephemeral: "flag",
 };
 
 /**
@@ -159,6 +162,8 @@ export interface ParsedRequest {
   readonly mtab: boolean;
   /** The destination may lie in an image that was mounted before. */
   readonly live: boolean;
+  /** Whether gc may collect it without being told the pod's name. */
+  readonly ephemeral: boolean;
 }
 
 /** Whether a request says itself what is rendered, so that nothing need be looked up in the store. */
@@ -322,6 +327,7 @@ export function parseRequest(request: RenderRequest, place?: PodLayout): ParsedR
     overlay: parseOverlayMode(request.overlay ?? "always"),
     mtab: request.mtab ?? false,
     live: request.live ?? false,
+    ephemeral: request.ephemeral ?? false,
   };
   checkDestination(pod, parsed.layout);
   checkLowers(parsed);

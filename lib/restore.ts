@@ -113,7 +113,7 @@ export async function restoreOverlays(
   if ("pod" in request && look(podLayout(request.pod).pod) === null) throw noPodError(request.pod);
   const run: Run = { restored: [], failed: [], trusted: new Set() };
   const once = warningOnce(options);
-  for (const path of podsOf(request)) {
+  for (const path of podsOf(request, options)) {
     options.signal?.throwIfAborted();
     const pod = podLayout(path);
     try {

@@ -46,6 +46,8 @@ export interface RunOptions extends ProgramOptions {
    * reads meanwhile; this process then only waits, and reads all at once. @default {false}
    */
   readonly talkative?: boolean;
+  /** Ends the program with SIGTERM when it is aborted; whether it was is for the caller to see. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Most programs say nothing, and the first decoder of a process costs its start. */
@@ -74,6 +76,7 @@ export async function run(
       clearEnv: true,
       env: ENVIRONMENT,
       stdin: "null",
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     const output = await (options.talkative ? command.outputSync() : command.output());
     return {

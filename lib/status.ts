@@ -8,7 +8,7 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { Reporter } from "./change_options.ts";
 import { look, lookForDirectory } from "./disk.ts";
-import { errno, RefusedError } from "./errors.ts";
+import { errno, MissingPermissionError, OverlayError } from "./errors.ts";
 import { checkPermissions, isGranted } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
@@ -23,6 +23,7 @@ import type { MountState } from "./pod_mounts.ts";
 import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
 import { podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
+import { refuseElsewhere } from "./refusals.ts";
 import { quote, shellQuote } from "./quote.ts";
 import type { DiskUse } from "./disk_use.ts";
 
@@ -31,6 +32,12 @@ export type StatusRequest = PodsRequest & {
   /** Whether the size of each upper is measured. @default {false} */
   readonly size?: boolean;
 };
+
+/** Who is told of what, beside the status. */
+export interface StatusOptions extends Reporter {
+  /** Is told of each pod of a directory whose status cannot be read. @default {it is left out with a warning} */
+  readonly failed?: (pod: string, error: OverlayError) => void;
+}
 
 /**
  * How `overlay.fstab` and the kernel differ about an app.
@@ -89,7 +96,7 @@ export function statusPermissions(directory: string): RequiredPermissions {
  * @returns The apps, in the order of mounting, pod by pod.
  * @throws {InvalidValueError} If the pod is no absolute path.
  * @throws {MissingPermissionError} If a Deno permission is missing.
- * @throws {OverlayError} If there is no such pod, or it cannot be read.
+ * @throws {OverlayError} If there is no such pod, or the one that is named cannot be read.
  *
  * @example
  * ```ts
@@ -110,7 +117,7 @@ export function statusPermissions(directory: string): RequiredPermissions {
  */
 export async function overlayStatus(
   request: string | StatusRequest,
-  options: Reporter = {},
+  options: StatusOptions = {},
 ): Promise<readonly OverlayStatus[]> {
   const wanted = typeof request === "string" ? { pod: request } : request;
   const directory = "pod" in wanted ? podLayout(wanted.pod).pod : wanted.pods;
@@ -123,7 +130,15 @@ export async function overlayStatus(
   }
   const table = await mountTable(programOptions(options));
   for (const record of records) warnOfUnnamed(record, table, options);
-  const all = records.flatMap(({ layout, lines }) => statusOfPod(layout, lines, table));
+  const all = records.flatMap(({ layout, lines }) => {
+    try {
+      return statusOfPod(layout, lines, table);
+    } catch (error) {
+      if ("pod" in wanted || !(error instanceof OverlayError)) throw error;
+      tellFailure(layout.pod, error, options);
+      return [];
+    }
+  });
   if (!wanted.size) return all;
   const { diskUse } = await import("./disk_use.ts");
   const sized: OverlayStatus[] = [];
@@ -144,19 +159,29 @@ interface Recorded {
 }
 
 /** The pods that only root and the user we are can change; the lines of others may say anything. */
-async function trustedPods(request: PodsRequest, options: Reporter): Promise<Recorded[]> {
+async function trustedPods(request: PodsRequest, options: StatusOptions): Promise<Recorded[]> {
   const trusted: Trusted = new Set();
   const found: Recorded[] = [];
-  for (const layout of podsOf(request).map(podLayout)) {
+  for (const layout of podsOf(request, options).map((pod) => podLayout(pod))) {
     try {
       if (await checkTrusted(layout, options, trusted) === null) continue;
-      found.push({ layout, lines: readRecord(layout.fstab).lines });
+      const { lines } = readRecord(layout.fstab);
+      // Of a pod that is named it is shown what its lines say, wherever it is.
+      if ("pods" in request) refuseElsewhere(lines, layout);
+      found.push({ layout, lines });
     } catch (error) {
-      if ("pod" in request || !(error instanceof RefusedError)) throw error;
-      options.warn?.(`pod ${quote(layout.pod)} is left out: ${error.message}`);
+      if ("pod" in request || !(error instanceof OverlayError)) throw error;
+      tellFailure(layout.pod, error, options);
     }
   }
   return found;
+}
+
+/** A pod of another user is none of ours; what else is wrong with one does not keep the others from being shown. */
+function tellFailure(pod: string, error: OverlayError, { failed, warn }: StatusOptions): void {
+  if (error instanceof MissingPermissionError) throw error;
+  if (error.code !== "shared-pod" && failed !== undefined) return failed(pod, error);
+  warn?.(`pod ${quote(pod)} is left out: ${error.message}`);
 }
 
 /** A mount whose line was lost would be seen by nobody. */

@@ -15,6 +15,7 @@ import type { PodLock } from "./lock.ts";
 import { child, nameOf } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
+import { removeAll } from "./removal.ts";
 import { run } from "./run.ts";
 import { linkTo, storedTreeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
@@ -151,22 +152,16 @@ function remove(path: string): void {
 }
 
 /**
- * Removes directories with all that is in them, whatever their names are: links are not followed, and no
- * other file system is entered.
+ * Removes directories with all that is in them, see {@linkcode removeAll}. It goes on when the command is
+ * interrupted: this is how a command that was interrupted leaves the store in order.
  *
  * Requires `--allow-run` permission for rm.
  *
  * @throws {OverlayError} If something cannot be removed.
  */
 export async function clearAway(paths: readonly string[], options: ChangeOptions): Promise<void> {
-  if (paths.length === 0) return;
-  const args = ["--recursive", "--force", "--one-file-system", "--preserve-root", "--", ...paths];
-  const result = await run(PROGRAMS.rm, args, { ...programOptions(options), cwd: "/" });
-  if (result.status === 0) return;
-  const said = quote(printable(result.stderr.split("\n").slice(0, 3).join("\n")));
-  throw new OverlayError("failed", `Cannot remove ${quote(paths[0] ?? "")}: rm said ${said}`, {
-    hint: "see whether something is mounted there: findmnt",
-  });
+  const { trace } = options;
+  await removeAll(paths, trace === undefined ? {} : { trace });
 }
 
 /**

@@ -4,19 +4,28 @@
  * @module
  */
 import { configOfLine } from "./app_line.ts";
+import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
-import { UnmountError } from "./errors.ts";
+import { busyError } from "./busy.ts";
+import { look } from "./disk.ts";
+import { errno, OverlayError } from "./errors.ts";
+import { isGranted } from "./grants.ts";
+import { checkAbove } from "./guard.ts";
+import { refuseKept } from "./keep.ts";
 import type { PodLayout } from "./layout.ts";
-import { refuseMounts, refuseNoPod } from "./mark.ts";
+import { refuseLocked, refuseMounts, refuseNoPod } from "./mark.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
-import { saidOf, unmountAll } from "./mounting.ts";
-import { openPod } from "./open_pod.ts";
+import type { Mount } from "./mount_table.ts";
+import { unmountAll } from "./mounting.ts";
+import { checkTrusted, openPod } from "./open_pod.ts";
 import type { Trusted } from "./open_pod.ts";
+import { child, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
-import type { PodRecord } from "./pod_state.ts";
-import { quote } from "./quote.ts";
+import { readRecord } from "./pod_state.ts";
+import { entriesIn } from "./pods.ts";
+import { quote, shellQuote } from "./quote.ts";
 import { removePod } from "./removal.ts";
 
 /** How a pod is removed. */
@@ -33,44 +42,111 @@ export interface Sweeping {
  * Unmounts what is mounted of a pod that was put aside, and removes it.
  *
  * @returns Whether it is gone by this call.
- * @throws {RefusedError} If a command works on it, or something else is mounted in it.
+ * @throws {RefusedError} If a command works on it, or something else is mounted in it; nothing was touched.
  * @throws {UnmountError} If an app of it is in use.
  */
 export async function sweepPod(pod: PodLayout, sweeping: Sweeping): Promise<boolean> {
   const { dryRun, options, trusted } = sweeping;
   // Whoever named a directory so may keep other things in it.
   refuseNoPod(pod);
-  if (dryRun) return true;
+  if (dryRun) {
+    // It may be one that would be put aside first.
+    if (await checkTrusted(pod, options, trusted) === null) return true;
+    refuseLocked(pod);
+    await checkSweep(pod, options);
+    return true;
+  }
   using open = await openPod(pod, options, trusted);
   if (open === null) return false;
-  await unmountOwn(pod, open.record, options);
+  const { lines, own } = await checkSweep(pod, options);
+  await unmountOwn(pod, own, options);
   refuseMounts(pod, new PodMounts(pod, await mountTable(programOptions(options))));
+  options.signal?.throwIfAborted();
   open.check();
-  return removePod(pod, options);
+  await removeDestinations(lines, options);
+  return await removePod(pod, options);
 }
 
-/** Its mounts moved with it, so they are told by the uppers that its lines name, not by their places. */
-async function unmountOwn(
+/** The mounts of the pod moved with it, so they are told by the uppers that its lines name, not by their places. */
+async function checkSweep(
   pod: PodLayout,
-  { lines }: PodRecord,
   options: ChangeOptions,
-): Promise<void> {
+): Promise<{ readonly lines: readonly AppLine[]; readonly own: readonly Mount[] }> {
+  refuseKept(pod);
+  const { lines } = readRecord(pod.fstab);
   const uppers = new Set(lines.map((line) => configOfLine(line, pod.pod).upper));
-  const programs = programOptions(options);
-  const mounts = new PodMounts(pod, await mountTable(programs));
+  const mounts = new PodMounts(pod, await mountTable(programOptions(options)));
   const own = mounts.inPod().filter(({ fstype, options }) => {
     const { upper } = parseMountOptions(options);
     return fstype === "overlay" && upper !== null && uppers.has(upper);
   });
-  const [first] = own;
-  if (first === undefined) return;
+  refuseMounts(pod, mounts, new Set(own.map(({ target }) => target)));
+  return { lines, own };
+}
+
+async function unmountOwn(
+  pod: PodLayout,
+  own: readonly Mount[],
+  options: ChangeOptions,
+): Promise<void> {
+  if (own.length === 0) return;
+  const programs = programOptions(options);
   const result = await unmountAll(own.map(({ target }) => target).reverse(), programs);
   if (result.status === 0) return;
-  const { argv, status, stderr } = result;
-  const said = saidOf(result, first.target);
-  throw new UnmountError("busy", `Cannot unmount ${quote(first.target)}: umount said "${said}"`, {
-    path: first.target,
-    failure: { argv, status, stderr },
-    unmounted: [],
+  const mounts = new PodMounts(pod, await mountTable(programs));
+  const targets = new Set(mounts.inPod().map(({ target }) => target));
+  const left = own.filter(({ target }) => targets.has(target));
+  throw await busyError(left.map(({ target }) => ({ rootfs: target })), {
+    gone: [],
+    mounts,
+    pod,
+    result,
+    programs,
   });
+}
+
+/** Removes the destinations outside a pod that a render made, unless they hold something by now. */
+async function removeDestinations(
+  lines: readonly AppLine[],
+  options: ChangeOptions,
+): Promise<void> {
+  for (const { rootfs, made } of lines) {
+    if (made === undefined) continue;
+    const dest = parent(rootfs);
+    try {
+      if (!isGranted({ name: "write", path: dest })) {
+        throw notEmpty(dest, "it may not be written to");
+      }
+      await checkAbove([rootfs], programOptions(options));
+      removeEmpty(rootfs);
+      if (made === "destination") removeDestination(dest);
+    } catch (error) {
+      if (!(error instanceof OverlayError)) throw error;
+      options.warn?.(`${error.message}; to remove it by hand: rm -r ${shellQuote(dest)}`);
+    }
+  }
+}
+
+/** A destination that a render made; the manifest in it is the render's, too. */
+function removeDestination(dest: string): void {
+  const names = look(dest)?.isDirectory ? entriesIn(dest) : [];
+  const [first, ...more] = names;
+  if (first?.name === "manifest" && first.isFile && more.length === 0) {
+    Deno.removeSync(child(dest, "manifest"));
+  }
+  removeEmpty(dest);
+}
+
+function removeEmpty(path: string): void {
+  if (look(path)?.isDirectory !== true) return;
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (errno(error) === "ENOTEMPTY") throw notEmpty(path, "something is in it");
+    if (errno(error) !== "ENOENT") throw error;
+  }
+}
+
+function notEmpty(path: string, reason: string): OverlayError {
+  return new OverlayError("failed", `destination ${quote(path)} stays: ${reason}`, { path });
 }

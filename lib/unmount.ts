@@ -193,6 +193,8 @@ export interface PodUnmounting {
   readonly lazy: boolean;
   /** What becomes of mounts that no line names. @default {"leave"} */
   readonly unnamed?: "leave" | "refuse" | "unmount";
+  /** Set when the lines stay as they are, since the pod is collected. */
+  readonly unrecorded?: true;
   /** Who is told what happens. */
   readonly options: ChangeOptions;
 }
@@ -221,7 +223,7 @@ export async function unmountLines(
   const others = unnamed === "leave" ? [] : mounts.unnamed(record.lines);
   if (unnamed === "refuse") refuseUnnamed(others, pod);
   const mounted = mountedOf(lines, mounts);
-  const idle = without(lines, mounted);
+  const idle = unmounting.unrecorded ? [] : without(lines, mounted);
   if (mounted.length + others.length === 0) {
     rest({ idle, gone: [], lazy }, record, pod);
     return { apps: [], foreign: [] };
@@ -243,11 +245,11 @@ export async function unmountLines(
   // Of what may be in use still nobody knows whether it ends in order.
   if (!lazy) clearVolatile(gone, pod);
   options.checkpoint?.("volatile");
-  rest({ idle, gone, lazy }, record, pod);
+  if (!unmounting.unrecorded) rest({ idle, gone, lazy }, record, pod);
   options.checkpoint?.("record");
   const kept = others.length === 0 ? [] : after.unnamed(record.lines);
   const busy = [...left, ...kept.map(({ target }) => ({ rootfs: target }))];
-  if (busy.length > 0) throw busyError(busy, { gone, mounts: after, pod, result });
+  if (busy.length > 0) throw await busyError(busy, { gone, mounts: after, pod, result, programs });
   const apps = gone.map(({ app, rootfs }) => ({ app, rootfs }));
   return { apps, foreign: targets.filter((at) => others.some(({ target }) => target === at)) };
 }

@@ -34,7 +34,7 @@ export interface TestPod {
   readonly upper: string;
 }
 
-/** Renders an app, `web` unless it is named, that has written the pod's name into a file `made`. */
+/** Renders an ephemeral app, `web` unless it is named, that has written the pod's name into a file `made`. */
 export async function mountedPod(
   { pods, lower }: Place,
   name: string,
@@ -42,7 +42,13 @@ export async function mountedPod(
 ): Promise<TestPod> {
   const { app = "web", options = [] } = more;
   const pod = `${pods}/${name}`;
-  const render = await renderOverlay({ lower, pod, app, options: [...MARKS, ...options] });
+  const render = await renderOverlay({
+    lower,
+    pod,
+    app,
+    options: [...MARKS, ...options],
+    ephemeral: true,
+  });
   await Deno.writeTextFile(`${render.rootfs}/made`, name);
   return { pod, rootfs: render.rootfs, upper: `${render.upper}` };
 }
@@ -50,7 +56,8 @@ export async function mountedPod(
 /** The same, never mounted: the file was put into the upper. It takes no program to make one. */
 export async function preparedPod({ pods, lower }: Place, name: string): Promise<TestPod> {
   const pod = `${pods}/${name}`;
-  const { rootfs, upper } = await prepareOverlay({ lower, pod, app: "web", options: MARKS });
+  const request = { lower, pod, app: "web", options: MARKS, ephemeral: true };
+  const { rootfs, upper } = await prepareOverlay(request);
   await Deno.writeTextFile(`${upper}/made`, name);
   return { pod, rootfs, upper: `${upper}` };
 }
@@ -93,6 +100,9 @@ export async function nestedPod(
       app,
       layout: "rkt" as const,
       options: MARKS,
+      ephemeral: true,
+      // Nothing runs in the image.
+      ...(app === "" ? {} : { live: true }),
     };
     rootfs.push((await renderOverlay(request)).rootfs);
   }

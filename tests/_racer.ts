@@ -94,7 +94,7 @@ function argsOf(kind: Kind, race: Race, source: Random): string[] {
     case "gc pod":
       return ["gc", "--pod", pod];
     case "gc pods":
-      return ["gc", "--pods", race.pods, "--grace-period", "0"];
+      return ["gc", "--pods", race.pods, "--older-than", "0", "--grace-period", "0"];
     case "status pods":
       return ["status", "--pods", race.pods];
     case "restore pods":

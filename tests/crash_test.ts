@@ -54,7 +54,7 @@ function appOf({ trees }: Place, app: string, more: Partial<PodApp> = {}): PodAp
 }
 
 function requestOf(place: Place, apps: readonly string[], more: Partial<PodApp> = {}): PodRequest {
-  return { pod: place.pod, apps: apps.map((app) => appOf(place, app, more)) };
+  return { pod: place.pod, ephemeral: true, apps: apps.map((app) => appOf(place, app, more)) };
 }
 
 /** Three apps that are mounted and one that is copied, with whatever a render can make. */

@@ -6,6 +6,7 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import {
   collectPods,
+  OverlayError,
   podLayout,
   prepareOverlay,
   RefusedError,
@@ -71,6 +72,8 @@ interface Refusal {
   readonly needsRoot?: boolean;
   /** Whether `gc --pods` does not even take it for a pod. @default {false} */
   readonly unseen?: boolean;
+  /** Whether it is wrong with all pods of the directory. @default {false} */
+  readonly whole?: boolean;
 }
 
 function chmod(of: (scene: Scene) => string, mode: number): Refusal["arrange"] {
@@ -171,7 +174,8 @@ const REFUSALS: readonly Refusal[] = [
       const lower = `${pod}/trees/image`;
       await Deno.mkdir(`${pod}/trees`);
       await sh("cp", "-a", data, lower);
-      await prepareOverlay({ lower: [data, lower], tree: "own", pod, app: "own", options: MARKS });
+      const own = { tree: "own", pod, app: "own", options: MARKS, ephemeral: true };
+      await prepareOverlay({ ...own, lower: [data, lower] });
       return lower;
     },
   },
@@ -218,7 +222,7 @@ const REFUSALS: readonly Refusal[] = [
   },
   {
     name: "lines that cannot be read",
-    code: "failed",
+    code: "bad-record",
     arrange: async ({ pod }) => {
       await Deno.writeFile(`${pod}/overlay.fstab`, new Uint8Array([0xff, 0x0a]));
       return `${pod}/overlay.fstab`;
@@ -232,6 +236,7 @@ const REFUSALS: readonly Refusal[] = [
   {
     name: "a directory of pods that everybody can write to",
     code: "shared-pod",
+    whole: true,
     arrange: chmod(({ pods }) => pods, 0o777),
   },
   {
@@ -266,7 +271,8 @@ const REFUSALS: readonly Refusal[] = [
   },
 ];
 
-for (const { name, arrange, code, needsRoot = false, unseen = false } of REFUSALS) {
+for (const refusal of REFUSALS) {
+  const { name, arrange, code, needsRoot = false, unseen = false, whole = false } = refusal;
   const ignore = needsRoot && !isRealRoot;
   const skipped = ignore ? " [skipped: needs root]" : "";
   Deno.test(`collectPods() refuses ${name}${skipped}`, { ignore }, async () => {
@@ -280,6 +286,9 @@ for (const { name, arrange, code, needsRoot = false, unseen = false } of REFUSAL
     assertEquals([named.status, error.code, error.path], [3, code, path], named.stdout);
     assertEquals(await disk(dir.path), before);
 
+    if (whole) {
+      return void await assertRejects(() => collectPods({ pods: scene.pods }), RefusedError);
+    }
     const all = await collectPods({ pods: scene.pods, gracePeriodMs: 0 });
     const kept = unseen ? [] : [`pods/a: ${code}`];
     assertEquals(brief(all, dir), { marked: [], removed: [], kept });
@@ -411,25 +420,32 @@ async function makeOdd(
 }
 
 for (const what of ["file", "directory"] as const) {
-  Deno.test(`collectPods() names a ${what} that it can not remove, as its name is not UTF-8`, async () => {
-    await using dir = await tempDir();
-    const scene = await setScene(dir);
-    await preparedPod(scene, "b");
-    await makeOdd(what, scene.upper);
-    const before = await snapshot(scene.data);
-    const collected = await collectPods({ pods: scene.pods, gracePeriodMs: 0 });
-    // And it does not keep the other one from being removed.
-    assertEquals(brief(collected, dir).removed, ["pods/garbage/b"]);
-    const [kept] = collected.kept;
-    const upper = scene.upper.replace("/pods/", "/pods/garbage/");
-    assertEquals([kept?.pod, kept?.failed], [`${scene.pods}/garbage/a`, true]);
-    assertEquals(kept?.reason, `Cannot remove "${upper}/odd\ufffd": its name is not valid UTF-8`);
-    assertEquals(await snapshot(scene.data), before);
-    await sh("rm", "-r", "--one-file-system", "--", upper);
-    await collectPods({ pods: scene.pods, gracePeriodMs: 0 });
-    assertEquals(await namesIn(scene.pods), []);
+  Deno.test(`collectPods() removes a pod with a ${what} whose name is not UTF-8, wherever it lies`, async () => {
+    for (const where of ["upper", "pod"] as const) {
+      await using dir = await tempDir();
+      const scene = await setScene(dir);
+      await makeOdd(what, scene[where]);
+      const before = await snapshot(scene.data);
+      const collected = await collectPods({ pods: scene.pods, gracePeriodMs: 0 });
+      assertEquals(brief(collected, dir).removed, ["pods/garbage/a"]);
+      assertEquals([await namesIn(scene.pods), await snapshot(scene.data)], [[], before], where);
+    }
   });
 }
+
+Deno.test("collectPods() removes a pod with a path that is longer than the kernel takes at once", async () => {
+  await using dir = await tempDir();
+  const scene = await setScene(dir);
+  const part = `/${"d".repeat(200)}`.repeat(15);
+  for (const top of [scene.upper, dir.join("other")]) {
+    await Deno.mkdir(top + part, { recursive: true });
+  }
+  // Each half has a path, and the whole has none.
+  await Deno.writeTextFile(`${dir.join("other")}${part}/file`, "");
+  await Deno.rename(dir.join("other"), `${scene.upper}${part}/rest`);
+  await collectPods({ pod: scene.pod });
+  assertEquals(await namesIn(scene.pods), []);
+});
 
 /** What Deno takes a name for that is not UTF-8 can be the name of something else. */
 const LOOKALIKES: readonly [string, (path: string, scene: Scene) => Promise<void>][] = [
@@ -449,9 +465,9 @@ for (const [what, put] of LOOKALIKES) {
         await put(`${scene.upper}/${name}\ufffd`, scene);
       }
       const before = await Promise.all([scene.data, scene.lower].map(snapshot));
-      if (named) await assertRejects(() => collectPods({ pod: scene.pod }));
-      else await collectPods({ pods: scene.pods, gracePeriodMs: 0 });
+      await collectPods(named ? { pod: scene.pod } : { pods: scene.pods, gracePeriodMs: 0 });
       assertEquals(await Promise.all([scene.data, scene.lower].map(snapshot)), before);
+      assertEquals(await namesIn(scene.pods), []);
     }
   });
 }
@@ -462,13 +478,9 @@ Deno.test("removePod() does not enter another device, whatever the mount table s
   await mountTmpfs(`${upper}/other`);
   const before = await snapshot(`${upper}/other`);
   assertEquals(before.includes("file"), true);
-  try {
-    removePod(podLayout(pod));
-    throw new Error("it was removed");
-  } catch (error) {
-    if (!(error instanceof RefusedError)) throw error;
-    assertEquals([error.code, error.path], ["foreign-mount", `${upper}/other`]);
-  }
+  const error = await assertRejects(() => removePod(podLayout(pod)), OverlayError);
+  assertEquals([error.code, error.path], ["foreign-mount", `${pod}/overlay`]);
+  assertStringIncludes(error.message, `${upper}/other`);
   assertEquals(await snapshot(`${upper}/other`), before);
   assertEquals((await namesIn(pod)).filter((name) => name.startsWith("overlay.")), [
     "overlay.fstab",
@@ -655,8 +667,8 @@ Deno.test("prepareOverlay() of an app that was unmounted lazily does not make it
   await using process = await occupy(rootfs);
   await unmountOverlay({ pod, lazy: true });
   const request = { lower: place.lower, pod, options: MARKS };
-  await prepareOverlay({ ...request, app: "web" });
-  await prepareOverlay({ ...request, app: "other" });
+  await prepareOverlay({ ...request, app: "web", ephemeral: true });
+  await prepareOverlay({ ...request, app: "other", ephemeral: true });
   await assertRejects(() => collectPods({ pod }), RefusedError);
   const all = await collectPods({ pods: place.pods, gracePeriodMs: 0 });
   assertEquals(brief(all, dir).kept, ["pods/a: busy"]);
@@ -715,7 +727,7 @@ Deno.test("collectPods() takes no pod for idle whose app is a copy, since nothin
   const place = await makePlace(dir);
   const pod = `${place.pods}/a`;
   const request = { lower: place.lower, pod, app: "web", overlay: "never" as const };
-  const { rootfs } = await renderOverlay(request);
+  const { rootfs } = await renderOverlay({ ...request, ephemeral: true });
   await Deno.writeTextFile(`${rootfs}/made`, "kept");
   await using _process = await occupy(rootfs);
   const before = await disk(dir.path);

@@ -67,7 +67,7 @@ Deno.test("collectPods() puts idle pods aside, and says of each other one why it
   const locked = await idlePod(place, "locked");
   await mountedPod(place, "mounted");
   await rebootedPod(place, "rebooted");
-  await prepareOverlay({ lower: place.lower, pod: `${place.pods}/prepared`, app: "web" });
+  await preparedPod(place, "prepared");
   await using holder = await holdLock(`${locked.pod}/overlay.lock`);
   const others = ["locked", "mounted", "rebooted"].map((name) => `${place.pods}/${name}`);
   const before = await Promise.all(others.map(disk));
@@ -102,9 +102,9 @@ Deno.test("collectPods() takes a pod for mounted when its own image or one of ma
   const nested = await nestedPod(place, "nested");
   await unmountOverlay({ pod: nested.pod, app: ["web", "db"] });
   const view = { lower: place.lower, pod: `${place.pods}/view`, app: "web", readOnly: true };
-  await renderOverlay(view);
+  await renderOverlay({ ...view, ephemeral: true });
   const far = { lower: place.lower, pod: `${place.pods}/far`, app: "web", options: MARKS };
-  await renderOverlay({ ...far, dest: dir.join("far") });
+  await renderOverlay({ ...far, dest: dir.join("far"), ephemeral: true });
   const before = await disk(dir.path);
   assertEquals(brief(await collectPods({ pods: place.pods, gracePeriodMs: 0 }), dir), {
     marked: [],
@@ -376,7 +376,10 @@ Deno.test("collectPods() of a pod with an app in use is an error that names its 
 
     const { status, stdout, stderr } = await runMain(["gc", `--pod=${pod}`]);
     assertEquals([status, stdout], [1, ""]);
-    assertMatch(stderr, /^error: Cannot unmount ".*\/web\/rootfs": .*busy.*\nhint: .*fuser.*\n$/);
+    assertMatch(
+      stderr,
+      /^error: Cannot unmount ".*\/web\/rootfs": .*busy.*\nhint: (.*fuser|end it, .*kill \d+).*\n$/,
+    );
   }
   await collectPods({ pod });
   assertEquals([await mountsBelow(dir.path), await namesIn(place.pods)], [[], []]);

@@ -20,13 +20,15 @@ Deno.test("podLayout() places everything of a pod below it", { permissions: "non
   });
 });
 
-Deno.test("podLayout() is the same for every spelling of a pod, and works for /", {
+Deno.test("podLayout() is the same for every spelling of a pod, and refuses /", {
   permissions: "none",
 }, () => {
   for (const pod of ["/pods/one/", "//pods//one", "/pods/./one/."]) {
     assertEquals(podLayout(pod), podLayout("/pods/one"));
   }
-  assertEquals([podLayout("/").pod, podLayout("/").fstab], ["/", "/overlay.fstab"]);
+  for (const pod of ["/", "//", "/."]) {
+    assertThrows(() => podLayout(pod), InvalidValueError, 'pod "/": it is the root directory');
+  }
 });
 
 Deno.test("appLayout() places everything of an app", { permissions: "none" }, () => {

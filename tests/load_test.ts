@@ -98,7 +98,7 @@ Deno.test("overlay-render takes 1,000 apps in 10 pods from render to gc", async 
   });
   await test.step("gc", async () => {
     const collected = await answer<Record<"marked" | "removed" | "kept", readonly unknown[]>>(
-      ["gc", "--pods", pods, "--grace-period", "0"],
+      ["gc", "--pods", pods, "--older-than", "0", "--grace-period", "0"],
     );
     const { marked, removed, kept } = collected;
     assertEquals([marked.length, removed.length, kept], [10, 10, []]);

@@ -26,6 +26,8 @@ const DOORS = [
   "lib/apply_store.ts",
   "lib/doctor.ts",
   "lib/gc.ts",
+  "lib/garbage.ts",
+  "lib/keep.ts",
   "lib/restore.ts",
   "lib/thorough.ts",
   "lib/inquiry.ts",
