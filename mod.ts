@@ -87,7 +87,7 @@ export type { KeptPod } from "./lib/keep.ts";
 export { diagnose } from "./lib/doctor.ts";
 export type { Check, Diagnosis, DoctorRequest } from "./lib/doctor.ts";
 export { restoreOverlays, restorePermissions } from "./lib/restore.ts";
-export type { NotRestored, Restored } from "./lib/restore.ts";
+export type { NotRestored, Restored, RestoreRequest } from "./lib/restore.ts";
 export {
   InterruptedError,
   InvalidValueError,

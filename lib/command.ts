@@ -17,6 +17,7 @@ import type { RenderRequest } from "./request.ts";
 import type { DoctorRequest } from "./doctor.ts";
 import type { CollectRequest } from "./gc.ts";
 import type { PodsRequest } from "./pods.ts";
+import type { RestoreRequest } from "./restore.ts";
 import type { StatusRequest } from "./status.ts";
 import type { UnmountRequest } from "./unmount.ts";
 
@@ -67,7 +68,7 @@ export type Command =
     readonly voice: Voice;
   }
   | Waiting & { readonly kind: "keep" | "unkeep"; readonly pod: string; readonly voice: Voice }
-  | Waiting & { readonly kind: "restore"; readonly request: PodsRequest; readonly voice: Voice }
+  | Waiting & { readonly kind: "restore"; readonly request: RestoreRequest; readonly voice: Voice }
   | { readonly kind: "doctor"; readonly request: DoctorRequest; readonly voice: Voice }
   | {
     readonly kind: "tree";
@@ -148,7 +149,11 @@ function spec(command: (typeof COMMANDS)[number]): FlagSpec {
     case "unmount":
       return { ...base, repeated: ["app"], boolean: [...VOICE_FLAGS, "lazy", "foreign"] };
     case "restore":
-      return { ...base, single: ["pod", "pods", "wait"] };
+      return {
+        ...base,
+        single: ["pod", "pods", "wait"],
+        boolean: [...VOICE_FLAGS, "live"],
+      };
     case "gc":
       return {
         ...base,
@@ -351,8 +356,10 @@ function parseOf(name: (typeof COMMANDS)[number], args: readonly string[], cwd: 
       const request = flags.values.pod?.[0] === undefined ? {} : { pod: podOf(flags, cwd) };
       return { kind: name, request, voice };
     }
-    case "restore":
-      return { kind: name, request: podsOf(flags, cwd), voice, ...waitOf(flags) };
+    case "restore": {
+      const live = flags.set.has("live") ? { live: true } : {};
+      return { kind: name, request: { ...podsOf(flags, cwd), ...live }, voice, ...waitOf(flags) };
+    }
     case "gc":
       return gcOf(flags, cwd, voice);
     case "keep":

@@ -201,6 +201,8 @@ Examples:
 Flags:
   --pod DIR          the pod
   --pods DIR         a directory of pods
+  --live             nothing runs in an image that is mounted, so an app whose
+                     destination lies in it may be mounted again
 ${WAIT}${VOICE}
 Permissions:
   --allow-read=POD --allow-write=POD

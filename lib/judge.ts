@@ -144,6 +144,8 @@ export interface Judging {
   readonly looked: Looked;
   /** Who is told what happens. */
   readonly options: ChangeOptions;
+  /** The line may be mounted in an image that was mounted before. @default {false} */
+  readonly live?: boolean;
 }
 
 /**
@@ -153,8 +155,8 @@ export interface Judging {
  * @throws {OverlayError} If a directory that it needs is not there.
  */
 export async function checkRecordedLine(line: AppLine, judging: Judging): Promise<void> {
-  const { pod, judge, idle, looked, options } = judging;
-  judge.check(line, { mounts: true });
+  const { pod, judge, idle, looked, options, live = false } = judging;
+  judge.check(line, { mounts: true, live });
   await checkWayOfLine(line, pod, options);
   refuseMissing(line, pod, idle);
   await checkBefore([mountOfLine(line, pod.pod)], options, { looked });

@@ -28,6 +28,15 @@ import { podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
 import { refuseElsewhere } from "./refusals.ts";
 
+/** What to mount again. */
+export type RestoreRequest = PodsRequest & {
+  /**
+   * Says that nothing runs in an image that is mounted, so that an app whose destination lies in it may
+   * be mounted again. @default {false}
+   */
+  readonly live?: boolean;
+};
+
 /** An app that could not be mounted again. */
 export interface NotRestored {
   /** The pod. */
@@ -59,6 +68,8 @@ interface Run {
   readonly failed: NotRestored[];
   /** The directories above pods that were checked already. */
   readonly trusted: Trusted;
+  /** Apps may be mounted in images that are mounted. */
+  readonly live: boolean;
 }
 
 /**
@@ -103,7 +114,7 @@ export function restorePermissions(directory: string): RequiredPermissions {
  * @tags allow-read, allow-write, allow-run
  */
 export async function restoreOverlays(
-  request: PodsRequest,
+  request: RestoreRequest,
   options: ChangeOptions = {},
 ): Promise<Restored> {
   const directory = "pod" in request
@@ -111,7 +122,7 @@ export async function restoreOverlays(
     : parsePath("directory of pods", request.pods);
   checkPermissions("restore", restorePermissions(directory));
   if ("pod" in request && look(podLayout(request.pod).pod) === null) throw noPodError(request.pod);
-  const run: Run = { restored: [], failed: [], trusted: new Set() };
+  const run: Run = { restored: [], failed: [], trusted: new Set(), live: request.live ?? false };
   const once = warningOnce(options);
   for (const path of podsOf(request, options)) {
     options.signal?.throwIfAborted();
@@ -157,7 +168,7 @@ async function restorePod(
   refuseElsewhere(lines, pod);
   const programs = programOptions(options);
   const mounts = new PodMounts(pod, await mountTable(programs));
-  const mounting = { pod, programs, options };
+  const mounting = { pod, programs, options, isLive: () => run.live };
   const sound = await fitLines(lines, { mounting, mounts, run });
   const fit = await freeLines(sound, mounting, run);
   if (fit.length === 0) return;
@@ -218,7 +229,7 @@ async function fitLines(
     return line.auto && first.get(line.app) === line && mounts.stateOf(line) !== "mounted";
   });
   const judge = new LineJudge({ pod, mounts, recorded: lines, asked: open });
-  const judging = { pod, judge, idle: open, looked: new Looked(), options };
+  const judging = { pod, judge, idle: open, looked: new Looked(), options, live: run.live };
   const fit: AppLine[] = [];
   for (const line of open) {
     try {

@@ -82,7 +82,7 @@ Deno.test("requiredPermissions() without the mount need neither mount nor umount
   permissions: "none",
 }, () => {
   const { run } = requiredPermissions(planRender(WEB, { mount: false }));
-  assertEquals(run, [findmnt]);
+  assertEquals(run, [findmnt, find]);
 });
 
 Deno.test(

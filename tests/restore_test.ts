@@ -148,7 +148,9 @@ Deno.test("restoreOverlays() mounts an app again whose image is mounted already"
   const place = await makePlace(dir);
   const { pod, rootfs: [image = "", web = "", db = ""] } = await nestedPod(place, "one");
   await sh("umount", "--", web);
-  const result = await restoreOverlays({ pod });
+  const { failed } = await restoreOverlays({ pod });
+  assertEquals(failed.map(({ app, code }) => [app, code]), [["web", "in-use"]]);
+  const result = await restoreOverlays({ pod, live: true });
   assertEquals(briefly(result, dir), { restored: ["pods/one web"], failed: [] });
   assertEquals(await mountsBelow(dir.path), [image, db, web]);
 });

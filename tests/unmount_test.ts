@@ -17,7 +17,8 @@ import { isMissing, makeTree, MARKS, mountsOn } from "./_tree.ts";
 /** A pod with its own image and two apps inside it, all mounted. */
 async function setUp(dir: TempDir): Promise<{ request: RenderRequest; rootfs: string[] }> {
   const lower = await makeTree(dir.join("image"));
-  const request = { lower, pod: dir.join("pod"), layout: "rkt" as const, options: MARKS };
+  const layout = "rkt" as const;
+  const request = { lower, pod: dir.join("pod"), layout, options: MARKS, live: true };
   const rootfs: string[] = [];
   for (const app of ["", "web", "db"]) {
     // From the same tree id, an app's upper would lie in that of the pod's own image.
