@@ -210,7 +210,9 @@ function tellLeftOut(
 ): void {
   const devices = sum(layers.map(({ devices }) => devices.left));
   const setuid = sum(layers.map(({ setuid }) => setuid.left));
-  const why = policy.devices ? "a user namespace cannot make them" : "as --strip devices says";
+  const why = policy.devices
+    ? "none can be made here, as in a user namespace"
+    : "as --strip devices says";
   if (devices > 0) options.warn?.(`left out ${counted(devices, "device node")}: ${why}`);
   const privileges = `setuid, setgid and capabilities of ${counted(setuid, "file")}`;
   if (setuid > 0) options.warn?.(`left out ${privileges}: as --strip setuid says`);

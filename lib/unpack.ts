@@ -67,8 +67,11 @@ const NULL_DEVICE: TarEntry = {
   attributes: NO_ATTRIBUTES,
 };
 
+/** How tar says that no device nodes can be made; there may also be no space for one. */
+const NO_DEVICES = /Cannot mknod: (Operation not (permitted|supported)|Invalid argument)/;
+
 /**
- * Tries to make a device node in a directory, which a user namespace may not.
+ * Tries to make a device node in a directory, which a user namespace may not, and not every file system can.
  *
  * Requires `--allow-run` permission for tar.
  *
@@ -86,9 +89,7 @@ export async function canMakeDevices(
     return true;
   } catch (error) {
     await tar.kill();
-    const isRefused = error instanceof OverlayError &&
-      error.message.includes("Cannot mknod: Operation not permitted");
-    if (isRefused) return false;
+    if (error instanceof OverlayError && NO_DEVICES.test(error.message)) return false;
     throw error;
   }
 }

@@ -48,9 +48,11 @@ Deno.test("a render warns of a rootfs that other users can reach, and of no othe
   const said: string[] = [];
   await preparePod({
     pod: `${pod}`,
+    profile: "fixed-mode",
+    dirMode: 0o755,
     apps: ["a", "b", "c"].map((app) => {
       const dest = `${app === "c" ? closed : open}/dest/${app}`;
-      return { app, lower, dest, profile: "fixed-mode" as const, dirMode: 0o755 };
+      return { app, lower, dest };
     }),
   }, { warn: (text) => void said.push(text) });
   assertEquals(said, [

@@ -156,7 +156,7 @@ Deno.test("importTree() in a user namespace leaves devices out and says how many
     assertEquals([status, JSON.parse(stdout).changed], [0, changed], stderr);
     assertStringIncludes(
       stderr,
-      "warning: left out 2 device nodes: a user namespace cannot make them\n",
+      "warning: left out 2 device nodes: none can be made here, as in a user namespace\n",
     );
     const tree: string = JSON.parse(stdout).id;
     const [path = ""] = treePath({ store, tree });
