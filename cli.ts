@@ -14,7 +14,7 @@ import {
   UnmountError,
 } from "./lib/errors.ts";
 import type { ChangeOptions } from "./lib/change_options.ts";
-import type { MountPlan } from "./lib/plan.ts";
+import type { PodPlan } from "./lib/plan.ts";
 import { printable, quote } from "./lib/quote.ts";
 
 /** What the command needs of the process it runs in. */
@@ -62,30 +62,39 @@ async function interruptible<T>(
 type RenderCommand = Extract<Command, { kind: "plan" | "prepare" | "render" }>;
 
 /** Each command loads only what it needs: every module costs start-up time. */
-async function runPlan(command: RenderCommand, io: Io): Promise<void> {
+async function runPlan(command: RenderCommand, io: Io): Promise<number> {
   const { planRender } = await import("./lib/plan.ts");
   const { planJson, planText } = await import("./lib/output.ts");
   const { resolveRequest } = await import("./lib/resolve_request.ts");
   const plan = planRender(await resolveRequest(command.request), { mount: command.mount });
   io.out(command.voice.json ? planJson(plan) : planText(plan));
-  if (!command.voice.json) await tellFindings([plan.mount], command.voice, io);
+  return await tellFindings({ ...plan, mounts: [plan.mount] }, command.voice, io);
 }
 
-/** Says what would keep a plan from being carried out, as far as the permissions go. */
-async function tellFindings(
-  mounts: readonly MountPlan[],
-  voice: Voice,
-  io: Io,
-): Promise<void> {
-  if (voice.quiet) return;
-  const { findingsOf } = await import("./lib/check.ts");
-  const { byApp, unchecked } = await findingsOf(mounts);
-  const told = new Set(byApp.flatMap(({ findings }) => {
-    return findings.map(({ sentence, hint }) => `warning: ${sentence}\nhint: ${hint}\n`);
-  }));
+/**
+ * Says what would keep a plan from being carried out, as far as the permissions go.
+ *
+ * @returns The exit status that carrying it out would end with, as far as that is known.
+ */
+async function tellFindings(plan: PodPlan, voice: Voice, io: Io): Promise<number> {
+  const { findingsOf, isInTheWay, statusOf } = await import("./lib/check.ts");
+  const found = await findingsOf(plan.mounts);
+  const { operations } = plan;
+  const mounts = operations.some(({ kind }) => kind === "mount");
+  // Where an overlay cannot be, a copy may be asked for instead.
+  const orCopy = operations.some((operation) => operation.kind === "mount" && operation.orCopy);
+  const told = new Set<string>();
+  for (const finding of found.byApp.flatMap(({ findings }) => findings)) {
+    const { sentence, hint } = finding;
+    const isError = !orCopy && isInTheWay(finding, mounts);
+    if (!isError && voice.quiet) continue;
+    told.add(`${isError ? "error" : "warning"}: ${sentence}\nhint: ${hint}\n`);
+  }
   for (const text of told) io.err(text);
-  if (!voice.verbose || unchecked.length === 0) return;
-  io.err(`not checked: ${printable(unchecked.join(", "))}\n`);
+  if (voice.verbose && found.unchecked.length > 0) {
+    io.err(`not checked: ${printable(found.unchecked.join(", "))}\n`);
+  }
+  return orCopy ? 0 : statusOf(found, mounts);
 }
 
 async function runRender(command: RenderCommand, io: Io): Promise<void> {
@@ -113,7 +122,10 @@ async function readSpec(file: string, cwd: string, io: Io): Promise<Uint8Array |
   return await readRegular(path, SPEC_MAX, { verb: "read spec" });
 }
 
-async function runSpec(command: Extract<Command, { kind: "spec" }>, io: Io): Promise<void> {
+async function runSpec(
+  command: Extract<Command, { kind: "spec" }>,
+  io: Io,
+): Promise<number | void> {
   const { file, cwd, action, voice, mount } = command;
   const { parseSpec } = await import("./lib/spec.ts");
   const content = await readSpec(file, cwd, io);
@@ -124,7 +136,7 @@ async function runSpec(command: Extract<Command, { kind: "spec" }>, io: Io): Pro
     const { resolvePodRequest } = await import("./lib/resolve_request.ts");
     const plan = planPod(await resolvePodRequest(request), { mount });
     io.out(voice.json ? planJson(plan) : planText(plan));
-    return voice.json ? undefined : await tellFindings(plan.mounts, voice, io);
+    return await tellFindings(plan, voice, io);
   }
   const { preparePod, renderPod } = await import("./lib/render_pod.ts");
   const act = action === "prepare" ? preparePod : renderPod;
@@ -360,7 +372,8 @@ function report(thrown: unknown, args: readonly string[], io: Io): number {
  * const lines: string[] = [];
  * const out = (text: string) => void lines.push(text);
  * const io = { out, err: out, input: () => new Uint8Array(), cwd: () => "/", onSignal: () => () => {} };
- * assert(await main(["plan", "--lower", "/images/debian", "--pod", "/pods/one"], io) === 0);
+ * // Exits 1 where it sees that there is no such lower.
+ * await main(["plan", "--lower", "/images/debian", "--pod", "/pods/one"], io);
  * assert(lines.join("").includes("--allow-write=/pods/one"));
  * ```
  */

@@ -20,6 +20,7 @@ import {
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { appLines, formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
 import { checkPod } from "./guard.ts";
+import { checkPermissions, isGranted } from "./grants.ts";
 import type {
   DirectoryOperation,
   GroupOperation,
@@ -29,7 +30,7 @@ import type {
   RecordOperation,
   RequireOperation,
 } from "./operation.ts";
-import { child, isWithin } from "./path.ts";
+import { child, isWithin, parent } from "./path.ts";
 import { quote } from "./quote.ts";
 
 function statOf(path: string): Deno.FileInfo {
@@ -152,12 +153,32 @@ function removeMade(path: string, isPod: boolean): void {
 export function applyDirectory(operation: DirectoryOperation, run: Application): void {
   const { path, ownerLike } = operation;
   const like = ownerLike === null ? undefined : lowerOf(ownerLike, run);
+  if (path === run.pod.pod) makeAbove(path, run);
   const { made, owned } = makeDirectory(path, modeFor(operation.mode, run), like);
   if (!made) return useDirectory(operation, run, like);
   noteMade(path, run);
   if (!owned) {
     const owner = `user ${like?.uid}, group ${like?.gid}`;
     run.options.warn?.(`${quote(path)} keeps its owner: only root may give it to ${owner}`);
+  }
+}
+
+/**
+ * Makes the directories above a pod that are missing. Those that are there were found to be trusted before;
+ * where they may not be looked at, nothing is made.
+ */
+function makeAbove(pod: string, run: Application): void {
+  const missing: string[] = [];
+  for (let at = parent(pod); isGranted({ name: "read", path: at }) && look(at) === null;) {
+    missing.unshift(at);
+    at = parent(at);
+  }
+  const [first] = missing;
+  if (first === undefined) return;
+  checkPermissions("make the directories above the pod", { read: [], write: [first], run: [] });
+  for (const path of missing) {
+    if (!makeDirectory(path, 0o755).made) continue;
+    run.changedBy(() => `remove ${quote(path)}`, () => removeMade(path, true));
   }
 }
 

@@ -42,6 +42,34 @@ export async function findingsOf(mounts: readonly MountPlan[]): Promise<Findings
   return { byApp, unchecked: [...unchecked] };
 }
 
+/** What only shows when something is mounted; mount(8) fails then. */
+const AT_MOUNT: readonly Finding["code"][] = [
+  "lower-unfit",
+  "unknown-option",
+  "mount-unfit",
+  "no-overlayfs",
+  "not-permitted",
+  "invalid-label",
+];
+
+/**
+ * Tells whether a finding keeps a plan from being carried out.
+ *
+ * @param mounts Whether the plan mounts anything.
+ */
+export function isInTheWay({ code }: Finding, mounts: boolean): boolean {
+  return code !== "label-left-out" && (mounts || !AT_MOUNT.includes(code));
+}
+
+/** The exit status that a render ends with: 0 done, 1 failed, 3 refused; of several apps, as one call. */
+export function statusOf({ byApp }: Findings, mounts: boolean): number {
+  const failed = byApp.flatMap(({ findings }) => {
+    return findings.find((finding) => isInTheWay(finding, mounts))?.code ?? [];
+  });
+  if (failed.length === 0) return 0;
+  return failed.some((code) => [...AT_MOUNT, ...LEFT_TO_OTHERS].includes(code)) ? 1 : 3;
+}
+
 /**
  * Begins to ask for the file system of a directory, which takes as long as making a plan does.
  *

@@ -114,6 +114,8 @@ Examples:
   overlay-render plan --lower /images/debian --pod /run/pods/one --app web
   overlay-render plan --lower /images/debian --pod /run/pods/one --json
 ${RENDER_FLAGS}${WAIT}${VOICE}${SPEC}
+It ends as the render would, as far as its permissions let it look.
+
 Permissions: none; with --image, or --tree of what was imported,
   --allow-read=STORE.
 ${EXIT}`,

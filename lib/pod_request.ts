@@ -56,7 +56,7 @@ export interface PodApp {
 
 /** What a render of several apps of a pod is asked for. Every path is absolute. */
 export interface PodRequest {
-  /** The pod. It is made if missing; its parent must be there. */
+  /** The pod. It is made if missing, and so is what is missing above it. */
   readonly pod: string;
   /** The tree store. @default {"/var/lib/overlay-render"} */
   readonly store?: string;

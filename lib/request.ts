@@ -31,7 +31,7 @@ import { quote } from "./quote.ts";
 
 /** What a render is asked for. Every path is absolute. */
 export interface RenderRequest {
-  /** The pod. It is made if missing; its parent must be there. */
+  /** The pod. It is made if missing, and so is what is missing above it. */
   readonly pod: string;
   /** The lowers, top first. @default {the tree's rootfs in the store} */
   readonly lower?: string | readonly string[];

@@ -32,8 +32,9 @@ async function setUp(dir: TempDir): Promise<RenderRequest> {
 /** What the plan of a request warns of, and what it says to do; each warning has its hint. */
 async function warnings(request: RenderRequest): Promise<string> {
   const { status, stderr } = await runMain(["plan", ...flagsOf(request)]);
-  assertEquals(status, 0);
-  assertMatch(stderr, /^(warning: Cannot .+\nhint: .+\n)*$/);
+  assertMatch(stderr, /^((warning|error): Cannot .+\nhint: .+\n)*$/);
+  // The render of it would fail, or be refused.
+  assertEquals(status !== 0, stderr.includes("error: "));
   return stderr;
 }
 
@@ -92,7 +93,7 @@ for (const { name, root = false, arrange, cause } of CASES) {
   const ignore = root && !isRealRoot;
   const suffix = ignore ? " [skipped: needs root]" : "";
   Deno.test({
-    name: `renderOverlay() that fails names ${name}, and plan warns of it${suffix}`,
+    name: `renderOverlay() that fails names ${name}, and plan says it${suffix}`,
     ignore,
     fn: async () => {
       await using dir = await tempDir();
@@ -104,7 +105,7 @@ for (const { name, root = false, arrange, cause } of CASES) {
       assertStringIncludes(error.failure.stderr, "wrong fs type");
       assertEquals(error.hint?.slice(0, cause(dir).length), cause(dir));
       const told = await warnings(request);
-      assertStringIncludes(told, `warning: ${cause(dir)}`);
+      assertStringIncludes(told, `error: ${cause(dir)}`);
       assertStringIncludes(error.hint ?? "", told.split("\nhint: ")[1]?.trim() ?? "no hint");
       assertEquals(await look(), before);
     },
@@ -208,8 +209,8 @@ for (const [name, script, mode, found] of PROGRAMS) {
     const replaced = 'mount --bind "$0" /usr/bin/mount && exec "$@"';
     const wrapper = ["unshare", "--mount", "sh", "-c", replaced, program];
     const { status, stderr } = await cli(["plan", ...flagsOf(request)], { wrapper });
-    assertEquals(status, 0);
-    assertMatch(stderr, /^warning: Cannot mount with "\/usr\/bin\/mount": /);
+    assertEquals(status, 1);
+    assertMatch(stderr, /^error: Cannot mount with "\/usr\/bin\/mount": /);
     assertMatch(stderr, found);
     assertMatch(stderr, /\nhint: install util-linux 2\.38 or newer\n$/);
     // What another package's would do with an overlay is not known, so it is not told to mount one.
@@ -229,7 +230,7 @@ Deno.test({
     const request = await setUp(dir);
     const wrapper = ["setpriv", "--bounding-set=-sys_admin"];
     const { stderr } = await cli(["plan", ...flagsOf(request)], { wrapper });
-    assertMatch(stderr, /^warning: Cannot mount ".*\/rootfs": this user may not mount\n/);
+    assertMatch(stderr, /^error: Cannot mount ".*\/rootfs": this user may not mount\n/);
     assertMatch(stderr, /\nhint: run as root, or inside: unshare --user /);
   },
 });

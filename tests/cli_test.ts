@@ -220,8 +220,8 @@ Deno.test("overlay-render plan warns of options that exclude each other, and of 
   const request = await setUp(dir);
   const options = ["index=off", "nfs_export=on"];
   const { status, stderr } = await runMain(["plan", ...flagsOf({ ...request, options })]);
-  assertEquals(status, 0);
-  assertMatch(stderr, /^warning: Cannot mount "\S+\/rootfs": option "index=off" excludes /);
+  assertEquals(status, 3);
+  assertMatch(stderr, /^error: Cannot mount "\S+\/rootfs": option "index=off" excludes /);
   assertMatch(
     stderr,
     /\nhint: leave out "index=off" or "nfs_export=on", which exclude each other: .+\n$/,
@@ -377,4 +377,31 @@ Deno.test("overlay-render on a full stdout says that the work is done, and it is
   const { status, stderr } = await cli(["unmount", "--pod", "/no/pod", "--json"], { wrapper });
   assertEquals(status, 1);
   assertMatch(stderr, /^error: Cannot use pod "\/no\/pod": it does not exist\nhint: .*\n$/);
+});
+
+Deno.test("overlay-render plan exits as the render of it would", async () => {
+  await using dir = await tempDir();
+  const request = await setUp(dir);
+  const lower = `${request.lower}`;
+  await Deno.symlink(lower, dir.join("link"));
+  const cases: readonly (readonly [Partial<RenderRequest>, number])[] = [
+    [{}, 0],
+    [{ lower: dir.join("none") }, 1],
+    [{ lower: `${lower}/file` }, 1],
+    [{ lower: [lower, dir.join("link")] }, 3],
+    [{ pod: dir.join("link/pod") }, 3],
+    [{ options: ["index=off", "nfs_export=on"] }, 3],
+  ];
+  for (const [more, expected] of cases) {
+    const flags = flagsOf({ ...request, ...more });
+    for (
+      const args of [["plan"], ["plan", "--json"], ["render", "--dry-run"], ["plan", "--quiet"]]
+    ) {
+      const { status, stdout, stderr } = await runMain([...args, ...flags]);
+      assertEquals([status, stdout !== ""], [expected, true], `${args} ${flags}`);
+      assertEquals(stderr.startsWith("error: Cannot "), expected !== 0, stderr);
+    }
+    const render = await runMain(["render", ...flags]);
+    assertEquals(render.status, expected, render.stderr);
+  }
 });

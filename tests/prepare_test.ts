@@ -1,8 +1,14 @@
-import { assertEquals, assertMatch } from "@std/assert";
-import { overlayStatus, prepareOverlay, renderOverlay, unmountOverlay } from "../mod.ts";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  overlayStatus,
+  prepareOverlay,
+  RefusedError,
+  renderOverlay,
+  unmountOverlay,
+} from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
 import { cli } from "./_cli.ts";
-import { mountsBelow, sh, snapshot, tempDir } from "./_temp.ts";
+import { modeOf, mountsBelow, sh, snapshot, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
 import { isMissing, makeTree, MARKS } from "./_tree.ts";
 
@@ -163,4 +169,32 @@ Deno.test("overlay-render prepare --dry-run touches nothing and plans no mount",
   const { operations } = JSON.parse(stdout) as { operations: { kind: string }[] };
   assertEquals([status, operations.some(({ kind }) => kind === "mount")], [0, false]);
   assertEquals(await isMissing(pod), true);
+});
+
+Deno.test("the directories above a pod are made, and taken back when the render fails", async () => {
+  await using dir = await tempDir();
+  const lower = await makeTree(dir.join("image"));
+  const pod = dir.join("a/b/c/pod");
+  const request = { lower, pod, app: "web", options: MARKS };
+  const before = await snapshot(dir.path);
+  const checkpoint = (step: string) => {
+    if (step === "record") throw new DOMException("stopped", "AbortError");
+  };
+  await assertRejects(() => prepareOverlay(request, { checkpoint }), DOMException);
+  assertEquals(await snapshot(dir.path), before);
+  await prepareOverlay(request);
+  const above = ["a", "a/b", "a/b/c"].map((name) => modeOf(dir.join(name)));
+  assertEquals([...above, modeOf(pod)], ["0755", "0755", "0755", "0750"]);
+});
+
+Deno.test("no directory above a pod is made where somebody else could swap it", async () => {
+  await using dir = await tempDir();
+  const lower = await makeTree(dir.join("image"));
+  await Deno.mkdir(dir.join("open"));
+  await Deno.chmod(dir.join("open"), 0o777);
+  const before = await snapshot(dir.path);
+  const request = { lower, pod: dir.join("open/a/pod"), app: "web", options: MARKS };
+  const error = await assertRejects(() => prepareOverlay(request), RefusedError);
+  assertEquals([error.code, error.path], ["shared-pod", dir.join("open")]);
+  assertEquals(await snapshot(dir.path), before);
 });
