@@ -28,14 +28,14 @@ function realPathOf(path: string, mayReadAll: boolean): string {
 }
 
 /** The names of what was imported say what it is, wherever the store lies and whatever leads there. */
-function withRealLowers<T extends LowersRequest & Pick<RenderRequest, "stored" | "real">>(
-  request: T,
-): T {
-  if (request.stored !== undefined) return request;
+function realLowers(
+  request: LowersRequest & Pick<RenderRequest, "stored">,
+): Pick<RenderRequest, "real"> {
+  if (request.stored !== undefined) return {};
   const lowers = lowersOf(request);
   // Of many lowers, asking for each takes longer than the look.
   const mayReadAll = lowers.length > 1 && isGranted({ name: "read" });
-  return { ...request, real: lowers.map((path) => realPathOf(path, mayReadAll)) };
+  return { real: lowers.map((path) => realPathOf(path, mayReadAll)) };
 }
 
 /** None where they are not usable, which is said when all of the request is parsed. */
@@ -57,9 +57,10 @@ function lowersOf(request: LowersRequest): readonly string[] {
  * @throws {OverlayError} If there is no such tree, or it is not whole.
  */
 export async function resolveRequest(request: RenderRequest): Promise<RenderRequest> {
-  if (namesLowers(request)) return withRealLowers(request);
-  const { resolveTree } = await import("./resolve_tree.ts");
-  return withRealLowers(resolveTree(request));
+  const named = namesLowers(request)
+    ? request
+    : (await import("./resolve_tree.ts")).resolveTree(request);
+  return { ...named, ...realLowers(named) };
 }
 
 /** As {@linkcode resolveRequest}, of all apps of a pod. */
@@ -68,5 +69,8 @@ export async function resolvePodRequest(request: PodRequest): Promise<PodRequest
   const named = request.apps.every(namesLowers)
     ? request
     : (await import("./resolve_tree.ts")).resolvePod(request);
-  return { ...named, apps: named.apps.map((app) => withRealLowers({ ...store, ...app })) };
+  return {
+    ...named,
+    apps: named.apps.map((app) => ({ ...app, ...realLowers({ ...store, ...app }) })),
+  };
 }
