@@ -110,7 +110,7 @@ Deno.test("a copy that fails leaves nothing, and never takes another's place", a
       { options: ["volatile"] },
       { readOnly: true },
       { label: "u:r:t:s0" },
-      { lower: [`${request.lower}`, dir.path] },
+      { lower: [`${request.lower}`, dir.join("dest")] },
     ]
   ) await assertFails(dir.path, ["render", ...flagsOf({ ...request, ...wrong })], fails);
 });
