@@ -225,18 +225,32 @@ const OWN_MAX = 64 << 20;
 /**
  * Reads a file that must not be a symlink; `null` when nothing is there.
  *
- * @throws {RefusedError} If it is something else, or was replaced while it was opened.
+ * @throws {RefusedError} If it is something else, or was replaced each time while it was opened.
  * @throws {OverlayError} If it cannot be read, or is too large to be one of ours.
  */
 export function readOwnFile(path: string): Uint8Array<ArrayBuffer> | null {
+  // A command can replace its file while another one, which takes no lock, is about to read it.
+  for (let attempts = 0; attempts < READ_ATTEMPTS; attempts++) {
+    const content = readSame(path, attempts > 0);
+    if (content !== "replaced") return content;
+  }
+  throw notOwn(path, REPLACED);
+}
+
+const READ_ATTEMPTS = 100;
+
+const REPLACED = "it was replaced meanwhile";
+
+/** Reads what was looked at, and nothing that has taken its place since. */
+function readSame(path: string, again: boolean): Uint8Array<ArrayBuffer> | null | "replaced" {
   const info = look(path);
   if (info === null) return null;
-  if (!info.isFile) throw notOwn(path, `it is ${typeOf(info)}`);
+  if (!info.isFile) throw notOwn(path, again ? REPLACED : `it is ${typeOf(info)}`);
   return attempt("read", path, () => {
     // Another process has removed it, or what it is in, since it was looked at.
     using file = openOwn(path);
     if (file === null) return null;
-    if (!isSame(file, info)) throw notOwn(path, "it was replaced meanwhile");
+    if (!isSame(file, info)) return "replaced";
     return readAll(file, OWN_MAX) ?? tooLarge("read", path, OWN_MAX);
   });
 }

@@ -305,3 +305,12 @@ Deno.test({
     assert(/^root may not: .* or this is a user namespace, /.test(hint), hint);
   },
 });
+
+Deno.test("readOwnFile() reads the file that a command has put in place of the one that was looked at", async () => {
+  await using dir = await tempDir();
+  const [path, other] = [dir.join("file"), dir.join("file.new")];
+  await Deno.writeTextFile(path, "old");
+  await Deno.writeTextFile(other, "new");
+  using _patch = afterFirst("lstatSync", path, () => Deno.renameSync(other, path));
+  assertEquals(new TextDecoder().decode(readOwnFile(path) ?? new Uint8Array()), "new");
+});
