@@ -43,6 +43,24 @@ export async function perform(
   }
 }
 
+/** At least two, since each waits for processes all the time. */
+const LANES = Math.max(2, navigator.hardwareConcurrency);
+
+/**
+ * Works off values in as many lanes as there are processors. All lanes take from the same values, and end
+ * before this does.
+ */
+export async function inLanes<T>(
+  values: Iterable<T>,
+  lane: (values: Iterable<T>) => Promise<void>,
+): Promise<void> {
+  const rest = Iterator.from(values);
+  const lanes = Array.from({ length: LANES }, () => lane(rest));
+  for (const ended of await Promise.allSettled(lanes)) {
+    if (ended.status === "rejected") throw ended.reason;
+  }
+}
+
 /** What the process is told to do. */
 type Orders =
   | { readonly deed: Deed; readonly at: number }
@@ -105,7 +123,7 @@ async function end({ deed, at }: Extract<Orders, { readonly deed: Deed }>): Prom
 }
 
 /** How long a signal may take until the thread of Deno that waits for signals has it. */
-const DELIVERY_MS = 50;
+const DELIVERY_MS = 250;
 
 /** A line is written by one call, so the signal comes exactly there; `main()` does all the rest. */
 async function command(orders: Exclude<Orders, { readonly deed: Deed }>): Promise<void> {

@@ -99,6 +99,7 @@ export async function nestedPod(
       pod,
       app,
       layout: "rkt" as const,
+      live: true,
       options: MARKS,
       ephemeral: true,
       // Nothing runs in the image.
@@ -117,7 +118,7 @@ export interface Running extends AsyncDisposable {
 
 /** Starts a process, and waits until it runs. */
 async function start(argv: readonly string[], cwd: string): Promise<Running> {
-  const [program = "", ...args] = [...argv, "sh", "-c", "echo ready && exec sleep 60"];
+  const [program = "", ...args] = [...argv, "sh", "-c", "echo ready && exec sleep 3600"];
   const child = new Deno.Command(program, { args, cwd, stdin: "null", stdout: "piped" }).spawn();
   const reader = child.stdout.getReader();
   await reader.read();

@@ -22,14 +22,20 @@ export async function sh(command: string, ...args: string[]): Promise<string> {
   throw new Error(`${command} ${args.join(" ")}: exit status ${output.code}: ${said}`);
 }
 
-/** The mount points at or below a directory, in the order of mounting. */
+/** The mount points at or below a directory, in the order of mounting; see proc_pid_mountinfo(5). */
 export async function mountsBelow(directory: string): Promise<string[]> {
-  const { filesystems } = JSON.parse(await sh("findmnt", "--json", "--list", "-o", "TARGET")) as {
-    filesystems: { target: string }[];
-  };
-  return filesystems.map(({ target }) => target).filter((target) => {
-    return target === directory || target.startsWith(`${directory}/`);
-  });
+  const table = await Deno.readTextFile("/proc/self/mountinfo");
+  const targets = table.split("\n").map((line) => mountPoint(line.split(" ")[4] ?? ""));
+  return targets.filter((target) => `${target}/`.startsWith(`${directory}/`));
+}
+
+/** A field of the kernel's table; the directory of a mount can be gone. */
+function mountPoint(field: string): string {
+  const decoded = field.replaceAll(
+    /\\(\d{3})/g,
+    (_, octal) => String.fromCharCode(parseInt(octal, 8)),
+  );
+  return decoded.replace(/\/\/deleted$/, "");
 }
 
 /** Makes a temporary directory. */

@@ -5,7 +5,7 @@
  */
 import { join } from "@std/path/posix/join";
 import { isRealRoot } from "./_privilege.ts";
-import { sh } from "./_temp.ts";
+import { mountsBelow, sh } from "./_temp.ts";
 
 /** What overlayfs needs beside the paths: in a user namespace its marks are user attributes. */
 export const MARKS: readonly string[] = isRealRoot ? [] : ["userxattr"];
@@ -39,10 +39,7 @@ export async function isMissing(path: string): Promise<boolean> {
 
 /** How many mounts are stacked on a mount point. */
 export async function mountsOn(path: string): Promise<number> {
-  const { filesystems } = JSON.parse(await sh("findmnt", "--json", "--list", "-o", "TARGET")) as {
-    filesystems: { target: string }[];
-  };
-  return filesystems.filter(({ target }) => target === path).length;
+  return (await mountsBelow(path)).filter((target) => target === path).length;
 }
 
 /**

@@ -203,7 +203,7 @@ Deno.test({
 
 Deno.test("renderOverlay() renders the pod's own image again after its apps were unmounted", async () => {
   await using dir = await tempDir();
-  const scene = await setUp(dir);
+  const scene = { ...await setUp(dir), layout: "rkt" as const, live: true };
   const image = { ...scene, app: "", lower: await makeTree(dir.join("stage1")) };
   await renderOverlay(image);
   await renderOverlay(scene);
@@ -244,7 +244,7 @@ Deno.test("renderOverlay() refuses a pod in a lower, whatever links lead there",
 
 Deno.test("unmountOverlay() goes deepest first when a destination has changed", async () => {
   await using dir = await tempDir();
-  const scene = await setUp(dir);
+  const scene = { ...await setUp(dir), layout: "rkt" as const, live: true };
   const dest = dir.join("dest");
   await renderOverlay({ ...scene, dest });
   const image = { ...scene, app: "", lower: await makeTree(dir.join("stage1")) };

@@ -250,7 +250,7 @@ async function runRacer(race: Race, signal: AbortSignal): Promise<RaceResult> {
 }
 
 /** How long a racer may take for its last command, in milliseconds: much longer than it waits for locks. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 300_000;
 
 /** What came of a race. */
 interface Outcome {

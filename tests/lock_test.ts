@@ -71,7 +71,7 @@ Deno.test("lockPod() gets the lock when its holder ends, however it ends", async
   await using dir = await tempDir();
   const path = dir.join("lock");
   await using holder = await holdLock(path);
-  const waiting = lockPod(path, { waitMs: 10_000 });
+  const waiting = lockPod(path, { waitMs: 60_000 });
   await holder.kill();
   using lock = await waiting;
   assertEquals(lock.made, false);
@@ -82,7 +82,7 @@ Deno.test("lockPod() locks the file that is there, when a holder has removed the
   await using dir = await tempDir();
   const path = dir.join("lock");
   const first = await lockPod(path);
-  const waiting = lockPod(path, { waitMs: 10_000 });
+  const waiting = lockPod(path, { waitMs: 60_000 });
   await Deno.remove(path);
   first[Symbol.dispose]();
   using second = await waiting;
@@ -96,7 +96,7 @@ Deno.test("lockPod() locks the file that is there, when another one has been put
   await using dir = await tempDir();
   const path = dir.join("lock");
   const first = await lockPod(path);
-  const waiting = lockPod(path, { waitMs: 10_000 });
+  const waiting = lockPod(path, { waitMs: 60_000 });
   await Deno.rename(path, dir.join("old"));
   await Deno.writeTextFile(path, "");
   first[Symbol.dispose]();
@@ -111,7 +111,7 @@ Deno.test("lockPod() lets one in at a time, though each removes the file", async
   let inside = 0;
   const seen: number[] = [];
   await Promise.all(Array.from({ length: 12 }, async () => {
-    using lock = await lockPod(path, { waitMs: 20_000 });
+    using lock = await lockPod(path, { waitMs: 60_000 });
     seen.push(++inside);
     await new Promise((resolve) => setTimeout(resolve, 1));
     inside--;
@@ -182,7 +182,7 @@ Deno.test("renderOverlay() goes on as soon as the other process is done", async 
   const request = { lower, pod: dir.join("pod"), app: "web", options: MARKS };
   await renderOverlay({ ...request, app: "db" });
   await using holder = await holdLock(dir.join("pod", "overlay.lock"));
-  const rendering = renderOverlay(request, { waitMs: 10_000 });
+  const rendering = renderOverlay(request, { waitMs: 60_000 });
   await holder.kill();
   assertEquals((await rendering).mounted, true);
   assertEquals((await Deno.readTextFile(dir.join("pod", "overlay.lock"))).trim(), "");

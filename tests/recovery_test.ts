@@ -108,7 +108,7 @@ Deno.test("overlay-render unmount prints what it unmounted when an app is in use
     rootfs.push((await renderOverlay({ lower, pod, app, options: MARKS })).rootfs);
   }
   const [one = "", two = ""] = rootfs;
-  await using user = new Deno.Command("sleep", { args: ["60"], cwd: one }).spawn();
+  await using user = new Deno.Command("sleep", { args: ["3600"], cwd: one }).spawn();
   const { status, stdout, stderr } = await cli(["unmount", "--pod", pod]);
   assertEquals([status, stdout], [1, `${two}\n`]);
   assertStringIncludes(stderr, `Cannot unmount "${one}"`);

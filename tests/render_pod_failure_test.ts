@@ -490,6 +490,11 @@ async function imageOf(dir: TempDir): Promise<PodApp> {
   return { app: "", lower: await makeTree(dir.join("stage1")), options: MARKS };
 }
 
+/** The same with the apps in the pod's own image. */
+function inImage(request: PodRequest): PodRequest {
+  return { ...request, layout: "rkt", apps: request.apps.map((app) => ({ ...app, live: true })) };
+}
+
 for (const mounted of [false, true]) {
   const when = mounted ? "that was mounted before" : "of the same call";
   Deno.test(`renderPod() takes back what it made in the pod's own image ${when}`, async () => {
@@ -497,11 +502,11 @@ for (const mounted of [false, true]) {
     const scene = await setScene(dir, "missing");
     const image = await imageOf(dir);
     if (mounted) {
-      const { rootfs } = await renderOverlay({ ...image, pod: scene.pod });
+      const { rootfs } = await renderOverlay({ ...image, pod: scene.pod, layout: "rkt" });
       await Deno.writeTextFile(`${rootfs}/made`, "by the image");
     }
     const bad = await refusedByKernel(scene);
-    const request = requestOf(scene, { b: bad, d: bad });
+    const request = inImage(requestOf(scene, { b: bad, d: bad }));
     const apps = [...request.apps, image];
     const before = await disk(dir.path);
     const error = await assertRejects(() => renderPod({ ...request, apps }), PodError);
@@ -521,7 +526,7 @@ for (const [name, bad, names] of ALONE) {
   Deno.test(`renderPod() ${name}, and names it`, async () => {
     await using dir = await tempDir();
     const scene = await setScene(dir, "missing");
-    const { apps, ...common } = requestOf(scene, {});
+    const { apps, ...common } = inImage(requestOf(scene, {}));
     const all = [...apps.filter(({ app }) => names.includes(app)), await imageOf(dir)];
     const change = await refusedByKernel(scene);
     const request = {
@@ -541,14 +546,14 @@ Deno.test("renderPod() unmounts the image again that it mounted for the apps in 
   await using dir = await tempDir();
   const scene = await setScene(dir, "missing");
   const image = await imageOf(dir);
-  const request = requestOf(scene, {});
+  const request = inImage(requestOf(scene, {}));
   await renderPod({ ...request, apps: [image, ...request.apps] });
   await unmountOverlay({ pod: scene.pod });
   // An app keeps its lower, so it is its work that becomes unfit: as a mount of its own.
   const work = `${scene.pod}/overlay/image/work/c`;
   await sh("mount", "--bind", "--", work, work);
   const before = await disk(dir.path);
-  const bad = requestOf(scene, {});
+  const bad = inImage(requestOf(scene, {}));
   const error = await assertRejects(() => renderPod(bad), PodError);
   assertEquals(error.failures.map(({ app }) => app), ["c"]);
   assertEquals(await disk(dir.path), before);

@@ -26,7 +26,7 @@ async function counted(request: PodRequest): Promise<{ renders: readonly Render[
 }
 
 function appsOf(lower: string, names: readonly string[]): PodApp[] {
-  return names.map((app) => ({ app, lower, options: MARKS }));
+  return names.map((app) => ({ app, lower, options: MARKS, live: true }));
 }
 
 function numbered(count: number): string[] {
@@ -221,7 +221,7 @@ async function appsOfEverySort(dir: TempDir): Promise<PodApp[]> {
   assert(plain !== undefined && sticky !== undefined && setgid !== undefined);
   const manifest = dir.join("manifest.json");
   await Deno.writeTextFile(manifest, "{}");
-  const common = { lower: plain, manifest, options: MARKS };
+  const common = { lower: plain, manifest, options: MARKS, live: true };
   return [
     { ...common, app: "plain" },
     { ...common, app: "sticky", lower: sticky },
@@ -242,6 +242,8 @@ async function appsInOneAnother(dir: TempDir): Promise<PodApp[]> {
   assert(plain !== undefined && sticky !== undefined && setgid !== undefined);
   const image = { ...plain, app: "", lower: await makeLower(dir.join("lowers/stage1"), 0o1755) };
   await Deno.mkdir(`${image.lower}/rkt/status`, { recursive: true });
+  // Nothing is rendered in the live rootfs of another user.
+  for (const { lower } of [image, setgid]) await Deno.chown(`${lower}`, 0, GID);
   const dest = "stage1/rootfs/opt/stage2/setgid/rootfs/a/b";
   return [{ ...sticky, dest }, ...rest, setgid, image, plain];
 }
@@ -255,8 +257,8 @@ function inPod(pod: string, { apps, ...common }: Omit<PodRequest, "pod">): PodRe
 }
 
 const SORTS = [
-  ["apps beside one another", appsOfEverySort],
-  ["apps in one another", appsInOneAnother],
+  ["apps beside one another", appsOfEverySort, "default"],
+  ["apps in one another", appsInOneAnother, "rkt"],
 ] as const;
 
 /** Two pods that are to become alike. */
@@ -268,14 +270,14 @@ async function twoPods(
   return [inPod(one, common), inPod(other, common)];
 }
 
-for (const [sort, makeApps] of SORTS) {
+for (const [sort, makeApps, layout] of SORTS) {
   for (const profile of PROFILES) {
     for (const umask of UMASKS) {
       const how = `${profile}, umask ${octal(umask).slice(1)}`;
       Deno.test(`renderPod() leaves what renderOverlay() leaves: ${sort}, ${how}`, async () => {
         await using dir = await tempDir();
         const apps = await makeApps(dir);
-        const [one, other] = await twoPods(dir, { profile, group: GROUP, apps });
+        const [one, other] = await twoPods(dir, { profile, group: GROUP, layout, apps });
         const lowers = await snapshot(dir.join("lowers"));
         await underUmask(umask, async () => {
           const { renders } = await renderPod(one);
@@ -344,11 +346,11 @@ async function changedApps(request: PodRequest): Promise<string[]> {
   return renders.filter(({ changed }) => changed).map(({ app }) => app);
 }
 
-for (const [sort, makeApps] of SORTS) {
+for (const [sort, makeApps, layout] of SORTS) {
   Deno.test(`renderPod() changes nothing the second time: ${sort}`, async () => {
     await using dir = await tempDir();
     const apps = await makeApps(dir);
-    const request = inPod(dir.join("pod"), { profile: "manifest", group: GROUP, apps });
+    const request = inPod(dir.join("pod"), { profile: "manifest", group: GROUP, layout, apps });
     const first = await renderPod(request);
     const before = [await disk(dir.path), await changeTimes(dir.path)];
     const second = await counted(request);

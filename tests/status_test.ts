@@ -198,7 +198,7 @@ Deno.test("overlay.fstab keeps comments and foreign lines in their places", asyn
 
 Deno.test("overlay.fstab holds what findmnt --verify accepts", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = { ...await setUp(dir), layout: "rkt" as const, live: true };
   const { pod } = request;
   const odd = await makeTree(dir.join('a b,ro:c\\d"e=#'));
   await renderOverlay({ ...request, app: "", tree: "stage1" });

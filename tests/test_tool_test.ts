@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { copy } from "@std/fs/copy";
 import { exists } from "@std/fs/exists";
 import { tempDir } from "./_temp.ts";
@@ -64,6 +64,7 @@ Deno.test("the test tool counts what passed, failed, crashed, was skipped and wa
   ) assertStringIncludes(text, said);
   const state = (name: string) => lines.find((line) => line.includes(`tests/${name}_test.ts (`));
   assertStringIncludes(state("good") ?? "", "(1 passed, 1 skipped)");
+  assertMatch(state("good") ?? "", /, \d+\.\d s of processor time$/);
   assertStringIncludes(state("fails") ?? "", "(1 failed, 1 passed)");
   for (const name of ["crashes", "broken", "empty"]) {
     assertStringIncludes(state(name) ?? "", "(1 failed, 0 passed)");
@@ -71,7 +72,7 @@ Deno.test("the test tool counts what passed, failed, crashed, was skipped and wa
   const [, pid] = text.match(/^a test left process (\d+): .*sleep 77$/m) ?? [];
   assert(pid !== undefined, text);
   // Killed at once; its parent has yet to take notice.
-  for (let tries = 0; await exists(`/proc/${pid}/exe`) && tries < 100; tries++) {
+  for (let tries = 0; await exists(`/proc/${pid}/exe`) && tries < 3000; tries++) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   assertEquals(await exists(`/proc/${pid}/exe`), false);

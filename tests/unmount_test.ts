@@ -31,7 +31,7 @@ async function setUp(dir: TempDir): Promise<{ request: RenderRequest; rootfs: st
 /** A process that keeps a directory in use until its scope ends. */
 async function occupy(directory: string): Promise<AsyncDisposable> {
   const child = new Deno.Command("sh", {
-    args: ["-c", "echo ready && exec sleep 60"],
+    args: ["-c", "echo ready && exec sleep 3600"],
     cwd: directory,
     stdin: "null",
     stdout: "piped",

@@ -10,13 +10,18 @@ import { findNamespace } from "./namespace.ts";
 import type { Namespace } from "./namespace.ts";
 import { run, say } from "./run.ts";
 import type { Answer } from "./run.ts";
-import { emptyTally, readTestReport } from "./test_report.ts";
+import { emptyTally, readIfThere, readTestReport } from "./test_report.ts";
 import type { Tally } from "./test_report.ts";
 import { endLeftProcesses, leftThings } from "./test_remains.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
 const DENO = Deno.execPath();
-const MINUTES = 5;
+
+/**
+ * How long a test file may take, in minutes. It only ends what hangs: the longest takes two at rest, and a
+ * machine can be many times slower.
+ */
+const MINUTES = 20;
 
 /** One thing that is run and counted. */
 interface Step {
@@ -29,6 +34,8 @@ interface Outcome {
   readonly tally: Tally;
   /** What to show of it; empty when there is nothing to say. */
   readonly text: string;
+  /** The processor time that it and all that it ran took, in seconds, where that is known. */
+  readonly processor?: number | undefined;
 }
 
 /** Where the tests run, and what they have in common. */
@@ -81,9 +88,17 @@ async function testFiles(filters: readonly string[]): Promise<string[]> {
 const WITNESS = `
   findmnt --raw --noheadings --output TARGET > "$0/before"
   "$@"; status=$?
+  times > "$0/times"
   findmnt --raw --noheadings --output TARGET > "$0/after"
   ls -A "$TMPDIR" > "$0/files"
   exit $status`;
+
+/** The seconds of processor time in what `times` of sh says of all that it ran: its second line. */
+function processorTime(text: string): number | undefined {
+  const times = text.split("\n")[1]?.matchAll(/([\d.]+)m([\d.]+)s/g) ?? [];
+  const seconds = [...times].map(([, minutes, seconds]) => Number(minutes) * 60 + Number(seconds));
+  return seconds.length === 2 ? seconds.reduce((a, b) => a + b) : undefined;
+}
 
 /** A step that is one `deno test` in a mount namespace and a temporary directory of its own. */
 function tests(bench: Bench, space: Namespace, name: string, ...args: string[]): Step {
@@ -101,7 +116,8 @@ function tests(bench: Bench, space: Namespace, name: string, ...args: string[]):
     bench.left.push(...await leftThings(name, notes));
     const tally = await readTestReport(`${notes}/report.xml`, answer.status);
     const late = answer.status === 124 ? `It did not end within ${MINUTES} minutes.\n` : "";
-    return { tally, text: tally.failed > 0 ? `${textOf(answer)}${late}` : "" };
+    const processor = processorTime(await readIfThere(`${notes}/times`));
+    return { tally, text: tally.failed > 0 ? `${textOf(answer)}${late}` : "", processor };
   };
   return { name, act };
 }
@@ -145,7 +161,7 @@ function clean(bench: Bench): Step {
 
 async function perform(step: Step, total: Tally): Promise<void> {
   const start = performance.now();
-  const { tally, text } = await step.act().catch((error: unknown) => {
+  const { tally, text, processor } = await step.act().catch((error: unknown) => {
     return outcome(true, `${error instanceof Error ? error.stack : String(error)}\n`);
   });
   total.passed += tally.passed;
@@ -155,7 +171,8 @@ async function perform(step: Step, total: Tally): Promise<void> {
   const skipped = tally.skipped.length > 0 ? `, ${tally.skipped.length} skipped` : "";
   const counts = tally.failed > 0 ? `${tally.failed} failed, ` : "";
   const state = tally.failed > 0 ? "FAILED" : "ok    ";
-  say(`${state} ${seconds} s  ${step.name} (${counts}${tally.passed} passed${skipped})\n`);
+  const busy = processor === undefined ? "" : `, ${processor.toFixed(1)} s of processor time`;
+  say(`${state} ${seconds} s  ${step.name} (${counts}${tally.passed} passed${skipped})${busy}\n`);
   if (text !== "") say(text.endsWith("\n") ? text : `${text}\n`);
 }
 

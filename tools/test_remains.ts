@@ -68,7 +68,7 @@ function end({ pid, commandLine }: Process): string {
  * @param mark The value of OVERLAY_RENDER_TESTS in their environment.
  */
 export async function endLeftProcesses(mark: string): Promise<string[]> {
-  const deadline = performance.now() + 1000;
+  const deadline = performance.now() + 5000;
   for (;;) {
     const found = await processesOf(mark);
     if (found.length === 0 || performance.now() > deadline) return found.map(end);

@@ -48,6 +48,14 @@ function casesOf(report: string): Case[] {
   });
 }
 
+/** Reads a file that a run writes at its end; it is empty where the run was ended before. */
+export async function readIfThere(path: string): Promise<string> {
+  return await Deno.readTextFile(path).catch((error: unknown) => {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw error;
+  });
+}
+
 /**
  * Counts the tests of one run of `deno test`.
  *
@@ -56,10 +64,7 @@ function casesOf(report: string): Case[] {
  * one that ran no test.
  */
 export async function readTestReport(path: string, status: number): Promise<Tally> {
-  const report = await Deno.readTextFile(path).catch((error: unknown) => {
-    if (error instanceof Deno.errors.NotFound) return "";
-    throw error;
-  });
+  const report = await readIfThere(path);
   const cases = casesOf(report);
   const skipped = cases.filter(({ body }) => body.includes("<skipped"));
   const failed = cases.filter(({ body }) => /<(failure|error)\b/.test(body));
