@@ -45,6 +45,18 @@ Deno.test("README.md lists every code", async () => {
   assertEquals([...listed, ...UNLISTED].sort(), codes.sort());
 });
 
+Deno.test("README.md names a test with each line of its contract", async () => {
+  const readme = await Deno.readTextFile(`${ROOT}README.md`);
+  const [, contract = ""] = /^## Contract.*?$(.*?)^These hold/ms.exec(readme) ?? [];
+  const lines = contract.split(/^\d+\. /m).slice(1);
+  assert(lines.length > 10);
+  for (const line of lines) {
+    const names = [...line.matchAll(/`([a-z_]+_test)`/g)].map(([, name]) => name);
+    assert(names.length > 0, line);
+    for (const name of names) assert((await Deno.stat(`${ROOT}tests/${name}.ts`)).isFile);
+  }
+});
+
 Deno.test({
   name: `README.md says what the command prints${isRealRoot ? "" : " [skipped: needs root]"}`,
   ignore: !isRealRoot,
