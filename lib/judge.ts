@@ -124,9 +124,13 @@ export class LineJudge {
   }
 }
 
-/** Checks that only root and we can rename what leads from the rootfs of an image to that of a line. */
+/**
+ * Checks that only root and we can rename what leads from the rootfs of an image to that of a line, which
+ * itself may be anybody's, as its lower is.
+ */
 function checkInside(line: AppLine, image: AppLine): void {
-  const way = upwards(line.rootfs).filter((path) => isWithin(path, image.rootfs)).toReversed();
+  const way = upwards(parent(line.rootfs)).filter((path) => isWithin(path, image.rootfs))
+    .toReversed();
   for (const path of way) {
     if (!checkGuarded({ path, guarded: true, force: false })) return;
   }

@@ -440,12 +440,13 @@ Deno.test("main() prints the flags of plan so that a shell reads the same paths"
 Deno.test("main() escapes foreign text in errors, hints and warnings", async () => {
   await using dir = await tempDir();
   await Deno.mkdir(dir.join(LOUD));
+  await Deno.writeTextFile(dir.join(LOUD, "file"), "");
   const lower = await makeTree(dir.join(LOUD, "image"));
   const good = { lower, pod: dir.join(LOUD, "pod"), app: "web", options: MARKS };
   const bad: Partial<RenderRequest>[] = [
     { lower: dir.join(LOUD, "none") },
     { lower: await mountTooDeep(dir.join(LOUD, "deep")) },
-    { pod: dir.join(LOUD, "none", "pod") },
+    { pod: dir.join(LOUD, "file", "pod") },
     { app: LOUD },
     { label: LOUD },
     { options: [LOUD] },
