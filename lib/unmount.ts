@@ -139,7 +139,8 @@ async function isEmpty(
   if (readRecord(pod.fstab).lines.length > 0) return false;
   if (app !== undefined) return true;
   const unnamed = new PodMounts(pod, await mountTable(programOptions(options))).unnamed([]);
-  if (!foreign) refuseUnnamed(unnamed, pod);
+  // Where there is a lock file, a render may have written its lines meanwhile: they are read again.
+  if (!foreign && look(pod.lock) === null) refuseUnnamed(unnamed, pod);
   return unnamed.length === 0;
 }
 

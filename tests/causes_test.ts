@@ -62,7 +62,7 @@ const CASES: readonly Case[] = [
       return { ...request, lower: [`${request.lower}`, dir.join("link", "this")] };
     },
     cause: (dir) =>
-      `Cannot use lower "${dir.join("link", "this")}": it is an overlay on an overlay`,
+      `Cannot use lower "${dir.join("deep", "below", "this")}": it is an overlay on an overlay`,
   },
   {
     name: "a lower on proc",
