@@ -160,7 +160,7 @@ export async function checkAbove(
 /** Tells whether a path is there, or leads through a link, behind which it is looked for. */
 function isSeen(path: string, found: ReadonlyMap<string, Component>): boolean {
   const all = prefixesOf(path).map((at) => found.get(at));
-  return !all.includes(undefined) || all.some((component) => component?.link != null);
+  return !all.includes(undefined) || all.some((component) => typeof component?.link === "string");
 }
 
 /** Checks the components of a path up to the first link; returns the path behind that one, if there is one. */

@@ -18,12 +18,13 @@ import { mountTable } from "./mount_table.ts";
 import { tryMount, unmountAll } from "./mounting.ts";
 import type { Mounting } from "./mounting.ts";
 import { parsePath } from "./names.ts";
-import { checkTrusted, openPod } from "./open_pod.ts";
+import { checkLinePermissions, checkTrusted, openPod } from "./open_pod.ts";
 import type { Trusted } from "./open_pod.ts";
 import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
+import type { PodRecord } from "./pod_state.ts";
 import { podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
 import { refuseElsewhere } from "./refusals.ts";
@@ -124,9 +125,11 @@ export async function restoreOverlays(
   if ("pod" in request && look(podLayout(request.pod).pod) === null) throw noPodError(request.pod);
   const run: Run = { restored: [], failed: [], trusted: new Set(), live: request.live ?? false };
   const once = warningOnce(options);
-  for (const path of podsOf(request, options)) {
+  const pods = podsOf(request, options).map((path) => podLayout(path));
+  const { trusted } = run;
+  await checkLinePermissions("restore", pods, { options, trusted, isWanted });
+  for (const pod of pods) {
     options.signal?.throwIfAborted();
-    const pod = podLayout(path);
     try {
       await restorePod(pod, run, once);
     } catch (error) {
@@ -154,13 +157,18 @@ function notRestored(pod: PodLayout, app: string | null, error: OverlayError): N
   return { pod: pod.pod, app, code, reason, hint };
 }
 
+/** Tells whether anything of a pod is to be mounted again. */
+function isWanted({ lines }: PodRecord): boolean {
+  return lines.some((line) => line.auto);
+}
+
 async function restorePod(
   pod: PodLayout,
   run: Run,
   options: ChangeOptions,
 ): Promise<void> {
   if (await checkTrusted(pod, options, run.trusted) === null) return;
-  if (!readRecord(pod.fstab).lines.some((line) => line.auto)) return;
+  if (!isWanted(readRecord(pod.fstab))) return;
   using open = await openPod(pod, options, run.trusted);
   if (open === null) return;
   const { lines } = open.record;

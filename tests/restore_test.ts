@@ -547,3 +547,19 @@ Deno.test("overlay-render restore needs the permissions that restorePermissions(
   const { status, stdout, stderr } = await cli(["restore", "--pod", pod], { flags });
   assertEquals([status, stdout, stderr], [0, `${rootfs}\n`, ""]);
 });
+
+Deno.test("overlay-render restore without a permission for a destination exits 4, and mounts no other pod either", async () => {
+  await using dir = await tempDir();
+  const place = await makePlace(dir);
+  await rebootedPod(place, "a");
+  const app = { lower: place.lower, app: "web", options: MARKS };
+  await renderOverlay({ ...app, pod: `${place.pods}/b`, dest: dir.join("far") });
+  await reboot(dir);
+  const { read, ...needed } = restorePermissions(place.pods);
+  const flags = permissionFlags({ ...needed, read: [...read, place.lower] });
+  const before = await disk(dir.path);
+  const { status, stdout, stderr } = await cli(["restore", "--pods", place.pods], { flags });
+  assertEquals([status, stdout], [4, ""], stderr);
+  assertStringIncludes(stderr, `--allow-read=${dir.join("far")}`);
+  assertEquals(await disk(dir.path), before);
+});
