@@ -84,6 +84,20 @@ export function checkPod(pod: string): string | null {
   return identityOf(info);
 }
 
+/**
+ * Checks a file of a pod that tells what is done to it: only root or we may be able to write to it.
+ *
+ * @throws {RefusedError} If somebody else can.
+ */
+export function checkFile(path: string): void {
+  const info = look(path);
+  if (!info?.isFile) return;
+  checkMode(path, info);
+  if (isTrustedOwner(info.uid)) return;
+  const reason = `it belongs to user ${info.uid}, who can write to it`;
+  refuse(path, reason, `see what is in it, and take it back: chown root ${shellQuote(path)}`);
+}
+
 /** Device and inode: they tell a directory from every other one, whatever its name. */
 export function identityOf(info: Deno.FileInfo): string {
   return `${info.dev}:${info.ino}`;

@@ -13,7 +13,7 @@ import type { AppFailure } from "./failures.ts";
 import { withLines } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
 import { Looked } from "./facts.ts";
-import { checkGuarded, checkWay } from "./guard.ts";
+import { checkFile, checkGuarded, checkWay } from "./guard.ts";
 import { checkRecordedLine, LineJudge } from "./judge.ts";
 import { splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
@@ -35,6 +35,7 @@ import { refuseElsewhere, refuseOtherMount, refuseOtherPaths } from "./refusals.
  */
 export async function inspect(run: Application): Promise<void> {
   removeRests(run);
+  checkFile(run.pod.fstab);
   const { entries, lines } = readRecord(run.pod.fstab);
   run.entries = entries;
   const recorded = new Set(lines.map(({ app }) => app));

@@ -8,7 +8,7 @@ import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { OverlayError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
-import { checkAbove, checkPod, checkSame } from "./guard.ts";
+import { checkAbove, checkFile, checkPod, checkSame } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
 import { lockPodIfThere } from "./lock.ts";
 import { parent } from "./path.ts";
@@ -31,7 +31,7 @@ export interface OpenPod extends Disposable {
 export type Trusted = Set<string>;
 
 /**
- * Checks that only root and the user we are can change a pod, or swap it or a directory above it.
+ * Checks that only root and the user we are can change a pod or its record, or swap it or a directory above it.
  *
  * Requires `--allow-read` permission for the pod, `--allow-run` for find, unless all of `/` may be read,
  * and `--allow-sys=uid`.
@@ -48,7 +48,9 @@ export async function checkTrusted(
   const above = parent(pod.pod);
   if (!trusted.has(above)) await checkAbove([pod.pod], programOptions(options));
   trusted.add(above);
-  return checkPod(pod.pod);
+  const identity = checkPod(pod.pod);
+  checkFile(pod.fstab);
+  return identity;
 }
 
 /**

@@ -202,3 +202,29 @@ for (
     },
   });
 }
+
+for (
+  const [what, change] of [
+    ["belongs to another user", (path: string) => Deno.chown(path, STRANGER, STRANGER)],
+    ["a group can write to", (path: string) => Deno.chmod(path, 0o664)],
+  ] as const
+) {
+  Deno.test({
+    name: `no command believes a record that ${what} ${needsRoot}`,
+    ...root,
+    fn: async () => {
+      await using dir = await tempDir();
+      const lower = await makeTree(dir.join("image"));
+      const pod = dir.join("pod");
+      const request = { lower, pod, app: "web", options: MARKS };
+      const { rootfs } = await renderOverlay(request);
+      await sh("umount", rootfs);
+      await change(`${pod}/overlay.fstab`);
+      const refused = { status: 3, code: "shared-pod", path: `${pod}/overlay.fstab` };
+      for (const command of ["restore", "unmount", "gc"]) {
+        await assertFails(dir.path, [command, "--pod", pod], refused);
+      }
+      await assertFails(dir.path, ["render", ...flagsOf(request)], refused);
+    },
+  });
+}
