@@ -62,6 +62,8 @@ export class Application {
   changed = false;
   /** The directories outside the pod that this run made. */
   readonly made: Set<string> = new Set();
+  /** The paths above which something was missing when it was looked at who could swap them. */
+  unseen: ReadonlySet<string> = new Set();
   /** Settles when all that was written is on the disk. */
   onDisk: Promise<void> = Promise.resolve();
   /** The pod's lock, once it is held. */

@@ -17,9 +17,10 @@ import {
 import { applyLock } from "./apply_lock.ts";
 import { applyLabel, applyMounts } from "./apply_mount.ts";
 import { OverlayError, PodError } from "./errors.ts";
-import { checkAbove } from "./guard.ts";
+import { checkAbove, checkGuarded } from "./guard.ts";
 import type {
   CopyOperation,
+  DirectoryOperation,
   LinkOperation,
   MountOperation,
   MtabOperation,
@@ -115,9 +116,10 @@ function apply(batch: readonly Operation[], run: Application): void | Promise<vo
     case "real":
       return applyReal(operation);
     case "trust":
-      return checkAbove(batch.map(({ path }) => path), run.programs);
+      return applyTrust(batch.map(({ path }) => path), run);
     case "directory":
-      return applyDirectory(operation, run);
+      applyDirectory(operation, run);
+      return run.unseen.has(operation.path) ? trustMade(operation, run) : undefined;
     case "lock":
       return applyLock(operation, run);
     case "group":
@@ -141,6 +143,16 @@ function apply(batch: readonly Operation[], run: Application): void | Promise<vo
     default:
       return operation satisfies never;
   }
+}
+
+async function applyTrust(paths: readonly string[], run: Application): Promise<void> {
+  if (!await checkAbove(paths, run.programs)) run.unseen = new Set(paths);
+}
+
+/** What was missing above a directory may have been made by somebody else meanwhile. */
+async function trustMade(operation: DirectoryOperation, run: Application): Promise<void> {
+  await checkAbove([operation.path], run.programs);
+  checkGuarded(operation);
 }
 
 /** Loaded when they are needed: most renders have none of these. */

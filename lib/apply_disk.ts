@@ -19,7 +19,7 @@ import {
 } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { appLines, formatFstab, FSTAB_MODE, withLines } from "./fstab.ts";
-import { checkPod } from "./guard.ts";
+import { checkGuarded, checkPod } from "./guard.ts";
 import { checkPermissions, isGranted } from "./grants.ts";
 import type {
   DirectoryOperation,
@@ -195,6 +195,8 @@ function useDirectory(
     run.identity = checkPod(path);
     return;
   }
+  // Outside the pod somebody else may have made it since.
+  if (operation.guarded && !isWithin(path, run.pod.pod)) checkGuarded(operation);
   // What a run left that was killed before it had set owner and mode; an app with a line has both.
   const half = app?.recorded === false && isEmpty(path);
   if (half && like !== undefined) forceOwner(path, like, run);

@@ -57,11 +57,16 @@ function withoutNumber(name: string): string {
   return name.replace(/~\d+$/, "");
 }
 
-/** The pod that was put aside as this one; by its name where its lines do not tell. */
-function originOf(garbage: string): string {
+/** The paths that a pod may have had before it was put aside as this one. */
+export function originsOf(garbage: string): readonly string[] {
   const directory = parent(parent(garbage));
   const names = [nameOf(garbage), withoutNumber(nameOf(garbage))];
-  const [first = garbage, ...more] = names.map((name) => child(directory, name));
+  return names.map((name) => child(directory, name));
+}
+
+/** The pod that was put aside as this one; by its name where its lines do not tell. */
+function originOf(garbage: string): string {
+  const [first = garbage, ...more] = originsOf(garbage);
   return [first, ...more].find((pod) => isOf(garbage, pod)) ?? first;
 }
 

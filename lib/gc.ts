@@ -17,11 +17,12 @@ import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { asFailure, checkGarbage, markPod } from "./mark.ts";
 import { parsePath } from "./names.ts";
+import { checkLinePermissions } from "./open_pod.ts";
 import type { Trusted } from "./open_pod.ts";
 import { child, nameOf, parent } from "./path.ts";
 import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
-import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
+import { noPodError } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
 import { GARBAGE, podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
@@ -171,7 +172,8 @@ async function collectAll(
   const patient = { ...options, waitMs: options.waitMs ?? 0 };
   const trusted: Trusted = new Set();
   const pods = podsOf({ pods: directory }, options).map((pod) => podLayout(pod));
-  checkLines(pods);
+  // Before the first pod is touched.
+  await checkLinePermissions("collect", pods, { options, trusted });
   for (const pod of phase === "sweep" ? [] : pods) {
     options.signal?.throwIfAborted();
     const check = (record: PodRecord) => refuseUndue(pod, record, request);
@@ -190,20 +192,6 @@ async function collectAll(
     });
   }
   if (!dryRun) removeIfEmpty(directory);
-}
-
-/** The permissions that the lines of pods take are asked for before the first pod is touched. */
-function checkLines(pods: readonly PodLayout[]): void {
-  const read = pods.flatMap((pod) => {
-    try {
-      return linePermissions(readRecord(pod.fstab).lines, pod).read;
-    } catch (error) {
-      // What is wrong with one pod is told when it is its turn.
-      if (error instanceof OverlayError) return [];
-      throw error;
-    }
-  });
-  checkPermissions("collect", { read, write: [], run: [] });
 }
 
 /**
@@ -246,17 +234,18 @@ async function collectOne(
   const layout = podLayout(request.pod);
   const { pod } = layout;
   if (nameOf(pod) === GARBAGE) throw noPodName(pod);
+  const directory = parent(pod);
+  checkGarbage(directory);
+  // Before the pod is touched: a record that is aside may be damaged.
+  const aside = garbageIn(directory).filter((path) => isOf(path, pod));
   const there = look(pod) !== null;
   if (there && phase !== "sweep") {
     const garbage = await markPod(layout, { named: phase !== "mark", dryRun, options });
-    if (garbage !== null) run.marked.push({ pod, garbage });
+    if (garbage !== null) {
+      run.marked.push({ pod, garbage });
+      aside.push(garbage);
+    }
   }
-  const directory = parent(pod);
-  checkGarbage(directory);
-  const planned = dryRun ? run.marked : [];
-  const aside = asideIn(directory, planned).filter((path) => {
-    return planned.some(({ garbage }) => garbage === path) || isOf(path, pod);
-  });
   if (!there && aside.length === 0) {
     if (!dryRun) removeIfEmpty(directory);
     if (request.ignoreMissing) return;

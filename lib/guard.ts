@@ -84,6 +84,20 @@ export function checkPod(pod: string): string | null {
   return identityOf(info);
 }
 
+/**
+ * Checks a file of a pod that tells what is done to it: only root or we may be able to write to it.
+ *
+ * @throws {RefusedError} If somebody else can.
+ */
+export function checkFile(path: string): void {
+  const info = look(path);
+  if (!info?.isFile) return;
+  checkMode(path, info);
+  if (isTrustedOwner(info.uid)) return;
+  const reason = `it belongs to user ${info.uid}, who can write to it`;
+  refuse(path, reason, `see what is in it, and take it back: chown root ${shellQuote(path)}`);
+}
+
 /** Device and inode: they tell a directory from every other one, whatever its name. */
 export function identityOf(info: Deno.FileInfo): string {
   return `${info.dev}:${info.ino}`;
@@ -136,19 +150,31 @@ type LookAt = (paths: readonly string[]) => readonly Component[] | Promise<reado
  * Requires `--allow-read` permission for `/`, or `--allow-run` for find(1), which sees what Deno may not
  * under path-scoped permissions; and `--allow-sys=uid`.
  *
+ * @returns Whether all of them are there. Of one that is missing nobody knows yet who will have made it: where
+ * it is made afterwards, this is asked again.
  * @throws {RefusedError} If somebody else could swap one of them.
  */
 export async function checkAbove(
   paths: readonly string[],
   options: ProgramOptions,
-): Promise<void> {
+): Promise<boolean> {
   const lookAt = isGranted({ name: "read", path: "/" }) ? lookHere : lookByFind(options);
   let rests = paths.map(parent);
+  let whole = true;
   for (let links = 0; rests.length > 0 && links <= MAX_LINKS; links++) {
     const found = await lookAt([...new Set(rests.flatMap(prefixesOf))]);
     const byPath = new Map(found.map((component) => [component.path, component]));
-    rests = rests.flatMap((path) => checkComponents(path, byPath));
+    const behind = rests.flatMap((path) => checkComponents(path, byPath));
+    whole &&= rests.every((path) => isSeen(path, byPath));
+    rests = behind;
   }
+  return whole;
+}
+
+/** Tells whether a path is there, or leads through a link, behind which it is looked for. */
+function isSeen(path: string, found: ReadonlyMap<string, Component>): boolean {
+  const all = prefixesOf(path).map((at) => found.get(at));
+  return !all.includes(undefined) || all.some((component) => typeof component?.link === "string");
 }
 
 /** Checks the components of a path up to the first link; returns the path behind that one, if there is one. */

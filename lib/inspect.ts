@@ -13,13 +13,13 @@ import type { AppFailure } from "./failures.ts";
 import { withLines } from "./fstab.ts";
 import { checkPermissions } from "./grants.ts";
 import { Looked } from "./facts.ts";
-import { checkGuarded, checkWay } from "./guard.ts";
+import { checkFile, checkGuarded, checkWay } from "./guard.ts";
 import { checkRecordedLine, LineJudge } from "./judge.ts";
 import { splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import type { Mount } from "./mount_table.ts";
 import { mountLines } from "./mounting.ts";
-import { linesWithin } from "./neighbours.ts";
+import { imagesAround, linesWithin } from "./neighbours.ts";
 import { isWithin, parent, upwards } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, readRecord } from "./pod_state.ts";
@@ -35,6 +35,7 @@ import { refuseElsewhere, refuseOtherMount, refuseOtherPaths } from "./refusals.
  */
 export async function inspect(run: Application): Promise<void> {
   removeRests(run);
+  checkFile(run.pod.fstab);
   const { entries, lines } = readRecord(run.pod.fstab);
   run.entries = entries;
   const recorded = new Set(lines.map(({ app }) => app));
@@ -42,7 +43,7 @@ export async function inspect(run: Application): Promise<void> {
   checkPermissions("look at the pod", linePermissions(lines, run.pod));
   refuseElsewhere(lines, run.pod);
   await decideLabels(run);
-  await checkLazy(lines, run);
+  await checkUsers(lines, run);
   await checkApps(lines, run);
   if (run.live) return;
   const { checkBefore } = await import("./check.ts");
@@ -58,10 +59,14 @@ function removeRests(run: Application): void {
   }
 }
 
-/** An upper that was unmounted lazily may be part of a mount that nobody sees. */
-async function checkLazy(lines: readonly AppLine[], run: Application): Promise<void> {
+/**
+ * An upper that was unmounted lazily may be part of a mount that nobody sees. So may an image that lives on in
+ * a container: what runs in it could swap the directories that lead to an app in it, as in a live one.
+ */
+async function checkUsers(lines: readonly AppLine[], run: Application): Promise<void> {
   const lazy = lines.filter((line) => line.lazy);
-  if (lazy.length === 0) return;
+  const images = run.mounts ? imagesAround(run.apps.map(({ line }) => line), lines) : [];
+  if (lazy.length + images.length === 0) return;
   const byApp = new Map(lazy.map((line) => [line.app, line]));
   if (!run.mounts) {
     // What is only prepared may be in use as before.
@@ -71,12 +76,14 @@ async function checkLazy(lines: readonly AppLine[], run: Application): Promise<v
   const { refuseInUse } = await import("./in_use.ts");
   // A run that was killed may have noted what it had yet to do.
   const mounts = new PodMounts(run.pod, await mountTable(run.programs));
-  const wanted = lazy.filter((line) => {
-    return mounts.stateOf(line) !== "mounted" && run.apps.some(({ line: { app, rootfs } }) => {
-      return app === line.app || rootfs.startsWith(`${line.rootfs}/`);
+  const own = lazy.filter((line) => {
+    return mounts.stateOf(line) !== "mounted" && run.apps.some(({ line: { app } }) => {
+      return app === line.app;
     });
   });
-  await refuseInUse("render", wanted, run);
+  // What else is mounted there is told later.
+  const free = images.filter((line) => mounts.stateOf(line) === "unmounted");
+  await refuseInUse("render", [...new Set([...own, ...free])], run);
 }
 
 /** Without SELinux a label means nothing, and is left out; rkt's label library does the same. */

@@ -161,8 +161,9 @@ export interface Judging {
 export async function checkRecordedLine(line: AppLine, judging: Judging): Promise<void> {
   const { pod, judge, idle, looked, options, live = false } = judging;
   judge.check(line, { mounts: true, live });
-  await checkWayOfLine(line, pod, options);
+  // First: what is missing now and there later may be somebody else's.
   refuseMissing(line, pod, idle);
+  await checkWayOfLine(line, pod, options);
   await checkBefore([mountOfLine(line, pod.pod)], options, { looked });
 }
 

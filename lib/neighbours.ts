@@ -11,7 +11,7 @@ import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { Mount } from "./mount_table.ts";
-import { upwards } from "./path.ts";
+import { parent, upwards } from "./path.ts";
 
 /** The upper and the work of a line, as far as it has them. */
 function writtenBy(line: AppLine, pod: string): readonly string[] {
@@ -140,4 +140,13 @@ export function linesWithin(
     }
   }
   return found;
+}
+
+/** The lines among `others` in whose rootfs that of another line lies. */
+export function imagesAround(
+  lines: readonly AppLine[],
+  others: readonly AppLine[],
+): readonly AppLine[] {
+  const above = new Set(lines.flatMap(({ rootfs }) => upwards(parent(rootfs))));
+  return others.filter(({ rootfs }) => above.has(rootfs));
 }

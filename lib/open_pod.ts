@@ -6,11 +6,13 @@
  */
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
-import { checkAbove, checkPod, checkSame } from "./guard.ts";
+import { OverlayError } from "./errors.ts";
+import { checkPermissions } from "./grants.ts";
+import { checkAbove, checkFile, checkPod, checkSame } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
 import { lockPodIfThere } from "./lock.ts";
 import { parent } from "./path.ts";
-import { readRecord } from "./pod_state.ts";
+import { linePermissions, readRecord } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
 
 /** A pod that is locked, and what it records. Disposing it frees the lock. */
@@ -29,7 +31,7 @@ export interface OpenPod extends Disposable {
 export type Trusted = Set<string>;
 
 /**
- * Checks that only root and the user we are can change a pod, or swap it or a directory above it.
+ * Checks that only root and the user we are can change a pod or its record, or swap it or a directory above it.
  *
  * Requires `--allow-read` permission for the pod, `--allow-run` for find, unless all of `/` may be read,
  * and `--allow-sys=uid`.
@@ -46,7 +48,9 @@ export async function checkTrusted(
   const above = parent(pod.pod);
   if (!trusted.has(above)) await checkAbove([pod.pod], programOptions(options));
   trusted.add(above);
-  return checkPod(pod.pod);
+  const identity = checkPod(pod.pod);
+  checkFile(pod.fstab);
+  return identity;
 }
 
 /**
@@ -76,4 +80,36 @@ export async function openPod(
     lock[Symbol.dispose]();
     throw error;
   }
+}
+
+/**
+ * Checks the Deno permissions that the lines of pods take, all of them before the first pod is touched.
+ *
+ * @param action What needs them, such as `collect`.
+ * @param how The directories that this call has checked before, and whose lines matter.
+ * @throws {MissingPermissionError} If one is missing; it names the flags to add.
+ */
+export async function checkLinePermissions(
+  action: string,
+  pods: readonly PodLayout[],
+  how: {
+    readonly options: ChangeOptions;
+    readonly trusted: Trusted;
+    readonly isWanted?: (record: PodRecord) => boolean;
+  },
+): Promise<void> {
+  const { options, trusted, isWanted = () => true } = how;
+  const read: string[] = [];
+  for (const pod of pods) {
+    try {
+      // The lines of a stranger may say anything.
+      if (await checkTrusted(pod, options, trusted) === null) continue;
+      const record = readRecord(pod.fstab);
+      if (isWanted(record)) read.push(...linePermissions(record.lines, pod).read);
+    } catch (error) {
+      // What is wrong with one pod is told when it is its turn.
+      if (!(error instanceof OverlayError)) throw error;
+    }
+  }
+  checkPermissions(action, { read: [...new Set(read)], write: [], run: [] });
 }

@@ -18,14 +18,17 @@ import { mountTable } from "./mount_table.ts";
 import { tryMount, unmountAll } from "./mounting.ts";
 import type { Mounting } from "./mounting.ts";
 import { parsePath } from "./names.ts";
-import { checkTrusted, openPod } from "./open_pod.ts";
+import { imagesAround, linesWithin } from "./neighbours.ts";
+import { checkLinePermissions, checkTrusted, openPod } from "./open_pod.ts";
 import type { Trusted } from "./open_pod.ts";
 import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
+import type { PodRecord } from "./pod_state.ts";
 import { podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
+import { appWords } from "./quote.ts";
 import { refuseElsewhere } from "./refusals.ts";
 
 /** What to mount again. */
@@ -124,9 +127,11 @@ export async function restoreOverlays(
   if ("pod" in request && look(podLayout(request.pod).pod) === null) throw noPodError(request.pod);
   const run: Run = { restored: [], failed: [], trusted: new Set(), live: request.live ?? false };
   const once = warningOnce(options);
-  for (const path of podsOf(request, options)) {
+  const pods = podsOf(request, options).map((path) => podLayout(path));
+  const { trusted } = run;
+  await checkLinePermissions("restore", pods, { options, trusted, isWanted });
+  for (const pod of pods) {
     options.signal?.throwIfAborted();
-    const pod = podLayout(path);
     try {
       await restorePod(pod, run, once);
     } catch (error) {
@@ -154,13 +159,18 @@ function notRestored(pod: PodLayout, app: string | null, error: OverlayError): N
   return { pod: pod.pod, app, code, reason, hint };
 }
 
+/** Tells whether anything of a pod is to be mounted again. */
+function isWanted({ lines }: PodRecord): boolean {
+  return lines.some((line) => line.auto);
+}
+
 async function restorePod(
   pod: PodLayout,
   run: Run,
   options: ChangeOptions,
 ): Promise<void> {
   if (await checkTrusted(pod, options, run.trusted) === null) return;
-  if (!readRecord(pod.fstab).lines.some((line) => line.auto)) return;
+  if (!isWanted(readRecord(pod.fstab))) return;
   using open = await openPod(pod, options, run.trusted);
   if (open === null) return;
   const { lines } = open.record;
@@ -170,7 +180,8 @@ async function restorePod(
   const mounts = new PodMounts(pod, await mountTable(programs));
   const mounting = { pod, programs, options, isLive: () => run.live };
   const sound = await fitLines(lines, { mounting, mounts, run });
-  const fit = await freeLines(sound, mounting, run);
+  const asked = imagesAround(sound, lines).filter((line) => mounts.stateOf(line) === "unmounted");
+  const fit = await freeLines(sound, asked, { mounting, run });
   if (fit.length === 0) return;
   open.check();
   const { failures, targets } = await tryMount(fit, mounting);
@@ -195,16 +206,20 @@ async function takeBack(
   if (wrong.length > 0) await unmountAll(wrong.toReversed(), mounting.programs);
 }
 
-/** The lines whose uppers nobody uses since they were unmounted lazily; what is wrong with the others is noted. */
+/**
+ * The lines whose uppers nobody uses since they were unmounted lazily, and which lie in no image that somebody
+ * uses; what is wrong with the others is noted.
+ */
 async function freeLines(
   lines: readonly AppLine[],
-  mounting: Mounting,
-  run: Run,
+  images: readonly AppLine[],
+  { mounting, run }: { readonly mounting: Mounting; readonly run: Run },
 ): Promise<readonly AppLine[]> {
-  if (!lines.some((line) => line.lazy)) return lines;
+  const asked = new Set([...lines.filter((line) => line.lazy), ...images]);
+  if (asked.size === 0) return lines;
   const { refuseInUse } = await import("./in_use.ts");
   const used = new Set<AppLine>();
-  for (const line of lines.filter((line) => line.lazy)) {
+  for (const line of asked) {
     try {
       await refuseInUse("restore", [line], mounting);
     } catch (error) {
@@ -213,7 +228,19 @@ async function freeLines(
       run.failed.push(notRestored(mounting.pod, line.app, error));
     }
   }
-  return lines.filter((line) => !used.has(line));
+  const within = linesWithin(lines, new Set([...used].map(({ rootfs }) => rootfs)));
+  const lost = new Set([...within.values()].flat());
+  for (const line of lost) {
+    if (!used.has(line)) run.failed.push(notRestored(mounting.pod, line.app, lostError(line)));
+  }
+  return lines.filter((line) => !used.has(line) && !lost.has(line));
+}
+
+function lostError({ app, rootfs }: AppLine): RefusedError {
+  const reason = "the image that it lies in is in use where nobody sees it";
+  const hint = "end the processes that were started in that one, and run this again";
+  const message = `Cannot mount ${appWords(app)} again: ${reason}`;
+  return new RefusedError("busy", message, { path: rootfs, hint });
 }
 
 /** The lines that are to be mounted and can be; what is wrong with the others is noted. */

@@ -42,7 +42,7 @@ export interface OpenStore extends Disposable {
  */
 export async function openStore(store: StoreLayout, options: ChangeOptions): Promise<OpenStore> {
   const { layers, links, records, trees, pods, scratch } = store;
-  await checkAbove([store.store], programOptions(options));
+  const whole = await checkAbove([store.store], programOptions(options));
   const { lock, made: isNew } = await lockStore(store, options);
   const made: string[] = [];
   const takeBack = () => {
@@ -52,6 +52,7 @@ export async function openStore(store: StoreLayout, options: ChangeOptions): Pro
     if (isNew) removeEmpty(store.store);
   };
   try {
+    if (!whole) await checkAbove([store.store], programOptions(options));
     for (const path of [layers, links, records, trees, pods, scratch]) {
       if (makeDirectory(path, STORE_MODE).made) made.push(path);
     }

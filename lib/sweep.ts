@@ -8,11 +8,13 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { busyError } from "./busy.ts";
-import { look } from "./disk.ts";
+import { attempt, failure, look } from "./disk.ts";
 import { errno, OverlayError } from "./errors.ts";
+import { originsOf } from "./garbage.ts";
 import { isGranted } from "./grants.ts";
 import { checkAbove } from "./guard.ts";
 import { refuseKept } from "./keep.ts";
+import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { refuseLocked, refuseMounts, refuseNoPod } from "./mark.ts";
 import { parseMountOptions } from "./mount_config.ts";
@@ -63,7 +65,7 @@ export async function sweepPod(pod: PodLayout, sweeping: Sweeping): Promise<bool
   refuseMounts(pod, new PodMounts(pod, await mountTable(programOptions(options))));
   options.signal?.throwIfAborted();
   open.check();
-  await removeDestinations(lines, options);
+  await removeDestinations(pod, lines, options);
   return await removePod(pod, options);
 }
 
@@ -105,8 +107,12 @@ async function unmountOwn(
   });
 }
 
-/** Removes the destinations outside a pod that a render made, unless they hold something by now. */
+/**
+ * Removes the destinations outside a pod that a render made, unless they hold something by now, or are those
+ * of a pod that was rendered in the place of this one.
+ */
 async function removeDestinations(
+  pod: PodLayout,
   lines: readonly AppLine[],
   options: ChangeOptions,
 ): Promise<void> {
@@ -117,14 +123,23 @@ async function removeDestinations(
       if (!isGranted({ name: "write", path: dest })) {
         throw notEmpty(dest, "it may not be written to");
       }
+      if (isUsedAgain(rootfs, pod)) continue;
       await checkAbove([rootfs], programOptions(options));
       removeEmpty(rootfs);
       if (made === "destination") removeDestination(dest);
     } catch (error) {
       if (!(error instanceof OverlayError)) throw error;
-      options.warn?.(`${error.message}; to remove it by hand: rm -r ${shellQuote(dest)}`);
+      const hint = error.hint ?? `to remove it by hand: rm -r ${shellQuote(dest)}`;
+      options.warn?.(`${error.message}; ${hint}`);
     }
   }
+}
+
+/** Tells whether a pod that has the name of one that is aside has a line with this rootfs. */
+function isUsedAgain(rootfs: string, pod: PodLayout): boolean {
+  return originsOf(pod.pod).some((origin) => {
+    return readRecord(podLayout(origin).fstab).lines.some((line) => line.rootfs === rootfs);
+  });
 }
 
 /** A destination that a render made; the manifest in it is the render's, too. */
@@ -132,7 +147,8 @@ function removeDestination(dest: string): void {
   const names = look(dest)?.isDirectory ? entriesIn(dest) : [];
   const [first, ...more] = names;
   if (first?.name === "manifest" && first.isFile && more.length === 0) {
-    Deno.removeSync(child(dest, "manifest"));
+    const manifest = child(dest, "manifest");
+    attempt("remove", manifest, () => Deno.removeSync(manifest));
   }
   removeEmpty(dest);
 }
@@ -143,10 +159,17 @@ function removeEmpty(path: string): void {
     Deno.removeSync(path);
   } catch (error) {
     if (errno(error) === "ENOTEMPTY") throw notEmpty(path, "something is in it");
-    if (errno(error) !== "ENOENT") throw error;
+    if (errno(error) === "EBUSY") {
+      throw notEmpty(
+        path,
+        "something is mounted on it",
+        `see what, with findmnt ${shellQuote(path)}`,
+      );
+    }
+    if (errno(error) !== "ENOENT") throw failure("remove", path, error);
   }
 }
 
-function notEmpty(path: string, reason: string): OverlayError {
-  return new OverlayError("failed", `destination ${quote(path)} stays: ${reason}`, { path });
+function notEmpty(path: string, reason: string, hint?: string): OverlayError {
+  return new OverlayError("failed", `destination ${quote(path)} stays: ${reason}`, { path, hint });
 }

@@ -19,7 +19,7 @@ import {
 } from "../mod.ts";
 import { cli } from "./_cli.ts";
 import { holdLock } from "./_lock_holder.ts";
-import { disk, runMain } from "./_main.ts";
+import { assertFails, disk, runMain } from "./_main.ts";
 import { brief, idlePod, keepMounts, makePlace, mountedPod, occupy, preparedPod } from "./_pods.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
@@ -257,4 +257,38 @@ Deno.test("overlay-render gc --dry-run refuses what the real run refuses", async
   const done = brief(await collectPods(all), dir);
   assertEquals(planned.kept.toSorted(), done.kept.toSorted());
   assertEquals(planned.removed.toSorted(), done.removed.toSorted());
+});
+
+Deno.test({
+  name: "overlay-render gc --pods asks for no permission that a stranger's pod names",
+  ignore: !isRealRoot,
+  fn: async () => {
+    await using dir = await tempDir();
+    const place = await makePlace(dir);
+    await preparedPod(place, "a");
+    const his = { lower: place.lower, pod: `${place.pods}/his`, app: "web", ephemeral: true };
+    await prepareOverlay({ ...his, dest: dir.join("far") });
+    await sh("chown", "--recursive", "65534", his.pod);
+    const flags = permissionFlags(collectPermissions({ pods: place.pods }));
+    const args = ["gc", "--pods", place.pods, "--grace-period=0"];
+    const { status, stdout, stderr } = await cli(args, { flags });
+    assertEquals(status, 1, stderr);
+    assertStringIncludes(stderr, `"${his.pod}": it belongs to user 65534`);
+    assertStringIncludes(stdout, `removed  ${place.pods}/garbage/a`);
+  },
+});
+
+Deno.test("overlay-render gc refuses a pod, and touches nothing, while one of its name is aside and damaged", async () => {
+  await using dir = await tempDir();
+  const place = await makePlace(dir);
+  const { pod } = await mountedPod(place, "a");
+  await collectPods({ pod, gracePeriodMs: 60_000 });
+  const record = `${place.pods}/garbage/a/overlay.fstab`;
+  await Deno.writeTextFile(record, "damaged\n", { append: true });
+  await mountedPod(place, "a");
+  await assertFails(dir.path, ["gc", "--pod", pod], {
+    status: 3,
+    code: "bad-record",
+    path: record,
+  });
 });

@@ -283,3 +283,37 @@ Deno.test("every command refuses / as a pod", async () => {
   }
   assert(await isMissing("/overlay.lock"));
 });
+
+for (const again of ["render", "prepare"] as const) {
+  Deno.test(`collectPods() leaves a destination that the pod has by a ${again} after it was put aside`, async () => {
+    await using dir = await tempDir();
+    const { lower, pods } = await makePlace(dir);
+    const manifest = dir.join("manifest.json");
+    await Deno.writeTextFile(manifest, "{}");
+    const pod = `${pods}/a`;
+    const app = { lower, pod, app: "web", dest: dir.join("far"), options: MARKS, manifest };
+    await renderOverlay(app);
+    await collectPods({ pod, gracePeriodMs: DAY });
+    await (again === "render" ? renderOverlay(app) : prepareOverlay(app));
+    const warnings: string[] = [];
+    const options = { warn: (text: string) => void warnings.push(text) };
+    const swept = await collectPods({ pods, phase: "sweep", gracePeriodMs: 0 }, options);
+    assertEquals([swept.removed.length, warnings], [1, []]);
+    assertEquals(await namesIn(app.dest), ["manifest", "rootfs"]);
+  });
+}
+
+Deno.test("collectPods() removes a pod whose destination has become a mount point, and says so", async () => {
+  await using dir = await tempDir();
+  const { lower, pods } = await makePlace(dir);
+  const pod = `${pods}/a`;
+  const dest = dir.join("far");
+  await renderOverlay({ lower, pod, app: "web", dest, options: MARKS });
+  await collectPods({ pod, gracePeriodMs: DAY });
+  await sh("mount", "--bind", lower, `${dest}/rootfs`);
+  const warnings: string[] = [];
+  await collectPods({ pod }, { warn: (text) => void warnings.push(text) });
+  assertEquals([await isMissing(`${pods}/garbage`), warnings.length], [true, 1]);
+  assertMatch(`${warnings[0]}`, /^destination ".*\/far\/rootfs" stays: something is mounted on it/);
+  assert(!`${warnings[0]}`.includes("rm -r"));
+});

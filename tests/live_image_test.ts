@@ -10,6 +10,7 @@ import {
 } from "../mod.ts";
 import type { RenderRequest } from "../mod.ts";
 import { assertFails, flagsOf, runMain } from "./_main.ts";
+import { keepMounts } from "./_pods.ts";
 import { isRealRoot } from "./_privilege.ts";
 import { STRANGER, swapping } from "./_swapper.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
@@ -178,3 +179,31 @@ for (const [what, kind] of KINDS) {
     assertEquals([swapped, await mountsBelow(dir.path)], [true, []]);
   });
 }
+
+Deno.test({
+  name: "renderPod() and restoreOverlays() mount nothing in an image that a container uses still " +
+    "[skipped: needs root]",
+  ignore: !isRealRoot,
+  fn: async () => {
+    await using dir = await tempDir();
+    const { image, web } = await setUp(dir);
+    const { pod } = image;
+    const apps = [image, web].map(({ app = "", lower = [], dest = "", options = [] }) => {
+      return { app, lower, dest, options };
+    });
+    const both = { pod, apps };
+    await renderPod(both);
+    {
+      await using _container = await keepMounts();
+      for (const mount of (await mountsBelow(dir.path)).reverse()) await sh("umount", "--", mount);
+      const { restored, failed } = await restoreOverlays({ pod });
+      assertEquals([restored, failed.map(({ code }) => code)], [[], ["busy", "busy"]]);
+      for (const render of [() => renderPod(both), () => renderOverlay(web)]) {
+        const error = await assertRejects(render, RefusedError);
+        assertEquals(error.code, "busy");
+      }
+      assertEquals(await mountsBelow(dir.path), []);
+    }
+    assertEquals((await restoreOverlays({ pod })).restored.length, 2);
+  },
+});

@@ -138,7 +138,8 @@ Deno.test("restoreOverlays() mounts apps in the pod's own image, whose directori
     restored: ["pods/one ", "pods/one web", "pods/one db"],
     failed: [],
   });
-  assertEquals(count("mount"), 1);
+  // One more asks whether a container uses the image still.
+  assertEquals(count("mount"), 2);
   assertEquals(await mountsBelow(dir.path), rootfs);
   assertEquals(await Deno.readTextFile(`${rootfs[2]}/made`), "inner");
 });
@@ -546,4 +547,20 @@ Deno.test("overlay-render restore needs the permissions that restorePermissions(
   const flags = permissionFlags({ ...needed, read: [...needed.read, place.lower] });
   const { status, stdout, stderr } = await cli(["restore", "--pod", pod], { flags });
   assertEquals([status, stdout, stderr], [0, `${rootfs}\n`, ""]);
+});
+
+Deno.test("overlay-render restore without a permission for a destination exits 4, and mounts no other pod either", async () => {
+  await using dir = await tempDir();
+  const place = await makePlace(dir);
+  await rebootedPod(place, "a");
+  const app = { lower: place.lower, app: "web", options: MARKS };
+  await renderOverlay({ ...app, pod: `${place.pods}/b`, dest: dir.join("far") });
+  await reboot(dir);
+  const { read, ...needed } = restorePermissions(place.pods);
+  const flags = permissionFlags({ ...needed, read: [...read, place.lower] });
+  const before = await disk(dir.path);
+  const { status, stdout, stderr } = await cli(["restore", "--pods", place.pods], { flags });
+  assertEquals([status, stdout], [4, ""], stderr);
+  assertStringIncludes(stderr, `--allow-read=${dir.join("far")}`);
+  assertEquals(await disk(dir.path), before);
 });

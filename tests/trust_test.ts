@@ -1,5 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
-import { collectPods, OverlayError, prepareOverlay, restoreOverlays } from "../mod.ts";
+import {
+  collectPods,
+  OverlayError,
+  prepareOverlay,
+  renderOverlay,
+  restoreOverlays,
+} from "../mod.ts";
 import { cli } from "./_cli.ts";
 import { assertFails, disk, flagsOf, plannedFlags } from "./_main.ts";
 import { isRealRoot } from "./_privilege.ts";
@@ -167,3 +173,58 @@ Deno.test("a tree store in a directory that a group can write to is neither chan
   const args = ["render", "--store", store, "--tree", tree, "--pod", dir.join("pod")];
   await assertFails(dir.path, args, refused);
 });
+
+for (
+  const [what, step, place] of [
+    ["what is missing above a pod", "trust", { pod: "his/pod" }],
+    ["what is missing above a destination", "trust", { pod: "pod", dest: "his/dest" }],
+    ["a destination", "lock", { pod: "pod", dest: "his" }],
+  ] as const
+) {
+  Deno.test({
+    name: `renderOverlay() refuses ${what} that another user makes meanwhile ${needsRoot}`,
+    ...root,
+    fn: async () => {
+      await using dir = await tempDir();
+      await Deno.chmod(dir.path, 0o1777);
+      const lower = await makeTree(dir.join("image"));
+      const his = dir.join("his");
+      const checkpoint = (at: string) => {
+        if (at !== step) return;
+        Deno.mkdirSync(his);
+        Deno.chownSync(his, STRANGER, STRANGER);
+      };
+      const paths = Object.entries(place).map(([name, path]) => [name, dir.join(path)]);
+      const request = { lower, app: "web", options: MARKS, ...Object.fromEntries(paths) };
+      const code = await failureOf(() => renderOverlay(request, { checkpoint }));
+      assertEquals([code, await mountsBelow(dir.path)], ["shared-pod", []]);
+      assertEquals([...Deno.readDirSync(his)], []);
+    },
+  });
+}
+
+for (
+  const [what, change] of [
+    ["belongs to another user", (path: string) => Deno.chown(path, STRANGER, STRANGER)],
+    ["a group can write to", (path: string) => Deno.chmod(path, 0o664)],
+  ] as const
+) {
+  Deno.test({
+    name: `no command believes a record that ${what} ${needsRoot}`,
+    ...root,
+    fn: async () => {
+      await using dir = await tempDir();
+      const lower = await makeTree(dir.join("image"));
+      const pod = dir.join("pod");
+      const request = { lower, pod, app: "web", options: MARKS };
+      const { rootfs } = await renderOverlay(request);
+      await sh("umount", rootfs);
+      await change(`${pod}/overlay.fstab`);
+      const refused = { status: 3, code: "shared-pod", path: `${pod}/overlay.fstab` };
+      for (const command of ["restore", "unmount", "gc"]) {
+        await assertFails(dir.path, [command, "--pod", pod], refused);
+      }
+      await assertFails(dir.path, ["render", ...flagsOf(request)], refused);
+    },
+  });
+}
