@@ -6,8 +6,8 @@
  * @module
  */
 import type { Application, AppRun } from "./application.ts";
-import { makeDirectory } from "./directory.ts";
-import { attempt, look, modeOf } from "./disk.ts";
+import { makeDirectory, ownerWarning } from "./directory.ts";
+import { attempt, isEmptyDirectory, look, modeOf } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
 import { makeLink } from "./link.ts";
 import type { CopyOperation, MtabOperation, TouchOperation } from "./operation.ts";
@@ -201,17 +201,10 @@ function copyUp({ app, upper, layers, names }: Place, run: Application): void {
   for (const { path, like } of made.reverse()) setTime(path, like);
 }
 
-function isEmptyDirectory(path: string): boolean {
-  return look(path)?.isDirectory === true &&
-    Deno.readDirSync(path)[Symbol.iterator]().next().done === true;
-}
-
 function makeLike(path: string, like: Deno.FileInfo, app: AppRun, run: Application): void {
   const { owned } = makeDirectory(path, modeOf(like), like);
   run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path), app);
-  if (owned) return;
-  const owner = `user ${like.uid}, group ${like.gid}`;
-  run.options.warn?.(`${quote(path)} keeps its owner: only root may give it to ${owner}`);
+  if (!owned) run.options.warn?.(ownerWarning(path, like));
 }
 
 /** Notes the time of a directory, which what is made in it changes. */

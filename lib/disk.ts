@@ -96,6 +96,22 @@ export function deviceAt(path: string): number | null {
   return ifAny(() => Deno.statSync(path).dev);
 }
 
+/** Device and inode: they tell a file or a directory from every other one, whatever its name. */
+export function identityOf({ dev, ino }: Deno.FileInfo): string {
+  return `${dev}:${ino}`;
+}
+
+/** Tells whether two looks saw the same file or directory; not if one of them saw nothing. */
+export function isSame(one: Deno.FileInfo | null, other: Deno.FileInfo | null): boolean {
+  return one !== null && other !== null && identityOf(one) === identityOf(other);
+}
+
+/** Tells whether a path is a directory that holds nothing. */
+export function isEmptyDirectory(path: string): boolean {
+  return look(path)?.isDirectory === true &&
+    Deno.readDirSync(path)[Symbol.iterator]().next().done === true;
+}
+
 /** What a path is, in a word. */
 export function typeOf(info: Deno.FileInfo): string {
   if (info.isSymlink) return "a symlink";
@@ -250,7 +266,7 @@ function readSame(path: string, again: boolean): Uint8Array<ArrayBuffer> | null 
     // Another process has removed it, or what it is in, since it was looked at.
     using file = openOwn(path);
     if (file === null) return null;
-    if (!isSame(file, info)) return "replaced";
+    if (!isOpened(file, info)) return "replaced";
     return readAll(file, OWN_MAX) ?? tooLarge("read", path, OWN_MAX);
   });
 }
@@ -277,11 +293,13 @@ function openOwn(path: string): Deno.FsFile | null {
   return null;
 }
 
-/** Tells whether what was opened is what was looked at: a name can be given to another file in between. */
-function isSame(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
+/**
+ * Tells whether the file that was opened is the one that was looked at: a name can be given to another file
+ * in between. In a trusted pod nobody else can do that.
+ */
+export function isOpened(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
   try {
-    const { dev, ino } = file.statSync();
-    return dev === seen.dev && ino === seen.ino;
+    return isSame(file.statSync(), seen);
   } catch (error) {
     // Under path-scoped permissions Deno looks at no open file whose path leads through a symlink.
     if (error instanceof Deno.errors.NotCapable) return true;
@@ -321,7 +339,7 @@ export async function openRegular(path: string, options: OpenOptions = {}): Prom
   try {
     const info = attempt(verb, path, () => statOpen(file, path));
     checkRegular(path, verb, info);
-    if (like === undefined || (info.ino === like.ino && info.dev === like.dev)) return file;
+    if (like === undefined || isSame(info, like)) return file;
     throw new OverlayError("failed", `Cannot ${verb} ${quote(path)}: it was replaced meanwhile`, {
       path,
       hint: "run it again when nobody changes it",

@@ -8,7 +8,7 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
-import { attempt, failure, look, reasonOf, typeOf } from "./disk.ts";
+import { attempt, failure, isSame, look, reasonOf, typeOf } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkGuarded } from "./guard.ts";
@@ -312,10 +312,6 @@ function putAside(pod: PodLayout, info: Deno.FileInfo | null): string {
 
 /** Only the owner goes in, so nobody else reaches by its path what is removed. */
 const GARBAGE_MODE = 0o700;
-
-function isSame(a: Deno.FileInfo | null, b: Deno.FileInfo | null): boolean {
-  return a !== null && a.dev === b?.dev && a.ino === b.ino;
-}
 
 function swappedError(pod: string): OverlayError {
   const message = `Cannot collect pod ${
