@@ -19,6 +19,7 @@ import { mountOptions } from "./mount_config.ts";
 import { linesWithin, Neighbours, Writers } from "./neighbours.ts";
 import { isWithin, parent, upwards } from "./path.ts";
 import type { PodMounts } from "./pod_mounts.ts";
+import { missingOf } from "./pod_state.ts";
 import { appWords, quote } from "./quote.ts";
 import {
   refuseForeign,
@@ -29,7 +30,6 @@ import {
   refuseSharedUpper,
   refuseVolatile,
 } from "./refusals.ts";
-import { missingOf } from "./status.ts";
 
 /** The lines that are judged, and what they are judged by. */
 export interface Docket {
