@@ -106,7 +106,7 @@ export async function applyMtab(operation: MtabOperation, run: Application): Pro
   );
 }
 
-/** What every process sees as its own mounts. */
+/** The link by which every process sees its own mounts. */
 const MTAB = "../proc/self/mounts";
 
 /** Where something is put into an app before it is mounted. */

@@ -309,7 +309,7 @@ export function isOpened(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
 
 /** How a file is opened that somebody else may have put there. */
 export interface OpenOptions {
-  /** What is done with it, for messages. @default {"read"} */
+  /** The verb of messages. @default {"read"} */
   readonly verb?: string;
   /** Ends the waiting. */
   readonly signal?: AbortSignal | undefined;
@@ -351,8 +351,8 @@ export async function openRegular(path: string, options: OpenOptions = {}): Prom
 }
 
 /**
- * What is known of an open file. Under path-scoped permissions Deno looks at none whose path leads through a
- * symlink: then at what is at the path.
+ * Looks at an open file. Under path-scoped permissions Deno does not, if its path leads through a symlink;
+ * then the file at the path is looked at.
  */
 export function statOpen(file: Deno.FsFile, path: string): Deno.FileInfo {
   try {
@@ -416,7 +416,7 @@ async function opened(path: string, verb: string, signal?: AbortSignal): Promise
   }
 }
 
-/** What is still being opened is closed then; of a FIFO, a writer ends the waiting. */
+/** Closes a file as soon as it is open. A thread that waits for the writer of a FIFO is given one. */
 function giveUp(path: string, opening: Promise<Deno.FsFile>): void {
   const close = (file: Deno.FsFile) => file.close();
   opening.then(close, () => {/* Told already. */});

@@ -40,7 +40,7 @@ export interface Check {
 
 /** What the doctor says. */
 export interface Diagnosis {
-  /** Whether a render will work, with {@linkcode options}. */
+  /** Set if a render will work, with {@linkcode options}. */
   readonly healthy: boolean;
   /** Everything that was tried. */
   readonly checks: readonly Check[];

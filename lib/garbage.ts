@@ -39,7 +39,7 @@ export function garbageIn(directory: string): readonly string[] {
   return isPod(aside) ? paths.filter(isPod) : paths;
 }
 
-/** Whether what is aside was this pod: its name tells, and its lines, which keep their paths. */
+/** Tells whether a directory that is set aside was this pod, by its name and by its lines, which keep their paths. */
 export function isOf(garbage: string, pod: string): boolean {
   const [own, name] = [nameOf(garbage), nameOf(pod)];
   if (own !== name && withoutNumber(own) !== name) return false;

@@ -42,7 +42,7 @@ export type CollectRequest = PodsRequest & {
    * @default {30 minutes; 0 for a pod that is named}
    */
   readonly gracePeriodMs?: number;
-  /** Whether a pod or a directory that is not there is no error. @default {false} */
+  /** Set if a pod or a directory that is not there is no error. @default {false} */
   readonly ignoreMissing?: boolean;
   /** Whether it is only said what would be done. @default {false} */
   readonly dryRun?: boolean;
@@ -232,7 +232,7 @@ function refuseUndue(
   refuse(`it was last used ${used} ago`, byName);
 }
 
-/** What is aside; in a dry run with what would be put there. */
+/** The pods that are set aside, and in a dry run those that would be. */
 function asideIn(directory: string, planned: Run["marked"]): readonly string[] {
   return [...garbageIn(directory), ...planned.map(({ garbage }) => garbage)];
 }

@@ -81,8 +81,8 @@ export class LineJudge {
   /**
    * Refuses a line that must not be mounted beside what is mounted and recorded.
    *
-   * @param mounts Whether it is going to be mounted: who may not mount may not look into what the kernel
-   * keeps in a work either. And whether nothing runs in the image that it lies in.
+   * @param how With `mounts`, the line is going to be mounted: who may not mount may not look into a work
+   * either. With `live`, nothing runs in the image that it lies in.
    * @throws {RefusedError} If it must not.
    */
   check(line: AppLine, { mounts, live = false }: { mounts: boolean; live?: boolean }): void {
@@ -132,7 +132,7 @@ function checkInside(line: AppLine, image: AppLine): void {
   }
 }
 
-/** What recorded lines are judged by. */
+/** The pod, and the knowledge by which its recorded lines are judged. */
 export interface Judging {
   /** The pod. */
   readonly pod: PodLayout;
@@ -140,7 +140,7 @@ export interface Judging {
   readonly judge: LineJudge;
   /** The lines of the pod that are not mounted. */
   readonly idle: readonly AppLine[];
-  /** What was looked at already. */
+  /** The facts that are known already. */
   readonly looked: Looked;
   /** Who is told what happens. */
   readonly options: ChangeOptions;

@@ -21,9 +21,9 @@ import { quote, shellQuote } from "./quote.ts";
 export interface KeptPod {
   /** The pod. */
   readonly pod: string;
-  /** Whether it is kept now. */
+  /** `true` if it is kept now. */
   readonly kept: boolean;
-  /** Whether that is new. */
+  /** `false` if it was so before. */
   readonly changed: boolean;
 }
 

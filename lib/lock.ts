@@ -110,7 +110,7 @@ function openAs(path: string, how: Deno.OpenOptions, unless: string): Deno.FsFil
   }
 }
 
-/** What is written into the lock goes into every name of the file, and is read by its owner. */
+/** The text that is written into a lock shows at every name of the file, and its owner can read it. */
 function refuseOther(path: string, info: Deno.FileInfo): void {
   if (!info.isFile) refuse(path, `it is ${typeOf(info)}`, "a file must be there, or nothing");
   if (!isTrustedOwner(info.uid)) {

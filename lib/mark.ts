@@ -110,7 +110,7 @@ async function stop(pod: PodLayout, record: PodRecord, { options }: Marking): Pr
   }
 }
 
-/** What is refused after something was touched has failed. */
+/** The error for a refusal after something was touched: that is a failure. */
 export function asFailure(error: unknown): unknown {
   if (!(error instanceof RefusedError)) return error;
   const { code, message, path, hint } = error;

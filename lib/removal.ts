@@ -98,7 +98,7 @@ function hintFor(said: string, path: string): string {
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod, and `--allow-run` for rm.
  *
- * @returns Whether it is gone by this call; otherwise another process removes it.
+ * @returns `false` if another process removes it.
  * @throws {OverlayError} If something cannot be removed; the rest is gone.
  * @throws The signal's reason, if it is aborted.
  */
@@ -122,13 +122,13 @@ export async function removePod(pod: PodLayout, options: RemovalOptions = {}): P
   return attempt("remove", whole.pod, () => removeLast(whole));
 }
 
-/** Whether the removal of a pod has begun, so that a part of it may be gone. */
+/** Tells whether the removal of a pod has begun, so that a part of it may be gone. */
 export function isBegun(pod: PodLayout): boolean {
   const info = look(pod.fstab);
   return info !== null && modeOf(info) === BEGUN_MODE;
 }
 
-/** What is in a pod beside what tells that it is one. */
+/** The entries of a pod, without the two files by which it is known as one. */
 function othersIn(pod: PodLayout): string[] {
   return entriesIn(pod.pod).map(({ name }) => child(pod.pod, name))
     .filter((path) => path !== pod.fstab && path !== pod.lock);
@@ -138,7 +138,7 @@ function othersIn(pod: PodLayout): string[] {
  * Gives its owner access to what the kernel makes in a work with mode 000: not even he may read it. Nobody
  * else can write in a work.
  *
- * @returns Whether anything was changed.
+ * @returns `true` if anything was changed.
  */
 function openWorks({ overlay }: PodLayout): boolean {
   const images = look(overlay)?.isDirectory ? entriesIn(overlay) : [];

@@ -33,11 +33,11 @@ export interface Render extends OverlayStatus {
  */
 export interface RenderedOverlay extends Render, AsyncDisposable {}
 
-/** What a call came to, and which apps it mounted: not those that were mounted before. */
+/** The outcome of a call. */
 export interface Outcome<T> {
-  /** What the call returns. */
+  /** The value that the call returns. */
   readonly result: T;
-  /** The apps that it mounted. */
+  /** The apps that it mounted, without those that were mounted before. */
   readonly mounted: readonly string[];
 }
 

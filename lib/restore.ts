@@ -28,7 +28,7 @@ import { podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
 import { refuseElsewhere } from "./refusals.ts";
 
-/** What to mount again. */
+/** The pod, or the directory of pods, to mount again. */
 export type RestoreRequest = PodsRequest & {
   /**
    * Says that nothing runs in an image that is mounted, so that an app whose destination lies in it may

@@ -125,7 +125,7 @@ export interface LostLink {
   readonly layer: string;
   /** The link. */
   readonly path: string;
-  /** What is so. */
+  /** The fault, as the predicate of a sentence. */
   readonly what: string;
 }
 

@@ -40,8 +40,8 @@ export interface UnmountRequest {
    */
   readonly lazy?: boolean;
   /**
-   * Whether what no line of `overlay.fstab` names is unmounted too, as when a line was lost; only of a whole
-   * pod, and not lazily. @default {false}
+   * Set if mounts that no line of `overlay.fstab` names are unmounted too, as when a line was lost; only of
+   * a whole pod, and not lazily. @default {false}
    */
   readonly foreign?: boolean;
 }
@@ -191,7 +191,7 @@ export interface PodUnmounting {
   readonly pod: PodLayout;
   /** Whether what is in use is unmounted lazily. */
   readonly lazy: boolean;
-  /** What becomes of mounts that no line names. @default {"leave"} */
+  /** The treatment of mounts that no line names. @default {"leave"} */
   readonly unnamed?: "leave" | "refuse" | "unmount";
   /** Set when the lines stay as they are, since the pod is collected. */
   readonly unrecorded?: true;
@@ -199,7 +199,7 @@ export interface PodUnmounting {
   readonly options: ChangeOptions;
 }
 
-/** What was mounted and is no more, each in the order of unmounting. */
+/** The mounts that are gone, in the order of unmounting. */
 export interface Gone {
   /** The apps. */
   readonly apps: Unmounted["unmounted"];
@@ -210,7 +210,7 @@ export interface Gone {
 /**
  * Unmounts lines of a pod that is locked.
  *
- * @returns What was mounted and is no more.
+ * @returns The mounts that are gone.
  * @throws {UnmountError} If one is in use; the others are unmounted.
  */
 export async function unmountLines(
