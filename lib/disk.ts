@@ -106,6 +106,18 @@ export function isSame(one: Deno.FileInfo | null, other: Deno.FileInfo | null): 
   return one !== null && other !== null && identityOf(one) === identityOf(other);
 }
 
+/** The entries of a directory; none if it is not there, as when another process has removed it. */
+export function entriesIn(path: string): readonly Deno.DirEntry[] {
+  return attempt("read directory", path, () => {
+    try {
+      return [...Deno.readDirSync(path)];
+    } catch (error) {
+      if (errno(error) === "ENOENT") return [];
+      throw error;
+    }
+  });
+}
+
 /** Tells whether a path is a directory that holds nothing. */
 export function isEmptyDirectory(path: string): boolean {
   return look(path)?.isDirectory === true &&

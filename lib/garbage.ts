@@ -7,7 +7,7 @@
 import { configOfLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
-import { attempt, look } from "./disk.ts";
+import { attempt, entriesIn, look } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkAbove } from "./guard.ts";
@@ -17,7 +17,7 @@ import { openPod } from "./open_pod.ts";
 import { child, isWithin, nameOf, parent } from "./path.ts";
 import { TRUST } from "./permissions.ts";
 import { readRecord } from "./pod_state.ts";
-import { directoriesIn, entriesIn, GARBAGE, isPod } from "./pods.ts";
+import { directoriesIn, GARBAGE, isPod } from "./pods.ts";
 import { quote, shellQuote } from "./quote.ts";
 import { isBegun } from "./removal.ts";
 

@@ -113,8 +113,9 @@ export function collectPermissions(request: PodsRequest): RequiredPermissions {
  * `gc`.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the directory of the pods, `--allow-read`
- * for destinations outside it, and `--allow-run` for mount, umount, findmnt and rm. With `--allow-write`
- * for a destination outside it, the directories go that a render made there, if they are empty.
+ * for destinations outside it, `--allow-run` for mount, umount, findmnt, find and rm, and
+ * `--allow-sys=uid`. With `--allow-write` for a destination outside it, the directories that a render made
+ * there are removed if they are empty.
  *
  * @param request Which pods.
  * @param options Who is told what happens, and what can end it between two pods.
@@ -142,7 +143,7 @@ export function collectPermissions(request: PodsRequest): RequiredPermissions {
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function collectPods(
   request: CollectRequest,

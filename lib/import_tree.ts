@@ -324,7 +324,7 @@ function attributesFor({ userxattr }: ImportRequest, { scratch }: StoreLayout): 
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function importTree(
   request: ImportRequest,

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Reporter } from "./change_options.ts";
-import { attempt, look, lookForDirectory } from "./disk.ts";
+import { entriesIn, look, lookForDirectory } from "./disk.ts";
 import { errno, OverlayError } from "./errors.ts";
 import { podLayout } from "./layout.ts";
 import { parsePath } from "./names.ts";
@@ -29,18 +29,6 @@ export const GARBAGE = "garbage";
 export function isPod(path: string): boolean {
   const { fstab, lock } = podLayout(path);
   return look(fstab)?.isFile === true || look(lock)?.isFile === true;
-}
-
-/** What is in a directory; nothing if it is not there, as when another process has removed it. */
-export function entriesIn(path: string): readonly Deno.DirEntry[] {
-  return attempt("read directory", path, () => {
-    try {
-      return [...Deno.readDirSync(path)];
-    } catch (error) {
-      if (errno(error) === "ENOENT") return [];
-      throw error;
-    }
-  });
 }
 
 /** The first name in a directory that nothing has: that of a pod, or that name and a number. */

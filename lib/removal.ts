@@ -6,13 +6,13 @@
  */
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions, Reporter } from "./change_options.ts";
-import { attempt, look, modeOf } from "./disk.ts";
+import { attempt, entriesIn, look, modeOf } from "./disk.ts";
 import { errno, OverlayError } from "./errors.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { child, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
-import { entriesIn, freeName } from "./pods.ts";
+import { freeName } from "./pods.ts";
 import { printable, quote, shellQuote } from "./quote.ts";
 import { run } from "./run.ts";
 import type { ProgramResult } from "./run.ts";

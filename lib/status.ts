@@ -88,14 +88,15 @@ export function statusPermissions(directory: string): RequiredPermissions {
  * Says what is rendered in a pod, or in all pods of a directory, and what of it is mounted, as the
  * kernel sees it.
  *
- * Requires `--allow-read` permission for the pod and for destinations outside it, and `--allow-run` for
- * findmnt and find.
+ * Requires `--allow-read` permission for the pod and for destinations outside it, `--allow-run` for
+ * findmnt and find, and `--allow-sys=uid`.
  *
  * @param request A pod, an absolute path; or a directory of pods, and what is to be measured.
  * @param options Who is told what is run.
  * @returns The apps, in the order of mounting, pod by pod.
  * @throws {InvalidValueError} If the pod is no absolute path.
  * @throws {MissingPermissionError} If a Deno permission is missing.
+ * @throws {RefusedError} If another user could change the pod that is named, or its record is damaged.
  * @throws {OverlayError} If there is no such pod, or the one that is named cannot be read.
  *
  * @example
@@ -113,7 +114,7 @@ export function statusPermissions(directory: string): RequiredPermissions {
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-run
+ * @tags allow-read, allow-run, allow-sys
  */
 export async function overlayStatus(
   request: string | StatusRequest,

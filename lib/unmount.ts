@@ -71,16 +71,17 @@ export function unmountPermissions(pod: string): RequiredPermissions {
  * What they wrote is kept, and so is their line in `overlay.fstab`, now with `noauto`.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod, `--allow-read` for destinations
- * outside it, and `--allow-run` for umount and findmnt.
+ * outside it, `--allow-run` for umount, findmnt and find, and `--allow-sys=uid`. With `--allow-run` for
+ * fuser, the error for an app in use names the processes that use it.
  *
  * @param request What to unmount.
  * @param options Who is told what happens, and how long to wait for the pod's lock.
  * @returns What was unmounted; nothing when nothing was mounted.
  * @throws {InvalidValueError} If the pod is no absolute path or the app no name.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
- * @throws {RefusedError} If something else is mounted on a rootfs, or a whole pod is asked for and no line
- * names a mount in it; nothing was touched.
- * @throws {MountError} If a rootfs is in use; the others are unmounted.
+ * @throws {RefusedError} If another user could change the pod, something else is mounted on a rootfs, or a
+ * whole pod is asked for and no line names a mount in it; nothing was touched.
+ * @throws {UnmountError} If a rootfs is in use; the others are unmounted.
  * @throws {OverlayError} If there is no such pod or app.
  *
  * @example
@@ -99,7 +100,7 @@ export function unmountPermissions(pod: string): RequiredPermissions {
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function unmountOverlay(
   request: UnmountRequest,
