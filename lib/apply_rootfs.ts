@@ -14,7 +14,6 @@ import type { CopyOperation, MtabOperation, TouchOperation } from "./operation.t
 import { child, isWithin, nameOf, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { appWords, printable, quote } from "./quote.ts";
-import { removeTree } from "./removal.ts";
 import { run as runProgram } from "./run.ts";
 
 /**
@@ -23,6 +22,8 @@ import { run as runProgram } from "./run.ts";
  */
 export async function applyCopy(operation: CopyOperation, run: Application): Promise<void> {
   const { path, from, mode, mtab } = operation;
+  // Loaded when it is needed: most apps are no copies.
+  const { removeTree } = await import("./removal.ts");
   // A name that nobody else gives to anything.
   const beside = child(parent(path), ".overlay-render.rootfs");
   refuseOther(path);

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { errno, OverlayError } from "./errors.ts";
+import { errno, errnoOfCause } from "./errors.ts";
 import { attempt, lookForDirectory, modeOf } from "./disk.ts";
 import { checkMode, parseGroup } from "./names.ts";
 import { quote } from "./quote.ts";
@@ -63,7 +63,7 @@ export function makeDirectory(
       return { made: true, owned };
     } catch (error) {
       // Another process may have taken it away, empty as it is.
-      const gone = error instanceof OverlayError && errno(error.cause) === "ENOENT";
+      const gone = errnoOfCause(error) === "ENOENT";
       if (gone && attempts < 100) continue;
       Deno.removeSync(path);
       throw error;

@@ -150,10 +150,14 @@ function onlyOne(pod: string, directory: string): string {
   if (first === undefined) throw notAside(pod);
   if (more.length === 0) return first;
   const names = [first, ...more].map(shellQuote).join(", ");
-  throw new RefusedError("different", `Cannot bring back ${quote(pod)}: it is set aside twice`, {
-    path: pod,
-    hint: `name one of them: ${names}`,
-  });
+  throw new RefusedError(
+    "different",
+    `Cannot bring back ${quote(pod)}: it is set aside more than once`,
+    {
+      path: pod,
+      hint: `name one of them: ${names}`,
+    },
+  );
 }
 
 function refuseUndo(pod: string, garbage: string): void {

@@ -5,7 +5,7 @@
  * @module
  */
 import { attempt, isOpened, look, readOwnFile, typeOf } from "./disk.ts";
-import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { errno, errnoOfCause, OverlayError, RefusedError } from "./errors.ts";
 import { isTrustedOwner } from "./guard.ts";
 import { quote, shellQuote } from "./quote.ts";
 
@@ -174,7 +174,7 @@ export async function lockPod(path: string, options: LockOptions = {}): Promise<
     } catch (error) {
       file.close();
       // Another one may have locked the file that was made here, but not where nobody can lock.
-      if (made && error instanceof OverlayError && errno(error.cause) !== null) {
+      if (made && errnoOfCause(error) !== null) {
         attempt("remove", path, () => Deno.removeSync(path));
       }
       throw error;
@@ -197,7 +197,7 @@ export async function lockPodIfThere(
   try {
     return await lockPod(path, options);
   } catch (error) {
-    if (error instanceof OverlayError && errno(error.cause) === "ENOENT") return null;
+    if (errnoOfCause(error) === "ENOENT") return null;
     throw error;
   }
 }

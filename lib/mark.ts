@@ -9,7 +9,7 @@ import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
 import { attempt, entriesIn, failure, isSame, look, reasonOf, typeOf } from "./disk.ts";
-import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { errno, isDiskFull, OverlayError, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkGuarded } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
@@ -334,20 +334,16 @@ function notPutAside(pod: string, error: unknown): unknown {
 async function makeGarbage(pod: PodLayout, { named, options }: Marking): Promise<void> {
   const aside = child(parent(pod.pod), GARBAGE);
   const make = () => makeDirectory(aside, GARBAGE_MODE);
-  const isFull = (error: unknown) => {
-    const code = error instanceof OverlayError ? errno(error.cause) : null;
-    return code === "ENOSPC" || code === "EDQUOT";
-  };
   try {
     make();
   } catch (error) {
-    if (!isFull(error)) throw error;
+    if (!isDiskFull(error)) throw error;
     const works = worksOf(pod);
     await removeAll(works.flatMap((work) => [child(work, "work"), child(work, "index")]), options);
     try {
       make();
     } catch (again) {
-      if (!named || !isFull(again)) throw again;
+      if (!named || !isDiskFull(again)) throw again;
       // Such a pod is on its way out, and this is the least of what it loses.
       await removeAll(works, options);
       make();

@@ -5,7 +5,7 @@
  */
 import type { Reporter } from "./change_options.ts";
 import { entriesIn, look, lookForDirectory } from "./disk.ts";
-import { errno, OverlayError } from "./errors.ts";
+import { errnoOfCause, OverlayError } from "./errors.ts";
 import { podLayout } from "./layout.ts";
 import { parsePath } from "./names.ts";
 import { child, nameOf } from "./path.ts";
@@ -67,7 +67,7 @@ export function podsOf(request: PodsRequest, { warn }: Reporter = {}): readonly 
       if (isPod(path)) warn?.(`pod ${quote(path)} is passed over: gc needs that name for itself`);
       return false;
     } catch (error) {
-      if (!(error instanceof OverlayError) || errno(error.cause) !== "EACCES") throw error;
+      if (errnoOfCause(error) !== "EACCES") throw error;
       warn?.(`${quote(path)} is passed over: this user may not look into it`);
       return false;
     }

@@ -72,11 +72,11 @@ function check(result: ProgramResult | null, paths: readonly string[]): void {
   if (result === null) return;
   const [first = ""] = paths;
   const said = result.stderr === ""
-    ? `exit status ${result.status}`
-    : quote(printable(result.stderr.split("\n").slice(0, 3).join("\n")));
+    ? `ended with exit status ${result.status}`
+    : `said ${quote(printable(result.stderr.split("\n").slice(0, 3).join("\n")))}`;
   const isForeign = result.stderr.includes("on a different device");
   const code = isForeign ? "foreign-mount" : "failed";
-  throw new OverlayError(code, `Cannot remove ${quote(first)}: rm said ${said}`, {
+  throw new OverlayError(code, `Cannot remove ${quote(first)}: rm ${said}`, {
     path: first,
     hint: hintFor(result.stderr, paths.length === 1 ? first : parent(first)),
   });
