@@ -65,12 +65,17 @@ export function failure(verb: string, path: string, error: unknown): unknown {
 /** Nothing can be at a path that leads through a file, or through a link to itself. */
 const NOTHING_THERE = ["ENOENT", "ENOTDIR", "ELOOP"];
 
+/** Tells whether an error of the operating system says that nothing is at a path. */
+export function isMissing(error: unknown): boolean {
+  return NOTHING_THERE.includes(errno(error) ?? "");
+}
+
 /** Looks at a path without following a link; `null` when nothing is there. */
 export function look(path: string): Deno.FileInfo | null {
   try {
     return Deno.lstatSync(path);
   } catch (error) {
-    if (NOTHING_THERE.includes(errno(error) ?? "")) return null;
+    if (isMissing(error)) return null;
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new OverlayError("failed", `Cannot look at ${quote(path)}: ${reasonOf(error)}`, {
       path,
@@ -85,8 +90,9 @@ export function ifAny<T>(act: () => T): T | null {
   try {
     return act();
   } catch (error) {
-    const nothing = [...NOTHING_THERE, "EACCES"].includes(errno(error) ?? "");
-    if (nothing || error instanceof Deno.errors.NotCapable) return null;
+    if (isMissing(error) || errno(error) === "EACCES" || error instanceof Deno.errors.NotCapable) {
+      return null;
+    }
     throw error;
   }
 }

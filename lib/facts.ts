@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { deviceAt, identityOf, ifAny, look, majorOf } from "./disk.ts";
+import { deviceAt, identityOf, ifAny, isMissing, look, majorOf } from "./disk.ts";
 import { errno } from "./errors.ts";
 import { isGranted } from "./grants.ts";
 import type { MountPlan } from "./plan.ts";
@@ -68,7 +68,7 @@ function directoryFacts(path: string): DirectoryFacts {
     if (error instanceof Deno.errors.NotCapable) {
       return { path, kind: "unchecked", real: null, id: null };
     }
-    if (["ENOENT", "ENOTDIR", "ELOOP"].includes(code)) {
+    if (isMissing(error)) {
       return { path, kind: "missing", real: null, id: null };
     }
     if (code !== "EACCES" && code !== "EPERM") throw error;

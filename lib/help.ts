@@ -281,7 +281,7 @@ Permissions, where DIR is the directory that the pods are in:
   --allow-run=/usr/bin/fuser to name the processes that hold a mount
 ${EXIT}`,
 
-  keep: `Keep a pod: gc does not collect it, not even by its name.
+  keep: `Keep a pod, so that gc does not collect it, not even by its name.
 
 Usage: overlay-render keep --pod DIR [FLAGS]
 

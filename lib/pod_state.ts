@@ -5,8 +5,8 @@
  */
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
-import { readOwnFile } from "./disk.ts";
-import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { isMissing, readOwnFile } from "./disk.ts";
+import { OverlayError, RefusedError } from "./errors.ts";
 import { appLines, parseFstab } from "./fstab.ts";
 import type { FstabEntry } from "./fstab.ts";
 import { isGranted } from "./grants.ts";
@@ -93,7 +93,7 @@ function isDirectory(path: string): boolean {
   try {
     return Deno.statSync(path).isDirectory;
   } catch (error) {
-    if (["ENOENT", "ENOTDIR", "ELOOP"].includes(errno(error) ?? "")) return false;
+    if (isMissing(error)) return false;
     throw error;
   }
 }
