@@ -44,7 +44,7 @@ export interface AppLine {
   readonly made?: "rootfs" | "destination";
 }
 
-/** What our own options begin with. */
+/** The prefix of our own options. */
 const OWN = "X-overlay-render.";
 const APP = "X-overlay-render.app=";
 const TREE = "X-overlay-render.tree=";

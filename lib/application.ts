@@ -54,7 +54,7 @@ export class Application {
   entries: readonly FstabEntry[] = [];
   /** Whether this run made the pod, which then holds nothing. */
   fresh = false;
-  /** What tells the pod from every other directory, see `checkPod`. */
+  /** The identity of the pod, see `identityOf`; `null` while it is not known. */
   identity: string | null = null;
   /** Whether labels are set. */
   labels = false;

@@ -6,9 +6,10 @@
 import { operationsOf } from "./application.ts";
 import type { Application } from "./application.ts";
 import { formatAppLine } from "./app_line.ts";
-import { dropSetgid, makeDirectory, setGroup, takeOwner } from "./directory.ts";
+import { dropSetgid, makeDirectory, ownerWarning, setGroup, takeOwner } from "./directory.ts";
 import {
   attempt,
+  isEmptyDirectory,
   look,
   makeFile,
   modeOf,
@@ -157,10 +158,7 @@ export function applyDirectory(operation: DirectoryOperation, run: Application):
   const { made, owned } = makeDirectory(path, modeFor(operation.mode, run), like);
   if (!made) return useDirectory(operation, run, like);
   noteMade(path, run);
-  if (!owned) {
-    const owner = `user ${like?.uid}, group ${like?.gid}`;
-    run.options.warn?.(`${quote(path)} keeps its owner: only root may give it to ${owner}`);
-  }
+  if (!owned && like !== undefined) run.options.warn?.(ownerWarning(path, like));
 }
 
 /**
@@ -198,13 +196,9 @@ function useDirectory(
   // Outside the pod somebody else may have made it since.
   if (operation.guarded && !isWithin(path, run.pod.pod)) checkGuarded(operation);
   // What a run left that was killed before it had set owner and mode; an app with a line has both.
-  const half = app?.recorded === false && isEmpty(path);
+  const half = app?.recorded === false && isEmptyDirectory(path);
   if (half && like !== undefined) forceOwner(path, like, run);
   if (half || force) forceMode(operation, run);
-}
-
-function isEmpty(path: string): boolean {
-  return Deno.readDirSync(path)[Symbol.iterator]().next().done === true;
 }
 
 function forceOwner(path: string, like: Deno.FileInfo, run: Application): void {

@@ -7,7 +7,7 @@ import type { Application } from "./application.ts";
 import { operationsOf } from "./application.ts";
 import { applyDirectory } from "./apply_disk.ts";
 import { deviceAt } from "./disk.ts";
-import { errno, OverlayError } from "./errors.ts";
+import { errnoOfCause } from "./errors.ts";
 import { checkPod } from "./guard.ts";
 import { child, isWithin } from "./path.ts";
 import { lockPod } from "./lock.ts";
@@ -62,7 +62,7 @@ async function acquire(operation: LockOperation, run: Application): Promise<PodL
     try {
       return await lockPod(operation.path, run.options);
     } catch (error) {
-      const gone = error instanceof OverlayError && errno(error.cause) === "ENOENT";
+      const gone = errnoOfCause(error) === "ENOENT";
       if (!gone || attempts > 100) throw error;
       const [pod] = operationsOf(run.plan, "directory");
       if (pod !== undefined) applyDirectory(pod, run);

@@ -6,15 +6,14 @@
  * @module
  */
 import type { Application, AppRun } from "./application.ts";
-import { makeDirectory } from "./directory.ts";
-import { attempt, look, modeOf } from "./disk.ts";
+import { makeDirectory, ownerWarning } from "./directory.ts";
+import { attempt, isEmptyDirectory, look, modeOf } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
 import { makeLink } from "./link.ts";
 import type { CopyOperation, MtabOperation, TouchOperation } from "./operation.ts";
 import { child, isWithin, nameOf, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { appWords, printable, quote } from "./quote.ts";
-import { removeTree } from "./removal.ts";
 import { run as runProgram } from "./run.ts";
 
 /**
@@ -23,6 +22,8 @@ import { run as runProgram } from "./run.ts";
  */
 export async function applyCopy(operation: CopyOperation, run: Application): Promise<void> {
   const { path, from, mode, mtab } = operation;
+  // Loaded when it is needed: most apps are no copies.
+  const { removeTree } = await import("./removal.ts");
   // A name that nobody else gives to anything.
   const beside = child(parent(path), ".overlay-render.rootfs");
   refuseOther(path);
@@ -106,7 +107,7 @@ export async function applyMtab(operation: MtabOperation, run: Application): Pro
   );
 }
 
-/** What every process sees as its own mounts. */
+/** The link by which every process sees its own mounts. */
 const MTAB = "../proc/self/mounts";
 
 /** Where something is put into an app before it is mounted. */
@@ -201,17 +202,10 @@ function copyUp({ app, upper, layers, names }: Place, run: Application): void {
   for (const { path, like } of made.reverse()) setTime(path, like);
 }
 
-function isEmptyDirectory(path: string): boolean {
-  return look(path)?.isDirectory === true &&
-    Deno.readDirSync(path)[Symbol.iterator]().next().done === true;
-}
-
 function makeLike(path: string, like: Deno.FileInfo, app: AppRun, run: Application): void {
   const { owned } = makeDirectory(path, modeOf(like), like);
   run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path), app);
-  if (owned) return;
-  const owner = `user ${like.uid}, group ${like.gid}`;
-  run.options.warn?.(`${quote(path)} keeps its owner: only root may give it to ${owner}`);
+  if (!owned) run.options.warn?.(ownerWarning(path, like));
 }
 
 /** Notes the time of a directory, which what is made in it changes. */

@@ -69,7 +69,7 @@ interface FilePart {
   readonly reads: number;
 }
 
-/** What of `node:fs` a thread has, without a word that a bundler would rename. */
+/** The part of `node:fs` that a worker needs, without a word that a bundler would rename. */
 interface ThreadFiles {
   getBuiltinModule(name: "node:fs"): {
     readonly constants: { readonly O_RDONLY: number; readonly O_NONBLOCK: number };

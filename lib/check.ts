@@ -42,7 +42,7 @@ export async function findingsOf(mounts: readonly MountPlan[]): Promise<Findings
   return { byApp, unchecked: [...unchecked] };
 }
 
-/** What only shows when something is mounted; mount(8) fails then. */
+/** Findings that only a mount shows; mount(8) fails then. */
 const AT_MOUNT: readonly Finding["code"][] = [
   "lower-unfit",
   "unknown-option",
@@ -55,7 +55,7 @@ const AT_MOUNT: readonly Finding["code"][] = [
 /**
  * Tells whether a finding keeps a plan from being carried out.
  *
- * @param mounts Whether the plan mounts anything.
+ * @param mounts `true` if the plan mounts anything.
  */
 export function isInTheWay({ code }: Finding, mounts: boolean): boolean {
   return code !== "label-left-out" && (mounts || !AT_MOUNT.includes(code));

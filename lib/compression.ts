@@ -9,7 +9,7 @@
 /** How an archive is compressed. */
 export type Compression = "none" | "gzip" | "xz" | "zstd";
 
-/** What is expected at a place, byte by byte; `null` is any. */
+/** The bytes that a file of a format begins with; `null` stands for any byte. */
 type Magic = readonly (number | null)[];
 
 const MAGIC: readonly (readonly [Compression, Magic])[] = [
@@ -35,9 +35,9 @@ export function compressionOf(start: Uint8Array): Compression {
 
 /** A format that is known, and not supported. */
 export interface ForeignFormat {
-  /** What something of it is, such as `compressed by bzip2`. */
+  /** The words for a file of this format, such as `compressed by bzip2`. */
   readonly what: string;
-  /** What to do about it. */
+  /** A way to import it all the same. */
   readonly hint: string;
 }
 

@@ -7,9 +7,10 @@
  *
  * @module
  */
-import { errno, OverlayError } from "./errors.ts";
+import { errno, errnoOfCause } from "./errors.ts";
 import { attempt, lookForDirectory, modeOf } from "./disk.ts";
 import { checkMode, parseGroup } from "./names.ts";
+import { quote } from "./quote.ts";
 
 /**
  * Makes a directory with exactly this mode, unless it is there.
@@ -62,7 +63,7 @@ export function makeDirectory(
       return { made: true, owned };
     } catch (error) {
       // Another process may have taken it away, empty as it is.
-      const gone = error instanceof OverlayError && errno(error.cause) === "ENOENT";
+      const gone = errnoOfCause(error) === "ENOENT";
       if (gone && attempts < 100) continue;
       Deno.removeSync(path);
       throw error;
@@ -96,6 +97,14 @@ export function takeOwner(
     if (errno(error) === "EPERM" || errno(error) === "EINVAL") return false;
     throw error;
   }
+}
+
+/** The warning for a directory that {@linkcode makeDirectory} could not give its owner. */
+export function ownerWarning(
+  path: string,
+  { uid, gid }: { readonly uid: number | null; readonly gid: number | null },
+): string {
+  return `${quote(path)} keeps its owner: only root may give it to user ${uid}, group ${gid}`;
 }
 
 /**

@@ -65,12 +65,17 @@ export function failure(verb: string, path: string, error: unknown): unknown {
 /** Nothing can be at a path that leads through a file, or through a link to itself. */
 const NOTHING_THERE = ["ENOENT", "ENOTDIR", "ELOOP"];
 
+/** Tells whether an error of the operating system says that nothing is at a path. */
+export function isMissing(error: unknown): boolean {
+  return NOTHING_THERE.includes(errno(error) ?? "");
+}
+
 /** Looks at a path without following a link; `null` when nothing is there. */
 export function look(path: string): Deno.FileInfo | null {
   try {
     return Deno.lstatSync(path);
   } catch (error) {
-    if (NOTHING_THERE.includes(errno(error) ?? "")) return null;
+    if (isMissing(error)) return null;
     if (error instanceof Deno.errors.NotCapable) throw error;
     throw new OverlayError("failed", `Cannot look at ${quote(path)}: ${reasonOf(error)}`, {
       path,
@@ -85,8 +90,9 @@ export function ifAny<T>(act: () => T): T | null {
   try {
     return act();
   } catch (error) {
-    const nothing = [...NOTHING_THERE, "EACCES"].includes(errno(error) ?? "");
-    if (nothing || error instanceof Deno.errors.NotCapable) return null;
+    if (isMissing(error) || errno(error) === "EACCES" || error instanceof Deno.errors.NotCapable) {
+      return null;
+    }
     throw error;
   }
 }
@@ -94,6 +100,34 @@ export function ifAny<T>(act: () => T): T | null {
 /** The device of what is at a path, behind a link if there is one; `null` when nothing is. */
 export function deviceAt(path: string): number | null {
   return ifAny(() => Deno.statSync(path).dev);
+}
+
+/** Device and inode: they tell a file or a directory from every other one, whatever its name. */
+export function identityOf({ dev, ino }: Deno.FileInfo): string {
+  return `${dev}:${ino}`;
+}
+
+/** Tells whether two looks saw the same file or directory; not if one of them saw nothing. */
+export function isSame(one: Deno.FileInfo | null, other: Deno.FileInfo | null): boolean {
+  return one !== null && other !== null && identityOf(one) === identityOf(other);
+}
+
+/** The entries of a directory; none if it is not there, as when another process has removed it. */
+export function entriesIn(path: string): readonly Deno.DirEntry[] {
+  return attempt("read directory", path, () => {
+    try {
+      return [...Deno.readDirSync(path)];
+    } catch (error) {
+      if (errno(error) === "ENOENT") return [];
+      throw error;
+    }
+  });
+}
+
+/** Tells whether a path is a directory that holds nothing. */
+export function isEmptyDirectory(path: string): boolean {
+  return look(path)?.isDirectory === true &&
+    Deno.readDirSync(path)[Symbol.iterator]().next().done === true;
 }
 
 /** What a path is, in a word. */
@@ -250,7 +284,7 @@ function readSame(path: string, again: boolean): Uint8Array<ArrayBuffer> | null 
     // Another process has removed it, or what it is in, since it was looked at.
     using file = openOwn(path);
     if (file === null) return null;
-    if (!isSame(file, info)) return "replaced";
+    if (!isOpened(file, info)) return "replaced";
     return readAll(file, OWN_MAX) ?? tooLarge("read", path, OWN_MAX);
   });
 }
@@ -277,11 +311,13 @@ function openOwn(path: string): Deno.FsFile | null {
   return null;
 }
 
-/** Tells whether what was opened is what was looked at: a name can be given to another file in between. */
-function isSame(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
+/**
+ * Tells whether the file that was opened is the one that was looked at: a name can be given to another file
+ * in between. In a trusted pod nobody else can do that.
+ */
+export function isOpened(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
   try {
-    const { dev, ino } = file.statSync();
-    return dev === seen.dev && ino === seen.ino;
+    return isSame(file.statSync(), seen);
   } catch (error) {
     // Under path-scoped permissions Deno looks at no open file whose path leads through a symlink.
     if (error instanceof Deno.errors.NotCapable) return true;
@@ -291,7 +327,7 @@ function isSame(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
 
 /** How a file is opened that somebody else may have put there. */
 export interface OpenOptions {
-  /** What is done with it, for messages. @default {"read"} */
+  /** The verb of messages. @default {"read"} */
   readonly verb?: string;
   /** Ends the waiting. */
   readonly signal?: AbortSignal | undefined;
@@ -321,7 +357,7 @@ export async function openRegular(path: string, options: OpenOptions = {}): Prom
   try {
     const info = attempt(verb, path, () => statOpen(file, path));
     checkRegular(path, verb, info);
-    if (like === undefined || (info.ino === like.ino && info.dev === like.dev)) return file;
+    if (like === undefined || isSame(info, like)) return file;
     throw new OverlayError("failed", `Cannot ${verb} ${quote(path)}: it was replaced meanwhile`, {
       path,
       hint: "run it again when nobody changes it",
@@ -333,8 +369,8 @@ export async function openRegular(path: string, options: OpenOptions = {}): Prom
 }
 
 /**
- * What is known of an open file. Under path-scoped permissions Deno looks at none whose path leads through a
- * symlink: then at what is at the path.
+ * Looks at an open file. Under path-scoped permissions Deno does not, if its path leads through a symlink;
+ * then the file at the path is looked at.
  */
 export function statOpen(file: Deno.FsFile, path: string): Deno.FileInfo {
   try {
@@ -398,7 +434,7 @@ async function opened(path: string, verb: string, signal?: AbortSignal): Promise
   }
 }
 
-/** What is still being opened is closed then; of a FIFO, a writer ends the waiting. */
+/** Closes a file as soon as it is open. A thread that waits for the writer of a FIFO is given one. */
 function giveUp(path: string, opening: Promise<Deno.FsFile>): void {
   const close = (file: Deno.FsFile) => file.close();
   opening.then(close, () => {/* Told already. */});

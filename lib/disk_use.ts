@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { attempt, look } from "./disk.ts";
+import { attempt, identityOf, look } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import { child } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
@@ -61,7 +61,7 @@ export async function diskUse(directory: string, options: ProgramOptions): Promi
       // It is gone by now.
       if (info === null) continue;
       if (info.isDirectory) open.push(path);
-      sum.add(`${info.dev}:${info.ino}`, info.blocks ?? 0);
+      sum.add(identityOf(info), info.blocks ?? 0);
     }
   }
   return sum.total;

@@ -25,15 +25,15 @@ import { nameFor } from "./reference.ts";
 
 const MANIFEST = "manifest.json";
 
-/** What versions before 1.10 wrote. */
+/** The list of names that versions before 1.10 wrote. */
 const REPOSITORIES = "repositories";
 
-/** Whether there is what an archive of `docker save` has. */
+/** Tells whether the files have the manifest of `docker save`. */
 export function hasManifest(files: ImageFiles): boolean {
   return files.has(MANIFEST);
 }
 
-/** Whether that is of `docker save`: a root file system may have a file of this name, too. */
+/** Tells whether the manifest lists images: a root file system may have a file of this name, too. */
 export async function namesImages(files: ImageFiles): Promise<boolean> {
   if (!hasManifest(files)) return false;
   try {
@@ -58,11 +58,11 @@ export async function refuseOld(files: ImageFiles): Promise<void> {
   throw imageError(files.path, reason, "load it into a newer docker, and save it again");
 }
 
-/** What is said of one of its images. */
+/** An image as the manifest describes it. */
 interface Saved extends Candidate {
   readonly config: string;
   readonly layers: readonly string[];
-  /** Whether it has layers that may not be given away with it. */
+  /** Set if it has foreign layers, which may not be distributed with it. */
   readonly isForeign: boolean;
 }
 

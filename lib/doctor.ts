@@ -5,8 +5,8 @@
  */
 import { programOptions } from "./change_options.ts";
 import type { Reporter } from "./change_options.ts";
-import { look } from "./disk.ts";
-import { errno, OverlayError } from "./errors.ts";
+import { isMissing, look } from "./disk.ts";
+import { OverlayError } from "./errors.ts";
 import { fileSystemOf } from "./facts.ts";
 import { isGranted } from "./grants.ts";
 import { FORBIDDEN } from "./inquiry.ts";
@@ -40,7 +40,7 @@ export interface Check {
 
 /** What the doctor says. */
 export interface Diagnosis {
-  /** Whether a render will work, with {@linkcode options}. */
+  /** Set if a render will work, with {@linkcode options}. */
   readonly healthy: boolean;
   /** Everything that was tried. */
   readonly checks: readonly Check[];
@@ -210,7 +210,7 @@ function isDirectory(path: string, isPod: boolean): boolean {
   try {
     return Deno.statSync(path).isDirectory;
   } catch (error) {
-    if (["ENOENT", "ENOTDIR", "ELOOP"].includes(errno(error) ?? "")) return false;
+    if (isMissing(error)) return false;
     throw error;
   }
 }

@@ -284,3 +284,13 @@ export function errno(error: unknown): string | null {
   const code = (error as Error & { code?: unknown }).code;
   return typeof code === "string" ? code : null;
 }
+
+/** As {@linkcode errno}, of the error of the operating system that is the cause of an {@linkcode OverlayError}. */
+export function errnoOfCause(error: unknown): string | null {
+  return error instanceof OverlayError ? errno(error.cause) : null;
+}
+
+/** Tells whether an action failed since there is no space on the disk, or none is left for the user. */
+export function isDiskFull(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT"].includes(errnoOfCause(error) ?? "");
+}

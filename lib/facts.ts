@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { deviceAt, ifAny, look, majorOf } from "./disk.ts";
+import { deviceAt, identityOf, ifAny, isMissing, look, majorOf } from "./disk.ts";
 import { errno } from "./errors.ts";
 import { isGranted } from "./grants.ts";
 import type { MountPlan } from "./plan.ts";
@@ -57,17 +57,18 @@ function mayRead(path: string): boolean {
 function directoryFacts(path: string): DirectoryFacts {
   if (!mayRead(path)) return { path, kind: "unchecked", real: null, id: null };
   try {
-    const { dev, ino, isDirectory } = Deno.statSync(path);
+    const info = Deno.statSync(path);
+    const { isDirectory } = info;
     const real = Deno.realPathSync(path);
     // A directory that may not be read mounts all the same, and then shows nothing to anybody but root.
     if (isDirectory) Deno.readDirSync(path)[Symbol.iterator]().next();
-    return { path, kind: isDirectory ? "directory" : "file", real, id: `${dev}:${ino}` };
+    return { path, kind: isDirectory ? "directory" : "file", real, id: identityOf(info) };
   } catch (error) {
     const code = errno(error) ?? "";
     if (error instanceof Deno.errors.NotCapable) {
       return { path, kind: "unchecked", real: null, id: null };
     }
-    if (["ENOENT", "ENOTDIR", "ELOOP"].includes(code)) {
+    if (isMissing(error)) {
       return { path, kind: "missing", real: null, id: null };
     }
     if (code !== "EACCES" && code !== "EPERM") throw error;

@@ -8,7 +8,7 @@
 import { InvalidValueError } from "./errors.ts";
 import { printable, quote } from "./quote.ts";
 
-/** What a value can be. */
+/** The type of a value. */
 export type Kind =
   | "path"
   | "name"

@@ -7,7 +7,7 @@
 import { configOfLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
-import { attempt, look } from "./disk.ts";
+import { attempt, entriesIn, look } from "./disk.ts";
 import { errno, OverlayError, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkAbove } from "./guard.ts";
@@ -17,7 +17,7 @@ import { openPod } from "./open_pod.ts";
 import { child, isWithin, nameOf, parent } from "./path.ts";
 import { TRUST } from "./permissions.ts";
 import { readRecord } from "./pod_state.ts";
-import { directoriesIn, entriesIn, GARBAGE, isPod } from "./pods.ts";
+import { directoriesIn, GARBAGE, isPod } from "./pods.ts";
 import { quote, shellQuote } from "./quote.ts";
 import { isBegun } from "./removal.ts";
 
@@ -39,7 +39,7 @@ export function garbageIn(directory: string): readonly string[] {
   return isPod(aside) ? paths.filter(isPod) : paths;
 }
 
-/** Whether what is aside was this pod: its name tells, and its lines, which keep their paths. */
+/** Tells whether a directory that is set aside was this pod, by its name and by its lines, which keep their paths. */
 export function isOf(garbage: string, pod: string): boolean {
   const [own, name] = [nameOf(garbage), nameOf(pod)];
   if (own !== name && withoutNumber(own) !== name) return false;
@@ -155,10 +155,14 @@ function onlyOne(pod: string, directory: string): string {
   if (first === undefined) throw notAside(pod);
   if (more.length === 0) return first;
   const names = [first, ...more].map(shellQuote).join(", ");
-  throw new RefusedError("different", `Cannot bring back ${quote(pod)}: it is set aside twice`, {
-    path: pod,
-    hint: `name one of them: ${names}`,
-  });
+  throw new RefusedError(
+    "different",
+    `Cannot bring back ${quote(pod)}: it is set aside more than once`,
+    {
+      path: pod,
+      hint: `name one of them: ${names}`,
+    },
+  );
 }
 
 function refuseUndo(pod: string, garbage: string): void {

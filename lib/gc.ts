@@ -43,7 +43,7 @@ export type CollectRequest = PodsRequest & {
    * @default {30 minutes; 0 for a pod that is named}
    */
   readonly gracePeriodMs?: number;
-  /** Whether a pod or a directory that is not there is no error. @default {false} */
+  /** Set if a pod or a directory that is not there is no error. @default {false} */
   readonly ignoreMissing?: boolean;
   /** Whether it is only said what would be done. @default {false} */
   readonly dryRun?: boolean;
@@ -114,8 +114,9 @@ export function collectPermissions(request: PodsRequest): RequiredPermissions {
  * `gc`.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the directory of the pods, `--allow-read`
- * for destinations outside it, and `--allow-run` for mount, umount, findmnt and rm. With `--allow-write`
- * for a destination outside it, the directories go that a render made there, if they are empty.
+ * for destinations outside it, `--allow-run` for mount, umount, findmnt, find and rm, and
+ * `--allow-sys=uid`. With `--allow-write` for a destination outside it, the directories that a render made
+ * there are removed if they are empty.
  *
  * @param request Which pods.
  * @param options Who is told what happens, and what can end it between two pods.
@@ -143,7 +144,7 @@ export function collectPermissions(request: PodsRequest): RequiredPermissions {
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function collectPods(
   request: CollectRequest,
@@ -220,7 +221,7 @@ function refuseUndue(
   refuse(`it was last used ${used} ago`, byName);
 }
 
-/** What is aside; in a dry run with what would be put there. */
+/** The pods that are set aside, and in a dry run those that would be. */
 function asideIn(directory: string, planned: Run["marked"]): readonly string[] {
   return [...garbageIn(directory), ...planned.map(({ garbage }) => garbage)];
 }

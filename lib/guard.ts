@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
+import { identityOf, ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
 import { isGranted } from "./grants.ts";
 import { formatMode } from "./names.ts";
@@ -73,8 +73,9 @@ function refuseOwner(path: string, uid: number | null): never {
  * Checks a pod that is there: a directory, no symlink, which only root or we can change. The
  * directories above it are the business of {@linkcode checkAbove}.
  *
- * @returns What tells the directory from every other one, see {@linkcode identityOf}; `null` if it is not there.
- * @throws {RefusedError} If somebody else could change it.
+ * @returns The identity of the directory, see {@linkcode identityOf}; `null` if it is not there.
+ * @throws {RefusedError} If somebody else could change it, or it is a symlink.
+ * @throws {OverlayError} If it is no directory.
  */
 export function checkPod(pod: string): string | null {
   const info = lookForDirectory(pod);
@@ -96,11 +97,6 @@ export function checkFile(path: string): void {
   if (isTrustedOwner(info.uid)) return;
   const reason = `it belongs to user ${info.uid}, who can write to it`;
   refuse(path, reason, `see what is in it, and take it back: chown root ${shellQuote(path)}`);
-}
-
-/** Device and inode: they tell a directory from every other one, whatever its name. */
-export function identityOf(info: Deno.FileInfo): string {
-  return `${info.dev}:${info.ino}`;
 }
 
 /**

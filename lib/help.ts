@@ -275,13 +275,13 @@ Permissions, where DIR is the directory that the pods are in:
   --allow-read=DIR --allow-write=DIR
   --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/rm,
     /usr/bin/find --allow-sys=uid
-  and --allow-read=DEST for a destination outside it (with --allow-write=DEST
-  the directories go that a render made there, if they are empty),
+  and --allow-read=DEST for a destination outside it (with --allow-write=DEST,
+  gc removes the directories that a render made there, if they are empty),
   --allow-read=LOWER for a read-only view of one lower,
   --allow-run=/usr/bin/fuser to name the processes that hold a mount
 ${EXIT}`,
 
-  keep: `Keep a pod from gc, which does not collect it then, not even by its name.
+  keep: `Keep a pod, so that gc does not collect it, not even by its name.
 
 Usage: overlay-render keep --pod DIR [FLAGS]
 

@@ -115,7 +115,7 @@ export function parseJson(files: ImageFiles, name: string, content: Uint8Array):
   }
 }
 
-/** Whether JSON is nested deeper than any document: each level of it costs far more than its bytes. */
+/** Tells whether JSON is nested deeper than any document: each level costs far more than its bytes. */
 function isDeep(text: string): boolean {
   let [depth, isString] = [0, false];
   for (let at = 0; at < text.length; at++) {

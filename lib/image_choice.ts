@@ -93,7 +93,7 @@ function listed(all: readonly Candidate[]): string {
 /**
  * Refuses an image that is for another platform than was asked for: not every index says of which it is.
  *
- * @returns What is to be said of its platform; `null` when it is this machine's, or was asked for.
+ * @returns The warning about its platform; `null` when it is this machine's, or was asked for.
  */
 export function checkPlatform(
   files: ImageFiles,

@@ -41,7 +41,7 @@ type Resolved =
   | { readonly path: string; readonly info: Deno.FileInfo }
   | { readonly fault: string };
 
-/** What is at a name in a directory, link by link; `null` when nothing is. */
+/** Follows a name in a directory, link by link; `null` when nothing is there. */
 function resolveIn(path: string, name: string): Resolved | null {
   const left = pathInLayer(name).split("/");
   const parts: string[] = [];

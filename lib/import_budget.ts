@@ -9,7 +9,7 @@ import { OverlayError } from "./errors.ts";
 import type { LayerPolicy, LayerSummary } from "./layer_filter.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 
-/** What the layers of an image may have together, less what they have so far. */
+/** The limits of all layers of an image together, less the bytes and entries that they have so far. */
 export class Budget {
   readonly #policy: LayerPolicy;
   #bytes = 0;

@@ -211,7 +211,7 @@ async function stagedFor(
   return await how.budget.spend((policy) => stageLayer(blob, at, { ...how, policy }));
 }
 
-/** Whether a layer must be fitted to those below it. */
+/** Tells whether a layer must be fitted to those below it. */
 function depends({ unpacked: { implicit, whiteouts, emptied } }: Staged): boolean {
   return implicit.length + whiteouts.length + emptied.length > 0;
 }

@@ -36,7 +36,7 @@ export interface ImportRequest {
   /** Parts of the image that are left out. @default {none} */
   readonly strip?: readonly Strippable[];
   /**
-   * Whether it is mounted with `userxattr`, as it must be in a user namespace.
+   * Set if the tree is to be mounted with `userxattr`, as it must be in a user namespace.
    * @default {unless root imports it outside a user namespace}
    */
   readonly userxattr?: boolean;

@@ -177,7 +177,7 @@ async function foundLayers(
   return { found: await storedLayers(diffIds, { store, policy: possible }), policy: possible };
 }
 
-/** What can be let through of what is asked for: in a user namespace no device nodes are made. */
+/** The policy that was asked for, without device nodes where none can be made, as in a user namespace. */
 async function possiblePolicy(
   { store, policy }: WantedLayers,
   options: ImportOptions,
@@ -324,7 +324,7 @@ function attributesFor({ userxattr }: ImportRequest, { scratch }: StoreLayout): 
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function importTree(
   request: ImportRequest,

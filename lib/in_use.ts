@@ -10,7 +10,7 @@
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { attempt, look, writeScratch } from "./disk.ts";
-import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { isDiskFull, RefusedError } from "./errors.ts";
 import { formatFstab } from "./fstab.ts";
 import type { PodLayout } from "./layout.ts";
 import { mountOptions } from "./mount_config.ts";
@@ -84,8 +84,7 @@ function writeBatch(rows: readonly AppLine[], { batch }: PodLayout): boolean {
     writeScratch(batch, new TextEncoder().encode(formatFstab(rows)));
     return true;
   } catch (error) {
-    const code = error instanceof OverlayError ? errno(error.cause) : null;
-    if (code === "ENOSPC" || code === "EDQUOT") return false;
+    if (isDiskFull(error)) return false;
     throw error;
   }
 }

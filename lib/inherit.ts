@@ -39,8 +39,8 @@ export class LayerLines {
   }
 
   /**
-   * Whether the layer hides a path in the layers below it: what lies in something that is gone, is no
-   * directory any more, or hides what is below, is gone too. Each directory is looked at once.
+   * Tells whether the layer hides a path in the layers below it: a path is hidden if a directory on the way
+   * is gone, is something else now, or is opaque. Each directory is looked at once.
    */
   hides(path: string): boolean {
     if (path === "") return false;

@@ -17,7 +17,7 @@ import type { ProgramOptions } from "./run.ts";
 import { versionOf } from "./util_linux.ts";
 import type { ProgramVersion } from "./util_linux.ts";
 
-/** Whether the kernel takes an overlay of this user at all; `forbidden` is the word of a security policy. */
+/** The answer of the kernel to an overlay of this user; a security policy answers `forbidden`. */
 export type KernelAnswer = "takes it" | "not permitted" | "forbidden" | "no overlayfs";
 
 /** A lower that nobody can ever make. */
@@ -29,7 +29,7 @@ const NEVER = `lowerdir=${NONE}:${NONE}`;
 /** The command that shows the kernel's own words, without those about what was asked here. */
 export const DMESG = `dmesg | grep --invert-match ${NONE}`;
 
-/** What mount(8) says of EACCES, which it takes for a disk that is write-protected. */
+/** The words of mount(8) for EACCES, which it takes for a disk that is write-protected. */
 export const FORBIDDEN = /cannot mount .* read-only/;
 
 const ANSWERS: readonly (readonly [said: RegExp, answer: KernelAnswer | "invalid"])[] = [

@@ -19,6 +19,7 @@ import { mountOptions } from "./mount_config.ts";
 import { linesWithin, Neighbours, Writers } from "./neighbours.ts";
 import { isWithin, parent, upwards } from "./path.ts";
 import type { PodMounts } from "./pod_mounts.ts";
+import { missingOf } from "./pod_state.ts";
 import { appWords, quote } from "./quote.ts";
 import {
   refuseForeign,
@@ -29,7 +30,6 @@ import {
   refuseSharedUpper,
   refuseVolatile,
 } from "./refusals.ts";
-import { missingOf } from "./status.ts";
 
 /** The lines that are judged, and what they are judged by. */
 export interface Docket {
@@ -81,8 +81,8 @@ export class LineJudge {
   /**
    * Refuses a line that must not be mounted beside what is mounted and recorded.
    *
-   * @param mounts Whether it is going to be mounted: who may not mount may not look into what the kernel
-   * keeps in a work either. And whether nothing runs in the image that it lies in.
+   * @param how With `mounts`, the line is going to be mounted: who may not mount may not look into a work
+   * either. With `live`, nothing runs in the image that it lies in.
    * @throws {RefusedError} If it must not.
    */
   check(line: AppLine, { mounts, live = false }: { mounts: boolean; live?: boolean }): void {
@@ -136,7 +136,7 @@ function checkInside(line: AppLine, image: AppLine): void {
   }
 }
 
-/** What recorded lines are judged by. */
+/** The pod, and the knowledge by which its recorded lines are judged. */
 export interface Judging {
   /** The pod. */
   readonly pod: PodLayout;
@@ -144,7 +144,7 @@ export interface Judging {
   readonly judge: LineJudge;
   /** The lines of the pod that are not mounted. */
   readonly idle: readonly AppLine[];
-  /** What was looked at already. */
+  /** The facts that are known already. */
   readonly looked: Looked;
   /** Who is told what happens. */
   readonly options: ChangeOptions;

@@ -10,6 +10,7 @@ import { checkPermissions } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { checkTrusted, openPod } from "./open_pod.ts";
+import type { Trusted } from "./open_pod.ts";
 import { child } from "./path.ts";
 import { TRUST } from "./permissions.ts";
 import { noPodError } from "./pod_state.ts";
@@ -20,9 +21,9 @@ import { quote, shellQuote } from "./quote.ts";
 export interface KeptPod {
   /** The pod. */
   readonly pod: string;
-  /** Whether it is kept now. */
+  /** `true` if it is kept now. */
   readonly kept: boolean;
-  /** Whether that is new. */
+  /** `false` if it was so before. */
   readonly changed: boolean;
 }
 
@@ -88,15 +89,17 @@ export function unkeepPod(pod: string, options: ChangeOptions = {}): Promise<Kep
 
 async function mark(layout: PodLayout, kept: boolean, options: ChangeOptions): Promise<KeptPod> {
   const { pod } = layout;
-  checkPermissions(kept ? "keep" : "unkeep", { read: [pod], write: [pod], ...TRUST });
-  if (await checkTrusted(layout, options) === null) throw noPodError(pod);
+  const verb = kept ? "keep" : "unkeep";
+  checkPermissions(verb, { read: [pod], write: [pod], ...TRUST });
+  const trusted: Trusted = new Set();
+  if (await checkTrusted(layout, options, trusted) === null) throw noPodError(pod);
   if (!isPod(pod)) {
-    throw new RefusedError("refused", `Cannot keep ${quote(pod)}: it is no pod`, {
+    throw new RefusedError("refused", `Cannot ${verb} ${quote(pod)}: it is no pod`, {
       path: pod,
       hint: "check --pod; a pod is made by prepare and render",
     });
   }
-  using open = await openPod(layout, options);
+  using open = await openPod(layout, options, trusted);
   if (open === null) throw noPodError(pod);
   const path = keepFile(layout);
   const info = look(path);

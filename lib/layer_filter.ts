@@ -89,7 +89,7 @@ const OF_MACHINE: ReadonlySet<string> = new Set([
 /** An attribute of overlayfs itself, in either class. */
 const OVERLAY_ATTRIBUTE = /^(trusted|user)\.overlay\./;
 
-/** What tar is to do next: to read, or first to take away a directory that is not empty. */
+/** The next step of tar: it reads pieces, or first a directory that is not empty is removed. */
 export type Step = readonly Uint8Array[] | { readonly clear: string };
 
 /** A layer whose archive is pushed in; what tar is to unpack comes out. */
@@ -106,7 +106,7 @@ export class LayerFilter {
   #current: { readonly path: string; readonly entry: TarEntry; readonly digest: Digest } | null =
     null;
   #hasRoot = false;
-  /** Whether tar was started anew, so that it forgot the times of directories that it has filled since. */
+  /** Set if tar was started anew, so that it forgot the times of directories that it has filled since. */
   #hasCleared = false;
   readonly #devices = { kept: 0, left: 0 };
   readonly #setuid = { kept: 0, left: 0 };
@@ -127,7 +127,7 @@ export class LayerFilter {
   /**
    * Takes a piece of the archive.
    *
-   * @returns What tar is to do next; pieces of it may be parts of what was given.
+   * @returns The next steps of tar; their pieces may be parts of the bytes that were given.
    * @throws {OverlayError} If the archive is refused.
    */
   *push(bytes: Uint8Array): Generator<Step> {
@@ -141,7 +141,7 @@ export class LayerFilter {
   /**
    * Ends the archive.
    *
-   * @returns What tar is to do last.
+   * @returns The last steps of tar.
    * @throws {OverlayError} If it is cut off.
    */
   *end(): Generator<Step> {
@@ -152,7 +152,7 @@ export class LayerFilter {
     yield* this.#taken();
   }
 
-  /** What has come out. */
+  /** Takes the steps that have come out. */
   #taken(): readonly Step[] {
     const steps = [...this.#steps, this.#output];
     this.#steps = [];

@@ -1,5 +1,5 @@
 /**
- * What a layer has at each path, while its entries come in, and what it hides of the layers below.
+ * The paths of a layer while its entries come in, and the paths of the layers below that it hides.
  *
  * Pure. The work is bound by the size of the archive, whatever the names in it are.
  *
@@ -28,7 +28,7 @@ export class LayerPaths {
   readonly #implicit = new Set<string>();
   /** Directories in the place of what is gone: they are not those of the layers below. */
   readonly #fresh = new Set<string>();
-  /** What is gone of the layers below, until something of this layer takes its place. */
+  /** The removed paths of the layers below, until an entry of this layer takes their place. */
   readonly #gone = new Set<string>();
   /** The paths directly in each directory; `null` until a directory is replaced, which is rare. */
   #children: Map<string, Set<string>> | null = null;
@@ -170,8 +170,8 @@ export class LayerPaths {
   }
 
   /**
-   * What is gone of the layers below. It is not unpacked: overlayfs shows a whiteout in a directory that
-   * has nothing below, so only what is there may be whited out.
+   * The removed paths of the layers below. They are not unpacked: overlayfs shows a whiteout in a directory
+   * that has nothing below, so only a path that is there may be whited out.
    */
   get whiteouts(): readonly string[] {
     const isInOpaque = this.#opaqueAbove();
@@ -202,7 +202,7 @@ export class LayerPaths {
     return (path) => path !== "" && isOpaque(above(path));
   }
 
-  /** Whether a path lies in what is no directory or is gone: then all below is hidden already. */
+  /** Tells whether a directory above a path is removed or something else: then all below is hidden already. */
   isHidden(path: string): boolean {
     for (let at = path; at !== ""; at = above(at)) {
       this.#limits.walk();

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { attempt, look, readOwnFile, typeOf } from "./disk.ts";
-import { errno, OverlayError, RefusedError } from "./errors.ts";
-import { identityOf, isTrustedOwner } from "./guard.ts";
+import { attempt, isOpened, look, readOwnFile, typeOf } from "./disk.ts";
+import { errno, errnoOfCause, OverlayError, RefusedError } from "./errors.ts";
+import { isTrustedOwner } from "./guard.ts";
 import { quote, shellQuote } from "./quote.ts";
 
 /** How long a command waits for another one to finish with the pod, in milliseconds. */
@@ -95,7 +95,7 @@ function open(path: string): { file: Deno.FsFile; made: boolean } | null {
     // For reading and writing: so open(2) does not wait for the other end of a FIFO.
     const found = openAs(path, {}, "ENOENT");
     if (found === null) return null;
-    if (isSame(found, info)) return { file: found, made: false };
+    if (isOpened(found, info)) return { file: found, made: false };
     found.close();
     return null;
   });
@@ -110,7 +110,7 @@ function openAs(path: string, how: Deno.OpenOptions, unless: string): Deno.FsFil
   }
 }
 
-/** What is written into the lock goes into every name of the file, and is read by its owner. */
+/** The text that is written into a lock shows at every name of the file, and its owner can read it. */
 function refuseOther(path: string, info: Deno.FileInfo): void {
   if (!info.isFile) refuse(path, `it is ${typeOf(info)}`, "a file must be there, or nothing");
   if (!isTrustedOwner(info.uid)) {
@@ -123,18 +123,6 @@ function refuseOther(path: string, info: Deno.FileInfo): void {
 
 function refuse(path: string, reason: string, hint: string): never {
   throw new RefusedError("symlink", `Cannot lock ${quote(path)}: ${reason}`, { path, hint });
-}
-
-/** Tells whether what was opened is what was looked at: a name can be given to another file in between. */
-function isSame(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
-  try {
-    return identityOf(file.statSync()) === identityOf(seen);
-  } catch (error) {
-    // Under path-scoped permissions Deno looks at no open file whose path leads through a symlink. Nobody
-    // else can have swapped this one: the pod is trusted before it is locked.
-    if (error instanceof Deno.errors.NotCapable) return true;
-    throw error;
-  }
 }
 
 async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): Promise<void> {
@@ -186,7 +174,7 @@ export async function lockPod(path: string, options: LockOptions = {}): Promise<
     } catch (error) {
       file.close();
       // Another one may have locked the file that was made here, but not where nobody can lock.
-      if (made && error instanceof OverlayError && errno(error.cause) !== null) {
+      if (made && errnoOfCause(error) !== null) {
         attempt("remove", path, () => Deno.removeSync(path));
       }
       throw error;
@@ -209,7 +197,7 @@ export async function lockPodIfThere(
   try {
     return await lockPod(path, options);
   } catch (error) {
-    if (error instanceof OverlayError && errno(error.cause) === "ENOENT") return null;
+    if (errnoOfCause(error) === "ENOENT") return null;
     throw error;
   }
 }

@@ -8,8 +8,8 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { makeDirectory } from "./directory.ts";
-import { attempt, failure, look, reasonOf, typeOf } from "./disk.ts";
-import { errno, OverlayError, RefusedError } from "./errors.ts";
+import { attempt, entriesIn, failure, isSame, look, reasonOf, typeOf } from "./disk.ts";
+import { errno, isDiskFull, OverlayError, RefusedError } from "./errors.ts";
 import { checkPermissions } from "./grants.ts";
 import { checkGuarded } from "./guard.ts";
 import type { PodLayout } from "./layout.ts";
@@ -23,7 +23,7 @@ import { child, isWithin, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { linePermissions, readRecord } from "./pod_state.ts";
 import type { PodRecord } from "./pod_state.ts";
-import { entriesIn, freeName, GARBAGE } from "./pods.ts";
+import { freeName, GARBAGE } from "./pods.ts";
 import { appWords, quote, shellQuote } from "./quote.ts";
 import { refuseElsewhere } from "./refusals.ts";
 import { removeAll } from "./removal.ts";
@@ -110,7 +110,7 @@ async function stop(pod: PodLayout, record: PodRecord, { options }: Marking): Pr
   }
 }
 
-/** What is refused after something was touched has failed. */
+/** The error for a refusal after something was touched: that is a failure. */
 export function asFailure(error: unknown): unknown {
   if (!(error instanceof RefusedError)) return error;
   const { code, message, path, hint } = error;
@@ -313,10 +313,6 @@ function putAside(pod: PodLayout, info: Deno.FileInfo | null): string {
 /** Only the owner goes in, so nobody else reaches by its path what is removed. */
 const GARBAGE_MODE = 0o700;
 
-function isSame(a: Deno.FileInfo | null, b: Deno.FileInfo | null): boolean {
-  return a !== null && a.dev === b?.dev && a.ino === b.ino;
-}
-
 function swappedError(pod: string): OverlayError {
   const message = `Cannot collect pod ${
     quote(pod)
@@ -338,20 +334,16 @@ function notPutAside(pod: string, error: unknown): unknown {
 async function makeGarbage(pod: PodLayout, { named, options }: Marking): Promise<void> {
   const aside = child(parent(pod.pod), GARBAGE);
   const make = () => makeDirectory(aside, GARBAGE_MODE);
-  const isFull = (error: unknown) => {
-    const code = error instanceof OverlayError ? errno(error.cause) : null;
-    return code === "ENOSPC" || code === "EDQUOT";
-  };
   try {
     make();
   } catch (error) {
-    if (!isFull(error)) throw error;
+    if (!isDiskFull(error)) throw error;
     const works = worksOf(pod);
     await removeAll(works.flatMap((work) => [child(work, "work"), child(work, "index")]), options);
     try {
       make();
     } catch (again) {
-      if (!named || !isFull(again)) throw again;
+      if (!named || !isDiskFull(again)) throw again;
       // Such a pod is on its way out, and this is the least of what it loses.
       await removeAll(works, options);
       make();

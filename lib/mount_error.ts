@@ -20,7 +20,7 @@ import type { FoundMount } from "./verify.ts";
 /** What mount(8) says of every EINVAL, whatever the cause; it helps nobody. */
 const ANYTHING = /wrong fs type, bad option/;
 
-/** What mount(8) says of EBUSY; it names any overlay as the one that is mounted. */
+/** The words of mount(8) for EBUSY; it names any overlay as the one that is mounted. */
 const IN_USE = /already mounted|is busy/;
 
 /** What the texts of mount(8) mean, where they say anything. */
@@ -57,7 +57,7 @@ function remaining(mount: MountPlan): string {
   return `${upper}that of a lower no lower; the kernel's own words are at the end of: ${DMESG}`;
 }
 
-/** What is in the way of a label, where the kernel takes an overlay without one. */
+/** The hint for a label with which the kernel refuses an overlay, while it takes one without. */
 const NOT_RELABELLED =
   "the SELinux policy does not let this process mount with that label: run in a " +
   `domain that may relabel file systems, or give another --label; ${DENIALS}`;
@@ -86,7 +86,7 @@ async function causesOf(
   ];
 }
 
-/** What to do where mount(8) takes SELinux for disabled, and the kernel does not. */
+/** The hint for a machine on which mount(8) takes SELinux for disabled, and the kernel does not. */
 const LABEL_DROPPED =
   "mount(8) keeps a label only while /etc/selinux/config exists and selinuxfs can be " +
   "written: mend that, or render without --label";

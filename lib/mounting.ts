@@ -8,8 +8,8 @@ import type { Application } from "./application.ts";
 import { attempt, look, writeScratch } from "./disk.ts";
 import type { MountError } from "./errors.ts";
 import { formatFstab } from "./fstab.ts";
-import { mountTable } from "./mount_table.ts";
 import type { ChangeOptions } from "./change_options.ts";
+import type { Mount } from "./mount_table.ts";
 import type { PodLayout } from "./layout.ts";
 import { isWithin, nameOf, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
@@ -115,13 +115,13 @@ export interface Mounted {
  */
 export async function tryMount(lines: readonly AppLine[], mounting: Mounting): Promise<Mounted> {
   const exposed = new Set(lines.filter((line) => isExposed(line, mounting)));
-  const before = exposed.size === 0 ? [] : await mountTable(mounting.programs);
+  const before = exposed.size === 0 ? undefined : await mountsBefore(mounting);
   const result = await mountProcess(lines, mounting);
   mounting.options.checkpoint?.("mounted");
   const unseen = lines.filter((line) => exposed.has(line) || !isSeen(line));
   if (unseen.length === 0) return { targets: lines.map(({ rootfs }) => rootfs), failures: [] };
   const { findMounted } = await import("./verify.ts");
-  const found = await findMounted(unseen, mounting, exposed.size === 0 ? undefined : before);
+  const found = await findMounted(unseen, mounting, before);
   warnOfLabels(found, mounting.options);
   const left = new Set(unseen);
   const seen = lines.filter((line) => !left.has(line)).map(({ rootfs }) => rootfs);
@@ -129,6 +129,12 @@ export async function tryMount(lines: readonly AppLine[], mounting: Mounting): P
     targets: [...seen, ...found.flatMap(({ target }) => target ?? [])],
     failures: await failuresOf(found, result, mounting),
   };
+}
+
+/** Loaded when it is needed: most apps lie in their pod. */
+async function mountsBefore({ programs }: Mounting): Promise<readonly Mount[]> {
+  const { mountTable } = await import("./mount_table.ts");
+  return await mountTable(programs);
 }
 
 /** Without SELinux a recorded label is left out, which is said once of each. */

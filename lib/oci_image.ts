@@ -37,11 +37,11 @@ const MANIFEST = "manifest.json";
 /** Indexes in indexes are allowed, without end. */
 const DEPTH_MAX = 4;
 
-/** What says of something what it is: a descriptor that is known to be one. */
+/** A descriptor that is known to be one. */
 interface Descriptor extends Candidate {
   readonly size: number;
   readonly mediaType: string;
-  /** Whether it is no image, but about one. */
+  /** Set if it is no image, but data about one. */
   readonly isAbout: boolean;
 }
 
@@ -96,8 +96,8 @@ interface Found {
 const IS_INDEX = /image\.index|manifest\.list/;
 
 /**
- * Whether a document is an index: as its descriptor says, or else by what is in it. One that could be
- * taken for both would be another image for others.
+ * Tells whether a document is an index, by its descriptor or else by its fields. One that could be taken for
+ * both would be another image to other tools.
  */
 function isIndex(files: ImageFiles, document: Json, mediaType: string): boolean {
   const has = { index: Array.isArray(document.manifests), image: Array.isArray(document.layers) };
@@ -134,14 +134,14 @@ async function findManifest(
   throw imageError(files.path, "it has indexes in indexes without end");
 }
 
-/** Whether there is an OCI image layout; some writers leave out the file that says so. */
+/** Tells whether the files are an OCI image layout; some writers leave out the file that says so. */
 export async function isLayout(files: ImageFiles): Promise<boolean> {
   if (files.has("oci-layout")) return true;
   const index = files.has(INDEX) ? await tried(() => readDocument(files, INDEX)) : null;
   return index !== null && index.schemaVersion === 2 && "manifests" in index;
 }
 
-/** Whether there is an image as skopeo writes it into a directory. */
+/** Tells whether the files are an image as skopeo writes it into a directory. */
 export async function isCopy(files: ImageFiles): Promise<boolean> {
   const document = files.has(MANIFEST) ? await tried(() => readDocument(files, MANIFEST)) : null;
   if (document === null) return false;
@@ -153,7 +153,7 @@ async function readDocument(files: ImageFiles, name: string): Promise<Json> {
   return objectOf(files, name, parseJson(files, name, await readSmall(files, name)).value);
 }
 
-/** What can be read as it must be; a root file system may have any file of such a name. */
+/** The document that an action reads; `null` if it is none: a root file system may have any file of such a name. */
 async function tried<T>(read: () => Promise<T>): Promise<T | null> {
   try {
     return await read();

@@ -37,8 +37,9 @@ export type Trusted = Set<string>;
  * and `--allow-sys=uid`.
  *
  * @param trusted The directories that this call has checked before; this one's is added.
- * @returns What tells the pod from every other directory; `null` if it is not there.
- * @throws {RefusedError} If somebody else can.
+ * @returns The identity of the pod, see `identityOf`; `null` if it is not there.
+ * @throws {RefusedError} If somebody else can, or the pod is a symlink.
+ * @throws {OverlayError} If the pod is no directory.
  */
 export async function checkTrusted(
   pod: PodLayout,

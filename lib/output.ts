@@ -138,12 +138,12 @@ export function collectedText({ marked, removed }: Collected): string {
   ].join("");
 }
 
-/** What gc has brought back, as text. */
+/** The pod that gc has brought back, as text. */
 export function undoneText({ pod, garbage }: Undone): string {
   return `returned ${showName(garbage)} as ${showName(pod)}\n`;
 }
 
-/** Whether a pod is kept, as text. */
+/** A pod that is kept, or no longer, as text. */
 export function keptText({ pod, kept }: KeptPod): string {
   return `${kept ? "kept    " : "let go  "} ${showName(pod)}\n`;
 }

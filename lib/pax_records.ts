@@ -29,7 +29,7 @@ const OF_ONE_ENTRY = /^(path|linkpath|size|GNU\.sparse\..*|SCHILY\.xattr\..*)$/;
 /** The records of a map of version 0.0 come again and again, in this order. */
 const SPARSE_PAIR = ["GNU.sparse.offset", "GNU.sparse.numbytes"];
 
-/** What of the records of all entries has a meaning here. */
+/** The keys that have a meaning in records of all entries. */
 const GLOBAL = ["uid", "gid", "mtime"];
 
 /**

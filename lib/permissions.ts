@@ -41,7 +41,7 @@ export const PROGRAMS = {
 /** The programs that take off a compression which is not done here, by absolute path. */
 export const COMPRESSION_PROGRAMS = { xz: "/usr/bin/xz", zstd: "/usr/bin/zstd" } as const;
 
-/** What it takes to find out who could swap a pod, or a directory above it. */
+/** The permissions to find out who could swap a pod, or a directory above it. */
 export const TRUST: Pick<Required<RequiredPermissions>, "run" | "sys"> = {
   run: [PROGRAMS.find],
   sys: ["uid"],

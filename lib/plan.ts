@@ -184,7 +184,7 @@ function isSame(real: readonly string[], lower: readonly string[]): boolean {
   return real.every((path, at) => path === lower[at]);
 }
 
-/** What is mounted, whatever names it was given by. */
+/** The configuration that is mounted and recorded, with the real paths of the lowers. */
 export function configOf({ real, ...mount }: MountPlan): MountConfig {
   return real === undefined ? mount : { ...mount, lower: real };
 }

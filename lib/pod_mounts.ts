@@ -4,7 +4,7 @@
  * @module
  */
 import type { AppLine } from "./app_line.ts";
-import { attempt, look } from "./disk.ts";
+import { attempt, isSame, look } from "./disk.ts";
 import { errno } from "./errors.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
@@ -23,8 +23,7 @@ export function samePaths(a: MountConfig, b: MountConfig): boolean {
 
 /** Whether a path shows the very same directory as another; bind mounts do. */
 export function sameDirectory(a: string, b: string): boolean {
-  const [one, other] = [look(a), look(b)];
-  return one !== null && one.dev === other?.dev && one.ino === other.ino;
+  return isSame(look(a), look(b));
 }
 
 /** What the mount table says of a pod. */

@@ -50,7 +50,7 @@ export interface PodApp {
    * into an image that was mounted before. @default {false}
    */
   readonly live?: boolean;
-  /** Whether gc may collect what the app wrote, once the pod is unmounted. @default {the pod's} */
+  /** Set if gc may collect what the app wrote, once the pod is unmounted. @default {the pod's} */
   readonly ephemeral?: boolean;
 }
 
@@ -70,7 +70,7 @@ export interface PodRequest {
   readonly group?: number | string;
   /** Mount label of the apps that have none of their own. @default {none} */
   readonly label?: string;
-  /** Whether gc may collect the pod with what it holds, once it is unmounted. @default {false} */
+  /** Set if gc may collect the pod with what it holds, once it is unmounted. @default {false} */
   readonly ephemeral?: boolean;
   /** The apps, at least one. */
   readonly apps: readonly PodApp[];

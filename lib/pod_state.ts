@@ -1,13 +1,15 @@
 /**
- * What a pod holds already: the lines of its `overlay.fstab`.
+ * The record of a pod, which is the lines of its `overlay.fstab`, and what those lines need.
  *
  * @module
  */
+import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
-import { readOwnFile } from "./disk.ts";
+import { isMissing, readOwnFile } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
 import { appLines, parseFstab } from "./fstab.ts";
 import type { FstabEntry } from "./fstab.ts";
+import { isGranted } from "./grants.ts";
 import type { PodLayout } from "./layout.ts";
 import { isWithin, parent } from "./path.ts";
 import type { RequiredPermissions } from "./permissions.ts";
@@ -66,4 +68,32 @@ export function linePermissions(lines: readonly AppLine[], pod: PodLayout): Requ
   });
   const sources = lines.map((line) => line.source).filter((source) => source !== "overlay");
   return { read: [...new Set([...outside, ...sources])], write: [], run: [] };
+}
+
+/**
+ * The first directory that the mount of a line needs and that is not there. The rootfs of an app that
+ * lies in the rootfs of another one is there only while that one is mounted.
+ *
+ * @param idle The lines of the pod that are not mounted.
+ */
+export function missingOf(
+  line: AppLine,
+  pod: PodLayout,
+  idle: readonly AppLine[],
+): string | null {
+  const { lower, upper, work } = configOfLine(line, pod.pod);
+  const nested = idle.some(({ rootfs }) => line.rootfs.startsWith(`${rootfs}/`));
+  const needed = [...lower, upper, work, nested ? null : line.rootfs];
+  return needed.find((path) => path !== null && !isDirectory(path)) ?? null;
+}
+
+function isDirectory(path: string): boolean {
+  // What may not be looked at cannot be said to be missing, and nobody is to be asked for more.
+  if (!isGranted({ name: "read", path })) return true;
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
 }

@@ -4,8 +4,8 @@
  * @module
  */
 import type { Reporter } from "./change_options.ts";
-import { attempt, look, lookForDirectory } from "./disk.ts";
-import { errno, OverlayError } from "./errors.ts";
+import { entriesIn, look, lookForDirectory } from "./disk.ts";
+import { errnoOfCause, OverlayError } from "./errors.ts";
 import { podLayout } from "./layout.ts";
 import { parsePath } from "./names.ts";
 import { child, nameOf } from "./path.ts";
@@ -29,18 +29,6 @@ export const GARBAGE = "garbage";
 export function isPod(path: string): boolean {
   const { fstab, lock } = podLayout(path);
   return look(fstab)?.isFile === true || look(lock)?.isFile === true;
-}
-
-/** What is in a directory; nothing if it is not there, as when another process has removed it. */
-export function entriesIn(path: string): readonly Deno.DirEntry[] {
-  return attempt("read directory", path, () => {
-    try {
-      return [...Deno.readDirSync(path)];
-    } catch (error) {
-      if (errno(error) === "ENOENT") return [];
-      throw error;
-    }
-  });
 }
 
 /** The first name in a directory that nothing has: that of a pod, or that name and a number. */
@@ -79,7 +67,7 @@ export function podsOf(request: PodsRequest, { warn }: Reporter = {}): readonly 
       if (isPod(path)) warn?.(`pod ${quote(path)} is passed over: gc needs that name for itself`);
       return false;
     } catch (error) {
-      if (!(error instanceof OverlayError) || errno(error.cause) !== "EACCES") throw error;
+      if (errnoOfCause(error) !== "EACCES") throw error;
       warn?.(`${quote(path)} is passed over: this user may not look into it`);
       return false;
     }

@@ -11,7 +11,7 @@ import { quote } from "./quote.ts";
 
 const OTHERS_SEARCH = 0o001;
 
-/** Whether other users may go through a directory; not where it may not be looked at. */
+/** Tells whether other users may search a directory; not if it may not be looked at. */
 function isOpen(path: string): boolean {
   const info = ifAny(() => Deno.statSync(path));
   return info !== null && info !== undefined && (modeOf(info) & OTHERS_SEARCH) !== 0;

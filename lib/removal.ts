@@ -6,13 +6,13 @@
  */
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions, Reporter } from "./change_options.ts";
-import { attempt, look, modeOf } from "./disk.ts";
+import { attempt, entriesIn, look, modeOf } from "./disk.ts";
 import { errno, OverlayError } from "./errors.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { child, parent } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
-import { entriesIn, freeName } from "./pods.ts";
+import { freeName } from "./pods.ts";
 import { printable, quote, shellQuote } from "./quote.ts";
 import { run } from "./run.ts";
 import type { ProgramResult } from "./run.ts";
@@ -72,11 +72,11 @@ function check(result: ProgramResult | null, paths: readonly string[]): void {
   if (result === null) return;
   const [first = ""] = paths;
   const said = result.stderr === ""
-    ? `exit status ${result.status}`
-    : quote(printable(result.stderr.split("\n").slice(0, 3).join("\n")));
+    ? `ended with exit status ${result.status}`
+    : `said ${quote(printable(result.stderr.split("\n").slice(0, 3).join("\n")))}`;
   const isForeign = result.stderr.includes("on a different device");
   const code = isForeign ? "foreign-mount" : "failed";
-  throw new OverlayError(code, `Cannot remove ${quote(first)}: rm said ${said}`, {
+  throw new OverlayError(code, `Cannot remove ${quote(first)}: rm ${said}`, {
     path: first,
     hint: hintFor(result.stderr, paths.length === 1 ? first : parent(first)),
   });
@@ -98,7 +98,7 @@ function hintFor(said: string, path: string): string {
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod, and `--allow-run` for rm.
  *
- * @returns Whether it is gone by this call; otherwise another process removes it.
+ * @returns `false` if another process removes it.
  * @throws {OverlayError} If something cannot be removed; the rest is gone.
  * @throws The signal's reason, if it is aborted.
  */
@@ -122,13 +122,13 @@ export async function removePod(pod: PodLayout, options: RemovalOptions = {}): P
   return attempt("remove", whole.pod, () => removeLast(whole));
 }
 
-/** Whether the removal of a pod has begun, so that a part of it may be gone. */
+/** Tells whether the removal of a pod has begun, so that a part of it may be gone. */
 export function isBegun(pod: PodLayout): boolean {
   const info = look(pod.fstab);
   return info !== null && modeOf(info) === BEGUN_MODE;
 }
 
-/** What is in a pod beside what tells that it is one. */
+/** The entries of a pod, without the two files by which it is known as one. */
 function othersIn(pod: PodLayout): string[] {
   return entriesIn(pod.pod).map(({ name }) => child(pod.pod, name))
     .filter((path) => path !== pod.fstab && path !== pod.lock);
@@ -138,7 +138,7 @@ function othersIn(pod: PodLayout): string[] {
  * Gives its owner access to what the kernel makes in a work with mode 000: not even he may read it. Nobody
  * else can write in a work.
  *
- * @returns Whether anything was changed.
+ * @returns `true` if anything was changed.
  */
 function openWorks({ overlay }: PodLayout): boolean {
   const images = look(overlay)?.isDirectory ? entriesIn(overlay) : [];

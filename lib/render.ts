@@ -33,11 +33,11 @@ export interface Render extends OverlayStatus {
  */
 export interface RenderedOverlay extends Render, AsyncDisposable {}
 
-/** What a call came to, and which apps it mounted: not those that were mounted before. */
+/** The outcome of a call. */
 export interface Outcome<T> {
-  /** What the call returns. */
+  /** The value that the call returns. */
   readonly result: T;
-  /** The apps that it mounted. */
+  /** The apps that it mounted, without those that were mounted before. */
   readonly mounted: readonly string[];
 }
 
@@ -192,8 +192,8 @@ export function renderOf(
  * `overlay.fstab` says `noauto`. Who mounts it does so with `mount -t overlay overlay -o <options>
  * <rootfs>`, or with `mount --fstab <pod>/overlay.fstab <rootfs>`. Source: rkt `prepareOverlay`.
  *
- * Requires `--allow-read`, `--allow-write` and `--allow-run` permissions, with the values that
- * {@linkcode requiredPermissions} computes.
+ * Requires `--allow-read`, `--allow-write`, `--allow-run` and `--allow-sys` permissions, with the values
+ * that {@linkcode requiredPermissions} computes.
  *
  * @param request What to prepare.
  * @param options Who is told what happens, and what can end it.
@@ -222,7 +222,7 @@ export function renderOf(
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function prepareOverlay(
   request: RenderRequest,
@@ -236,8 +236,8 @@ export async function prepareOverlay(
  *
  * Rendering twice is the same as once. What the app wrote before is there again.
  *
- * Requires `--allow-read`, `--allow-write` and `--allow-run` permissions, with the values that
- * {@linkcode requiredPermissions} computes; and the right to mount: root, or a user namespace.
+ * Requires `--allow-read`, `--allow-write`, `--allow-run` and `--allow-sys` permissions, with the values
+ * that {@linkcode requiredPermissions} computes; and the right to mount: root, or a user namespace.
  * Source: rkt `overlayRender`.
  *
  * @param request What to render.
@@ -271,7 +271,7 @@ export async function prepareOverlay(
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function renderOverlay(
   request: RenderRequest,

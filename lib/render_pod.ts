@@ -52,8 +52,8 @@ async function applyRequest(
 /**
  * Makes everything that the mounts of several apps need, and does not mount them.
  *
- * Requires `--allow-read`, `--allow-write` and `--allow-run` permissions, with the values that
- * `requiredPermissions` computes.
+ * Requires `--allow-read`, `--allow-write`, `--allow-run` and `--allow-sys` permissions, with the values
+ * that `requiredPermissions` computes.
  *
  * @param request What to prepare.
  * @param options Who is told what happens, and what can end it.
@@ -79,7 +79,7 @@ async function applyRequest(
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function preparePod(
   request: PodRequest,
@@ -95,8 +95,8 @@ export async function preparePod(
  * All or nothing: when one app fails, those of this call are taken back. What was mounted before stays.
  * Rendering twice is the same as once.
  *
- * Requires `--allow-read`, `--allow-write` and `--allow-run` permissions, with the values that
- * `requiredPermissions` computes; and the right to mount: root, or a user namespace.
+ * Requires `--allow-read`, `--allow-write`, `--allow-run` and `--allow-sys` permissions, with the values
+ * that `requiredPermissions` computes; and the right to mount: root, or a user namespace.
  *
  * @param request What to render.
  * @param options Who is told what happens, and what can end it.
@@ -128,7 +128,7 @@ export async function preparePod(
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function renderPod(
   request: PodRequest,

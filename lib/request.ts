@@ -74,7 +74,7 @@ export interface RenderRequest {
    * into an image that was mounted before. @default {false}
    */
   readonly live?: boolean;
-  /** Whether gc may collect the pod with what it holds, once it is unmounted. @default {false} */
+  /** Set if gc may collect the pod with what it holds, once it is unmounted. @default {false} */
   readonly ephemeral?: boolean;
 }
 
@@ -162,7 +162,7 @@ export interface ParsedRequest {
   readonly mtab: boolean;
   /** The destination may lie in an image that was mounted before. */
   readonly live: boolean;
-  /** Whether gc may collect it without being told the pod's name. */
+  /** Set if gc may collect it without being told the pod's name. */
   readonly ephemeral: boolean;
 }
 

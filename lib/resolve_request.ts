@@ -1,5 +1,5 @@
 /**
- * What a request leads to on the disk: the tree of an image or an id, and the lowers without symlinks.
+ * Finding on the disk what a request names: the tree of an image or an id, and the lowers without symlinks.
  *
  * @module
  */
@@ -10,7 +10,7 @@ import { quote } from "./quote.ts";
 import { namesLowers, parseLowers } from "./request.ts";
 import type { LowersRequest, RenderRequest } from "./request.ts";
 
-/** What a link leads to can be changed: an upper belongs to the tree that it was written over. */
+/** An upper belongs to the tree that it was written over, and a symlink can be changed to lead to another. */
 function realPathOf(path: string, mayReadAll: boolean): string {
   // Deno would ask on a terminal.
   if (!mayReadAll && !isGranted({ name: "read", path })) return path;

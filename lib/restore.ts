@@ -31,7 +31,7 @@ import type { PodsRequest } from "./pods.ts";
 import { appWords } from "./quote.ts";
 import { refuseElsewhere } from "./refusals.ts";
 
-/** What to mount again. */
+/** The pod, or the directory of pods, to mount again. */
 export type RestoreRequest = PodsRequest & {
   /**
    * Says that nothing runs in an image that is mounted, so that an app whose destination lies in it may
@@ -93,13 +93,14 @@ export function restorePermissions(directory: string): RequiredPermissions {
  * left alone. A line that cannot be mounted is reported, and does not keep the others from it.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pods, `--allow-read` for lowers and for
- * destinations outside them, and `--allow-run` for mount, umount and findmnt.
+ * destinations outside them, `--allow-run` for mount, umount, findmnt and find, and `--allow-sys=uid`.
  *
  * @param request A pod, or a directory of pods.
  * @param options Who is told what happens, and what can end it between two pods.
  * @returns What was mounted, and what could not be.
  * @throws {InvalidValueError} If the path is not absolute.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
+ * @throws {RefusedError} If another user could change the pod that is named, or a command works on it.
  * @throws {OverlayError} If there is no such pod or directory.
  *
  * @example
@@ -114,7 +115,7 @@ export function restorePermissions(directory: string): RequiredPermissions {
  * await Deno.remove(pods);
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function restoreOverlays(
   request: RestoreRequest,

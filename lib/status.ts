@@ -8,8 +8,8 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { Reporter } from "./change_options.ts";
 import { look, lookForDirectory } from "./disk.ts";
-import { errno, MissingPermissionError, OverlayError } from "./errors.ts";
-import { checkPermissions, isGranted } from "./grants.ts";
+import { MissingPermissionError, OverlayError } from "./errors.ts";
+import { checkPermissions } from "./grants.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { mountTable } from "./mount_table.ts";
@@ -20,7 +20,7 @@ import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import type { MountState } from "./pod_mounts.ts";
-import { linePermissions, noPodError, readRecord } from "./pod_state.ts";
+import { linePermissions, missingOf, noPodError, readRecord } from "./pod_state.ts";
 import { podsOf } from "./pods.ts";
 import type { PodsRequest } from "./pods.ts";
 import { refuseElsewhere } from "./refusals.ts";
@@ -88,14 +88,15 @@ export function statusPermissions(directory: string): RequiredPermissions {
  * Says what is rendered in a pod, or in all pods of a directory, and what of it is mounted, as the
  * kernel sees it.
  *
- * Requires `--allow-read` permission for the pod and for destinations outside it, and `--allow-run` for
- * findmnt and find.
+ * Requires `--allow-read` permission for the pod and for destinations outside it, `--allow-run` for
+ * findmnt and find, and `--allow-sys=uid`.
  *
  * @param request A pod, an absolute path; or a directory of pods, and what is to be measured.
  * @param options Who is told what is run.
  * @returns The apps, in the order of mounting, pod by pod.
  * @throws {InvalidValueError} If the pod is no absolute path.
  * @throws {MissingPermissionError} If a Deno permission is missing.
+ * @throws {RefusedError} If another user could change the pod that is named, or its record is damaged.
  * @throws {OverlayError} If there is no such pod, or the one that is named cannot be read.
  *
  * @example
@@ -113,7 +114,7 @@ export function statusPermissions(directory: string): RequiredPermissions {
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-run
+ * @tags allow-read, allow-run, allow-sys
  */
 export async function overlayStatus(
   request: string | StatusRequest,
@@ -223,32 +224,4 @@ function driftOf(
   if (state === "mounted") return line.auto ? null : "not-recorded";
   if (missingOf(line, pod.layout, pod.idle) !== null) return "missing";
   return line.auto ? "not-mounted" : null;
-}
-
-/**
- * The first directory that the mount of a line needs and that is not there. The rootfs of an app that
- * lies in the rootfs of another one is there only while that one is mounted.
- *
- * @param idle The lines of the pod that are not mounted.
- */
-export function missingOf(
-  line: AppLine,
-  pod: PodLayout,
-  idle: readonly AppLine[],
-): string | null {
-  const { lower, upper, work } = configOfLine(line, pod.pod);
-  const nested = idle.some(({ rootfs }) => line.rootfs.startsWith(`${rootfs}/`));
-  const needed = [...lower, upper, work, nested ? null : line.rootfs];
-  return needed.find((path) => path !== null && !isDirectory(path)) ?? null;
-}
-
-function isDirectory(path: string): boolean {
-  // What may not be looked at cannot be said to be missing, and nobody is to be asked for more.
-  if (!isGranted({ name: "read", path })) return true;
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch (error) {
-    if (["ENOENT", "ENOTDIR", "ELOOP"].includes(errno(error) ?? "")) return false;
-    throw error;
-  }
 }

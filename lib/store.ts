@@ -81,7 +81,7 @@ export function storedTreeLayout(store: StoreLayout, id: string): StoredTreeLayo
   };
 }
 
-/** What the link with a short name to a layer says; it lies in {@linkcode StoreLayout.links}. */
+/** The target of the link with a short name to a layer; it lies in {@linkcode StoreLayout.links}. */
 export function linkTo(key: string): string {
   return `../layer/${key}`;
 }

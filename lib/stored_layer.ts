@@ -107,7 +107,7 @@ export async function storedLayers(
   return found;
 }
 
-/** Whether a layer lies right above the same one. */
+/** Tells whether a layer lies right above the same one. */
 export function isAgain(diffIds: readonly (string | null)[], at: number): boolean {
   return at > 0 && diffIds[at] !== null && diffIds[at] === diffIds[at - 1];
 }

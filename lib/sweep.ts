@@ -8,7 +8,7 @@ import type { AppLine } from "./app_line.ts";
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions } from "./change_options.ts";
 import { busyError } from "./busy.ts";
-import { attempt, failure, look } from "./disk.ts";
+import { attempt, entriesIn, failure, look } from "./disk.ts";
 import { errno, OverlayError } from "./errors.ts";
 import { originsOf } from "./garbage.ts";
 import { isGranted } from "./grants.ts";
@@ -26,7 +26,6 @@ import type { Trusted } from "./open_pod.ts";
 import { child, parent } from "./path.ts";
 import { PodMounts } from "./pod_mounts.ts";
 import { readRecord } from "./pod_state.ts";
-import { entriesIn } from "./pods.ts";
 import { quote, shellQuote } from "./quote.ts";
 import { removePod } from "./removal.ts";
 

@@ -40,7 +40,7 @@ const TAR = [
   "--warning=no-timestamp",
 ];
 
-/** What tar has been started for. */
+/** A tar that runs, with its streams. */
 interface Child {
   readonly process: Deno.ChildProcess;
   readonly writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
@@ -213,7 +213,7 @@ function hintOf(said: string, lost: boolean): string | undefined {
 interface Said {
   /** The first of it that is an error, whatever tar thinks of it: of many entries it can say the same. */
   readonly text: string;
-  /** Whether the mark of an opaque directory could not be set. */
+  /** Set if the mark of an opaque directory could not be set. */
   readonly lost: boolean;
   /** How many other attributes could not be set, since there are none such here. */
   readonly unset: number;

@@ -187,7 +187,7 @@ function sparseOf(block: Uint8Array, type: EntryType, records: Records): SparseH
   };
 }
 
-/** What a header says. */
+/** A header as it was read. */
 export interface TarHeader {
   /** The entry that it begins. */
   readonly entry: TarEntry;

@@ -36,7 +36,7 @@ const STEP_MAX = 1 << 20;
 
 /** How an archive is read. */
 export interface TarReaderOptions {
-  /** What is done with sparse files: zeros fill their holes, or they are passed over. @default {"refuse"} */
+  /** The treatment of sparse files: zeros fill their holes, or they are passed over. @default {"refuse"} */
   readonly sparse?: "refuse" | "pass" | "fill";
 }
 
@@ -59,7 +59,7 @@ export class TarReader {
   #extension: { readonly flag: string; readonly parts: string[] } | null = null;
   #next = NOTHING;
   readonly #sparseMode: "refuse" | "pass" | "fill";
-  /** Whether blocks of a map are passed over. */
+  /** Set while blocks of a map are passed over. */
   #inPassedBlocks = false;
   /** The sparse file that is being read. */
   #sparse: SparseFile | null = null;
@@ -101,7 +101,7 @@ export class TarReader {
     for (let at = 0; at < bytes.length || this.isFilling;) at += this.step(bytes.subarray(at));
   }
 
-  /** Whether a hole of a sparse file is being filled, which takes another step. */
+  /** `true` while a hole of a sparse file is filled, which takes another step. */
   get isFilling(): boolean {
     return this.#sparse?.hasHole === true;
   }
@@ -142,7 +142,7 @@ export class TarReader {
     }
   }
 
-  /** What of a piece belongs to the block that is being read. */
+  /** The part of a piece that belongs to the block that is read. */
   #blockOf(bytes: Uint8Array, at: number): Uint8Array {
     return bytes.subarray(at, at + BLOCK - this.#filled);
   }

@@ -90,7 +90,7 @@ export class SparseFile {
   #next = 0;
   #position = 0;
   #hole = 0;
-  /** What was read of a map in the content: the last line, which may be cut, and the bytes in all. */
+  /** The map in the content, as far as it is read: the last line, which may be cut, and the bytes in all. */
   #line = "";
   #mapSize = 0;
 
@@ -105,17 +105,17 @@ export class SparseFile {
     if (this.#rest === "none") this.#start();
   }
 
-  /** Whether blocks of the map come next. */
+  /** `true` if blocks of the map come next. */
   get isInBlocks(): boolean {
     return this.#rest === "blocks";
   }
 
-  /** Whether a hole comes next. */
+  /** `true` if a hole comes next. */
   get hasHole(): boolean {
     return this.#hole > 0;
   }
 
-  /** Whether all of the file was emitted. */
+  /** `true` if all of the file was emitted. */
   get isDone(): boolean {
     const isRead = this.#rest === "none" && this.#next === this.#extents.length;
     return isRead && this.#hole === 0;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { attempt, look, readOwnFile } from "./disk.ts";
+import { attempt, entriesIn, look, readOwnFile } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
 import type { AttributeClass, LayerSummary } from "./layer_filter.ts";
 import { child } from "./path.ts";
@@ -104,14 +104,7 @@ export function readTree(tree: StoredTreeLayout): TreeManifest | null {
 
 /** The names in a directory of the store; none when it is not there. */
 export function namesIn(directory: string): readonly string[] {
-  return attempt("read directory", directory, () => {
-    try {
-      return [...Deno.readDirSync(directory)].map(({ name }) => name).sort();
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return [];
-      throw error;
-    }
-  });
+  return entriesIn(directory).map(({ name }) => name).sort();
 }
 
 /** Where a link leads, as it is written in it; `null` when there is none. */
@@ -125,7 +118,7 @@ export interface LostLink {
   readonly layer: string;
   /** The link. */
   readonly path: string;
-  /** What is so. */
+  /** The fault, as the predicate of a sentence. */
   readonly what: string;
 }
 

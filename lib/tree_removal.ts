@@ -113,13 +113,13 @@ function namesOf({ id, layers, lowers }: TreeManifest): readonly string[] {
  * Removes a tree. Its layers stay, until {@linkcode collectTrees} takes those that no tree has.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the store and for the pods that were
- * rendered from it, and `--allow-run` for findmnt and rm.
+ * rendered from it, `--allow-run` for findmnt, find and rm, and `--allow-sys=uid`.
  *
  * @returns The tree that is gone.
- * @throws {RefusedError} If a pod uses it, or it is a part of a mount.
+ * @throws {RefusedError} If a pod uses it, it is a part of a mount, or another user could change the store.
  * @throws {OverlayError} If there is no such tree.
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function removeTree(
   request: TreeChoice,
@@ -208,13 +208,14 @@ async function unneeded(store: StoreLayout): Promise<RemovedTrees> {
  * Removes the layers that no tree has, what is left of imports that did not finish, and the notes of pods
  * that are gone. What a pod uses stays, even if what was written down of its tree is damaged.
  *
- * Requires `--allow-read` and `--allow-write` permissions for the store, and `--allow-run` for findmnt
- * and rm. Without `--allow-read` permission for a pod, a damaged tree that it may use is an error.
+ * Requires `--allow-read` and `--allow-write` permissions for the store, `--allow-run` for findmnt, find
+ * and rm, and `--allow-sys=uid`. Without `--allow-read` permission for a pod, a damaged tree that it may use is an error.
  *
  * @returns What went, or would go.
- * @throws {RefusedError} If a layer that no tree has is a part of a mount.
+ * @throws {RefusedError} If a layer that no tree has is a part of a mount, or another user could change the
+ * store.
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function collectTrees(
   request: CollectTreesRequest = {},

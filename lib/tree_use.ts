@@ -87,7 +87,7 @@ export function checkedUsersOf(store: StoreLayout): Promise<readonly TreeUser[]>
   );
 }
 
-/** Whether a note names a pod. */
+/** Tells whether a note names a pod. */
 export function isKnown(user: TreeUser): user is KnownUser {
   return user.pod !== null;
 }
@@ -146,9 +146,9 @@ async function isBusy(pod: string): Promise<boolean> {
   }
 }
 
-/** What a pod uses of the store, and whether a command that works on it may change that. */
+/** The trees that a pod uses; a command that works on the pod may change that. */
 export interface PresentUse extends TreeUse {
-  /** Whether a command works on it. */
+  /** Set if a command works on the pod. */
   readonly busy: boolean;
 }
 

@@ -40,8 +40,8 @@ export interface UnmountRequest {
    */
   readonly lazy?: boolean;
   /**
-   * Whether what no line of `overlay.fstab` names is unmounted too, as when a line was lost; only of a whole
-   * pod, and not lazily. @default {false}
+   * Set if mounts that no line of `overlay.fstab` names are unmounted too, as when a line was lost; only of
+   * a whole pod, and not lazily. @default {false}
    */
   readonly foreign?: boolean;
 }
@@ -71,16 +71,17 @@ export function unmountPermissions(pod: string): RequiredPermissions {
  * What they wrote is kept, and so is their line in `overlay.fstab`, now with `noauto`.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod, `--allow-read` for destinations
- * outside it, and `--allow-run` for umount and findmnt.
+ * outside it, `--allow-run` for umount, findmnt and find, and `--allow-sys=uid`. With `--allow-run` for
+ * fuser, the error for an app in use names the processes that use it.
  *
  * @param request What to unmount.
  * @param options Who is told what happens, and how long to wait for the pod's lock.
  * @returns What was unmounted; nothing when nothing was mounted.
  * @throws {InvalidValueError} If the pod is no absolute path or the app no name.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
- * @throws {RefusedError} If something else is mounted on a rootfs, or a whole pod is asked for and no line
- * names a mount in it; nothing was touched.
- * @throws {MountError} If a rootfs is in use; the others are unmounted.
+ * @throws {RefusedError} If another user could change the pod, something else is mounted on a rootfs, or a
+ * whole pod is asked for and no line names a mount in it; nothing was touched.
+ * @throws {UnmountError} If a rootfs is in use; the others are unmounted.
  * @throws {OverlayError} If there is no such pod or app.
  *
  * @example
@@ -99,7 +100,7 @@ export function unmountPermissions(pod: string): RequiredPermissions {
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run
+ * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export async function unmountOverlay(
   request: UnmountRequest,
@@ -192,7 +193,7 @@ export interface PodUnmounting {
   readonly pod: PodLayout;
   /** Whether what is in use is unmounted lazily. */
   readonly lazy: boolean;
-  /** What becomes of mounts that no line names. @default {"leave"} */
+  /** The treatment of mounts that no line names. @default {"leave"} */
   readonly unnamed?: "leave" | "refuse" | "unmount";
   /** Set when the lines stay as they are, since the pod is collected. */
   readonly unrecorded?: true;
@@ -200,7 +201,7 @@ export interface PodUnmounting {
   readonly options: ChangeOptions;
 }
 
-/** What was mounted and is no more, each in the order of unmounting. */
+/** The mounts that are gone, in the order of unmounting. */
 export interface Gone {
   /** The apps. */
   readonly apps: Unmounted["unmounted"];
@@ -211,7 +212,7 @@ export interface Gone {
 /**
  * Unmounts lines of a pod that is locked.
  *
- * @returns What was mounted and is no more.
+ * @returns The mounts that are gone.
  * @throws {UnmountError} If one is in use; the others are unmounted.
  */
 export async function unmountLines(

@@ -75,7 +75,7 @@ const NO_DEVICES = /Cannot mknod: (Operation not (permitted|supported)|Invalid a
  *
  * Requires `--allow-run` permission for tar.
  *
- * @returns Whether that is allowed. The node stays for the caller to remove.
+ * @returns `false` if that is not allowed. A node that was made stays for the caller to remove.
  * @throws {OverlayError} If it fails for another reason.
  */
 export async function canMakeDevices(

@@ -79,7 +79,7 @@ function takeName(
   }
 }
 
-/** Whether an image has a name, be it written in short or in full. */
+/** Tells whether an image has a name, be it written in short or in full. */
 function isCalled({ name: is }: StoredImage, name: string): boolean {
   return is !== null && fullName(is) === fullName(name);
 }

@@ -193,7 +193,11 @@ Deno.test("undoCollect() finds the pod whose name was taken in the garbage, and 
   await collectPods({ pods: place.pods });
   await preparedPod(place, "a");
   await collectPods({ pods: place.pods });
-  const several = await assertRejects(() => undoCollect(pod), RefusedError, "set aside twice");
+  const several = await assertRejects(
+    () => undoCollect(pod),
+    RefusedError,
+    "set aside more than once",
+  );
   assertMatch(`${several.hint}`, /garbage\/a, .*garbage\/a~1/);
   await preparedPod(place, "a~1");
   await collectPods({ pods: place.pods });

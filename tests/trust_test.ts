@@ -198,7 +198,7 @@ for (
       const request = { lower, app: "web", options: MARKS, ...Object.fromEntries(paths) };
       const code = await failureOf(() => renderOverlay(request, { checkpoint }));
       assertEquals([code, await mountsBelow(dir.path)], ["shared-pod", []]);
-      assertEquals([...Deno.readDirSync(his)], []);
+      assertEquals(await Array.fromAsync(Deno.readDir(his)), []);
     },
   });
 }
