@@ -45,7 +45,8 @@ export function parseFstab(text: string, path: string): readonly FstabEntry[] {
 
 function entryOf(line: string): FstabEntry | null {
   if (line.includes("\0")) return null;
-  if (/^[ \t\r]*(#|$)/.test(line)) return line;
+  // Some editors put a byte order mark in front.
+  if (/^\ufeff?[ \t\r]*(#|$)/.test(line)) return line;
   return parseAppLine(line) ?? (isForeignLine(line) ? line : null);
 }
 

@@ -124,7 +124,7 @@ Deno.test("overlay-render says that its output could not be written", async () =
   const wrapper = ["sh", "-c", 'exec "$@" > /dev/full', "sh"];
   const { status, stderr } = await cli(["plan", "--lower", lower, "--pod", "/pod"], { wrapper });
   assertEquals(status, 1);
-  assertMatch(stderr, /^error: Cannot write .*No space left on device.*\n$/);
+  assertMatch(stderr, /^error: Cannot write .*No space left on device.*\nhint: .*\n$/);
 });
 
 Deno.test("overlay-render status says so when nothing is rendered", async () => {

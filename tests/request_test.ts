@@ -26,6 +26,8 @@ Deno.test("parseRequest() fills in what is not given", { permissions: "none" }, 
     readOnly: false,
     overlay: "always",
     mtab: false,
+    ephemeral: false,
+    live: false,
   };
   assertEquals<unknown>(parseRequest(LEAST), expected);
 });
@@ -49,6 +51,8 @@ Deno.test("parseRequest() takes every part that is given", { permissions: "none"
     readOnly: true,
     overlay: "auto",
     mtab: false,
+    ephemeral: false,
+    live: false,
   };
   const request: RenderRequest = {
     pod: "/pod/",

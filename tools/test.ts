@@ -72,7 +72,19 @@ async function filesOf(directory: string, suffix: string): Promise<string[]> {
   return names.sort().map((name) => `${directory}/${name}`);
 }
 
-/** The largest first: they take longest, and the last one to end should not have started last. */
+/** Small files that take long: each runs the command many times, or a race. */
+const SLOW = [
+  "load",
+  "crash",
+  "fuzz",
+  "any_path",
+  "import_crash",
+  "gc_removal",
+  "images",
+  "import_swap",
+];
+
+/** Those that take longest first, then the largest: the last one to end should not have started last. */
 async function testFiles(filters: readonly string[]): Promise<string[]> {
   const files = await filesOf("tests", "_test.ts");
   const parts = filters.map((filter) => filter.replace(`${ROOT}/`, "").replace(/^\.\//, ""));
@@ -81,7 +93,12 @@ async function testFiles(filters: readonly string[]): Promise<string[]> {
   });
   const sizes = await Promise.all(wanted.map((file) => Deno.stat(`${ROOT}/${file}`)));
   const bySize = wanted.map((file, at) => ({ file, size: sizes[at]?.size ?? 0 }));
-  return bySize.sort((a, b) => b.size - a.size).map(({ file }) => file);
+  const rank = (file: string) => {
+    const at = SLOW.indexOf(file.replace(/^.*\/|_test\.ts$/g, ""));
+    return at < 0 ? SLOW.length : at;
+  };
+  return bySize.sort((a, b) => rank(a.file) - rank(b.file) || b.size - a.size)
+    .map(({ file }) => file);
 }
 
 /** Notes what is there before and after a program, from inside its mount namespace. */
