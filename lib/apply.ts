@@ -149,7 +149,7 @@ async function applyTrust(paths: readonly string[], run: Application): Promise<v
   if (!await checkAbove(paths, run.programs)) run.unseen = new Set(paths);
 }
 
-/** What was missing above a directory may have been made by somebody else meanwhile. */
+/** Somebody else may have made a directory above meanwhile, where one was missing. */
 async function trustMade(operation: DirectoryOperation, run: Application): Promise<void> {
   await checkAbove([operation.path], run.programs);
   checkGuarded(operation);

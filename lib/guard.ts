@@ -146,8 +146,8 @@ type LookAt = (paths: readonly string[]) => readonly Component[] | Promise<reado
  * Requires `--allow-read` permission for `/`, or `--allow-run` for find(1), which sees what Deno may not
  * under path-scoped permissions; and `--allow-sys=uid`.
  *
- * @returns Whether all of them are there. Of one that is missing nobody knows yet who will have made it: where
- * it is made afterwards, this is asked again.
+ * @returns `false` if one of them is missing. Nobody knows yet who will make it, so the caller must check again
+ * when it is there.
  * @throws {RefusedError} If somebody else could swap one of them.
  */
 export async function checkAbove(

@@ -86,7 +86,7 @@ export async function openPod(
 /**
  * Checks the Deno permissions that the lines of pods take, all of them before the first pod is touched.
  *
- * @param action What needs them, such as `collect`.
+ * @param action The action that needs them, such as `collect`.
  * @param how The directories that this call has checked before, and whose lines matter.
  * @throws {MissingPermissionError} If one is missing; it names the flags to add.
  */
