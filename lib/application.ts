@@ -9,6 +9,7 @@ import type { ChangeOptions } from "./change_options.ts";
 import { OverlayError } from "./errors.ts";
 import type { FstabEntry } from "./fstab.ts";
 import { checkSame } from "./guard.ts";
+import type { Asked } from "./guard.ts";
 import { Journal } from "./journal.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
@@ -22,6 +23,8 @@ import type { ProgramOptions } from "./run.ts";
 export interface ApplyOptions extends ChangeOptions {
   /** Asks whether SELinux is enabled. @default {asks findmnt} */
   readonly selinux?: () => Promise<boolean>;
+  /** The look at what is above the pod, if it was begun before. */
+  readonly asked?: Asked | null;
 }
 
 /** What a run knows of one of its apps. */

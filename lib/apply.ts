@@ -146,7 +146,7 @@ function apply(batch: readonly Operation[], run: Application): void | Promise<vo
 }
 
 async function applyTrust(paths: readonly string[], run: Application): Promise<void> {
-  if (!await checkAbove(paths, run.programs)) run.unseen = new Set(paths);
+  if (!await checkAbove(paths, run.programs, run.options.asked)) run.unseen = new Set(paths);
 }
 
 /** Somebody else may have made a directory above meanwhile, where one was missing. */

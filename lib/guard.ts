@@ -138,6 +138,30 @@ interface Component {
 /** Looks at paths without following a link at their ends; those where nothing is are left out. */
 type LookAt = (paths: readonly string[]) => readonly Component[] | Promise<readonly Component[]>;
 
+/** A look at the directories above a path that was begun before the check. */
+export interface Asked {
+  /** The directories. */
+  readonly paths: readonly string[];
+  /** The components that are there. */
+  readonly found: ReturnType<LookAt>;
+  /** Settles when the look is over, however it ends. */
+  readonly done: Promise<unknown>;
+}
+
+/**
+ * Begins to look at the directories above a path where that takes a program, which runs while a plan is
+ * made and its permissions are checked.
+ *
+ * @returns The look, for {@linkcode checkAbove}; `null` where no program is needed or may be run.
+ */
+export function askAbove(path: string, options: ProgramOptions): Asked | null {
+  if (isGranted({ name: "read", path: "/" })) return null;
+  if (!isGranted({ name: "run", command: PROGRAMS.find })) return null;
+  const paths = prefixesOf(parent(path));
+  const found = lookByFind(options)(paths);
+  return { paths, found, done: Promise.allSettled([found]) };
+}
+
 /**
  * Checks the directories above paths, and the links on the way, component by component as the kernel
  * walks it: only root and we may be able to rename what is in them. A sticky directory that others can
@@ -146,6 +170,7 @@ type LookAt = (paths: readonly string[]) => readonly Component[] | Promise<reado
  * Requires `--allow-read` permission for `/`, or `--allow-run` for find(1), which sees what Deno may not
  * under path-scoped permissions; and `--allow-sys=uid`.
  *
+ * @param asked A look that was begun before, if it was.
  * @returns `false` if one of them is missing. Nobody knows yet who will make it, so the caller must check again
  * when it is there.
  * @throws {RefusedError} If somebody else could swap one of them.
@@ -153,8 +178,11 @@ type LookAt = (paths: readonly string[]) => readonly Component[] | Promise<reado
 export async function checkAbove(
   paths: readonly string[],
   options: ProgramOptions,
+  asked?: Asked | null,
 ): Promise<boolean> {
-  const lookAt = isGranted({ name: "read", path: "/" }) ? lookHere : lookByFind(options);
+  const look = isGranted({ name: "read", path: "/" }) ? lookHere : lookByFind(options);
+  const lookAt: LookAt = (wanted) =>
+    wanted.join("\0") === asked?.paths.join("\0") ? asked.found : look(wanted);
   let rests = paths.map(parent);
   let whole = true;
   for (let links = 0; rests.length > 0 && links <= MAX_LINKS; links++) {
