@@ -14,7 +14,7 @@ import { quote, shellQuote } from "./quote.ts";
 import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { clearAway, openStore, syncDirectory, tidy } from "./store_disk.ts";
-import { linkOf, markedTrees, namesIn, treeNamed, wholeTrees } from "./tree_manifest.ts";
+import { linkOf, markedTrees, namesIn, treeNamed, viewOf, wholeTrees } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
 import { storePermissions } from "./tree_store.ts";
 import type { StoreRequest, TreeChoice } from "./tree_store.ts";
@@ -105,7 +105,8 @@ async function refuseMounted(
 }
 
 /** The names by which a tree, or its layers, can be a part of a mount. */
-function namesOf({ id, layers, lowers }: TreeManifest): readonly string[] {
+function namesOf(tree: TreeManifest): readonly string[] {
+  const { id, layers, lowers } = viewOf(tree);
   return [id, ...layers, ...lowers];
 }
 
@@ -193,7 +194,7 @@ async function unneeded(store: StoreLayout): Promise<RemovedTrees> {
   const whole = wholeTrees(store);
   const used = await usedNames(store);
   const ids = new Set(whole.map(({ id }) => id));
-  const needed = new Set(whole.flatMap(({ layers }) => layers));
+  const needed = new Set(whole.flatMap((tree) => viewOf(tree).layers));
   return {
     // One without a manifest was not made by an import, or is not finished and without its mark.
     trees: namesIn(store.trees).filter((id) => {
