@@ -326,6 +326,25 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: `hard links to a file that aufs kept aside are names of one file${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const kept = ".wh..wh.plnk/12.34";
+    const link = (name: string) => entry(name, { type: "hardlink", link: kept });
+    const top = [directory("./", CLOSED), directory("d", CLOSED), entry(kept), link("d/b")];
+    const layers = [[directory("d"), entry("d/a")], [...top, link("c"), entry(".wh..wh.aufs")]];
+    const layout = await makeLayout(dir.join("layout"), layers.map((one) => tarOf(one)));
+    const { id } = await imported(dir, layout);
+    const is = await renderedEntries(dir, id);
+    assertEquals([...is.keys()].sort(), ["/", "/c", "/d", "/d/a", "/d/b"]);
+    assertEquals([is.get("/d"), is.get("/c")], [CLOSED_WORDS, is.get("/d/b")]);
+    assertMatch(is.get("/c") ?? "", / names=\/c \/d\/b$/);
+    assertEquals(await viewedRoot(dir, id, "view"), "1751 7:8 1111111111500 kept");
+  },
+});
+
 const NAMES = ["a", "b", "c"];
 const MODES = [0o700, 0o711, 0o755, 0o1777];
 
