@@ -17,12 +17,17 @@ export type Meaning =
   | { readonly kind: "whiteout"; readonly path: string }
   /** All that is in the directory in the layers below is gone. */
   | { readonly kind: "opaque"; readonly path: string }
+  /** A file that aufs kept for hard links to lead to. */
+  | { readonly kind: "pseudo-link"; readonly path: string }
   /** What an old union file system kept for itself. */
   | { readonly kind: "ignored" };
 
 const WHITEOUT = ".wh.";
 const OPAQUE = ".wh..wh..opq";
 const OWN = ".wh..wh.";
+
+/** The directory of the root in which aufs keeps files that have several names in different directories. */
+export const PSEUDO_LINKS = ".wh..wh.plnk";
 
 /** Linux PATH_MAX and NAME_MAX, without the closing NUL. */
 export const PATH_MAX = 4095;
@@ -114,6 +119,7 @@ export function meaningOf(name: string): Meaning {
 /** What lies in a directory of an old union file system goes with it; any other whiteout holds nothing. */
 function underWhiteout(path: string): Meaning {
   const first = path.split("/").find((part) => part.startsWith(WHITEOUT)) ?? "";
+  if (above(path) === PSEUDO_LINKS) return { kind: "pseudo-link", path };
   if (first.startsWith(OWN)) return { kind: "ignored" };
   throw archiveError(`${quoteBytes(path)} lies in a whiteout`);
 }

@@ -17,7 +17,7 @@ import { openPod } from "./open_pod.ts";
 import { child, isWithin, nameOf, parent } from "./path.ts";
 import { TRUST } from "./permissions.ts";
 import { readRecord } from "./pod_state.ts";
-import { directoriesIn, GARBAGE, isPod } from "./pods.ts";
+import { directoriesIn, GARBAGE, isPod, withoutNumber } from "./pods.ts";
 import { quote, shellQuote } from "./quote.ts";
 import { isBegun } from "./removal.ts";
 
@@ -50,11 +50,6 @@ export function isOf(garbage: string, pod: string): boolean {
   if (first === undefined) return own === name || isRest();
   const { upper } = configOfLine(first, pod);
   return isWithin(upper ?? first.rootfs, pod) || (own === name && upper === null);
-}
-
-/** The name of a pod whose name was taken in the garbage. */
-function withoutNumber(name: string): string {
-  return name.replace(/~\d+$/, "");
 }
 
 /** The paths that a pod may have had before it was put aside as this one. */

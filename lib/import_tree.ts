@@ -21,6 +21,7 @@ import type { AttributeClass, LayerPolicy, LayerSummary } from "./layer_filter.t
 import { child, nameOf, parent } from "./path.ts";
 import { PROGRAMS, TRUST } from "./permissions.ts";
 import type { RequiredPermissions } from "./permissions.ts";
+import { onlyPiece, rootLayerOf } from "./root_layer.ts";
 import { keyOf, storedLayers } from "./stored_layer.ts";
 import type { WantedLayers } from "./stored_layer.ts";
 import { storedTreeLayout } from "./store.ts";
@@ -29,7 +30,7 @@ import { clearAway, mendLinks, openStore, scratchOf, syncStore, tidy } from "./s
 import { allLayers, formatRecord, isWhole } from "./tree_manifest.ts";
 import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
 import type { Blob } from "./blob.ts";
-import { directoryManifest, manifestOf, sum, treeIdOf, writeTree } from "./write_tree.ts";
+import { directoryManifest, manifestOf, sum, treeIdOf, withRoot, writeTree } from "./write_tree.ts";
 
 /** A tree that was imported. */
 export interface ImportedTree {
@@ -90,8 +91,10 @@ async function importImage(
     if (inner !== null) ready.set(0, inner);
   }
   const { layers, changed } = await completed(blobs, found, { store, policy, options, ready });
-  await mendLinks(layers, store, options);
-  const manifest = await manifestOf(layers);
+  const plain = await manifestOf(layers);
+  const root = await rootLayerOf(plain, layers, { store, policy, options });
+  await mendLinks(root === null ? layers : [...layers, root], store, options);
+  const manifest = root === null ? plain : withRoot(plain, root);
   const stored = {
     name: name ?? usableName(image, options),
     digest: image.digest,
@@ -117,10 +120,6 @@ async function emptyLayer({ source }: ParsedImport): Promise<Blob> {
   const diffId = `sha256:${await hexDigest("SHA-256", archive)}`;
   const at = { path: source, offset: 0, size: archive.length };
   return { name: "no layers", ...at, digest: null, diffId, read: () => onlyPiece(archive) };
-}
-
-async function* onlyPiece<T>(piece: T): AsyncGenerator<T> {
-  yield await Promise.resolve(piece);
 }
 
 /** Unpacks a mere archive, which may turn out to be one of an image that is compressed as a whole. */

@@ -11,7 +11,6 @@ import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { checkTrusted, openPod } from "./open_pod.ts";
 import type { Trusted } from "./open_pod.ts";
-import { child } from "./path.ts";
 import { TRUST } from "./permissions.ts";
 import { noPodError } from "./pod_state.ts";
 import { isPod } from "./pods.ts";
@@ -27,20 +26,15 @@ export interface KeptPod {
   readonly changed: boolean;
 }
 
-function keepFile({ pod }: PodLayout): string {
-  return child(pod, "overlay.keep");
-}
-
 /**
  * Refuses a pod that is kept.
  *
  * @throws {RefusedError} If it is.
  */
 export function refuseKept(pod: PodLayout): void {
-  const path = keepFile(pod);
-  if (look(path) === null) return;
+  if (look(pod.keep) === null) return;
   throw new RefusedError("kept", `Cannot collect pod ${quote(pod.pod)}: it is kept`, {
-    path,
+    path: pod.keep,
     hint: `let it go first: overlay-render unkeep --pod ${shellQuote(pod.pod)}`,
   });
 }
@@ -101,7 +95,7 @@ async function mark(layout: PodLayout, kept: boolean, options: ChangeOptions): P
   }
   using open = await openPod(layout, options, trusted);
   if (open === null) throw noPodError(pod);
-  const path = keepFile(layout);
+  const path = layout.keep;
   const info = look(path);
   if (info !== null && !info.isFile) {
     throw new OverlayError("failed", `Cannot use ${quote(path)}: it is ${typeOf(info)}`, {

@@ -10,7 +10,7 @@
  *
  * @module
  */
-import { above, checkTarget, meaningOf, pathInLayer } from "./entry_name.ts";
+import { above, checkTarget, meaningOf, pathInLayer, PSEUDO_LINKS } from "./entry_name.ts";
 import { LayerLimits } from "./layer_limits.ts";
 import { LayerPaths } from "./layer_paths.ts";
 import { entryLine, hardlinkLine, removedLine } from "./mtree.ts";
@@ -89,8 +89,8 @@ const OF_MACHINE: ReadonlySet<string> = new Set([
 /** An attribute of overlayfs itself, in either class. */
 const OVERLAY_ATTRIBUTE = /^(trusted|user)\.overlay\./;
 
-/** The next step of tar: it reads pieces, or first a directory that is not empty is removed. */
-export type Step = readonly Uint8Array[] | { readonly clear: string };
+/** The next step of tar: it reads pieces, or first a directory is emptied, which may have to go as well. */
+export type Step = readonly Uint8Array[] | { readonly clear: string; readonly gone?: true };
 
 /** A layer whose archive is pushed in; what tar is to unpack comes out. */
 export class LayerFilter {
@@ -108,6 +108,7 @@ export class LayerFilter {
   #hasRoot = false;
   /** Set if tar was started anew, so that it forgot the times of directories that it has filled since. */
   #hasCleared = false;
+  #hasPseudoLinks = false;
   readonly #devices = { kept: 0, left: 0 };
   readonly #setuid = { kept: 0, left: 0 };
 
@@ -146,6 +147,7 @@ export class LayerFilter {
    */
   *end(): Generator<Step> {
     this.#reader.end();
+    this.#dropPseudoLinks();
     if (!this.#hasRoot) this.#putDirectory("", DIRECTORY);
     if (this.#hasCleared) yield* this.#repeatDirectories();
     this.#output.push(new Uint8Array(2 * BLOCK));
@@ -209,6 +211,7 @@ export class LayerFilter {
     const isWhiteout = named.kind === "entry" && entry.type === "char" && isZero(entry.device);
     const meaning = isWhiteout ? { ...named, kind: "whiteout" as const } : named;
     if (meaning.kind === "entry") return this.#takeEntry(meaning.path, entry);
+    if (meaning.kind === "pseudo-link") return this.#takePseudoLink(meaning.path, entry);
     if (meaning.kind === "ignored") return;
     if (entry.size > 0) throw archiveError(`the whiteout ${quoteBytes(entry.name)} has content`);
     const isMark = meaning.kind === "opaque";
@@ -217,6 +220,22 @@ export class LayerFilter {
     this.#limits.keep(path, NO_ATTRIBUTES);
     if (isMark) this.#takeOpaque(path);
     else this.#takeWhiteout(path);
+  }
+
+  /** Hard links lead to such a file until the archive ends. */
+  #takePseudoLink(path: string, entry: TarEntry): void {
+    if (entry.type !== "file") return;
+    this.#hasPseudoLinks = true;
+    this.#takeEntry(path, entry);
+  }
+
+  #dropPseudoLinks(): void {
+    if (!this.#hasPseudoLinks) return;
+    const removed = this.#paths.remove(PSEUDO_LINKS);
+    for (const one of [...removed, PSEUDO_LINKS]) this.#sink.line(removedLine(one));
+    this.#steps.push(this.#output, { clear: PSEUDO_LINKS, gone: true });
+    this.#output = [];
+    this.#hasCleared = true;
   }
 
   #takeEntry(named: string, entry: TarEntry): void {

@@ -24,6 +24,8 @@ export interface PodLayout {
   readonly lock: string;
   /** The lines of many apps while one mount process mounts them; gone when it has ended. */
   readonly batch: string;
+  /** The file that keeps the pod from being collected. */
+  readonly keep: string;
   /** The directory of the pod's own image (rkt `Stage1ImagePath`). */
   readonly stage1: string;
   /** The rootfs of the pod's own image (rkt `Stage1RootfsPath`). */
@@ -113,6 +115,7 @@ export function podLayout(pod: string): PodLayout {
     fstab: child(root, "overlay.fstab"),
     lock: child(root, "overlay.lock"),
     batch: child(root, "overlay.mount"),
+    keep: child(root, "overlay.keep"),
     stage1,
     stage1Rootfs,
     stage1Manifest: child(stage1, "manifest"),

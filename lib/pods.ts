@@ -40,6 +40,11 @@ export function freeName(directory: string, pod: string): string {
   }
 }
 
+/** The name of a pod whose name was taken in the garbage. */
+export function withoutNumber(name: string): string {
+  return name.replace(/~\d+$/, "");
+}
+
 /** The names of the directories in a directory, sorted; links are none. */
 export function directoriesIn(path: string): string[] {
   return entriesIn(path).filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();

@@ -253,7 +253,7 @@ function checkDestination(pod: PodLayout, layout: AppLayout): void {
       OTHER_DEST,
     );
   }
-  const states = [pod.overlay, pod.fstab, `${pod.fstab}.new`, pod.lock, pod.batch];
+  const states = [pod.overlay, pod.fstab, `${pod.fstab}.new`, pod.lock, pod.batch, pod.keep];
   const taken = states.find((own) => isWithin(layout.dest, own));
   if (taken !== undefined) {
     refuse(

@@ -19,6 +19,7 @@ import {
   readLayer,
   readTree,
   treeOfName,
+  viewOf,
   wholeTrees,
 } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
@@ -172,7 +173,8 @@ function unfitError(id: string, path: string, what: string): OverlayError {
   return new OverlayError("bad-store", message, { path, hint: "import the image again" });
 }
 
-function withTree<T extends TreeRequest>(request: T, tree: TreeManifest, store: StoreLayout): T {
+function withTree<T extends TreeRequest>(request: T, of: TreeManifest, store: StoreLayout): T {
+  const tree = request.readOnly === true ? viewOf(of) : of;
   const { id, lowers, layers, rootLike, userxattr } = tree;
   const layout = storedTreeLayout(store, id);
   const [only] = layers;
@@ -180,7 +182,7 @@ function withTree<T extends TreeRequest>(request: T, tree: TreeManifest, store: 
   const one = lowers.length === 1 && only !== undefined;
   const options = request.options ?? [];
   const isGiven = options.some((option) => option.split(",").includes("userxattr"));
-  const isOverlay = request.overlay !== "never" && (request.readOnly !== true || layers.length > 1);
+  const isOverlay = request.overlay !== "never" && (request.readOnly !== true || lowers.length > 1);
   const adds = userxattr && isOverlay && !isGiven;
   if (isGiven && !userxattr) checkMarks(tree, store);
   checkLayers(tree, store);

@@ -27,6 +27,7 @@ import {
   readLayer,
   readTree,
   treeNamed,
+  viewOf,
   wholeTrees,
 } from "./tree_manifest.ts";
 import { outlineOf } from "./tree_outline.ts";
@@ -132,7 +133,8 @@ function changesOf(must: Keywords, is: Keywords, quick: boolean): string[] {
 /** The parts of a tree, which other trees may have too. */
 function partsOf(store: StoreLayout, id: string): readonly Part[] {
   const layout = storedTreeLayout(store, id);
-  const { layers, lines } = readTree(layout) ?? { layers: [], lines: null };
+  const tree = readTree(layout);
+  const { layers, lines } = tree === null ? { layers: [], lines: null } : viewOf(tree);
   if (lines !== null) {
     return [{ layer: null, root: layout.rootfs, lines: layout.lines, digest: lines }];
   }
@@ -198,7 +200,7 @@ export async function checkTrees(
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   const checked = trees.map((tree) => {
     const { id } = tree;
-    const links = [...lostLinks(tree, store)].map(({ layer, path, what }) => {
+    const links = [...lostLinks(viewOf(tree), store)].map(({ layer, path, what }) => {
       return { layer, path: "/", what: `has no short name: ${printable(quote(path))} ${what}` };
     });
     const inside = partsOf(store, id).flatMap(({ root }) => found.get(root) ?? []);

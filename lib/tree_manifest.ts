@@ -60,6 +60,11 @@ export interface TreeManifest {
   readonly lowers: readonly string[];
   /** The short name of the layer that says what the root is like; `null` when it is the first. */
   readonly rootLike: string | null;
+  /**
+   * The layer that holds nothing but that root, which a view has on top of the others. It is none of the
+   * image's. @default {none, as in trees of older versions}
+   */
+  readonly root?: { readonly key: string; readonly link: string };
   /** Whether it must be mounted with `userxattr`. */
   readonly userxattr: boolean;
   /** The bytes that its files have together. */
@@ -110,6 +115,19 @@ export function namesIn(directory: string): readonly string[] {
 /** Where a link leads, as it is written in it; `null` when there is none. */
 export function linkOf(path: string): string | null {
   return look(path)?.isSymlink ? attempt("read", path, () => Deno.readLinkSync(path)) : null;
+}
+
+/** The tree as a read-only view has it, with all its layers: the one with the root on top, if there is one. */
+export function viewOf(tree: TreeManifest): TreeManifest {
+  const { root } = tree;
+  if (root === undefined) return tree;
+  // Overlayfs takes no directory twice. Such a layer of the image holds nothing that could hide another one.
+  const layers = [root.key, ...tree.layers.filter((key) => key !== root.key)];
+  return {
+    ...tree,
+    layers,
+    lowers: [root.link, ...tree.lowers.filter((link) => link !== root.link)],
+  };
 }
 
 /** A link of a tree that does not lead to its layer. */

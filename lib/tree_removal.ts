@@ -14,11 +14,19 @@ import { quote, shellQuote } from "./quote.ts";
 import { storedTreeLayout, storeLayout } from "./store.ts";
 import type { StoreLayout } from "./store.ts";
 import { clearAway, openStore, syncDirectory, tidy } from "./store_disk.ts";
-import { linkOf, markedTrees, namesIn, treeNamed, wholeTrees } from "./tree_manifest.ts";
+import { linkOf, markedTrees, namesIn, treeNamed, viewOf, wholeTrees } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
 import { storePermissions } from "./tree_store.ts";
 import type { StoreRequest, TreeChoice } from "./tree_store.ts";
-import { checkedUsersOf, forgetPods, isKnown, mountOf, presentUseOf, useOf } from "./tree_use.ts";
+import {
+  checkedUsersOf,
+  forgetPods,
+  isKnown,
+  mountOf,
+  presentUseOf,
+  unreadableOf,
+  useOf,
+} from "./tree_use.ts";
 import type { KnownUser, TreeUser } from "./tree_use.ts";
 
 /** What went, or would go. */
@@ -47,9 +55,9 @@ function unknownError(
   { pod }: KnownUser,
   { users, cause }: { readonly users: readonly TreeUser[]; readonly cause?: OverlayError },
 ): RefusedError {
-  const pods = users.filter(isKnown).map((user) => user.pod);
-  const read = pods.filter((path) => !isGranted({ name: "read", path }));
-  const write = pods.filter((path) => !isGranted({ name: "write", path }));
+  const known = users.filter(isKnown);
+  const read = known.flatMap((user) => unreadableOf(user) ?? []);
+  const write = known.map((user) => user.pod).filter((path) => !isGranted({ name: "write", path }));
   const flags = permissionFlags({ read, write, run: [] }).map(shellQuote);
   const hint = flags.length === 0
     ? `see what is wrong with it: overlay-render status --pod ${shellQuote(pod)}`
@@ -78,7 +86,7 @@ async function refuseUsedBy(
 ): Promise<void> {
   const what = `tree ${quote(id)}`;
   const path = user.pod;
-  const isOpen = isGranted({ name: "write", path }) && isGranted({ name: "read", path });
+  const isOpen = isGranted({ name: "write", path }) && unreadableOf(user) === null;
   if (!isOpen) throw unknownError(what, user, { users });
   const use = await presentUseOf(user, store).catch((error: unknown) => {
     if (!(error instanceof OverlayError)) throw error;
@@ -105,7 +113,8 @@ async function refuseMounted(
 }
 
 /** The names by which a tree, or its layers, can be a part of a mount. */
-function namesOf({ id, layers, lowers }: TreeManifest): readonly string[] {
+function namesOf(tree: TreeManifest): readonly string[] {
+  const { id, layers, lowers } = viewOf(tree);
   return [id, ...layers, ...lowers];
 }
 
@@ -193,7 +202,7 @@ async function unneeded(store: StoreLayout): Promise<RemovedTrees> {
   const whole = wholeTrees(store);
   const used = await usedNames(store);
   const ids = new Set(whole.map(({ id }) => id));
-  const needed = new Set(whole.flatMap(({ layers }) => layers));
+  const needed = new Set(whole.flatMap((tree) => viewOf(tree).layers));
   return {
     // One without a manifest was not made by an import, or is not finished and without its mark.
     trees: namesIn(store.trees).filter((id) => {

@@ -83,7 +83,8 @@ export function listTrees(request: StoreRequest = {}): readonly ListedTree[] {
 }
 
 /**
- * The lowers of a tree, top first: what `--lower` would be given.
+ * The lowers of a tree, top first: what `--lower` would be given. The first may be a layer that holds
+ * nothing but the root, where no layer on top says what that is like.
  *
  * Requires `--allow-read` permission for the store.
  *
@@ -95,6 +96,6 @@ export function treePath(request: TreeChoice): readonly string[] {
   checkPermissions("find a tree", storePermissions(request, false));
   const store = storeLayout(request.store);
   const { id } = treeNamed(store, request.tree);
-  const named: TreeRequest = { pod: "/", store: store.store, tree: id };
+  const named: TreeRequest = { pod: "/", store: store.store, tree: id, readOnly: true };
   return [resolveTree(named).lower ?? []].flat();
 }

@@ -10,13 +10,15 @@ import { attempt, ifAny, look, readOwnFile } from "./disk.ts";
 import { OverlayError, RefusedError } from "./errors.ts";
 import { splitEscaped, unescapeOption } from "./escape.ts";
 import { isGranted } from "./grants.ts";
+import { checkGuarded } from "./guard.ts";
 import { podLayout } from "./layout.ts";
 import { splitOptions } from "./mount_config.ts";
 import { mountTable } from "./mount_table.ts";
 import { lockPodIfThere } from "./lock.ts";
 import { checkTrusted } from "./open_pod.ts";
-import { child, isWithin, nameOf } from "./path.ts";
+import { child, isWithin, nameOf, parent } from "./path.ts";
 import { readRecord } from "./pod_state.ts";
+import { directoriesIn, GARBAGE, withoutNumber } from "./pods.ts";
 import type { ProgramOptions } from "./run.ts";
 import type { StoreLayout } from "./store.ts";
 import { namesIn } from "./tree_manifest.ts";
@@ -92,15 +94,43 @@ export function isKnown(user: TreeUser): user is KnownUser {
   return user.pod !== null;
 }
 
+/** Where a pod is while it is set aside. */
+function garbageOf(pod: string): string {
+  return child(parent(pod), GARBAGE);
+}
+
+/**
+ * The path that must be readable to know what a pod uses, and may not be read; `null` if there is none. A
+ * pod that is not in its place may be set aside.
+ */
+export function unreadableOf({ pod }: KnownUser): string | null {
+  if (!isGranted({ name: "read", path: pod })) return pod;
+  const garbage = garbageOf(pod);
+  return look(pod) !== null || isGranted({ name: "read", path: garbage }) ? null : garbage;
+}
+
+/** The lines of a pod, and of what gc has set aside of it: that can be brought back. */
+function linesOf(pod: string): readonly AppLine[] {
+  const garbage = garbageOf(pod);
+  const isThere = isGranted({ name: "read", path: garbage }) && look(garbage)?.isDirectory;
+  const read = (path: string) => readRecord(podLayout(path).fstab).lines;
+  const own = read(pod);
+  const aside = isThere ? directoriesIn(garbage) : [];
+  const isOfPod = (name: string) => [name, withoutNumber(name)].includes(nameOf(pod));
+  const set = aside.filter(isOfPod).flatMap((name) => read(child(garbage, name)));
+  // It may have been brought back meanwhile.
+  return [...own, ...set, ...read(pod)];
+}
+
 /**
  * What the lines of a pod say that it uses; `null` when they may not or cannot be read.
  *
  * Requires `--allow-read` permission for the store; a pod that it is not granted for is not looked at.
  */
-export function useOf({ pod }: KnownUser, store: StoreLayout): TreeUse | null {
-  if (!isGranted({ name: "read", path: pod })) return null;
+export function useOf(user: KnownUser, store: StoreLayout): TreeUse | null {
+  if (unreadableOf(user) !== null) return null;
   try {
-    return readUse(pod, store);
+    return readUse(user.pod, store);
   } catch (error) {
     if (error instanceof OverlayError) return null;
     throw error;
@@ -121,7 +151,7 @@ function readUse(pod: string, store: StoreLayout): TreeUse {
     return ids.has(line.tree) ||
       lowersOf(line).some((lower) => stores.some((at) => isWithin(lower, at)));
   };
-  const lines = readRecord(podLayout(pod).fstab).lines.filter(isOf);
+  const lines = linesOf(pod).filter(isOf);
   return {
     trees: [...new Set(lines.map(({ tree }) => tree))],
     lowers: [...new Set(lines.flatMap(lowersOf))],
@@ -135,7 +165,12 @@ function readUse(pod: string, store: StoreLayout): TreeUse {
  */
 async function isBusy(pod: string): Promise<boolean> {
   const layout = podLayout(pod);
-  if (await checkTrusted(layout, {}) === null) return false;
+  const isThere = await checkTrusted(layout, {}) !== null;
+  const garbage = garbageOf(pod);
+  if (isGranted({ name: "read", path: garbage }) && look(garbage)?.isDirectory) {
+    checkGuarded({ path: garbage, guarded: true, force: false });
+  }
+  if (!isThere) return false;
   if (look(layout.lock) === null) return false;
   try {
     using _ = await lockPodIfThere(layout.lock, { waitMs: 0 });
@@ -170,7 +205,7 @@ export async function presentUseOf({ pod }: KnownUser, store: StoreLayout): Prom
 async function mayUse(user: TreeUser, store: StoreLayout): Promise<boolean> {
   if (!isKnown(user)) return true;
   const path = user.pod;
-  if (!isGranted({ name: "write", path }) || !isGranted({ name: "read", path })) return true;
+  if (!isGranted({ name: "write", path }) || unreadableOf(user) !== null) return true;
   try {
     const { busy, lowers } = await presentUseOf(user, store);
     return busy || lowers.length > 0;

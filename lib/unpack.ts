@@ -12,6 +12,7 @@ import { OverlayError } from "./errors.ts";
 import { LayerFilter } from "./layer_filter.ts";
 import type { LayerPolicy, LayerSummary, Step } from "./layer_filter.ts";
 import { loadHash } from "./node.ts";
+import { child } from "./path.ts";
 import type { ProgramOptions } from "./run.ts";
 import { Tar } from "./tar.ts";
 import { BLOCK, formatEntry, NO_ATTRIBUTES } from "./tar_entry.ts";
@@ -131,6 +132,14 @@ class LineFile implements Disposable {
   }
 }
 
+async function takeStep(step: Step, tar: Tar, { root }: UnpackTarget): Promise<void> {
+  if (!("clear" in step)) return await tar.write(step);
+  await tar.clear(step.clear);
+  if (!step.gone) return;
+  const path = child(root, step.clear);
+  attempt("remove", path, () => Deno.removeSync(path));
+}
+
 /**
  * Unpacks a layer into an empty directory.
  *
@@ -158,7 +167,7 @@ export async function unpackLayer(
       line: (text) => lines.add(text),
     });
     const take = async (steps: Iterable<Step>) => {
-      for (const step of steps) await ("clear" in step ? tar.clear(step.clear) : tar.write(step));
+      for (const step of steps) await takeStep(step, tar, target);
     };
     let next = first;
     for (; !next.done; next = await contents.next()) {

@@ -45,6 +45,11 @@ export async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<T
   };
 }
 
+/** The manifest of a tree with the layer of its root. */
+export function withRoot(manifest: TreeManifest, { key, link }: LayerRecord): TreeManifest {
+  return { ...manifest, root: { key, link } };
+}
+
 /**
  * The manifest of a tree of one directory.
  *

@@ -455,6 +455,29 @@ const WHITEOUTS: Case[] = [
     harmless(),
   ),
   of(
+    "hard links to the leavings of an old union file system",
+    [
+      directory(".wh..wh.plnk/", { mode: 0o700 }),
+      file(".wh..wh.plnk/1.2", "linked", { mode: 0o4755 }),
+      file(".wh..wh.plnk/3.4", "other"),
+      file(".wh..wh.plnk/d/5.6", "deeper"),
+      symlink(".wh..wh.plnk/out", OUT),
+      hardlink("a", ".wh..wh.plnk/1.2"),
+      hardlink("d/b", "./.wh..wh.plnk/1.2"),
+    ],
+    harmless("f 4755 0:0 a = linked", "d 755 0:0 d", "f 4755 0:0 d/b = linked"),
+  ),
+  of(
+    "a hard link to a leaving that is not there",
+    [file(".wh..wh.plnk/1.2"), hardlink("a", ".wh..wh.plnk/3.4")],
+    refused("no file before it"),
+  ),
+  of(
+    "a hard link to a leaving that leads out",
+    [symlink(".wh..wh.plnk/1.2", OUT), hardlink("a", ".wh..wh.plnk/1.2")],
+    refused("no file before it"),
+  ),
+  of(
     "whiteouts before and after what is in their place",
     [
       file(".wh.a", ""),

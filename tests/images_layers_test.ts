@@ -5,11 +5,18 @@
  *
  * @module
  */
-import { assert, assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { overlayStatus, renderOverlay, restoreOverlays, unmountOverlay } from "../mod.ts";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import {
+  collectPods,
+  OverlayError,
+  overlayStatus,
+  renderOverlay,
+  restoreOverlays,
+  unmountOverlay,
+} from "../mod.ts";
 import type { TarEntry } from "../lib/tar_entry.ts";
 import { parent } from "../lib/path.ts";
-import { listTrees, treePath } from "../lib/tree.ts";
+import { checkTrees, collectTrees, listTrees, removeTree, treePath } from "../lib/tree.ts";
 import { entriesOf } from "./_entries.ts";
 import { makeLayout } from "./_image.ts";
 import { isRealRoot } from "./_privilege.ts";
@@ -41,6 +48,8 @@ const CLOSED = {
   attributes: new Map([["user.note", "kept"]]),
 };
 const CLOSED_WORDS = "directory mode=1751 owner=7:8 mtime=1111111111.5 user.note=0x6b657074";
+/** The same of a root that is rendered: its upper has a time and attributes of its own. */
+const CLOSED_ROOT_WORDS = "directory mode=1751 owner=7:8";
 /** One that no layer says anything of. */
 const PLAIN_WORDS = "directory mode=0755 owner=0:0 mtime=0";
 const ROOT_WORDS = "directory mode=0755 owner=0:0";
@@ -230,6 +239,111 @@ for (const { name, layers, must, touched } of STACKS) {
     },
   });
 }
+
+/** The root as a view shows it. */
+async function viewedRoot(dir: TempDir, tree: string, pod: string): Promise<string> {
+  const request = { store: dir.join("store"), tree, pod: dir.join(pod), app: "app" };
+  await using view = await renderOverlay({ ...request, readOnly: true });
+  const { mode, uid, gid, mtime } = await Deno.stat(view.rootfs);
+  const note = await sh("getfattr", "--only-values", "--name=user.note", view.rootfs);
+  return [((mode ?? 0) & 0o7777).toString(8), `${uid}:${gid}`, mtime?.getTime(), note].join(" ");
+}
+
+const VIEWS: readonly (readonly [string, readonly (readonly TarEntry[])[], number])[] = [
+  ["a lower layer", [[directory("./", CLOSED), entry("a")], [entry("opt/b")]], 3],
+  ["a layer that is hidden", [[directory("./", CLOSED), entry("a")], [opaque(""), entry("b")]], 2],
+  ["a layer with nothing else", [[directory("./", CLOSED)], [entry("b")]], 2],
+  ["the top layer", [[entry("a")], [directory("./", CLOSED), entry("b")]], 2],
+];
+
+for (const [which, layers, lowers] of VIEWS) {
+  Deno.test({
+    name: `a view has the root that ${which} describes${root.suffix}`,
+    ignore: root.ignore,
+    async fn(): Promise<void> {
+      await using dir = await tempDir();
+      const layout = await makeLayout(dir.join("layout"), layers.map((one) => tarOf(one)));
+      const { id } = await imported(dir, layout);
+      assertEquals(await viewedRoot(dir, id, "view"), "1751 7:8 1111111111500 kept");
+      assertEquals(treePath({ store: dir.join("store"), tree: id }).length, lowers);
+      assertEquals((await renderedEntries(dir, id)).get("/"), CLOSED_ROOT_WORDS);
+    },
+  });
+}
+
+Deno.test({
+  name: `the root of a view is checked, mended, kept by gc, and goes with its tree${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const store = dir.join("store");
+    const layers = [[directory("./", CLOSED), entry("a")], [entry("b")]];
+    const layout = await makeLayout(dir.join("layout"), layers.map((one) => tarOf(one)));
+    const { id } = await imported(dir, layout);
+    const { root: { key, link } } = JSON.parse(
+      await Deno.readTextFile(`${store}/tree/${id}/manifest`),
+    );
+    assertEquals((await collectTrees({ store })).layers, []);
+    await Deno.chmod(`${store}/layer/${key}`, 0o755);
+    const [changed] = await checkTrees({ store });
+    assertEquals(changed?.differences, [
+      { layer: key, path: "/", what: "mode is 0755, was 1751" },
+    ]);
+    await Deno.chmod(`${store}/layer/${key}`, 0o1751);
+    await Deno.remove(`${store}/l/${link}`);
+    assertEquals((await checkTrees({ store }))[0]?.differences.length, 1);
+    const view = { store, tree: id, pod: dir.join("lost"), readOnly: true };
+    await assertRejects(() => renderOverlay(view), OverlayError, link);
+    assertEquals((await imported(dir, layout)).changed, false);
+    await Deno.remove(`${store}/layer/${key}`);
+    await imported(dir, layout);
+    assertEquals(await checkTrees({ store }), [{ id, differences: [] }]);
+    assertEquals(await viewedRoot(dir, id, "view"), "1751 7:8 1111111111500 kept");
+    await collectPods({ pod: dir.join("view") });
+    await removeTree({ store, tree: id });
+    assertEquals((await collectTrees({ store })).layers.length, 3);
+    assertEquals([await namesIn(`${store}/layer`), await namesIn(`${store}/l`)], [[], []]);
+  },
+});
+
+Deno.test({
+  name: `a tree that was imported without the root of a view stays so${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const manifest = (id: string) => dir.join("store", "tree", id, "manifest");
+    const layers = [[directory("./", CLOSED), entry("a")], [entry("b")]];
+    const layout = await makeLayout(dir.join("layout"), layers.map((one) => tarOf(one)));
+    const { id } = await imported(dir, layout);
+    const { root: _, ...older } = JSON.parse(await Deno.readTextFile(manifest(id)));
+    await Deno.writeTextFile(manifest(id), `${JSON.stringify(older, null, 2)}\n`);
+    const request = { store: dir.join("store"), tree: id, pod: dir.join("pod"), readOnly: true };
+    const { lower } = await renderOverlay(request);
+    assertEquals(lower.length, 2);
+    await imported(dir, layout);
+    assertEquals((await renderOverlay(request)).changed, false);
+    await unmountOverlay({ pod: request.pod });
+  },
+});
+
+Deno.test({
+  name: `hard links to a file that aufs kept aside are names of one file${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const kept = ".wh..wh.plnk/12.34";
+    const link = (name: string) => entry(name, { type: "hardlink", link: kept });
+    const top = [directory("./", CLOSED), directory("d", CLOSED), entry(kept), link("d/b")];
+    const layers = [[directory("d"), entry("d/a")], [...top, link("c"), entry(".wh..wh.aufs")]];
+    const layout = await makeLayout(dir.join("layout"), layers.map((one) => tarOf(one)));
+    const { id } = await imported(dir, layout);
+    const is = await renderedEntries(dir, id);
+    assertEquals([...is.keys()].sort(), ["/", "/c", "/d", "/d/a", "/d/b"]);
+    assertEquals([is.get("/d"), is.get("/c")], [CLOSED_WORDS, is.get("/d/b")]);
+    assertMatch(is.get("/c") ?? "", / names=\/c \/d\/b$/);
+    assertEquals(await viewedRoot(dir, id, "view"), "1751 7:8 1111111111500 kept");
+  },
+});
 
 const NAMES = ["a", "b", "c"];
 const MODES = [0o700, 0o711, 0o755, 0o1777];

@@ -10,6 +10,7 @@ Deno.test("podLayout() places everything of a pod below it", { permissions: "non
     fstab: "/pods/one/overlay.fstab",
     lock: "/pods/one/overlay.lock",
     batch: "/pods/one/overlay.mount",
+    keep: "/pods/one/overlay.keep",
     stage1: "/pods/one/stage1",
     stage1Rootfs: "/pods/one/stage1/rootfs",
     stage1Manifest: "/pods/one/stage1/manifest",

@@ -187,9 +187,16 @@ Deno.test("parseRequest() takes destinations in the pod, above it and beside it"
 Deno.test("parseRequest() refuses a destination in the place of one of the pod's own files", {
   permissions: "none",
 }, () => {
-  for (const dest of ["/pod/overlay.fstab", "/pod/overlay.lock", "/pod/overlay.fstab/x"]) {
+  const files = [
+    "overlay.fstab",
+    "overlay.lock",
+    "overlay.fstab/x",
+    "overlay.keep",
+    "overlay.mount",
+  ];
+  for (const file of files) {
     assertThrows(
-      () => parseRequest({ ...LEAST, dest }),
+      () => parseRequest({ ...LEAST, dest: `/pod/${file}` }),
       InvalidValueError,
       "Cannot use destination",
     );

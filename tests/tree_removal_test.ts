@@ -1,5 +1,12 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { OverlayError, RefusedError, renderOverlay, unmountOverlay } from "../mod.ts";
+import {
+  collectPods,
+  OverlayError,
+  RefusedError,
+  renderOverlay,
+  undoCollect,
+  unmountOverlay,
+} from "../mod.ts";
 import {
   collectTrees,
   importTree,
@@ -45,6 +52,38 @@ Deno.test("a tree is not removed while a pod uses it, mounted or not", async () 
   for (const name of ["layer", "l", "record", "tree", "tmp", "pod"]) {
     assertEquals(await namesIn(`${store}/${name}`), [], name);
   }
+});
+
+Deno.test("a tree is not removed while a pod is set aside that uses it: it can be brought back", async () => {
+  await using dir = await tempDir();
+  const [source, store, pod] = [await smallImage(dir), dir.join("store"), dir.join("pod")];
+  await importTree({ source, store, ...ATTRIBUTES });
+  const request = { image: "test", store, pod, app: "web", options: MARKS };
+  // The name is taken in the garbage by one that uses nothing.
+  await Deno.mkdir(dir.join("garbage", "pod"), { recursive: true, mode: 0o700 });
+  for (const lose of [undefined, "manifest"]) {
+    await renderOverlay(request);
+    await unmountOverlay({ pod });
+    const { marked } = await collectPods({ pod, phase: "mark" });
+    assertEquals(marked, [{ pod, garbage: dir.join("garbage", "pod~1") }]);
+    const [tree = ""] = await namesIn(`${store}/tree`);
+    const manifest = `${store}/tree/${tree}/manifest`;
+    const content = await Deno.readTextFile(manifest);
+    if (lose !== undefined) await Deno.writeTextFile(manifest, "");
+    assertEquals(await collectTrees({ store }), { trees: [], layers: [] });
+    await Deno.writeTextFile(manifest, content);
+    assertEquals((await namesIn(`${store}/pod`)).length, 1);
+    const error = await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError);
+    assertStringIncludes(error.message, `pod ${JSON.stringify(pod)} uses it`);
+    await undoCollect(marked[0]?.garbage ?? "");
+    const { rootfs } = await renderOverlay(request);
+    assertEquals(await Deno.readTextFile(`${rootfs}/file`), "from the top");
+    await unmountOverlay({ pod });
+  }
+  await collectPods({ pod });
+  assertEquals((await removeTree({ store, tree: "test" })).trees.length, 1);
+  await collectTrees({ store });
+  assertEquals(await namesIn(`${store}/pod`), []);
 });
 
 Deno.test("a tree is not removed while a pod uses it that was rendered by another name of the store", async () => {
