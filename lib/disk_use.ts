@@ -3,9 +3,7 @@
  *
  * @module
  */
-import { attempt, identityOf, look } from "./disk.ts";
 import { OverlayError } from "./errors.ts";
-import { child } from "./path.ts";
 import { PROGRAMS } from "./permissions.ts";
 import { printable, quote } from "./quote.ts";
 import { run } from "./run.ts";
@@ -38,36 +36,18 @@ class Sum {
   }
 }
 
-/** How Deno shows what of a name is not UTF-8; by that name it finds nothing, or something else. */
-const NOT_UTF8 = "\ufffd";
+/** What find says of a directory in whose place an app has put something else meanwhile. */
+const REPLACED = ": Not a directory";
 
 /**
- * Measures a directory with all that is below it. Links are not followed.
+ * Measures a directory with all that is below it. Links are not followed. find(1) does it: it goes down by open
+ * directories, so that an app that is running leads nobody elsewhere, and takes every name and every depth.
  *
- * Requires `--allow-read` permission for the directory, and `--allow-run` for find where a name in it is
- * not UTF-8.
+ * Requires `--allow-run` permission for find.
  *
  * @throws {OverlayError} If a directory cannot be read.
  */
 export async function diskUse(directory: string, options: ProgramOptions): Promise<DiskUse> {
-  const sum = new Sum();
-  const open = [directory];
-  for (let at = open.pop(); at !== undefined; at = open.pop()) {
-    const names = attempt("read directory", at, () => [...Deno.readDirSync(at)]);
-    for (const { name } of names) {
-      if (name.includes(NOT_UTF8)) return await diskUseByFind(directory, options);
-      const path = child(at, name);
-      const info = look(path);
-      // It is gone by now.
-      if (info === null) continue;
-      if (info.isDirectory) open.push(path);
-      sum.add(identityOf(info), info.blocks ?? 0);
-    }
-  }
-  return sum.total;
-}
-
-async function diskUseByFind(directory: string, options: ProgramOptions): Promise<DiskUse> {
   // What is gone by now is no error.
   const args = [directory, "-ignore_readdir_race", "-mindepth", "1", "-printf", "%D:%i %b\\n"];
   const { status, stdout, stderr } = await run(PROGRAMS.find, args, {
@@ -75,8 +55,9 @@ async function diskUseByFind(directory: string, options: ProgramOptions): Promis
     cwd: "/",
     talkative: true,
   });
-  if (status !== 0) {
-    const said = quote(printable(stderr.slice(0, 2000)));
+  const wrong = stderr.split("\n").filter((line) => !line.endsWith(REPLACED));
+  if (status !== 0 && wrong.length > 0) {
+    const said = quote(printable(wrong.join("\n").slice(0, 2000)));
     throw new OverlayError("failed", `Cannot read ${quote(directory)}: find said ${said}`, {
       path: directory,
       hint: "run as a user who may read all of it, such as root",

@@ -114,8 +114,9 @@ async function tableFor(
   run: Application,
 ): Promise<readonly Mount[]> {
   const images = new Set(lines.map(({ rootfs }) => rootfs));
-  const there =
-    run.apps.some(({ mount: { dest } }) => upwards(dest).some((at) => images.has(at))) ||
+  const there = run.apps.some(({ mount: { dest } }) => {
+    return !isWithin(dest, run.pod.pod) || upwards(dest).some((at) => images.has(at));
+  }) ||
     run.apps.some(({ mount: { rootfs, upper } }) => {
       return look(rootfs) !== null || (upper !== null && look(upper) !== null);
     });

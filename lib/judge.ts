@@ -25,6 +25,7 @@ import {
   refuseForeign,
   refuseHiding,
   refuseLiveImage,
+  refuseLiveRootfs,
   refuseLiveUpper,
   refuseSameRootfs,
   refuseSharedUpper,
@@ -96,8 +97,10 @@ export class LineJudge {
     refuseSameRootfs(line, this.#neighbours.sharingRootfs(line));
     refuseHiding(line, this.#hiddenBy(line));
     const image = this.#imageAround(line);
-    if (!live) refuseLiveImage(line, image);
-    else if (image !== undefined) checkInside(line, image);
+    if (!live) {
+      refuseLiveImage(line, image);
+      refuseLiveRootfs(line, this.#mounts.rootfsAround(line.rootfs));
+    } else if (image !== undefined) checkInside(line, image);
     if (!mounts || config.work === null) return;
     const mark = volatileMark(config.work);
     refuseVolatile(line, mark, look(mark) !== null);

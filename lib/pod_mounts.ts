@@ -4,14 +4,14 @@
  * @module
  */
 import type { AppLine } from "./app_line.ts";
-import { attempt, isSame, look } from "./disk.ts";
+import { attempt, ifAny, isSame, look } from "./disk.ts";
 import { errno } from "./errors.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseMountOptions } from "./mount_config.ts";
 import type { MountConfig } from "./mount_config.ts";
 import { hasSelinux, sameLabel } from "./mount_label.ts";
 import type { Mount } from "./mount_table.ts";
-import { child, isWithin, parent, upwards } from "./path.ts";
+import { child, isWithin, nameOf, parent, upwards } from "./path.ts";
 
 /** How a line and the kernel agree: nothing is mounted there, the line is, or something else is. */
 export type MountState = "unmounted" | "mounted" | "foreign";
@@ -68,6 +68,21 @@ export class PodMounts {
   }
 
   /**
+   * The mount of another pod that a rootfs outside this one lies in. It is told by its upper, which lies where
+   * a render puts it.
+   */
+  rootfsAround(rootfs: string): Mount | undefined {
+    if (isWithin(rootfs, this.#pod.pod)) return undefined;
+    const dest = parent(rootfs);
+    const real = realIfAny(dest) ?? child(realIfAny(parent(dest)) ?? parent(dest), nameOf(dest));
+    const at = upwards(real).find((path) => this.#topmost.has(path)) ?? "/";
+    const mount = this.#topmost.get(at);
+    const isOurs = mount?.fstype === "overlay" && mount.target.endsWith("/rootfs") &&
+      OUR_UPPER.test(parseMountOptions(mount.options).upper ?? "");
+    return isOurs ? mount : undefined;
+  }
+
+  /**
    * The mounts in the pod that no line names, in the order of mounting: those of lines that were lost. What
    * is mounted in the rootfs of a mounted app is the app's own, and a file system that the pod or its
    * `overlay` directory lies on is the administrator's.
@@ -107,6 +122,13 @@ export class PodMounts {
     const same = samePaths(asked, shown) && this.#isLabelled(asked.label, shown.label);
     return mount.fstype === "overlay" && same ? "mounted" : "foreign";
   }
+}
+
+/** The upper of a render, as the mount table has it. */
+const OUR_UPPER = /(^|\/)overlay\/[^/]+\/upper(\/[^/]+)?$/;
+
+function realIfAny(path: string): string | null {
+  return ifAny(() => Deno.realPathSync(path));
 }
 
 function realPath(path: string): string | null {

@@ -236,6 +236,21 @@ export function refuseLiveImage(line: AppLine, image: AppLine | undefined): void
 }
 
 /**
+ * Refuses a destination in a rootfs of another pod, for the same reason.
+ *
+ * @param mount The mount that the destination lies in, if it is one of ours.
+ * @throws {RefusedError} If there is one.
+ */
+export function refuseLiveRootfs(line: AppLine, mount: Mount | undefined): void {
+  if (mount === undefined) return;
+  const reason = `it lies in the rootfs ${quote(mount.target)}, in which something may run`;
+  throw new RefusedError("in-use", `Cannot mount ${quote(line.rootfs)}: ${reason}`, {
+    path: line.rootfs,
+    hint: "give it another --dest; or say with --live that nothing runs in it",
+  });
+}
+
+/**
  * Refuses a mount that would hide the rootfs of another app: the pod's own image is rendered first.
  *
  * @param hidden The other app, if any.

@@ -207,3 +207,22 @@ Deno.test({
     assertEquals((await restoreOverlays({ pod })).restored.length, 2);
   },
 });
+
+Deno.test("overlay-render refuses a destination in the live image of another pod", async () => {
+  await using dir = await tempDir();
+  const { image, web, outer } = await setUp(dir);
+  await renderOverlay(image);
+  const other = { ...web, pod: dir.join("other") };
+  await Deno.symlink(outer, dir.join("link"));
+  for (const dest of [`${outer}/apps/web`, `${outer}/web`, `${dir.join("link")}/web`]) {
+    const request = { ...other, dest };
+    const refused = { status: 3, code: "in-use", cause: `it lies in the rootfs "${outer}"` };
+    await assertFails(dir.path, ["render", ...flagsOf(request)], refused);
+  }
+  const { stderr } = await runMain([
+    "render",
+    ...flagsOf({ ...other, dest: `${outer}/web` }),
+    "--live",
+  ]);
+  assertEquals([stderr, await mountsBelow(dir.path)], ["", [outer, `${outer}/web/rootfs`]]);
+});

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import {
   OverlayError,
   overlayStatus,
@@ -25,6 +25,8 @@ import {
   preparedPod,
   rebootedPod,
 } from "./_pods.ts";
+import { isRealRoot } from "./_privilege.ts";
+import { STRANGER, swapping } from "./_swapper.ts";
 import { mountsBelow, sh, tempDir } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
 import { makeTree, MARKS } from "./_tree.ts";
@@ -285,20 +287,41 @@ for (const [what, script] of ODD_NAMES) {
   });
 }
 
-Deno.test("overlayStatus() runs find to measure where a name is not UTF-8, and nowhere else", async () => {
+Deno.test("overlayStatus() measures a path that is longer than the kernel takes at once", async () => {
   await using dir = await tempDir();
   const place = await makePlace(dir);
   const { pod, upper } = await preparedPod(place, "a");
-  await Deno.mkdir(`${upper}/ä`);
-  const measuring = async (): Promise<number> => {
-    const lines: string[] = [];
-    await overlayStatus({ pod, size: true }, { trace: (line) => void lines.push(line) });
-    return lines.filter((line) => line.includes(`find ${upper} `)).length;
-  };
-  assertEquals(await measuring(), 0);
-  await sh("bash", "-c", `echo a >"$1"/$'\\344'`, "bash", upper);
-  assertEquals(await measuring(), 1);
+  const deep = 'cd "$1" && for i in $(seq 30); do mkdir "$2" && cd -P "./$2" || exit; done';
+  await sh("bash", "-c", deep, "bash", upper, "d".repeat(200));
+  const [app] = await overlayStatus({ pod, size: true });
+  assertEquals(app?.size?.files, 31);
   await sh("rm", "-r", "--", upper);
+});
+
+Deno.test({
+  name: "overlayStatus() measures nothing that an app which is running leads to by a link",
+  ignore: !isRealRoot,
+  fn: async () => {
+    await using dir = await tempDir();
+    await Deno.chmod(dir.path, 0o755);
+    const place = await makePlace(dir);
+    const { pod, upper } = await preparedPod(place, "a");
+    const [own, victim] = [`${upper}/own`, dir.join("victim")];
+    await Deno.mkdir(`${own}/directory`, { recursive: true });
+    await Deno.mkdir(victim);
+    for (let at = 0; at < 50; at++) await Deno.writeTextFile(`${victim}/${at}`, "");
+    await Deno.symlink(victim, `${own}/link`);
+    await sh("chown", "--no-dereference", "--recursive", String(STRANGER), own);
+    for (const path of [pod, `${pod}/overlay`, `${pod}/overlay/image`]) {
+      await Deno.chmod(path, 0o755);
+    }
+    await using _racer = swapping(`${own}/directory`, `${own}/link`);
+    const most = 4;
+    for (let round = 0; round < 200; round++) {
+      const [app] = await overlayStatus({ pod, size: true });
+      assert((app?.size?.files ?? 0) <= most, `${app?.size?.files} files in round ${round}`);
+    }
+  },
 });
 
 Deno.test("overlay-render status --pods prints a table with the pods", async () => {
