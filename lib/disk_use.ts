@@ -36,7 +36,7 @@ class Sum {
   }
 }
 
-/** What find says of a directory in whose place an app has put something else meanwhile. */
+/** The words of find for a directory that an app has replaced meanwhile. */
 const REPLACED = ": Not a directory";
 
 /**

@@ -195,6 +195,6 @@ function refuseMissing(line: AppLine, pod: PodLayout, idle: readonly AppLine[]):
   const gone = missingOf(line, pod, idle);
   if (gone === null) return;
   const message = `Cannot mount ${appWords(line.app)} again: ${quote(gone)} does not exist`;
-  const hint = "put it back, or render the app anew; its line is in overlay.fstab";
+  const hint = "put it back, or render the app again; its line is in overlay.fstab";
   throw new OverlayError("missing", message, { path: gone, hint });
 }

@@ -106,7 +106,7 @@ export class LayerFilter {
   #current: { readonly path: string; readonly entry: TarEntry; readonly digest: Digest } | null =
     null;
   #hasRoot = false;
-  /** Set if tar was started anew, so that it forgot the times of directories that it has filled since. */
+  /** Set if tar was started again, so that it forgot the times of directories that it has filled since. */
   #hasCleared = false;
   #hasPseudoLinks = false;
   readonly #devices = { kept: 0, left: 0 };

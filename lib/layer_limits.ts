@@ -20,7 +20,7 @@ const AROUND_ALL = 4 << 20;
 const STEPS_OF_ENTRY = 128;
 const STEPS_OF_ALL = 1 << 16;
 
-/** How many directories that are not empty may be replaced: each has tar started anew. */
+/** How many directories that are not empty may be replaced: each has tar started again. */
 const REPLACED_MAX = 1000;
 
 /** The most bytes of names, and of attributes of directories, that are kept until the layer is done. */

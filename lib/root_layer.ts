@@ -51,7 +51,7 @@ export async function rootLayerOf(
 /** The line of the root, which later ones replace. */
 const ROOT_LINE = /^\. .*$/gm;
 
-/** What a layer's root is like; `null` when what was written down of the layer is lost, as a check tells. */
+/** The record of a layer's root; `null` if the record of the layer is lost, which a check reports. */
 function rootIn(lines: string): Directory | null {
   if (look(lines) === null) return null;
   const text = attempt("read", lines, () => Deno.readTextFileSync(lines));
