@@ -270,7 +270,7 @@ for (const [what, pathOf] of GONE) {
     const { reason, hint } = only(failed);
     assertMatch(reason, /^Cannot mount app "lost" again: ".*" does not exist$/);
     assertStringIncludes(reason, what === "destination" ? lost.rootfs : path);
-    assertMatch(hint ?? "", /put it back, or render the app anew/);
+    assertMatch(hint ?? "", /put it back, or render the app again/);
     assertEquals((await mountsBelow(pod)).sort(), [first.rootfs, last.rootfs].sort());
     // The line is kept: what it tells may come back.
     assertEquals(await Deno.readTextFile(`${pod}/overlay.fstab`), lines);
