@@ -4,18 +4,18 @@
  *
  * @module
  */
-import { absolute, parseCommand } from "./lib/command.ts";
-import type { Command, Voice } from "./lib/command.ts";
+import { absolute, parseCommand } from "./lib/cli/command.ts";
+import type { Command, Voice } from "./lib/cli/command.ts";
 import {
   InterruptedError,
   MissingPermissionError,
   OverlayError,
   PodError,
   UnmountError,
-} from "./lib/errors.ts";
-import type { ChangeOptions } from "./lib/change_options.ts";
-import type { PodPlan } from "./lib/plan.ts";
-import { printable, quote } from "./lib/quote.ts";
+} from "./lib/core/errors.ts";
+import type { ChangeOptions } from "./lib/system/change_options.ts";
+import type { PodPlan } from "./lib/plan/plan.ts";
+import { printable, quote } from "./lib/core/quote.ts";
 
 /** What the command needs of the process it runs in. */
 export interface Io {
@@ -63,9 +63,9 @@ type RenderCommand = Extract<Command, { kind: "plan" | "prepare" | "render" }>;
 
 /** Each command loads only what it needs: every module costs start-up time. */
 async function runPlan(command: RenderCommand, io: Io): Promise<number> {
-  const { planRender } = await import("./lib/plan.ts");
-  const { planJson, planText } = await import("./lib/output.ts");
-  const { resolveRequest } = await import("./lib/resolve_request.ts");
+  const { planRender } = await import("./lib/plan/plan.ts");
+  const { planJson, planText } = await import("./lib/cli/output.ts");
+  const { resolveRequest } = await import("./lib/api/resolve_request.ts");
   const plan = planRender(await resolveRequest(command.request), { mount: command.mount });
   io.out(command.voice.json ? planJson(plan) : planText(plan));
   return await tellFindings({ ...plan, mounts: [plan.mount] }, command.voice, io);
@@ -77,7 +77,7 @@ async function runPlan(command: RenderCommand, io: Io): Promise<number> {
  * @returns The exit status that carrying it out would end with, as far as that is known.
  */
 async function tellFindings(plan: PodPlan, voice: Voice, io: Io): Promise<number> {
-  const { findingsOf, isInTheWay, statusOf } = await import("./lib/check.ts");
+  const { findingsOf, isInTheWay, statusOf } = await import("./lib/preflight/run_preflight.ts");
   const found = await findingsOf(plan.mounts);
   const { operations } = plan;
   const mounts = operations.some(({ kind }) => kind === "mount");
@@ -98,14 +98,14 @@ async function tellFindings(plan: PodPlan, voice: Voice, io: Io): Promise<number
 }
 
 async function runRender(command: RenderCommand, io: Io): Promise<void> {
-  const { prepareOverlay, renderOverlay } = await import("./lib/render.ts");
+  const { prepareOverlay, renderOverlay } = await import("./lib/api/render.ts");
   const { request, voice, kind } = command;
   const act = kind === "prepare" ? prepareOverlay : renderOverlay;
   const render = await interruptible(io, (signal) => {
     return act(request, changeOptions(io, command, signal));
   });
   if (kind === "render" && !voice.json) return io.out(`${render.rootfs}\n`);
-  const { formatJson, renderText } = await import("./lib/output.ts");
+  const { formatJson, renderText } = await import("./lib/cli/output.ts");
   io.out(voice.json ? formatJson(render) : renderText(render));
 }
 
@@ -116,8 +116,8 @@ const SPEC_MAX = 16 << 20;
 async function readSpec(file: string, cwd: string, io: Io): Promise<Uint8Array | string> {
   if (file === "-") return io.input();
   const path = absolute(file, cwd);
-  const { checkPermissions } = await import("./lib/grants.ts");
-  const { readRegular } = await import("./lib/disk.ts");
+  const { checkPermissions } = await import("./lib/system/grants.ts");
+  const { readRegular } = await import("./lib/system/disk.ts");
   checkPermissions("read the spec", { read: [path], write: [], run: [] });
   return await readRegular(path, SPEC_MAX, { verb: "read spec" });
 }
@@ -127,18 +127,18 @@ async function runSpec(
   io: Io,
 ): Promise<number | void> {
   const { file, cwd, action, voice, mount } = command;
-  const { parseSpec } = await import("./lib/spec.ts");
+  const { parseSpec } = await import("./lib/request/spec.ts");
   const content = await readSpec(file, cwd, io);
   const request = parseSpec(content, (path) => absolute(path, cwd));
-  const { formatJson, planJson, planText, renderText } = await import("./lib/output.ts");
+  const { formatJson, planJson, planText, renderText } = await import("./lib/cli/output.ts");
   if (action === "plan") {
-    const { planPod } = await import("./lib/pod_plan.ts");
-    const { resolvePodRequest } = await import("./lib/resolve_request.ts");
+    const { planPod } = await import("./lib/plan/pod_plan.ts");
+    const { resolvePodRequest } = await import("./lib/api/resolve_request.ts");
     const plan = planPod(await resolvePodRequest(request), { mount });
     io.out(voice.json ? planJson(plan) : planText(plan));
     return await tellFindings(plan, voice, io);
   }
-  const { preparePod, renderPod } = await import("./lib/render_pod.ts");
+  const { preparePod, renderPod } = await import("./lib/api/render_pod.ts");
   const act = action === "prepare" ? preparePod : renderPod;
   const { pod, renders } = await interruptible(io, (signal) => {
     return act(request, changeOptions(io, command, signal));
@@ -149,8 +149,8 @@ async function runSpec(
 }
 
 async function runUnmount(command: Extract<Command, { kind: "unmount" }>, io: Io): Promise<void> {
-  const { unmountOverlay } = await import("./lib/unmount.ts");
-  const { formatJson, unmountedText } = await import("./lib/output.ts");
+  const { unmountOverlay } = await import("./lib/api/unmount.ts");
+  const { formatJson, unmountedText } = await import("./lib/cli/output.ts");
   const { request, voice } = command;
   try {
     const result = await interruptible(io, (signal) => {
@@ -164,8 +164,8 @@ async function runUnmount(command: Extract<Command, { kind: "unmount" }>, io: Io
 }
 
 async function runStatus(command: Extract<Command, { kind: "status" }>, io: Io): Promise<number> {
-  const { overlayStatus } = await import("./lib/status.ts");
-  const { formatJson, statusText } = await import("./lib/output.ts");
+  const { overlayStatus } = await import("./lib/api/status.ts");
+  const { formatJson, statusText } = await import("./lib/cli/output.ts");
   const { request, voice } = command;
   const failed: { pod: string; code: string; reason: string; hint: string | null }[] = [];
   const renders = await overlayStatus(request, {
@@ -196,8 +196,8 @@ const GO_ON = "what was done stays; run it again to go on";
 type GcCommand = Extract<Command, { kind: "gc"; request: unknown }>;
 
 async function runGc(command: GcCommand, io: Io): Promise<number> {
-  const { collectPods } = await import("./lib/gc.ts");
-  const { collectedText, formatJson } = await import("./lib/output.ts");
+  const { collectPods } = await import("./lib/api/gc.ts");
+  const { collectedText, formatJson } = await import("./lib/cli/output.ts");
   const { request, voice } = command;
   const collected = await interruptible(io, (signal) => {
     return collectPods(request, changeOptions(io, command, signal));
@@ -215,8 +215,8 @@ async function runGc(command: GcCommand, io: Io): Promise<number> {
 type UndoCommand = Extract<Command, { kind: "gc"; undo: string }>;
 
 async function runUndo(command: UndoCommand, io: Io): Promise<void> {
-  const { undoCollect } = await import("./lib/garbage.ts");
-  const { formatJson, undoneText } = await import("./lib/output.ts");
+  const { undoCollect } = await import("./lib/api/garbage.ts");
+  const { formatJson, undoneText } = await import("./lib/cli/output.ts");
   const { undo, voice } = command;
   const undone = await interruptible(io, (signal) => {
     return undoCollect(undo, changeOptions(io, command, signal));
@@ -228,8 +228,8 @@ async function runKeep(
   command: Extract<Command, { kind: "keep" | "unkeep" }>,
   io: Io,
 ): Promise<void> {
-  const { keepPod, unkeepPod } = await import("./lib/keep.ts");
-  const { formatJson, keptText } = await import("./lib/output.ts");
+  const { keepPod, unkeepPod } = await import("./lib/api/keep.ts");
+  const { formatJson, keptText } = await import("./lib/cli/output.ts");
   const { kind, pod, voice } = command;
   const result = await interruptible(io, (signal) => {
     return (kind === "keep" ? keepPod : unkeepPod)(pod, changeOptions(io, command, signal));
@@ -241,8 +241,8 @@ async function runRestore(
   command: Extract<Command, { kind: "restore" }>,
   io: Io,
 ): Promise<number> {
-  const { restoreOverlays } = await import("./lib/restore.ts");
-  const { formatJson, restoredText } = await import("./lib/output.ts");
+  const { restoreOverlays } = await import("./lib/api/restore.ts");
+  const { formatJson, restoredText } = await import("./lib/cli/output.ts");
   const { request, voice } = command;
   const result = await interruptible(io, (signal) => {
     return restoreOverlays(request, changeOptions(io, command, signal));
@@ -253,8 +253,8 @@ async function runRestore(
 }
 
 async function runDoctor(command: Extract<Command, { kind: "doctor" }>, io: Io): Promise<number> {
-  const { diagnose } = await import("./lib/doctor.ts");
-  const { diagnosisText, formatJson } = await import("./lib/output.ts");
+  const { diagnose } = await import("./lib/api/doctor.ts");
+  const { diagnosisText, formatJson } = await import("./lib/cli/output.ts");
   const { request, voice } = command;
   const diagnosis = await interruptible(io, (signal) => {
     return diagnose(request, changeOptions(io, command, signal));
@@ -265,8 +265,8 @@ async function runDoctor(command: Extract<Command, { kind: "doctor" }>, io: Io):
 
 /** Has its own lines, flags and output, which nothing else loads. */
 async function runTree(command: Extract<Command, { kind: "tree" }>, io: Io): Promise<number> {
-  const { runTreeCommand } = await import("./lib/tree_cli.ts");
-  const { parseTreeCommand } = await import("./lib/tree_command.ts");
+  const { runTreeCommand } = await import("./lib/cli/tree_cli.ts");
+  const { parseTreeCommand } = await import("./lib/cli/tree_command.ts");
   const { action, args, cwd } = command;
   const parsed = parseTreeCommand(action, args, cwd);
   return await interruptible(io, (signal) => {
@@ -281,7 +281,7 @@ async function runVersion(io: Io): Promise<void> {
 }
 
 async function runHelp(topic: string | null, io: Io): Promise<void> {
-  const { helpText } = await import("./lib/help.ts");
+  const { helpText } = await import("./lib/cli/help.ts");
   io.out(helpText(topic));
 }
 

@@ -30,17 +30,17 @@
  *
  * @module
  */
-export { appLayout, podLayout, treeLayout } from "./lib/layout.ts";
-export type { AppLayout, AppLayoutOptions, PodLayout, TreeLayout } from "./lib/layout.ts";
-export type { AppLine } from "./lib/app_line.ts";
-export { mountOptions, parseMountOptions } from "./lib/mount_config.ts";
-export type { MountConfig } from "./lib/mount_config.ts";
-export { formatMountLabel } from "./lib/mount_label.ts";
-export { dropSetgid, makeDirectory, setGroup } from "./lib/directory.ts";
-export { setLabel } from "./lib/label.ts";
-export { planRender } from "./lib/plan.ts";
-export { planPod } from "./lib/pod_plan.ts";
-export type { MountPlan, Plan, PlanOptions, PodPlan } from "./lib/plan.ts";
+export { appLayout, podLayout, treeLayout } from "./lib/request/layout.ts";
+export type { AppLayout, AppLayoutOptions, PodLayout, TreeLayout } from "./lib/request/layout.ts";
+export type { AppLine } from "./lib/overlay/app_line.ts";
+export { mountOptions, parseMountOptions } from "./lib/overlay/mount_config.ts";
+export type { MountConfig } from "./lib/overlay/mount_config.ts";
+export { formatMountLabel } from "./lib/overlay/mount_label.ts";
+export { dropSetgid, makeDirectory, setGroup } from "./lib/system/directory.ts";
+export { setLabel } from "./lib/system/selinux.ts";
+export { planRender } from "./lib/plan/plan.ts";
+export { planPod } from "./lib/plan/pod_plan.ts";
+export type { MountPlan, Plan, PlanOptions, PodPlan } from "./lib/plan/plan.ts";
 export type {
   CopyOperation,
   DirectoryOperation,
@@ -59,35 +59,35 @@ export type {
   TouchOperation,
   TrustOperation,
   UseOperation,
-} from "./lib/operation.ts";
-export type { ProfileName } from "./lib/profile.ts";
-export type { LayoutName, OverlayMode } from "./lib/names.ts";
-export { permissionFlags, requiredPermissions } from "./lib/permissions.ts";
-export type { ProgramOptions } from "./lib/run.ts";
-export type { RequiredPermissions } from "./lib/permissions.ts";
-export type { RenderRequest, StoredTree } from "./lib/request.ts";
-export type { PodApp, PodRequest } from "./lib/pod_request.ts";
-export type { ChangeOptions, Reporter } from "./lib/change_options.ts";
-export { prepareOverlay, renderOverlay } from "./lib/render.ts";
-export type { Render, RenderedOverlay } from "./lib/render.ts";
-export { preparePod, renderPod } from "./lib/render_pod.ts";
-export type { PodRender, RenderedPod } from "./lib/render_pod.ts";
-export { unmountOverlay, unmountPermissions } from "./lib/unmount.ts";
-export type { Unmounted, UnmountRequest } from "./lib/unmount.ts";
-export { overlayStatus, statusPermissions } from "./lib/status.ts";
-export type { Drift, OverlayStatus, StatusOptions, StatusRequest } from "./lib/status.ts";
-export type { DiskUse } from "./lib/disk_use.ts";
-export type { PodsRequest } from "./lib/pods.ts";
-export { collectPermissions, collectPods } from "./lib/gc.ts";
-export type { Collected, CollectRequest, Kept } from "./lib/gc.ts";
-export { undoCollect } from "./lib/garbage.ts";
-export type { Undone } from "./lib/garbage.ts";
-export { keepPod, unkeepPod } from "./lib/keep.ts";
-export type { KeptPod } from "./lib/keep.ts";
-export { diagnose } from "./lib/doctor.ts";
-export type { Check, Diagnosis, DoctorRequest } from "./lib/doctor.ts";
-export { restoreOverlays, restorePermissions } from "./lib/restore.ts";
-export type { NotRestored, Restored, RestoreRequest } from "./lib/restore.ts";
+} from "./lib/plan/operation.ts";
+export type { ProfileName } from "./lib/request/profile.ts";
+export type { LayoutName, OverlayMode } from "./lib/request/names.ts";
+export { permissionFlags, requiredPermissions } from "./lib/system/permissions.ts";
+export type { ProgramOptions } from "./lib/system/run.ts";
+export type { RequiredPermissions } from "./lib/system/permissions.ts";
+export type { RenderRequest, StoredTree } from "./lib/request/request.ts";
+export type { PodApp, PodRequest } from "./lib/request/pod_request.ts";
+export type { ChangeOptions, Reporter } from "./lib/system/change_options.ts";
+export { prepareOverlay, renderOverlay } from "./lib/api/render.ts";
+export type { Render, RenderedOverlay } from "./lib/api/render.ts";
+export { preparePod, renderPod } from "./lib/api/render_pod.ts";
+export type { PodRender, RenderedPod } from "./lib/api/render_pod.ts";
+export { unmountOverlay, unmountPermissions } from "./lib/api/unmount.ts";
+export type { Unmounted, UnmountRequest } from "./lib/api/unmount.ts";
+export { overlayStatus, statusPermissions } from "./lib/api/status.ts";
+export type { Drift, OverlayStatus, StatusOptions, StatusRequest } from "./lib/api/status.ts";
+export type { DiskUse } from "./lib/system/disk_use.ts";
+export type { PodsRequest } from "./lib/pod/list.ts";
+export { collectPermissions, collectPods } from "./lib/api/gc.ts";
+export type { Collected, CollectRequest, Kept } from "./lib/api/gc.ts";
+export { undoCollect } from "./lib/api/garbage.ts";
+export type { Undone } from "./lib/api/garbage.ts";
+export { keepPod, unkeepPod } from "./lib/api/keep.ts";
+export type { KeptPod } from "./lib/api/keep.ts";
+export { diagnose } from "./lib/api/doctor.ts";
+export type { Check, Diagnosis, DoctorRequest } from "./lib/api/doctor.ts";
+export { restoreOverlays, restorePermissions } from "./lib/api/restore.ts";
+export type { NotRestored, Restored, RestoreRequest } from "./lib/api/restore.ts";
 export {
   InterruptedError,
   InvalidValueError,
@@ -97,11 +97,11 @@ export {
   PodError,
   RefusedError,
   UnmountError,
-} from "./lib/errors.ts";
+} from "./lib/core/errors.ts";
 export type {
   AppFailureJson,
   ErrorCode,
   ErrorJson,
   OverlayErrorOptions,
   ProgramFailure,
-} from "./lib/errors.ts";
+} from "./lib/core/errors.ts";

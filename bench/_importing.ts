@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { importPermissions } from "../lib/import_tree.ts";
-import { permissionFlags } from "../lib/permissions.ts";
+import { importPermissions } from "../lib/store/import_tree.ts";
+import { permissionFlags } from "../lib/system/permissions.ts";
 import { run } from "../tools/run.ts";
 import { ctr, serveContainerd } from "./_containerd.ts";
 import type { Layout } from "./_layout.ts";

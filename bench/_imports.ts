@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { formatEntry } from "../lib/tar_entry.ts";
+import { formatEntry } from "../lib/tar/tar_entry.ts";
 import { freshDenoDir } from "../tests/_deno_dir.ts";
 import { run, say } from "../tools/run.ts";
 import { importing, importOf, inMemory } from "./_importing.ts";

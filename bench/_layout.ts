@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { hexDigest } from "../lib/digest.ts";
-import { bytesOfText, formatEntry, padding } from "../lib/tar_entry.ts";
-import type { TarEntry } from "../lib/tar_entry.ts";
+import { hexDigest } from "../lib/core/digest.ts";
+import { bytesOfText, formatEntry, padding } from "../lib/tar/tar_entry.ts";
+import type { TarEntry } from "../lib/tar/tar_entry.ts";
 import { must } from "./_measure.ts";
 import { ARCHITECTURES } from "./_tree.ts";
 

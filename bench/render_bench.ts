@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { planRender } from "../lib/plan.ts";
-import { permissionFlags, requiredPermissions } from "../lib/permissions.ts";
+import { planRender } from "../lib/plan/plan.ts";
+import { permissionFlags, requiredPermissions } from "../lib/system/permissions.ts";
 import { bundle } from "../tools/bundle.ts";
 import { findNamespace } from "../tools/namespace.ts";
 import { run, say } from "../tools/run.ts";

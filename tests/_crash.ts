@@ -4,11 +4,11 @@
  *
  * @module
  */
-import type { ChangeOptions, Checkpoints } from "../lib/change_options.ts";
-import type { CollectRequest } from "../lib/gc.ts";
-import type { PodRequest } from "../lib/pod_request.ts";
-import type { PodsRequest } from "../lib/pods.ts";
-import type { UnmountRequest } from "../lib/unmount.ts";
+import type { ChangeOptions, Checkpoints } from "../lib/system/change_options.ts";
+import type { CollectRequest } from "../lib/api/gc.ts";
+import type { PodRequest } from "../lib/request/pod_request.ts";
+import type { PodsRequest } from "../lib/pod/list.ts";
+import type { UnmountRequest } from "../lib/api/unmount.ts";
 import type { CliResult } from "./_cli.ts";
 
 /** What is done. */
@@ -33,13 +33,13 @@ export async function perform(
   };
   switch (deed.kind) {
     case "render":
-      return await (await import("../lib/render_pod.ts")).renderPod(deed.request, options);
+      return await (await import("../lib/api/render_pod.ts")).renderPod(deed.request, options);
     case "unmount":
-      return await (await import("../lib/unmount.ts")).unmountOverlay(deed.request, options);
+      return await (await import("../lib/api/unmount.ts")).unmountOverlay(deed.request, options);
     case "collect":
-      return await (await import("../lib/gc.ts")).collectPods(deed.request, options);
+      return await (await import("../lib/api/gc.ts")).collectPods(deed.request, options);
     case "restore":
-      return await (await import("../lib/restore.ts")).restoreOverlays(deed.request, options);
+      return await (await import("../lib/api/restore.ts")).restoreOverlays(deed.request, options);
   }
 }
 

@@ -5,12 +5,12 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { archiveOf } from "../lib/archive.ts";
-import { pathInLayer } from "../lib/entry_name.ts";
-import { showPath } from "../lib/mtree.ts";
-import { bytesOfText } from "../lib/tar_entry.ts";
-import type { TarEntry } from "../lib/tar_entry.ts";
-import { TarReader } from "../lib/tar_reader.ts";
+import { archiveOf } from "../lib/tar/archive.ts";
+import { pathInLayer } from "../lib/tar/entry_name.ts";
+import { showPath } from "../lib/tar/mtree.ts";
+import { bytesOfText } from "../lib/tar/tar_entry.ts";
+import type { TarEntry } from "../lib/tar/tar_entry.ts";
+import { TarReader } from "../lib/tar/tar_reader.ts";
 
 /** Attributes that say how a directory is mounted or where it lies, and not what is in it. */
 const NOT_CONTENT = /^(trusted\.overlay\.|security\.selinux$)/;

@@ -5,9 +5,9 @@
  *
  * @module
  */
-import { collectFacts } from "../lib/facts.ts";
-import type { Facts } from "../lib/facts.ts";
-import type { MountPlan } from "../lib/plan.ts";
+import { collectFacts } from "../lib/preflight/disk_facts.ts";
+import type { Facts } from "../lib/preflight/disk_facts.ts";
+import type { MountPlan } from "../lib/plan/plan.ts";
 
 /** How the process is run that collects the facts. */
 export interface FactsOptions {

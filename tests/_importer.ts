@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { importTree } from "../lib/tree.ts";
+import { importTree } from "../lib/store/tree.ts";
 
 if (import.meta.main) {
   const [source = "", store = "", last = "", userxattr = ""] = Deno.args;

@@ -4,8 +4,8 @@
  * @module
  */
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { InvalidValueError } from "../lib/errors.ts";
-import { quote } from "../lib/quote.ts";
+import { InvalidValueError } from "../lib/core/errors.ts";
+import { quote } from "../lib/core/quote.ts";
 
 /** The value is refused as invalid: exit status 2, with a message that quotes it and says why. */
 export function assertInvalid(parse: () => unknown, value: string, reason: string): void {

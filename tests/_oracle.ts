@@ -7,8 +7,8 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { appLayout } from "../lib/layout.ts";
-import { isWithin } from "../lib/path.ts";
+import { appLayout } from "../lib/request/layout.ts";
+import { isWithin } from "../lib/core/path.ts";
 import type { OverlayError, RenderRequest } from "../mod.ts";
 import { sh } from "./_temp.ts";
 

@@ -4,13 +4,13 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { importTree } from "../lib/import_tree.ts";
-import type { ImportedTree } from "../lib/import_tree.ts";
-import type { ImportRequest } from "../lib/import_request.ts";
-import { checkTrees } from "../lib/tree_check.ts";
-import { BLOCK, formatEntry } from "../lib/tar_entry.ts";
-import type { TarEntry } from "../lib/tar_entry.ts";
-import { Tar } from "../lib/tar.ts";
+import { importTree } from "../lib/store/import_tree.ts";
+import type { ImportedTree } from "../lib/store/import_tree.ts";
+import type { ImportRequest } from "../lib/store/import_request.ts";
+import { checkTrees } from "../lib/store/tree_check.ts";
+import { BLOCK, formatEntry } from "../lib/tar/tar_entry.ts";
+import type { TarEntry } from "../lib/tar/tar_entry.ts";
+import { Tar } from "../lib/tar/tar.ts";
 import { renderOverlay } from "../mod.ts";
 import { entriesOf, entryDifferences } from "./_entries.ts";
 import { isRealRoot } from "./_privilege.ts";

@@ -5,6 +5,7 @@
  * @module
  */
 import { dirname } from "@std/path/posix/dirname";
+import { filesBelow } from "./files.ts";
 import { run } from "./run.ts";
 import { finish, importAhead, lateIndex, layOut } from "./script.ts";
 
@@ -14,30 +15,35 @@ const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
 const SOURCES = ["cli.ts", "lib", "std", "deno.json", "deno.lock"];
 
 /** What each render loads. */
-const OF_RENDER = ["cli.ts", "lib/render.ts"];
+const OF_RENDER = ["cli.ts", "lib/api/render.ts"];
 
 /**
  * The doors of what most processes do without: the tree store, which is a third of the command, and what
  * is run now and then.
  */
 const DOORS = [
-  "lib/tree_cli.ts",
-  "lib/resolve_tree.ts",
-  "lib/apply_store.ts",
-  "lib/doctor.ts",
-  "lib/gc.ts",
-  "lib/garbage.ts",
-  "lib/keep.ts",
-  "lib/restore.ts",
-  "lib/thorough.ts",
-  "lib/inquiry.ts",
-  "lib/mount_error.ts",
-  "lib/help.ts",
+  "lib/cli/tree_cli.ts",
+  "lib/store/resolve_tree.ts",
+  "lib/apply/apply_store.ts",
+  "lib/api/doctor.ts",
+  "lib/api/gc.ts",
+  "lib/api/garbage.ts",
+  "lib/api/keep.ts",
+  "lib/api/restore.ts",
+  "lib/preflight/diagnose_mount.ts",
+  "lib/preflight/kernel_probe.ts",
+  "lib/pod/mount_error.ts",
+  "lib/cli/help.ts",
   "deno.json",
 ];
 
 /** Of what a render loads, the modules that have nothing to do where nothing is wrong. */
-const IDLE = ["lib/duration.ts", "lib/errors.ts", "lib/mount_option.ts", "lib/quote.ts"];
+const IDLE = [
+  "lib/core/duration.ts",
+  "lib/core/errors.ts",
+  "lib/request/mount_option.ts",
+  "lib/core/quote.ts",
+];
 
 const LATE_INDEX = "late.ts";
 
@@ -115,8 +121,7 @@ async function copySources(directory: string, late: ReadonlySet<string>): Promis
   const sources = SOURCES.map((name) => `${ROOT}/${name}`);
   const { status, stderr } = await run(["cp", "-R", ...sources, directory]);
   if (status !== 0) throw new Error(`Cannot bundle "cli.ts": ${stderr}`);
-  const paths = ["cli.ts"];
-  for await (const { name } of Deno.readDir(`${directory}/lib`)) paths.push(`lib/${name}`);
+  const paths = ["cli.ts", ...await filesBelow(directory, "lib", ".ts")];
   const asked = new Map<string, string | undefined>();
   for (const path of paths) {
     const file = `${directory}/${path}`;

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { hexDigest } from "../lib/digest.ts";
+import { hexDigest } from "../lib/core/digest.ts";
 import { findNamespace } from "./namespace.ts";
 import { run, say } from "./run.ts";
 

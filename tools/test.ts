@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { filesBelow } from "./files.ts";
 import { findNamespace } from "./namespace.ts";
 import type { Namespace } from "./namespace.ts";
 import { run, say } from "./run.ts";
@@ -66,12 +67,6 @@ function command(bench: Bench, name: string, ...args: string[]): Step {
   return { name, act };
 }
 
-async function filesOf(directory: string, suffix: string): Promise<string[]> {
-  const entries = await Array.fromAsync(Deno.readDir(`${ROOT}/${directory}`));
-  const names = entries.map(({ name }) => name).filter((name) => name.endsWith(suffix));
-  return names.sort().map((name) => `${directory}/${name}`);
-}
-
 /** Small files that take long: each runs the command many times, or a race. */
 const SLOW = [
   "load",
@@ -86,7 +81,7 @@ const SLOW = [
 
 /** Those that take longest first, then the largest: the last one to end should not have started last. */
 async function testFiles(filters: readonly string[]): Promise<string[]> {
-  const files = await filesOf("tests", "_test.ts");
+  const files = await filesBelow(ROOT, "tests", "_test.ts");
   const parts = filters.map((filter) => filter.replace(`${ROOT}/`, "").replace(/^\.\//, ""));
   const wanted = files.filter((file) => {
     return parts.length === 0 || parts.some((part) => file.includes(part));
@@ -223,7 +218,7 @@ async function testSteps(bench: Bench, filters: readonly string[]): Promise<Step
     const text = `No file in tests/ has a path that holds ${filters.join(" or ")}.\n`;
     return [{ name: "tests", act: () => Promise.resolve(outcome(true, text)) }];
   }
-  const documents = ["mod.ts", "cli.ts", "README.md", ...await filesOf("lib", ".ts")];
+  const documents = ["mod.ts", "cli.ts", "README.md", ...await filesBelow(ROOT, "lib", ".ts")];
   return [tests(bench, space, "examples in the documentation", "--doc", ...documents), ...steps];
 }
 
@@ -238,7 +233,7 @@ async function performEverything(
     command(bench, "deno fmt --check", "fmt", "--check"),
     command(bench, "deno lint", "lint"),
     command(bench, "deno check", "check", ...checked),
-    command(bench, "deno doc --lint", "doc", "--lint", "mod.ts", "cli.ts", "lib/tree.ts"),
+    command(bench, "deno doc --lint", "doc", "--lint", "mod.ts", "cli.ts", "lib/store/tree.ts"),
   ];
   const publish = ["publish", "--dry-run", "--allow-dirty"];
   const after = [coverage(bench), command(bench, "deno publish --dry-run", ...publish)];

@@ -1,0 +1,86 @@
+/**
+ * Trying out whether an overlay works in a directory.
+ *
+ * @module
+ */
+import { attempt, reasonOf } from "../system/disk.ts";
+import { mountOptions } from "../overlay/mount_config.ts";
+import { child } from "../core/path.ts";
+import { PROGRAMS } from "../system/permissions.ts";
+import { printable } from "../core/quote.ts";
+import { run } from "../system/run.ts";
+import type { ProgramOptions } from "../system/run.ts";
+
+/** Does something in a temporary directory, which is gone afterwards. */
+export async function withScratch<T>(
+  place: string,
+  act: (directory: string) => Promise<T>,
+): Promise<T> {
+  const directory = attempt("make directory in", place, () => {
+    return Deno.makeTempDirSync({ dir: place, prefix: "overlay-render-probe-" });
+  });
+  try {
+    return await act(directory);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+/**
+ * Mounts an overlay, writes into it, deletes a file and a directory that come from the lower and makes the
+ * directory again, which takes whiteouts that are known as such and an opaque directory, and unmounts it.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the directory, and `--allow-run` for mount
+ * and umount.
+ *
+ * @returns Why that does not work; `null` when it does.
+ */
+export async function probeMount(
+  directory: string,
+  options: readonly string[],
+  programs: ProgramOptions,
+): Promise<string | null> {
+  return await withScratch(directory, async (scratch) => {
+    const [lower = "", upper = "", work = "", root = ""] = ["lower", "upper", "work", "root"]
+      .map((name) => child(scratch, name));
+    for (const path of [lower, upper, work, root]) await Deno.mkdir(path);
+    for (const name of ["directory", "other"]) {
+      await Deno.mkdir(child(lower, name));
+      await Deno.writeTextFile(child(lower, name, "file"), "from the lower");
+    }
+    const text = mountOptions({ lower: [lower], upper, work, label: null, options });
+    const args = ["--types", "overlay", "--options", text, "--", "overlay", root];
+    const mounted = await run(PROGRAMS.mount, args, { ...programs, cwd: "/" });
+    if (mounted.status !== 0) return saidWithout(mounted.stderr, root);
+    const failed = await use(root);
+    const unmounted = await run(PROGRAMS.umount, ["--", root], { ...programs, cwd: "/" });
+    if (unmounted.status === 0) return failed;
+    // It is this probe's own, and must not stay in what is removed now.
+    await run(PROGRAMS.umount, ["--lazy", "--", root], { ...programs, cwd: "/" });
+    return `it cannot be unmounted: ${printable(unmounted.stderr)}`;
+  });
+}
+
+function saidWithout(said: string, root: string): string {
+  return printable(said.replaceAll(`${root}: `, "").replaceAll(/^u?mount: /gm, ""));
+}
+
+/**
+ * Without types in its directories, a file system lists the mark of a deleted file as if the file were
+ * there. Without a mark for opaque directories, one that was deleted cannot be made again.
+ */
+async function use(root: string): Promise<string | null> {
+  const [directory, other] = [child(root, "directory"), child(root, "other")];
+  try {
+    await Deno.writeTextFile(child(root, "new"), "from the app");
+    await Deno.remove(child(other, "file"));
+    const listed = await Array.fromAsync(Deno.readDir(other));
+    if (listed.length > 0) return "a file that was deleted is listed still (d_type)";
+    await Deno.remove(directory, { recursive: true });
+    await Deno.mkdir(directory);
+    const left = await Array.fromAsync(Deno.readDir(directory));
+    return left.length === 0 ? null : "a directory that was made again is not opaque";
+  } catch (error) {
+    return `a directory that was deleted cannot be made again (opaque): ${reasonOf(error)}`;
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * Finding on the disk what a request names: the tree of an image or an id, and the lowers without symlinks.
+ *
+ * @module
+ */
+import { InvalidValueError } from "../core/errors.ts";
+import { isGranted } from "../system/grants.ts";
+import type { PodRequest } from "../request/pod_request.ts";
+import { quote } from "../core/quote.ts";
+import { namesLowers, parseLowers } from "../request/request.ts";
+import type { LowersRequest, RenderRequest } from "../request/request.ts";
+
+/** An upper belongs to the tree that it was written over, and a symlink can be changed to lead to another. */
+function realPathOf(path: string, mayReadAll: boolean): string {
+  // Deno would ask on a terminal.
+  if (!mayReadAll && !isGranted({ name: "read", path })) return path;
+  try {
+    return Deno.realPathSync(path);
+  } catch (error) {
+    // What else is wrong with it is said where the lower is required.
+    if (!(error instanceof Deno.errors.InvalidData)) return path;
+    throw new InvalidValueError(
+      "invalid-value",
+      `Cannot use lower ${quote(path)}: it leads to a path that is not valid UTF-8`,
+      { path, cause: error, hint: "rename the directory that it leads to" },
+    );
+  }
+}
+
+/** The names of what was imported say what it is, wherever the store lies and whatever leads there. */
+function realLowers(
+  request: LowersRequest & Pick<RenderRequest, "stored">,
+): Pick<RenderRequest, "real"> {
+  if (request.stored !== undefined) return {};
+  const lowers = lowersOf(request);
+  // Of many lowers, asking for each takes longer than the look.
+  const mayReadAll = lowers.length > 1 && isGranted({ name: "read" });
+  return { real: lowers.map((path) => realPathOf(path, mayReadAll)) };
+}
+
+/** None where they are not usable, which is said when all of the request is parsed. */
+function lowersOf(request: LowersRequest): readonly string[] {
+  try {
+    return parseLowers(request);
+  } catch (error) {
+    if (error instanceof InvalidValueError) return [];
+    throw error;
+  }
+}
+
+/**
+ * Looks up in the store what a request names by tree or image, and where its lowers lie.
+ *
+ * Requires `--allow-read` permission for the store and the lowers. A lower that may not be looked at, or
+ * is not there, keeps its name.
+ *
+ * @throws {OverlayError} If there is no such tree, or it is not whole.
+ */
+export async function resolveRequest(request: RenderRequest): Promise<RenderRequest> {
+  const named = namesLowers(request)
+    ? request
+    : (await import("../store/resolve_tree.ts")).resolveTree(request);
+  return { ...named, ...realLowers(named) };
+}
+
+/** As {@linkcode resolveRequest}, of all apps of a pod. */
+export async function resolvePodRequest(request: PodRequest): Promise<PodRequest> {
+  const store = request.store === undefined ? {} : { store: request.store };
+  const named = request.apps.every(namesLowers)
+    ? request
+    : (await import("../store/resolve_tree.ts")).resolvePod(request);
+  return {
+    ...named,
+    apps: named.apps.map((app) => ({ ...app, ...realLowers({ ...store, ...app }) })),
+  };
+}

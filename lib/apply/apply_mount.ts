@@ -1,0 +1,27 @@
+/**
+ * The operations that run programs: setting labels and mounting.
+ *
+ * @module
+ */
+import type { Application } from "./apply_run.ts";
+import { mountLines } from "../pod/mounting.ts";
+import type { LabelOperation, MountOperation } from "../plan/operation.ts";
+
+/** Sets the label of upper or work, where SELinux is enabled. */
+export async function applyLabel(operation: LabelOperation, run: Application): Promise<void> {
+  if (!run.labels) return;
+  const { setLabel } = await import("../system/selinux.ts");
+  await setLabel(operation.path, operation.context, run.programs);
+}
+
+/** Mounts apps, as their lines in `overlay.fstab` say. */
+export async function applyMounts(
+  operations: readonly MountOperation[],
+  run: Application,
+): Promise<void> {
+  run.checkPlace();
+  const apps = operations.flatMap(({ path }) => run.appOf(path) ?? []);
+  await mountLines(apps.map(({ line }) => line), run);
+  for (const app of apps) app.changed = true;
+  run.options.signal?.throwIfAborted();
+}

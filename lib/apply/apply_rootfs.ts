@@ -1,0 +1,220 @@
+/**
+ * The operations that change a rootfs itself: making it a copy, and what an image must have in it. What
+ * is in a rootfs comes from an image, and no link of it is ever followed. All of it is done before the
+ * rootfs is there: what runs in it could lead a path anywhere.
+ *
+ * @module
+ */
+import type { Application, AppRun } from "./apply_run.ts";
+import { makeDirectory, ownerWarning } from "../system/directory.ts";
+import { attempt, isEmptyDirectory, look, modeOf } from "../system/disk.ts";
+import { OverlayError, RefusedError } from "../core/errors.ts";
+import { makeLink } from "../system/symlink.ts";
+import type { CopyOperation, MtabOperation, TouchOperation } from "../plan/operation.ts";
+import { child, isWithin, nameOf, parent } from "../core/path.ts";
+import { PROGRAMS } from "../system/permissions.ts";
+import { appWords, printable, quote } from "../core/quote.ts";
+import { run as runProgram } from "../system/run.ts";
+
+/**
+ * Copies the lower beside the rootfs, and puts the copy into its place when it is whole: with owners,
+ * modes, times, extended attributes, hard links, sockets and devices.
+ */
+export async function applyCopy(operation: CopyOperation, run: Application): Promise<void> {
+  const { path, from, mode, mtab } = operation;
+  // Loaded when it is needed: most apps are no copies.
+  const { removeTree } = await import("../system/removal.ts");
+  // A name that nobody else gives to anything.
+  const beside = child(parent(path), ".overlay-render.rootfs");
+  refuseOther(path);
+  // What a run left that was killed while it copied.
+  await removeTree(beside, run.options);
+  try {
+    await copy(from, beside, run);
+    if (mode !== null) attempt("set the mode of", beside, () => Deno.chmodSync(beside, mode));
+    if (mtab) await putMtab(beside, run);
+    run.options.signal?.throwIfAborted();
+    attempt("put in place", path, () => Deno.renameSync(beside, path));
+  } catch (error) {
+    await removeTree(beside, run.options);
+    throw error;
+  }
+  run.changedBy(
+    () => `remove ${quote(path)}`,
+    () => removeTree(path, run.options),
+    run.appOf(path),
+  );
+}
+
+function refuseOther(path: string): void {
+  if (look(path) === null) return;
+  throw new RefusedError("different", `Cannot copy to ${quote(path)}: it is there already`, {
+    path,
+    hint: "remove it if it may go, or give the app a --dest of its own",
+  });
+}
+
+async function copy(from: string, to: string, run: Application): Promise<void> {
+  const how = ["--archive", "--reflink=auto", "--one-file-system", "--no-target-directory"];
+  const result = await runProgram(PROGRAMS.cp, [...how, "--", from, to], {
+    ...run.programs,
+    cwd: "/",
+  });
+  if (result.status === 0) return;
+  const said = printable(result.stderr.split("\n").slice(0, 3).join("\n"));
+  throw new OverlayError("failed", `Cannot copy ${quote(from)}: cp said "${said}"`, {
+    path: from,
+    hint: "run as a user who may read all of it, such as root, and see to free space",
+  });
+}
+
+/** Makes `etc/mtab` in a copy that is not in its place yet, and that nobody uses. */
+async function putMtab(copy: string, run: Application): Promise<void> {
+  const missing = missingIn(directoriesAt([copy], ["etc"]), "mtab", copy);
+  if (missing === "") await makeLink(child(copy, "etc", "mtab"), MTAB, run.programs);
+  else if (missing !== null) run.options.warn?.(`no mtab is made: ${missing}`);
+}
+
+/** Copies a directory of the image into the upper, if it is one and no part of the way to it is a link. */
+export async function applyTouch(operation: TouchOperation, run: Application): Promise<void> {
+  const place = placeOf(operation, run);
+  if (place === null || place.app.live) return;
+  if (place.app.recorded && look(operation.path) !== null) return;
+  if (directoriesAt(place.layers, place.names).length === 0) return;
+  if (await isFree(place.app, run)) copyUp(place, run);
+}
+
+/** Makes `etc/mtab` in the upper, where `etc` is a directory and has none. */
+export async function applyMtab(operation: MtabOperation, run: Application): Promise<void> {
+  const place = placeOf(operation, run);
+  if (place === null) return;
+  const { app, upper, layers, names } = place;
+  const above = names.slice(0, -1);
+  const missing = missingIn(directoriesAt(layers, above), nameOf(operation.path), upper);
+  if (missing === null) return;
+  if (missing !== "") return run.options.warn?.(`no mtab is made: ${missing}`);
+  if (!await isFree(app, run)) {
+    const reason = `${appWords(app.line.app)} may be running`;
+    return run.options.warn?.(`no mtab is made: ${reason}; unmount it, and render it again`);
+  }
+  copyUp({ ...place, names: above }, run);
+  keepTime(parent(operation.path), app, run);
+  await makeLink(operation.path, MTAB, run.programs);
+  run.changedBy(
+    () => `remove ${quote(operation.path)}`,
+    () => Deno.removeSync(operation.path),
+    app,
+  );
+}
+
+/** The link by which every process sees its own mounts. */
+const MTAB = "../proc/self/mounts";
+
+/** Where something is put into an app before it is mounted. */
+interface Place {
+  readonly app: AppRun;
+  readonly upper: string;
+  /** The layers of which the rootfs is made, top first; the first is the upper. */
+  readonly layers: readonly string[];
+  /** The names on the way from the root. */
+  readonly names: readonly string[];
+}
+
+function placeOf(
+  { path, rootfs }: TouchOperation | MtabOperation,
+  run: Application,
+): Place | null {
+  const app = run.appOf(rootfs);
+  const upper = app?.mount.upper ?? null;
+  if (app === undefined || upper === null) return null;
+  const names = path.slice(upper.length + 1).split("/");
+  return { app, upper, layers: [upper, ...app.mount.lower], names };
+}
+
+/**
+ * The directories that are merged into one, as overlayfs merges them: down to the first layer in which
+ * something else has the name. Empty when the rootfs has no directory there, or a link leads to it.
+ */
+function directoriesAt(layers: readonly string[], names: readonly string[]): readonly string[] {
+  let found = layers;
+  for (const name of names) {
+    const paths: string[] = [];
+    for (const path of found.map((directory) => child(directory, name))) {
+      const info = look(path);
+      if (info === null) continue;
+      if (!info.isDirectory) break;
+      paths.push(path);
+    }
+    found = paths;
+  }
+  return found;
+}
+
+/**
+ * Tells why a name is not to be made in a directory of the rootfs; empty when it is, and `null` when it
+ * is there.
+ */
+function missingIn(directories: readonly string[], name: string, upper: string): string | null {
+  if (directories.length === 0) return "etc is no directory of the image";
+  for (const directory of directories) {
+    const info = look(child(directory, name));
+    if (info === null) continue;
+    if (!isWhiteout(info)) return null;
+    return isWithin(directory, upper) ? "the app has removed it" : "";
+  }
+  return "";
+}
+
+function isWhiteout({ isCharDevice, rdev }: Deno.FileInfo): boolean {
+  return isCharDevice === true && rdev === 0;
+}
+
+/**
+ * Tells whether nobody can change the upper meanwhile: the app is not mounted, and no process uses it in
+ * another mount namespace. Who only prepares may not ask the kernel, and knows of a new upper alone.
+ *
+ * @throws {RefusedError} If a process uses it.
+ */
+async function isFree(app: AppRun, run: Application): Promise<boolean> {
+  if (app.live) return false;
+  if (!app.recorded) return true;
+  if (!run.mounts) return false;
+  const { refuseInUse } = await import("../pod/in_use.ts");
+  await refuseInUse("render", [app.line], run);
+  return true;
+}
+
+/** Makes the directories of a place in the upper, each as it is in the first layer that has it. */
+function copyUp({ app, upper, layers, names }: Place, run: Application): void {
+  const made: { readonly path: string; readonly like: Deno.FileInfo }[] = [];
+  for (const at of names.keys()) {
+    const way = names.slice(0, at + 1);
+    const path = child(upper, ...way);
+    // What a run left that was killed before the directory had its owner and mode.
+    if (!app.recorded && isEmptyDirectory(path)) Deno.removeSync(path);
+    const [first] = directoriesAt(layers, way);
+    const like = first === undefined ? null : look(first);
+    if (first === path || like === null) continue;
+    if (made.length === 0) keepTime(parent(path), app, run);
+    makeLike(path, like, app, run);
+    made.push({ path, like });
+  }
+  for (const { path, like } of made.reverse()) setTime(path, like);
+}
+
+function makeLike(path: string, like: Deno.FileInfo, app: AppRun, run: Application): void {
+  const { owned } = makeDirectory(path, modeOf(like), like);
+  run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path), app);
+  if (!owned) run.options.warn?.(ownerWarning(path, like));
+}
+
+/** Notes the time of a directory, which what is made in it changes. */
+function keepTime(path: string, app: AppRun, run: Application): void {
+  const had = attempt("look at", path, () => Deno.lstatSync(path));
+  run.changedBy(() => `set the time of ${quote(path)} back`, () => setTime(path, had), app);
+}
+
+function setTime(path: string, { atime, mtime }: Deno.FileInfo): void {
+  if (mtime === null) return;
+  attempt("set the time of", path, () => Deno.utimeSync(path, atime ?? mtime, mtime));
+}

@@ -1,0 +1,149 @@
+/**
+ * What one run of a plan knows and has done so far.
+ *
+ * @module
+ */
+import type { AppLine } from "../overlay/app_line.ts";
+import { programOptions } from "../system/change_options.ts";
+import type { ChangeOptions } from "../system/change_options.ts";
+import { OverlayError } from "../core/errors.ts";
+import type { FstabEntry } from "../overlay/fstab.ts";
+import { checkSame } from "../system/trust.ts";
+import type { Asked } from "../system/trust.ts";
+import { Journal } from "./journal.ts";
+import { podLayout } from "../request/layout.ts";
+import type { PodLayout } from "../request/layout.ts";
+import type { PodLock } from "../system/lock.ts";
+import type { Operation } from "../plan/operation.ts";
+import type { MountPlan, PodPlan } from "../plan/plan.ts";
+import { child } from "../core/path.ts";
+import type { ProgramOptions } from "../system/run.ts";
+
+/** How a plan is applied. */
+export interface ApplyOptions extends ChangeOptions {
+  /** Asks whether SELinux is enabled. @default {asks findmnt} */
+  readonly selinux?: () => Promise<boolean>;
+  /** The look at what is above the pod, if it was begun before. */
+  readonly asked?: Asked | null;
+}
+
+/** What a run knows of one of its apps. */
+export interface AppRun {
+  /** What is to be mounted. */
+  readonly mount: MountPlan;
+  /** The line that is recorded: the plan's, without the label where SELinux is not enabled. */
+  line: AppLine;
+  /** Whether the app is mounted already, just as asked for. */
+  live: boolean;
+  /** Whether `overlay.fstab` had a line of the app. */
+  recorded: boolean;
+  /** Whether this run changed anything of the app that stays. */
+  changed: boolean;
+}
+
+/** The state of one run. */
+export class Application {
+  /** The plan. */
+  readonly plan: PodPlan;
+  /** Where everything of the pod lies. */
+  readonly pod: PodLayout;
+  /** How it is applied. */
+  readonly options: ApplyOptions;
+  /** What was done, and how it is undone. */
+  readonly journal: Journal = new Journal();
+  /** The apps, in the order of mounting; at least one. */
+  readonly apps: readonly AppRun[];
+  /** The lines that `overlay.fstab` had before. */
+  entries: readonly FstabEntry[] = [];
+  /** Whether this run made the pod, which then holds nothing. */
+  fresh = false;
+  /** The identity of the pod, see `identityOf`; `null` while it is not known. */
+  identity: string | null = null;
+  /** Whether labels are set. */
+  labels = false;
+  /** Whether this run changed anything that stays. */
+  changed = false;
+  /** The directories outside the pod that this run made. */
+  readonly made: Set<string> = new Set();
+  /** The paths above which something was missing when it was looked at who could swap them. */
+  unseen: ReadonlySet<string> = new Set();
+  /** Settles when all that was written is on the disk. */
+  onDisk: Promise<void> = Promise.resolve();
+  /** The pod's lock, once it is held. */
+  lock: PodLock | null = null;
+  /** What the lowers are like that something is made after, once they were looked at. */
+  readonly lowers: Map<string, Deno.FileInfo> = new Map();
+  /** Whether the plan mounts the apps. */
+  readonly mounts: boolean;
+  readonly #owners = new Map<string, AppRun>();
+
+  /** Starts a run of a plan. */
+  constructor(plan: PodPlan, options: ApplyOptions) {
+    this.plan = plan;
+    this.pod = podLayout(podOf(plan));
+    this.options = options;
+    const lines = operationsOf(plan, "record").map(({ line }) => line);
+    this.apps = plan.mounts.map((mount, at) => {
+      const line = lines[at];
+      if (line === undefined) {
+        throw new OverlayError("failed", "Cannot apply plan: a line is missing");
+      }
+      return { mount, line, live: false, recorded: false, changed: false };
+    });
+    this.mounts = plan.operations.some(({ kind }) => kind === "mount");
+    for (const app of this.apps) {
+      const { dest, rootfs, upper, work } = app.mount;
+      const own = [rootfs, upper, work, child(dest, "manifest")];
+      for (const path of own) if (path !== null) this.#owners.set(path, app);
+    }
+  }
+
+  /** The app whose rootfs, upper, work or manifest the path is. */
+  appOf(path: string): AppRun | undefined {
+    return this.#owners.get(path);
+  }
+
+  /** Tells whether a line may be mounted in an image that was mounted before. */
+  readonly isLive = (line: AppLine): boolean => this.appOf(line.rootfs)?.mount.live === true;
+
+  /** Notes a change that stays, and how to undo it. */
+  changedBy(what: () => string, undo: () => void | Promise<void>, app?: AppRun): void {
+    this.changed = true;
+    if (app !== undefined) app.changed = true;
+    this.journal.add(what, undo);
+  }
+
+  /**
+   * Checks that the pod is still the directory that was made or found.
+   *
+   * @throws {RefusedError} If it was moved or replaced.
+   */
+  checkPlace(): void {
+    checkSame(this.pod.pod, this.identity);
+  }
+
+  /** Whether every app is mounted already, just as asked for. */
+  get live(): boolean {
+    return this.apps.every(({ live }) => live);
+  }
+
+  /** What programs are run with. */
+  get programs(): ProgramOptions {
+    return programOptions(this.options);
+  }
+}
+
+function podOf(plan: PodPlan): string {
+  const [first] = plan.mounts;
+  if (first === undefined) throw new OverlayError("failed", "Cannot apply plan: it has no apps");
+  return first.pod;
+}
+
+/** The operations of a kind. */
+export function operationsOf<K extends Operation["kind"]>(
+  plan: PodPlan,
+  kind: K,
+): Extract<Operation, { kind: K }>[] {
+  type Wanted = Extract<Operation, { kind: K }>;
+  return plan.operations.filter((operation): operation is Wanted => operation.kind === kind);
+}

@@ -1,0 +1,169 @@
+/**
+ * What the command prints. Text is for people, JSON for programs; both come from the same values.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { describeOperation } from "../plan/describe.ts";
+import { mountOptions, OPTIONS_MAX } from "../overlay/mount_config.ts";
+import { formatMode } from "../request/names.ts";
+import { permissionFlags, requiredPermissions } from "../system/permissions.ts";
+import { configOf } from "../plan/plan.ts";
+import type { MountPlan, Plan, PodPlan } from "../plan/plan.ts";
+import type { Diagnosis } from "../api/doctor.ts";
+import { printable, shellQuote, showName } from "../core/quote.ts";
+import type { Render } from "../api/render.ts";
+import type { Drift, OverlayStatus } from "../api/status.ts";
+import type { Undone } from "../api/garbage.ts";
+import type { Collected } from "../api/gc.ts";
+import type { KeptPod } from "../api/keep.ts";
+import type { Restored } from "../api/restore.ts";
+import type { Unmounted } from "../api/unmount.ts";
+
+/** Writes one JSON object that starts with the version of its form; modes become octal strings. */
+export function formatJson(value: object): string {
+  const octal = (key: string, part: unknown) => {
+    return (key === "mode" || key === "mask") && typeof part === "number" ? formatMode(part) : part;
+  };
+  return `${JSON.stringify({ version: 1, ...value }, octal)}\n`;
+}
+
+/** A plan as JSON. */
+export function planJson(plan: Plan | PodPlan): string {
+  const flags = permissionFlags(requiredPermissions(plan));
+  const mountOf = ({ optionString, ...mount }: MountPlan) => ({ ...mount, options: optionString });
+  const mounts = "mount" in plan
+    ? { mount: mountOf(plan.mount) }
+    : { mounts: plan.mounts.map(mountOf) };
+  return formatJson({ operations: plan.operations, ...mounts, flags });
+}
+
+function indented(lines: readonly string[]): string[] {
+  return lines.map((line) => `  ${line}`);
+}
+
+/** What became of options that would not have been read as a whole. */
+function shortened(mount: MountPlan): string[] {
+  const whole = mount.copy ? mount.optionString : mountOptions(configOf(mount));
+  if (whole === mount.optionString) return [];
+  const length = new TextEncoder().encode(whole).length;
+  return [
+    `(seen from ${showName(mount.pod)}: with whole paths they would be ${length} bytes, ` +
+    `of which the kernel reads ${OPTIONS_MAX})`,
+  ];
+}
+
+/** A plan as text. */
+export function planText(plan: Plan | PodPlan): string {
+  const flags = permissionFlags(requiredPermissions(plan)).map(shellQuote);
+  const mounts = "mount" in plan ? [plan.mount] : plan.mounts;
+  return [
+    "operations:",
+    ...indented(plan.operations.map(describeOperation)),
+    "options:",
+    ...indented(mounts.flatMap((mount) => [showName(mount.optionString), ...shortened(mount)])),
+    "flags:",
+    ...indented(flags),
+    "",
+  ].join("\n");
+}
+
+/** A mount configuration as text. */
+export function renderText(render: Render): string {
+  const rows: [string, string][] = [
+    ["rootfs", showName(render.rootfs)],
+    ...render.lower.map((lower): [string, string] => ["lower", showName(lower)]),
+    ["upper", render.upper === null ? "none" : showName(render.upper)],
+    ["work", render.work === null ? "none" : showName(render.work)],
+    ["options", showName(render.options)],
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(8)} ${value}\n`).join("");
+}
+
+/** What was unmounted, as text: one rootfs a line. */
+export function unmountedText(
+  { unmounted, foreign = [] }: Pick<Unmounted, "unmounted" | "foreign">,
+): string {
+  const all = [...unmounted.map(({ rootfs }) => rootfs), ...foreign];
+  return all.map((path) => `${showName(path)}\n`).join("");
+}
+
+/** How a status says that `overlay.fstab` and the kernel differ. */
+const DRIFT_WORDS: Readonly<Record<Drift, string>> = {
+  "not-mounted": "to be restored",
+  "not-recorded": "mounted by hand",
+  foreign: "hidden by another mount",
+  missing: "directories missing",
+};
+
+function stateWords({ mounted, drift, copy }: OverlayStatus): string {
+  if (drift !== undefined) return DRIFT_WORDS[drift];
+  if (copy) return "copied";
+  return mounted ? "mounted" : "unmounted";
+}
+
+/** The status of apps, as a table; of several pods with their names. */
+export function statusText(renders: readonly OverlayStatus[], several = false): string {
+  if (renders.length === 0) return "";
+  const sized = renders.some(({ size }) => size !== undefined);
+  const rows = renders.map((render) => [
+    ...(several ? [showName(render.pod)] : []),
+    showName(render.app),
+    showName(render.tree),
+    stateWords(render),
+    ...(sized ? [`${render.size?.bytes ?? 0}`, `${render.size?.files ?? 0}`] : []),
+    showName(render.rootfs),
+  ]);
+  const pod = several ? ["POD"] : [];
+  const size = sized ? ["BYTES", "FILES"] : [];
+  return tableText([[...pod, "APP", "TREE", "STATE", ...size, "ROOTFS"], ...rows]);
+}
+
+function tableText(table: readonly (readonly string[])[]): string {
+  const widths = table[0]?.map((_, at) => Math.max(...table.map((row) => row[at]?.length ?? 0)));
+  return table.map((row) => {
+    const cells = row.map((cell, at) =>
+      at < row.length - 1 ? cell.padEnd(widths?.[at] ?? 0) : cell
+    );
+    return `${cells.join("  ")}\n`;
+  }).join("");
+}
+
+/** What gc did, as text: one pod a line. */
+export function collectedText({ marked, removed }: Collected): string {
+  return [
+    ...marked.map(({ pod, garbage }) => `marked   ${showName(pod)} as ${showName(garbage)}\n`),
+    ...removed.map(({ garbage }) => `removed  ${showName(garbage)}\n`),
+  ].join("");
+}
+
+/** The pod that gc has brought back, as text. */
+export function undoneText({ pod, garbage }: Undone): string {
+  return `returned ${showName(garbage)} as ${showName(pod)}\n`;
+}
+
+/** A pod that is kept, or no longer, as text. */
+export function keptText({ pod, kept }: KeptPod): string {
+  return `${kept ? "kept    " : "let go  "} ${showName(pod)}\n`;
+}
+
+const ANSWERS = new Map<boolean | null, string>([[true, "yes"], [false, "no"], [null, "?"]]);
+
+/** What the doctor found, as text: a line each, and what to do about what does not work. */
+export function diagnosisText({ healthy, options, checks }: Diagnosis): string {
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  const lines = checks.flatMap(({ name, ok, found, how, hint }) => [
+    `${(ANSWERS.get(ok) ?? "").padEnd(3)}  ${name.padEnd(width)}  ${printable(found)}  (${
+      printable(how)
+    })\n`,
+    ...(hint === null ? [] : [`     ${"".padEnd(width)}  hint: ${printable(hint)}\n`]),
+  ]);
+  const how = options.map((option) => ` with --option ${option}`).join("");
+  return `${lines.join("")}A render will ${healthy ? `work${how}` : "not work"}.\n`;
+}
+
+/** What was mounted again, as text: one rootfs a line. */
+export function restoredText({ restored }: Restored): string {
+  return restored.map(({ rootfs }) => `${showName(rootfs)}\n`).join("");
+}

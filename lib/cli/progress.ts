@@ -1,0 +1,87 @@
+/**
+ * What an import tells while it goes on: on a terminal a line of each layer that is kept up to date, elsewhere
+ * a line when a layer is done.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { showName } from "../core/quote.ts";
+import { formatSize } from "../core/size.ts";
+import type { ImportProgress } from "../store/import_layers.ts";
+import type { Blob } from "../image/blob.ts";
+
+/** What progress is told to. */
+export interface ProgressOutput {
+  /** Writes text. */
+  readonly write: (text: string) => void;
+  /** Whether a line that was written can be written again. */
+  readonly isTerminal: boolean;
+  /** Milliseconds since anything. */
+  readonly now: () => number;
+}
+
+/** How often a terminal is written to, in milliseconds. */
+const EVERY_MS = 100;
+
+/** A layer that is being read. */
+interface Reading {
+  readonly begun: number;
+  read: number;
+}
+
+function nameOf(layer: number, { name }: Blob): string {
+  const short = name.replace(/^(sha\d+:[0-9a-f]{12})[0-9a-f]+$/, "$1");
+  return `layer ${layer + 1} ${showName(short)}`;
+}
+
+/** How far a layer is: bytes, rate, and the time that is left if it goes on like that. */
+export function progressLine(
+  layer: number,
+  blob: Blob,
+  { read, ms }: { readonly read: number; readonly ms: number },
+): string {
+  const rate = ms > 0 ? read / ms * 1000 : 0;
+  const left = rate > 0 ? Math.ceil((blob.size - read) / rate) : null;
+  const of = blob.size > 0 ? ` of ${formatSize(blob.size)}` : "";
+  const time = left === null || blob.size === 0 ? "" : `, ${left} s left`;
+  return `${nameOf(layer, blob)}: ${formatSize(read)}${of}, ${formatSize(rate)}/s${time}`;
+}
+
+/** Who tells how an import goes on, until it ends. */
+export interface Progress extends ImportProgress {
+  /** Takes the line away that is still kept up to date, as of an import that failed. */
+  readonly end: () => void;
+}
+
+/** Tells how an import goes on. */
+export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress {
+  const readings = new Map<number, Reading>();
+  let shown = -Infinity;
+  let open = "";
+  /** The one line that is kept up to date is that of the layer that was read last. */
+  const put = (line: string, ends: boolean) => {
+    const clear = open === "" ? "" : "\r\x1b[K";
+    write(`${clear}${line}${ends ? "\n" : ""}`);
+    open = ends ? "" : line;
+  };
+  return {
+    onHave: (layer, blob) => put(`${nameOf(layer, blob)}: is there already`, true),
+    onRead: (layer, bytes, blob) => {
+      const reading = readings.get(layer) ?? { begun: now(), read: 0 };
+      reading.read += bytes;
+      readings.set(layer, reading);
+      if (!isTerminal || now() - shown < EVERY_MS) return;
+      shown = now();
+      put(progressLine(layer, blob, { read: reading.read, ms: now() - reading.begun }), false);
+    },
+    onUnpacked: (layer, blob, { summary }) => {
+      const { entries, bytes } = summary;
+      put(`${nameOf(layer, blob)}: ${entries} entries, ${formatSize(bytes)}`, true);
+    },
+    end: () => {
+      if (open !== "") write("\r\x1b[K");
+      open = "";
+    },
+  };
+}

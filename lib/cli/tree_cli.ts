@@ -1,0 +1,97 @@
+/**
+ * Carries out the commands of the tree store: calls the library, and prints.
+ *
+ * @module
+ */
+import type { ChangeOptions } from "../system/change_options.ts";
+import { formatJson } from "./output.ts";
+import { printable, quote } from "../core/quote.ts";
+import type { TreeCommand } from "./tree_command.ts";
+
+/** What the commands need. */
+export interface TreeIo extends ChangeOptions {
+  /** Writes to stdout. */
+  readonly out: (text: string) => void;
+  /** Writes to stderr. */
+  readonly err: (text: string) => void;
+}
+
+type Of<A extends TreeCommand["action"]> = Extract<TreeCommand, { action: A }>;
+
+async function runImport({ request, voice }: Of<"import">, io: TreeIo): Promise<number> {
+  const { importTree } = await import("../store/import_tree.ts");
+  const { progressTo } = await import("./progress.ts");
+  const isTerminal = Deno.stderr.isTerminal();
+  const progress = voice.quiet
+    ? null
+    : progressTo({ write: io.err, isTerminal, now: () => performance.now() });
+  try {
+    const tree = await importTree(request, { ...io, ...progress });
+    io.out(voice.json ? formatJson(tree) : `${tree.id}\n`);
+    return 0;
+  } finally {
+    progress?.end();
+  }
+}
+
+async function runList({ request, voice }: Of<"list">, io: TreeIo): Promise<number> {
+  const { listTrees } = await import("../store/list.ts");
+  const { storeLayout } = await import("../store/layout.ts");
+  const { treesText } = await import("./tree_output.ts");
+  const trees = listTrees(request);
+  if (trees.length === 0 && !voice.quiet) {
+    io.err(`no tree is in ${printable(quote(storeLayout(request.store).store))}\n`);
+  }
+  io.out(voice.json ? formatJson({ trees }) : treesText(trees));
+  return 0;
+}
+
+async function runPath({ request, voice }: Of<"path" | "remove">, io: TreeIo): Promise<number> {
+  const { treePath } = await import("../store/list.ts");
+  const lower = treePath(request);
+  io.out(voice.json ? formatJson({ lower }) : lower.map((path) => `${path}\n`).join(""));
+  return 0;
+}
+
+async function runRemove(command: Of<"path" | "remove">, io: TreeIo): Promise<number> {
+  const { removeTree } = await import("../store/tree_removal.ts");
+  const { removedTreesText } = await import("./tree_output.ts");
+  const removed = await removeTree(command.request, io);
+  io.out(command.voice.json ? formatJson(removed) : removedTreesText(removed));
+  return 0;
+}
+
+async function runGc({ request, voice }: Of<"gc">, io: TreeIo): Promise<number> {
+  const { collectTrees } = await import("../store/tree_removal.ts");
+  const { removedTreesText } = await import("./tree_output.ts");
+  const removed = await collectTrees(request, io);
+  io.out(voice.json ? formatJson(removed) : removedTreesText(removed));
+  return 0;
+}
+
+/** Exits with 1 when something is not as it was. */
+async function runCheck({ request, voice }: Of<"check">, io: TreeIo): Promise<number> {
+  const { checkTrees } = await import("../store/tree_check.ts");
+  const { checkedText } = await import("./tree_output.ts");
+  const trees = await checkTrees(request, io);
+  io.out(voice.json ? formatJson({ trees }) : checkedText(trees));
+  return trees.some(({ differences }) => differences.length > 0) ? 1 : 0;
+}
+
+/** Carries out a command, and says what to exit with. */
+export function runTreeCommand(command: TreeCommand, io: TreeIo): Promise<number> {
+  switch (command.action) {
+    case "import":
+      return runImport(command, io);
+    case "list":
+      return runList(command, io);
+    case "path":
+      return runPath(command, io);
+    case "remove":
+      return runRemove(command, io);
+    case "check":
+      return runCheck(command, io);
+    case "gc":
+      return runGc(command, io);
+  }
+}

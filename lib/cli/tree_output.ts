@@ -1,0 +1,54 @@
+/**
+ * What the commands of the tree store print.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { showName } from "../core/quote.ts";
+import { formatSize } from "../core/size.ts";
+import type { CheckedTree } from "../store/tree_check.ts";
+import type { RemovedTrees } from "../store/tree_removal.ts";
+import type { ListedTree } from "../store/list.ts";
+
+function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0))) ??
+    [];
+  return rows.map((row) => {
+    return `${row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join("  ").trimEnd()}\n`;
+  }).join("");
+}
+
+/** Trees as a table; nothing when there are none. */
+export function treesText(trees: readonly ListedTree[]): string {
+  if (trees.length === 0) return "";
+  return table([
+    ["TREE", "IMAGE", "LAYERS", "SIZE", "PODS"],
+    ...trees.map(({ id, images, layers, bytes, pods }) => [
+      showName(id),
+      images.length === 0 ? "-" : images.map(showName).join(","),
+      String(layers),
+      formatSize(bytes),
+      pods.length === 0 ? "-" : pods.map(showName).join(","),
+    ]),
+  ]);
+}
+
+/** What a check found, one line each. */
+export function checkedText(trees: readonly CheckedTree[]): string {
+  return trees.map(({ id, differences }) => {
+    const verdict = differences.length === 0
+      ? "as it was"
+      : `${differences.length} difference${differences.length === 1 ? "" : "s"}`;
+    const lines = differences.map(({ path, what }) => `  ${path} ${what}\n`);
+    return `${showName(id)}: ${verdict}\n${lines.join("")}`;
+  }).join("");
+}
+
+/** What is gone, one line each. */
+export function removedTreesText({ trees, layers }: RemovedTrees): string {
+  return [
+    ...trees.map((id) => `tree ${showName(id)}\n`),
+    ...layers.map((key) => `layer ${showName(key)}\n`),
+  ].join("");
+}

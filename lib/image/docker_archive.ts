@@ -1,0 +1,128 @@
+/**
+ * An image that `docker save` has written: its `manifest.json`, and what that names.
+ *
+ * Requires `--allow-read` permission for the files.
+ *
+ * @module
+ */
+import {
+  diffIdsOf,
+  digestLike,
+  imageError,
+  listOf,
+  objectOf,
+  parseJson,
+  readSmall,
+  textOf,
+} from "./image.ts";
+import type { Image, ImageChoice, ImageFiles } from "./image.ts";
+import { checkPlatform, choose, platformOf } from "./image_choice.ts";
+import type { Candidate } from "./image_choice.ts";
+import { OverlayError } from "../core/errors.ts";
+import { foreign } from "./oci_image.ts";
+import { quote } from "../core/quote.ts";
+import { nameFor } from "./reference.ts";
+
+const MANIFEST = "manifest.json";
+
+/** The list of names that versions before 1.10 wrote. */
+const REPOSITORIES = "repositories";
+
+/** Tells whether the files have the manifest of `docker save`. */
+export function hasManifest(files: ImageFiles): boolean {
+  return files.has(MANIFEST);
+}
+
+/** Tells whether the manifest lists images: a root file system may have a file of this name, too. */
+export async function namesImages(files: ImageFiles): Promise<boolean> {
+  if (!hasManifest(files)) return false;
+  try {
+    return (await readManifest(files)).length > 0;
+  } catch (error) {
+    if (error instanceof OverlayError) return false;
+    throw error;
+  }
+}
+
+/**
+ * Refuses what versions of docker before 1.10 saved.
+ *
+ * @throws {OverlayError} If it is that.
+ */
+export async function refuseOld(files: ImageFiles): Promise<void> {
+  if (!files.has(REPOSITORIES)) return;
+  const content = new TextDecoder().decode(await readSmall(files, REPOSITORIES));
+  const [id] = /[0-9a-f]{64}/.exec(content) ?? [];
+  if (id === undefined || !files.has(`${id}/layer.tar`)) return;
+  const reason = "it was saved by a docker before 1.10, whose format is not supported";
+  throw imageError(files.path, reason, "load it into a newer docker, and save it again");
+}
+
+/** An image as the manifest describes it. */
+interface Saved extends Candidate {
+  readonly config: string;
+  readonly layers: readonly string[];
+  /** Set if it has foreign layers, which may not be distributed with it. */
+  readonly isForeign: boolean;
+}
+
+async function readManifest(files: ImageFiles): Promise<readonly Saved[]> {
+  const { value } = parseJson(files, MANIFEST, await readSmall(files, MANIFEST));
+  if (!Array.isArray(value)) throw imageError(files.path, `its ${MANIFEST} is no list`);
+  return value.map((one, at) => savedOf(files, one, at));
+}
+
+function savedOf(files: ImageFiles, value: unknown, at: number): Saved {
+  const where = `${MANIFEST}[${at}]`;
+  const { Config, Layers, RepoTags, LayerSources } = objectOf(files, where, value);
+  const texts = (name: string, list: unknown) => {
+    return listOf(files, `${where}.${name}`, list).map((text, i) => {
+      return textOf(files, `${where}.${name}[${i}]`, text);
+    });
+  };
+  const config = textOf(files, `${where}.Config`, Config);
+  const hex = hexIn(config);
+  return {
+    config,
+    layers: texts("Layers", Layers),
+    names: texts("RepoTags", RepoTags),
+    digest: hex === null ? config : `sha256:${hex}`,
+    platform: null,
+    isForeign: /foreign|nondistributable/.test(JSON.stringify(LayerSources ?? null)),
+  };
+}
+
+/** The digest that the name of a config says. */
+function hexIn(config: string): string | null {
+  return /(?:^|[/:])([0-9a-f]{64})(?:\.json)?$/.exec(config)?.[1] ?? null;
+}
+
+/**
+ * Reads such an image. Its layers have no digests of their own; their diff ids are checked.
+ *
+ * @throws {OverlayError} If it is not as it must be, or it is not clear which image is meant.
+ */
+export async function readDockerArchive(files: ImageFiles, choice: ImageChoice): Promise<Image> {
+  const saved = choose(files, await readManifest(files), choice);
+  const content = await readSmall(files, saved.config);
+  const digest = await digestLike("sha256:", content);
+  const hex = hexIn(saved.config);
+  if (hex !== null && digest !== `sha256:${hex}`) {
+    throw imageError(files.path, `its config ${quote(saved.config)} has the digest ${digest}`);
+  }
+  const { text, value: config } = parseJson(files, saved.config, content);
+  const platform = platformOf(objectOf(files, "config", config));
+  const note = checkPlatform(files, platform, choice);
+  const diffIds = diffIdsOf(files, config, saved.layers.length);
+  return {
+    name: nameFor(saved.names, choice.ref),
+    digest,
+    config: text,
+    layers: saved.layers.map((name, at) => {
+      if (!files.has(name) && saved.isForeign) throw foreign(files, `layer ${quote(name)}`);
+      const { like: _, ...place } = files.locate(name);
+      return { name, ...place, digest: null, diffId: diffIds[at] ?? "" };
+    }),
+    note,
+  };
+}

@@ -1,0 +1,112 @@
+/**
+ * Which of the images that something holds is meant.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { brief, imageError } from "./image.ts";
+import type { ImageChoice, ImageFiles, Json } from "./image.ts";
+import { distance, ownPlatform, runsOn } from "./platform.ts";
+import { printable, quote } from "../core/quote.ts";
+import { named } from "./reference.ts";
+import type { Named } from "./reference.ts";
+
+/** An image that may be meant. */
+export interface Candidate extends Named {
+  /** Its platform; `null` when nobody said. */
+  readonly platform: string | null;
+}
+
+/** The platform that the platform of a descriptor, or a config, says; empty when it says none. */
+export function platformOf({ os, architecture, variant }: Json): string {
+  return [os, architecture, variant].filter((part) => typeof part === "string" && part !== "")
+    .join("/").slice(0, 100);
+}
+
+/**
+ * The image that is meant: of the reference and the platform that were asked for, or, for this machine, the
+ * most fitting.
+ *
+ * @throws {OverlayError} If there is none, or there are several.
+ */
+export function choose<T extends Candidate>(
+  files: ImageFiles,
+  all: readonly T[],
+  { ref, platform }: ImageChoice,
+): T {
+  const called = ref === undefined ? all : named(all, ref);
+  if (called.length === 0) {
+    const what = ref === undefined ? "image" : `image of the reference ${quote(ref)}`;
+    const hint = all.length === 0 ? undefined : `it has ${listed(all)}`;
+    throw imageError(files.path, `it has no ${what}`, hint);
+  }
+  const fitting = fittingOf(called, platform);
+  const [first] = fitting;
+  if (first === undefined) {
+    const platforms = called.slice(0, LISTED_MAX).map((one) => brief(one.platform ?? "")).join(
+      ", ",
+    );
+    const hint = `it has ${platforms}; choose with --platform`;
+    throw imageError(files.path, `it has no image for ${quote(platform ?? ownPlatform())}`, hint);
+  }
+  const different = distinct(fitting);
+  if (different.length === 1) return first;
+  const example = different[0]?.names[0] ?? different[0]?.digest;
+  throw imageError(
+    files.path,
+    `${different.length} images match: ${listed(different)}`,
+    `choose one with --ref, such as --ref ${example}`,
+  );
+}
+
+function distinct<T extends Candidate>(all: readonly T[]): readonly T[] {
+  const seen = new Map(all.toReversed().map((one) => [one.digest, one]));
+  return all.filter((one) => seen.get(one.digest) === one);
+}
+
+/** Those that fit best; what says no platform may be anything. */
+function fittingOf<T extends Candidate>(all: readonly T[], asked?: string): readonly T[] {
+  // Of a single one, who imports it is told what it is for.
+  if (asked === undefined && distinct(all).length === 1) return all;
+  for (const wanted of asked === undefined ? runsOn(ownPlatform()) : [asked]) {
+    const distances = all.map((one) => one.platform === null ? 0 : distance(one.platform, wanted));
+    const fitting = distances.filter((far) => far !== null);
+    if (fitting.length === 0) continue;
+    const best = Math.min(...fitting);
+    return all.filter((_, at) => distances[at] === best);
+  }
+  return [];
+}
+
+/** How many are listed; an index can have any number. */
+const LISTED_MAX = 20;
+
+function listed(all: readonly Candidate[]): string {
+  const words = all.slice(0, LISTED_MAX).map(({ names, digest, platform }) => {
+    const name = brief(names[0] ?? digest);
+    return platform === null ? name : `${name} for ${printable(platform)}`;
+  });
+  return [...words, ...(all.length > LISTED_MAX ? ["and more"] : [])].join(", ");
+}
+
+/**
+ * Refuses an image that is for another platform than was asked for: not every index says of which it is.
+ *
+ * @returns The warning about its platform; `null` when it is this machine's, or was asked for.
+ */
+export function checkPlatform(
+  files: ImageFiles,
+  is: string,
+  { platform }: ImageChoice,
+): string | null {
+  if (is === "") return null;
+  if (platform === undefined) {
+    const own = ownPlatform();
+    if (Number.isFinite(distance(is, own) ?? NaN)) return null;
+    return `the image is for ${is}, and this machine is ${own}: its programs may not run here`;
+  }
+  if (distance(is, platform) !== null) return null;
+  const hint = `leave --platform ${platform} out, or get the image for it`;
+  throw imageError(files.path, `it is for ${brief(is)}`, hint);
+}

@@ -1,0 +1,271 @@
+/**
+ * An image by the OCI image specification, in an OCI image layout or in a directory as skopeo writes it
+ * (`dir:`): the index, the manifest of the image that is meant, its config, and where its layers are.
+ *
+ * Requires `--allow-read` permission for the files.
+ *
+ * @module
+ */
+import {
+  brief,
+  diffIdsOf,
+  digestLike,
+  digestOf,
+  imageError,
+  listOf,
+  objectOf,
+  parseJson,
+  readSmall,
+} from "./image.ts";
+import type { Image, ImageChoice, ImageFiles, Json, Parsed } from "./image.ts";
+import { checkPlatform, choose, platformOf } from "./image_choice.ts";
+import type { Candidate } from "./image_choice.ts";
+import { OverlayError } from "../core/errors.ts";
+import { quote } from "../core/quote.ts";
+import { nameFor } from "./reference.ts";
+
+/** The annotations that name an image: of the specification, and the full name that containerd writes. */
+const REF = "org.opencontainers.image.ref.name";
+const FULL_NAME = "io.containerd.image.name";
+
+/** The annotation of what is said about an image, such as how it was built. */
+const REFERENCE = "vnd.docker.reference.type";
+
+const INDEX = "index.json";
+const MANIFEST = "manifest.json";
+
+/** Indexes in indexes are allowed, without end. */
+const DEPTH_MAX = 4;
+
+/** A descriptor that is known to be one. */
+interface Descriptor extends Candidate {
+  readonly size: number;
+  readonly mediaType: string;
+  /** Set if it is no image, but data about one. */
+  readonly isAbout: boolean;
+}
+
+/** Files, and what the file of a digest is called. */
+interface Blobs {
+  readonly files: ImageFiles;
+  readonly nameOf: (digest: string, isManifest: boolean) => string;
+}
+
+function descriptorOf(files: ImageFiles, where: string, value: unknown): Descriptor {
+  const { digest, size, mediaType, platform, annotations } = objectOf(files, where, value);
+  if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
+    throw imageError(files.path, `its ${where}.size is no size`);
+  }
+  const notes = objectOf(files, `${where}.annotations`, annotations ?? {});
+  const is = platformOf(objectOf(files, `${where}.platform`, platform ?? {}));
+  return {
+    digest: digestOf(files, `${where}.digest`, digest),
+    size,
+    mediaType: typeof mediaType === "string" ? mediaType : "",
+    platform: is === "" ? null : is,
+    names: [notes[FULL_NAME], notes[REF]].filter((name) => typeof name === "string"),
+    isAbout: notes[REFERENCE] !== undefined || is.startsWith("unknown/"),
+  };
+}
+
+async function readBlob(
+  { files, nameOf }: Blobs,
+  { digest, size }: Descriptor,
+  isManifest: boolean,
+): Promise<Parsed> {
+  const name = nameOf(digest, isManifest);
+  const content = await readSmall(files, name);
+  if (content.length !== size) {
+    const reason = `its blob ${quote(digest)} has ${content.length} bytes, and must have ${size}`;
+    throw imageError(files.path, reason);
+  }
+  const is = await digestLike(digest, content);
+  if (is !== digest) {
+    throw imageError(files.path, `its blob ${quote(digest)} has the digest ${quote(is)}`);
+  }
+  return parseJson(files, name, content);
+}
+
+/** The manifest that is meant. */
+interface Found {
+  readonly manifest: Json;
+  readonly digest: string;
+  readonly names: readonly string[];
+}
+
+const IS_INDEX = /image\.index|manifest\.list/;
+
+/**
+ * Tells whether a document is an index, by its descriptor or else by its fields. One that could be taken for
+ * both would be another image to other tools.
+ */
+function isIndex(files: ImageFiles, document: Json, mediaType: string): boolean {
+  const has = { index: Array.isArray(document.manifests), image: Array.isArray(document.layers) };
+  if (has.index && has.image) {
+    throw imageError(files.path, "it has a document that is an index and a manifest at once");
+  }
+  if (mediaType !== "") return IS_INDEX.test(mediaType);
+  return has.index || IS_INDEX.test(String(document.mediaType));
+}
+
+/** Goes down from an index to the manifest that is meant; `null` when the index names nothing. */
+async function findManifest(
+  blobs: Blobs,
+  index: Json,
+  choice: ImageChoice,
+): Promise<Found | null> {
+  const { files } = blobs;
+  let [at, wanted, names]: [Json, ImageChoice, readonly string[]] = [index, choice, []];
+  for (let depth = 0; depth < DEPTH_MAX; depth++) {
+    const all = listOf(files, "index's manifests", at.manifests).map((one, i) => {
+      return descriptorOf(files, `index's manifests[${i}]`, one);
+    });
+    if (all.length === 0 && depth === 0) return null;
+    const descriptor = choose(files, all.filter(({ isAbout }) => !isAbout), wanted);
+    if (names.length === 0) names = descriptor.names;
+    const { digest, mediaType } = descriptor;
+    const { value } = await readBlob(blobs, descriptor, true);
+    const document = objectOf(files, "manifest", value);
+    if (!isIndex(files, document, mediaType)) return { manifest: document, digest, names };
+    at = document;
+    if (!Array.isArray(at.manifests)) listOf(files, "index's manifests", {});
+    wanted = choice.platform === undefined ? {} : { platform: choice.platform };
+  }
+  throw imageError(files.path, "it has indexes in indexes without end");
+}
+
+/** Tells whether the files are an OCI image layout; some writers leave out the file that says so. */
+export async function isLayout(files: ImageFiles): Promise<boolean> {
+  if (files.has("oci-layout")) return true;
+  const index = files.has(INDEX) ? await tried(() => readDocument(files, INDEX)) : null;
+  return index !== null && index.schemaVersion === 2 && "manifests" in index;
+}
+
+/** Tells whether the files are an image as skopeo writes it into a directory. */
+export async function isCopy(files: ImageFiles): Promise<boolean> {
+  const document = files.has(MANIFEST) ? await tried(() => readDocument(files, MANIFEST)) : null;
+  if (document === null) return false;
+  if (document.schemaVersion === 1) return "fsLayers" in document;
+  return document.schemaVersion === 2 && ("config" in document || "manifests" in document);
+}
+
+async function readDocument(files: ImageFiles, name: string): Promise<Json> {
+  return objectOf(files, name, parseJson(files, name, await readSmall(files, name)).value);
+}
+
+/** The document that an action reads; `null` if it is none: a root file system may have any file of such a name. */
+async function tried<T>(read: () => Promise<T>): Promise<T | null> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof OverlayError) return null;
+    throw error;
+  }
+}
+
+/**
+ * Reads an image of an OCI image layout.
+ *
+ * @returns The image; `null` when the layout names none.
+ * @throws {OverlayError} If it is not as the specification says, or it is not clear which image is meant.
+ */
+export async function readLayout(files: ImageFiles, choice: ImageChoice): Promise<Image | null> {
+  const blobs = { files, nameOf: (digest: string) => `blobs/${digest.replace(":", "/")}` };
+  const { value } = parseJson(files, INDEX, await readSmall(files, INDEX));
+  const found = await findManifest(blobs, objectOf(files, "index", value), choice);
+  return found === null ? null : await imageOf(blobs, found, choice);
+}
+
+/**
+ * Reads an image that skopeo has written into a directory. Its manifest is not named by anything, so that
+ * only what it names is checked.
+ *
+ * @throws {OverlayError} If it is not as the specification says, or it is not clear which image is meant.
+ */
+export async function readCopy(files: ImageFiles, choice: ImageChoice): Promise<Image | null> {
+  const nameOf = (digest: string, isManifest: boolean) => {
+    return digest.replace(/^\w+:/, "") + (isManifest ? ".manifest.json" : "");
+  };
+  const content = await readSmall(files, MANIFEST);
+  const document = objectOf(files, MANIFEST, parseJson(files, MANIFEST, content).value);
+  const digest = await digestLike("sha256:", content);
+  const blobs = { files, nameOf };
+  if (isIndex(files, document, "")) {
+    const found = await findManifest(blobs, document, choice);
+    return found === null ? null : await imageOf(blobs, found, choice);
+  }
+  choose(files, [{ names: [], digest, platform: null }], choice);
+  return await imageOf(blobs, { manifest: document, digest, names: [] }, choice);
+}
+
+/** The types of configs of images; others are of artifacts, which can be anything. */
+const CONFIG = /^application\/vnd\.(oci\.image\.config\.v1|docker\.container\.image\.v1)\+json$/;
+
+/** The image of a manifest; `null` when the manifest lacks the layers that its config lists. */
+async function imageOf(
+  blobs: Blobs,
+  { manifest, digest, names }: Found,
+  choice: ImageChoice,
+): Promise<Image | null> {
+  const { files } = blobs;
+  if (manifest.schemaVersion === 1) {
+    const hint = "copy it from its registry again, which converts it: skopeo copy --format=oci";
+    throw imageError(files.path, "its manifest is of schema 1, which is not supported", hint);
+  }
+  const described = descriptorOf(files, "manifest's config", manifest.config);
+  const { mediaType } = described;
+  if (mediaType !== "" && !CONFIG.test(mediaType)) throw artifactError(files, mediaType);
+  const { text, value: config } = await readBlob(blobs, described, false);
+  const platform = platformOf(objectOf(files, "config", config));
+  const note = checkPlatform(files, platform, choice);
+  const layers = listOf(files, "manifest's layers", manifest.layers);
+  if (layers.length === 0 && listsLayers(config)) return null;
+  const diffIds = diffIdsOf(files, config, layers.length);
+  return {
+    name: nameFor(names, choice.ref),
+    digest,
+    config: text,
+    layers: layers.map((layer, at) => layerOf(blobs, { layer, at, diffId: diffIds[at] ?? "" })),
+    note,
+  };
+}
+
+function listsLayers(config: unknown): boolean {
+  const ids = (config as { rootfs?: { diff_ids?: unknown } | null }).rootfs?.diff_ids;
+  return Array.isArray(ids) && ids.length > 0;
+}
+
+function artifactError(files: ImageFiles, type: string): OverlayError {
+  const reason = `it is no image, but an artifact of the type ${brief(type)}`;
+  return imageError(files.path, reason, "choose an image; artifacts have no root file system");
+}
+
+/** The types of layers of images; what lacks one is known by its content. */
+const LAYER = /^application\/vnd\.(oci\.image\.layer|docker\.image\.rootfs)\.|[.+/]tar\b|^$/;
+
+function layerOf(
+  { files, nameOf }: Blobs,
+  { layer, at, diffId }: { readonly layer: unknown; readonly at: number; readonly diffId: string },
+): Image["layers"][number] {
+  const where = `manifest's layers[${at}]`;
+  const { digest, size, mediaType } = descriptorOf(files, where, layer);
+  if (/encrypted/.test(mediaType)) {
+    const hint = "decrypt it first, such as by skopeo copy --decryption-key";
+    throw imageError(files.path, `its ${where} is encrypted`, hint);
+  }
+  if (!LAYER.test(mediaType)) throw artifactError(files, mediaType);
+  const name = nameOf(digest, false);
+  if (/foreign|nondistributable/.test(mediaType) && !files.has(name)) throw foreign(files, where);
+  const { like: _, ...place } = files.locate(name);
+  if (place.size !== size) {
+    const reason = `its blob ${quote(digest)} has ${place.size} bytes, and must have ${size}`;
+    throw imageError(files.path, reason);
+  }
+  return { name: digest, ...place, digest, diffId };
+}
+
+/** The error of a layer that may not be given away with its image. */
+export function foreign(files: ImageFiles, where: string): OverlayError {
+  const reason = `its ${where} is a foreign layer, which lies elsewhere and is not in it`;
+  return imageError(files.path, reason, "get an image that has all of its layers");
+}

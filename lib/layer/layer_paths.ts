@@ -1,0 +1,214 @@
+/**
+ * The paths of a layer while its entries come in, and the paths of the layers below that it hides.
+ *
+ * Pure. The work is bound by the size of the archive, whatever the names in it are.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { archiveError } from "../tar/archive_error.ts";
+import { above, checkPath, PATH_MAX } from "../tar/entry_name.ts";
+import type { LayerLimits } from "./layer_limits.ts";
+import { quoteBytes } from "../core/quote.ts";
+import type { Directory } from "../tar/tar_entry.ts";
+
+/** How many symlinks a path may lead through (Linux, MAXSYMLINKS). */
+const LINKS_MAX = 40;
+
+/** The paths of a layer. */
+export class LayerPaths {
+  readonly #limits: LayerLimits;
+  readonly #directories = new Map<string, Directory>();
+  /** Entries that are no directories, with the targets of those that are symlinks. */
+  readonly #others = new Map<string, string | null>();
+  /** Directories that hide what the layers below have in them. */
+  readonly #opaque = new Set<string>();
+  /** Directories without an entry. */
+  readonly #implicit = new Set<string>();
+  /** Directories in the place of what is gone: they are not those of the layers below. */
+  readonly #fresh = new Set<string>();
+  /** The removed paths of the layers below, until an entry of this layer takes their place. */
+  readonly #gone = new Set<string>();
+  /** The paths directly in each directory; `null` until a directory is replaced, which is rare. */
+  #children: Map<string, Set<string>> | null = null;
+
+  /** Starts with a root, and limits for the work. */
+  constructor(root: Directory, limits: LayerLimits) {
+    this.#limits = limits;
+    this.#directories.set("", root);
+  }
+
+  /** The directories, each with its metadata. */
+  get directories(): ReadonlyMap<string, Directory> {
+    return this.#directories;
+  }
+
+  /** The directories that hide what the layers below have in them. */
+  get opaque(): ReadonlySet<string> {
+    return this.#opaque;
+  }
+
+  /** The target of a symlink; `null` of any other entry but a directory; `undefined` without an entry. */
+  other(path: string): string | null | undefined {
+    return this.#others.get(path);
+  }
+
+  /**
+   * Follows the symlinks of the layer in a path, inside the layer, as the kernel does in a chroot. The last
+   * name is not followed.
+   *
+   * @throws {OverlayError} If they lead in a circle, or the path becomes too long.
+   */
+  resolve(path: string): string {
+    const directory = above(path);
+    if (this.#directories.has(directory)) return path;
+    const real = this.follow(directory);
+    if (real === directory) return path;
+    const name = path.slice(directory.length + 1);
+    return checkPath(real === "" ? name : `${real}/${name}`);
+  }
+
+  /**
+   * Follows the symlinks of the layer in a path, the last name included.
+   *
+   * @throws {OverlayError} If they lead in a circle, or the path becomes too long.
+   */
+  follow(path: string): string {
+    const rest = path.split("/").reverse();
+    let [at, links] = ["", 0];
+    for (let part = rest.pop(); part !== undefined; part = rest.pop()) {
+      this.#limits.walk();
+      if (part === "" || part === ".") continue;
+      const next = part === ".." ? above(at) : at === "" ? part : `${at}/${part}`;
+      const link = part === ".." ? null : this.#others.get(next) ?? null;
+      if (link === null) at = next;
+      else if (link.startsWith("/")) at = "";
+      if (link === null && at.length <= PATH_MAX) continue;
+      if (link === null || ++links > LINKS_MAX) {
+        throw archiveError(`${quoteBytes(path)} leads through symlinks without end`);
+      }
+      rest.push(...link.split("/").reverse());
+    }
+    return checkPath(at);
+  }
+
+  /** Notes a directory. In the place of what is gone, or is none, it hides what the layers below have in it. */
+  setDirectory(path: string, directory: Directory, isImplicit: boolean): void {
+    if (this.#gone.delete(path) || this.#others.delete(path)) this.setFresh(path);
+    if (isImplicit) this.#implicit.add(path);
+    else this.#implicit.delete(path);
+    this.#directories.set(path, directory);
+    this.#noteChild(path);
+  }
+
+  /** Notes an entry that is no directory; of a symlink, with its target. */
+  setOther(path: string, link: string | null): void {
+    this.#gone.delete(path);
+    this.#others.set(path, link);
+    this.#noteChild(path);
+  }
+
+  /** Notes a directory as another one than that of the layers below, which it hides. */
+  setFresh(path: string): void {
+    this.#fresh.add(path);
+    this.#opaque.add(path);
+  }
+
+  /** Notes that a directory hides what the layers below have in it. */
+  setOpaque(path: string): void {
+    this.#opaque.add(path);
+  }
+
+  /** Notes that a path is gone of the layers below; what this layer has there stays. */
+  setGone(path: string): void {
+    if (!this.#others.has(path)) this.#gone.add(path);
+  }
+
+  /**
+   * Forgets a directory and all in it. What it hides of the layers below stays hidden.
+   *
+   * @returns The paths of what was in it.
+   */
+  remove(directory: string): readonly string[] {
+    const children = this.#children ??= this.#listChildren();
+    const removed: string[] = [];
+    const rest = [directory];
+    for (let path = rest.pop(); path !== undefined; path = rest.pop()) {
+      if (path !== directory) removed.push(path);
+      for (const child of children.get(path) ?? []) rest.push(child);
+      children.delete(path);
+      this.#directories.delete(path);
+      this.#implicit.delete(path);
+      this.#others.delete(path);
+    }
+    return removed;
+  }
+
+  #noteChild(path: string): void {
+    if (this.#children === null || path === "") return;
+    const directory = above(path);
+    const known = this.#children.get(directory);
+    if (known === undefined) this.#children.set(directory, new Set([path]));
+    else known.add(path);
+  }
+
+  #listChildren(): Map<string, Set<string>> {
+    const children = this.#children = new Map();
+    for (const path of this.#directories.keys()) this.#noteChild(path);
+    for (const path of this.#others.keys()) this.#noteChild(path);
+    return children;
+  }
+
+  /**
+   * The directories without an entry that are what they are in the layers below: the layer does not hide
+   * those.
+   */
+  get implicit(): readonly string[] {
+    const isInOpaque = this.#opaqueAbove();
+    return [...this.#implicit].filter((path) => !this.#fresh.has(path) && !isInOpaque(path));
+  }
+
+  /**
+   * The removed paths of the layers below. They are not unpacked: overlayfs shows a whiteout in a directory
+   * that has nothing below, so only a path that is there may be whited out.
+   */
+  get whiteouts(): readonly string[] {
+    const isInOpaque = this.#opaqueAbove();
+    return [...this.#gone].filter((path) => !isInOpaque(path) && !this.isHidden(path));
+  }
+
+  /** The directories of the layers below in which all is gone, and that this layer has nothing in. */
+  get emptied(): readonly string[] {
+    const isInOpaque = this.#opaqueAbove();
+    return [...this.#opaque].filter((path) => {
+      const isHere = this.#directories.has(path) || this.#others.has(path) || this.#gone.has(path);
+      return !isHere && !isInOpaque(path) && !this.isHidden(path);
+    });
+  }
+
+  /** Tells whether a path lies in a directory that hides what is below; each directory is looked at once. */
+  #opaqueAbove(): (path: string) => boolean {
+    if (this.#opaque.size === 0) return () => false;
+    const known = new Map<string, boolean>();
+    const isOpaque = (path: string): boolean => {
+      const found = known.get(path);
+      if (found !== undefined) return found;
+      this.#limits.walk();
+      const is = this.#opaque.has(path) || (path !== "" && isOpaque(above(path)));
+      known.set(path, is);
+      return is;
+    };
+    return (path) => path !== "" && isOpaque(above(path));
+  }
+
+  /** Tells whether a directory above a path is removed or something else: then all below is hidden already. */
+  isHidden(path: string): boolean {
+    for (let at = path; at !== ""; at = above(at)) {
+      this.#limits.walk();
+      if (at !== path && (this.#others.has(at) || this.#gone.has(at))) return true;
+      if (this.#directories.has(at)) return false;
+    }
+    return false;
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * The fstab(5) line of an app, both directions. It is an ordinary line that mount(8) and findmnt(8)
+ * read; what they do not need, the app's name and its tree, stands in `X-` options. mount(8) hands them
+ * neither to the kernel, nor, unlike `x-` options, to `/run/mount/utab`, where the line of a mount whose
+ * namespace ends without umount(8) would stay for ever, and which only root can write.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { InvalidValueError } from "../core/errors.ts";
+import { escapeField, unescapeField } from "./escape.ts";
+import { isBind, parseMountOptions, pathOfOption, splitOptions } from "./mount_config.ts";
+import type { LowersLink, MountConfig } from "./mount_config.ts";
+import { parseAppName, parsePath, parseTreeId } from "../request/names.ts";
+import { isWithin, parent } from "../core/path.ts";
+import type { MountPlan } from "../plan/plan.ts";
+
+/** What `overlay.fstab` holds of an app: one fstab(5) line. */
+export interface AppLine {
+  /** The app's name; empty for the pod's own image. */
+  readonly app: string;
+  /** The id of its tree. */
+  readonly tree: string;
+  /** The mount point. */
+  readonly rootfs: string;
+  /** The lower of a bind mount, or `overlay`. */
+  readonly source: string;
+  /** The options as mount(8) takes them, without those that only we read and without `noauto`. */
+  readonly options: string;
+  /** Whether `mount --all` mounts it. An app that is only prepared, or was unmounted, is not. */
+  readonly auto: boolean;
+  /** Set when the rootfs is a copy of the lower, which nothing is mounted for. */
+  readonly copy?: true;
+  /** The directory that a link in the pod leads to, by which the options name their lowers. */
+  readonly lowers?: string;
+  /** Set when the destination lies in the pod: where a pod was moved to or copied, it does not. */
+  readonly inPod?: true;
+  /** Set when it was unmounted lazily, so that a process may use it still. */
+  readonly lazy?: true;
+  /** Set when gc may collect what the app wrote without being told its pod's name. */
+  readonly ephemeral?: true;
+  /** The directories outside the pod that renders made: the rootfs alone, or the destination with it. */
+  readonly made?: "rootfs" | "destination";
+}
+
+/** The prefix of our own options. */
+const OWN = "X-overlay-render.";
+const APP = "X-overlay-render.app=";
+const TREE = "X-overlay-render.tree=";
+const LOWERS = "X-overlay-render.lowers=";
+const LAZY = "X-overlay-render.lazy";
+const COPY = "X-overlay-render.copy";
+const IN_POD = "X-overlay-render.in-pod";
+const EPHEMERAL = "X-overlay-render.ephemeral";
+const MADE = "X-overlay-render.made=";
+const MARKS: readonly string[] = ["noauto", LAZY, COPY, IN_POD, EPHEMERAL];
+const VALUES: readonly string[] = [APP, TREE, LOWERS, MADE];
+
+/** Makes the line of an app from its mount configuration and option string. */
+export function appLine(
+  names: {
+    readonly app: string;
+    readonly tree: string;
+    readonly rootfs: string;
+    readonly copy?: true;
+    /** The pod, where its line says whether the rootfs lies in it. */
+    readonly pod?: string;
+    readonly ephemeral?: true;
+  },
+  mount: {
+    readonly config: MountConfig;
+    readonly options: string;
+    readonly auto: boolean;
+    readonly link?: LowersLink | null;
+  },
+): AppLine {
+  const { app, tree, rootfs } = names;
+  const source = isBind(mount.config) ? mount.config.lower[0] ?? "" : "overlay";
+  const lowers = mount.link ? { lowers: mount.link.to } : {};
+  const inPod = names.pod !== undefined && isWithin(rootfs, names.pod);
+  const marks = {
+    ...(inPod ? { inPod: true as const } : {}),
+    ...(names.ephemeral ? { ephemeral: true as const } : {}),
+  };
+  const line = { app, tree, rootfs, source, options: mount.options, ...lowers, ...marks };
+  return names.copy ? { ...line, auto: false, copy: true } : { ...line, auto: mount.auto };
+}
+
+/** Writes the line, without a line end. */
+export function formatAppLine(line: AppLine): string {
+  const options = [
+    ...(line.options === "" ? [] : [line.options]),
+    ...(line.auto ? [] : ["noauto"]),
+    ...(line.lazy ? [LAZY] : []),
+    ...(line.copy ? [COPY] : []),
+    ...(line.inPod ? [IN_POD] : []),
+    ...(line.ephemeral ? [EPHEMERAL] : []),
+    ...(line.made === undefined ? [] : [MADE + line.made]),
+    ...(line.lowers === undefined ? [] : [LOWERS + encodeURIComponent(line.lowers)]),
+    APP + encodeURIComponent(line.app),
+    TREE + encodeURIComponent(line.tree),
+  ].join(",");
+  const type = line.source === "overlay" ? "overlay" : "none";
+  return [...[line.source, line.rootfs, type, options].map(escapeField), "0", "0"].join(" ");
+}
+
+/** Decodes a value; `null` when there is none, or it is not as we write it. */
+function decode(value: string | undefined): string | null {
+  try {
+    return value === undefined ? null : decodeURIComponent(value);
+  } catch (error) {
+    if (error instanceof URIError) return null;
+    throw error;
+  }
+}
+
+/** The fields of a line, without a comment after the last one. */
+function fieldsOf(text: string): string[] {
+  const fields = text.replace(/^[ \t]+|[ \t\r]+$/g, "").split(/[ \t]+/);
+  const end = fields[6]?.startsWith("#") ? 6 : fields.length;
+  return fields.slice(0, end).map(unescapeField);
+}
+
+/** Reads a line; `null` when it is not the whole line of an app. */
+export function parseAppLine(text: string): AppLine | null {
+  const fields = fieldsOf(text);
+  const [source = "", rootfs = "", , options = ""] = fields;
+  const parts = splitOptions(options);
+  const value = (prefix: string) => {
+    return decode(parts.find((part) => part.startsWith(prefix))?.slice(prefix.length));
+  };
+  const app = value(APP);
+  const tree = value(TREE);
+  const lowers = value(LOWERS);
+  const made = value(MADE);
+  if (text.trimStart().startsWith("#") || app === null || tree === null) return null;
+  const own = (part: string) => {
+    return MARKS.includes(part) || VALUES.some((prefix) => part.startsWith(prefix));
+  };
+  const line: AppLine = {
+    app,
+    tree,
+    rootfs,
+    source,
+    options: parts.filter((part) => !own(part)).join(","),
+    auto: !parts.includes("noauto"),
+    ...(lowers === null ? {} : { lowers }),
+    ...(parts.includes(LAZY) ? { lazy: true } : {}),
+    ...(parts.includes(COPY) ? { copy: true } : {}),
+    ...(parts.includes(IN_POD) ? { inPod: true } : {}),
+    ...(parts.includes(EPHEMERAL) ? { ephemeral: true } : {}),
+    ...(made === "rootfs" || made === "destination" ? { made } : {}),
+  };
+  return isWhole(fields, line) ? line : null;
+}
+
+/** Tells whether a line has all that a mount needs, and nothing that only another version of us knows. */
+function isWhole(fields: readonly string[], line: AppLine): boolean {
+  const { source, rootfs, options, copy, lowers } = line;
+  const [, , type, , freq, passno] = fields;
+  const parts = splitOptions(options);
+  if (fields.length !== 6 || !isNumber(freq) || !isNumber(passno)) return false;
+  if (!isName(line) || [rootfs, lowers ?? "/"].some((path) => !isPath(path))) return false;
+  if (parts.some((part) => part.startsWith(OWN))) return false;
+  if (source !== "overlay") {
+    const isView = copy === true || ["bind", "ro"].every((part) => parts.includes(part));
+    return type === "none" && isPath(source) && isView;
+  }
+  const { lower, upper, work } = parseMountOptions(options);
+  return type === "overlay" && lower.length > 0 && (upper === null) === (work === null);
+}
+
+function isNumber(field = ""): boolean {
+  return /^\d+$/.test(field);
+}
+
+function isName({ app, tree }: AppLine): boolean {
+  return isParsed(() => (parseAppName(app), parseTreeId(tree)));
+}
+
+function isPath(path: string): boolean {
+  return isParsed(() => parsePath("path", path));
+}
+
+function isParsed(parse: () => unknown): boolean {
+  try {
+    parse();
+    return true;
+  } catch (error) {
+    if (error instanceof InvalidValueError) return false;
+    throw error;
+  }
+}
+
+/**
+ * Tells whether a line is that of another file system, as an administrator may add one. A line with one of
+ * our options, or an overlay without them, was ours, and is not any more.
+ */
+export function isForeignLine(text: string): boolean {
+  const fields = fieldsOf(text);
+  const [, target = "", type = "", options = "", freq = "0", passno = "0"] = fields;
+  return fields.length >= 4 && fields.length <= 6 && type !== "overlay" &&
+    (target.startsWith("/") || target === "none" || type === "swap") &&
+    isNumber(freq) && isNumber(passno) &&
+    !splitOptions(options).some((part) => part.startsWith(OWN));
+}
+
+/** The mount configuration of a line; relative paths are taken to be relative to the pod. */
+export function configOfLine(line: AppLine, pod: string): MountConfig {
+  const config = parseMountOptions(line.options);
+  if (line.source !== "overlay") return { ...config, lower: [line.source] };
+  const absolute = (path: string) => pathOfOption(path, pod, line.lowers);
+  return {
+    ...config,
+    lower: config.lower.map(absolute),
+    upper: config.upper === null ? null : absolute(config.upper),
+    work: config.work === null ? null : absolute(config.work),
+  };
+}
+
+/** The mount of a line, as a plan has it. */
+export function mountOfLine(line: AppLine, pod: string): MountPlan {
+  const config = configOfLine(line, pod);
+  const { app, tree, rootfs, options } = line;
+  return { ...config, pod, app, tree, dest: parent(rootfs), rootfs, optionString: options };
+}

@@ -1,0 +1,109 @@
+/**
+ * The plan of a render of several apps of a pod.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { appLine } from "../overlay/app_line.ts";
+import { InvalidValueError, RefusedError } from "../core/errors.ts";
+import { linesWithin, Neighbours } from "../overlay/overlaps.ts";
+import { parent } from "../core/path.ts";
+import { configOf, freeze, operationsFor, planned } from "./plan.ts";
+import type { PlannedApp, PlanOptions, PodPlan } from "./plan.ts";
+import { parsePodRequest } from "../request/pod_request.ts";
+import type { PodRequest } from "../request/pod_request.ts";
+import { appWords, quote } from "../core/quote.ts";
+import { refuseSharedUpper } from "../pod/refusals.ts";
+import type { ParsedRequest } from "../request/request.ts";
+
+/**
+ * The apps in groups: each lies in the rootfs of one of the group before, or in none of the others.
+ * What a destination lies in is mounted before the destination is made.
+ */
+function levels(apps: readonly PlannedApp[]): PlannedApp[][] {
+  const tops = new Map(apps.map((app) => [app.mount.rootfs, app]));
+  const depth = ({ mount }: PlannedApp): number => {
+    for (let at = parent(mount.rootfs); at !== "/"; at = parent(at)) {
+      const around = tops.get(at);
+      if (around !== undefined) return depth(around) + 1;
+    }
+    return 0;
+  };
+  const groups: PlannedApp[][] = [];
+  for (const app of apps) (groups[depth(app)] ??= []).push(app);
+  return groups.filter((group) => group !== undefined);
+}
+
+/**
+ * Plans a render of several apps of a pod.
+ *
+ * Requires no permissions.
+ *
+ * @param request What to render.
+ * @param options Whether to mount them.
+ * @returns The plan: all directories, then all lines, then the mounts. An app that lies in the rootfs of
+ * another one comes after it.
+ * @throws {InvalidValueError} If a part of the request is not usable; it names the part, such as
+ * `apps[3].lower`.
+ * @throws {RefusedError} If the option string of an app is too long for the kernel, however it is written.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { planPod } from "@overlay/render";
+ *
+ * const plan = planPod({
+ *   pod: "/pods/one",
+ *   apps: [{ app: "web", lower: "/images/web" }, { app: "db", lower: "/images/db" }],
+ * });
+ * assert(plan.mounts.length === 2);
+ * assert(plan.operations.filter(({ kind }) => kind === "mount").length === 2);
+ * ```
+ */
+export function planPod(request: PodRequest, options: PlanOptions = {}): PodPlan {
+  const groups = levels(parsePodRequest(request).map(plannedOf));
+  const auto = options.mount ?? true;
+  const apps = groups.flat();
+  checkTogether(apps, auto);
+  const mounts = apps.map(({ mount }) => mount);
+  return freeze<PodPlan>({ operations: operationsFor(groups, auto), mounts });
+}
+
+/** Plans the mount of an app; an option string that is too long is that of an app. */
+function plannedOf(request: ParsedRequest): PlannedApp {
+  try {
+    return planned(request);
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    const message = `Cannot render ${appWords(request.app)}: ${error.message.replace(/^C/, "c")}`;
+    const { code, path, hint } = error;
+    throw new RefusedError(code, message, {
+      ...(path === null ? {} : { path }),
+      hint: hint ?? undefined,
+      cause: error,
+    });
+  }
+}
+
+/** Apps of one call must not share an upper; and nothing is made in an image that is not mounted. */
+function checkTogether(apps: readonly PlannedApp[], auto: boolean): void {
+  const mounts = new Map(apps.map(({ mount, options: { text, link } }) => {
+    return [appLine(mount, { config: configOf(mount), options: text, auto, link }), mount];
+  }));
+  const lines = [...mounts.keys()];
+  const neighbours = new Neighbours(lines, apps[0]?.mount.pod ?? "/", (line) => {
+    const { upper = null, work = null } = mounts.get(line) ?? {};
+    return [upper, work].filter((path) => path !== null);
+  });
+  for (const line of lines) refuseSharedUpper(line, neighbours.sharingUpper(line));
+  if (auto) return;
+  const within = linesWithin(lines, new Set(lines.map(({ rootfs }) => rootfs)));
+  for (const [around, all] of within) {
+    const inside = all.find(({ rootfs }) => rootfs !== around);
+    if (inside === undefined) continue;
+    const message = `Cannot prepare ${appWords(inside.app)}: it lies in the rootfs ` +
+      `${quote(around)} of the same call, which is not mounted`;
+    throw new InvalidValueError("invalid-value", message, { path: inside.rootfs });
+  }
+}

@@ -1,0 +1,200 @@
+/**
+ * The judge of a line: the one answer to the question if a line of `overlay.fstab` may be mounted, for a
+ * render, for a restore, and for what a destination lies in.
+ *
+ * @module
+ */
+import { configOfLine, mountOfLine } from "../overlay/app_line.ts";
+import type { AppLine } from "../overlay/app_line.ts";
+import { programOptions } from "../system/change_options.ts";
+import type { ChangeOptions } from "../system/change_options.ts";
+import { checkBefore } from "../preflight/run_preflight.ts";
+import { look } from "../system/disk.ts";
+import { OverlayError } from "../core/errors.ts";
+import type { Looked } from "../preflight/disk_facts.ts";
+import { checkAbove, checkGuarded, checkWay } from "../system/trust.ts";
+import { volatileMark } from "../request/layout.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { mountOptions } from "../overlay/mount_config.ts";
+import { linesWithin, Neighbours, Writers } from "../overlay/overlaps.ts";
+import { isWithin, parent, upwards } from "../core/path.ts";
+import type { PodMounts } from "./mounts.ts";
+import { missingOf } from "./record.ts";
+import { appWords, quote } from "../core/quote.ts";
+import {
+  refuseForeign,
+  refuseHiding,
+  refuseLiveImage,
+  refuseLiveRootfs,
+  refuseLiveUpper,
+  refuseSameRootfs,
+  refuseSharedUpper,
+  refuseVolatile,
+} from "./refusals.ts";
+
+/** The lines that are judged, and what they are judged by. */
+export interface Docket {
+  /** The pod. */
+  readonly pod: PodLayout;
+  /** The mount table. */
+  readonly mounts: PodMounts;
+  /** The lines of `overlay.fstab`. */
+  readonly recorded: readonly AppLine[];
+  /** The lines that may be mounted; recorded or not. */
+  readonly asked: readonly AppLine[];
+}
+
+/** Judges lines by the other lines of the pod and by the mount table. */
+export class LineJudge {
+  readonly #pod: PodLayout;
+  readonly #mounts: PodMounts;
+  readonly #neighbours: Neighbours;
+  readonly #writers: Writers;
+  readonly #places: ReadonlyMap<AppLine, number>;
+  /** The place of the first line of each app. */
+  readonly #first: ReadonlyMap<string, number>;
+  readonly #byRootfs: ReadonlyMap<string, AppLine>;
+  readonly #within: ReadonlyMap<string, readonly AppLine[]>;
+
+  /** Looks at all lines of a pod. */
+  constructor({ pod, mounts, recorded, asked }: Docket) {
+    const names = new Set(asked.map(({ app }) => app));
+    const others = recorded.filter(({ app }) => !names.has(app));
+    this.#pod = pod;
+    this.#mounts = mounts;
+    this.#neighbours = new Neighbours([...others, ...asked], pod.pod);
+    this.#writers = new Writers(mounts.table);
+    this.#places = new Map(recorded.map((line, at) => [line, at]));
+    this.#first = new Map(recorded.map(({ app }, at) => [app, at] as const).reverse());
+    this.#byRootfs = new Map(recorded.map((line) => [line.rootfs, line]));
+    this.#within = linesWithin(recorded, new Set(asked.map(({ rootfs }) => rootfs)));
+  }
+
+  /**
+   * Refuses a line that shares its upper with another one, mounted or not.
+   *
+   * @throws {RefusedError} If it does.
+   */
+  checkUpper(line: AppLine): void {
+    refuseSharedUpper(line, this.#neighbours.sharingUpper(line));
+  }
+
+  /**
+   * Refuses a line that must not be mounted beside what is mounted and recorded.
+   *
+   * @param how With `mounts`, the line is going to be mounted: who may not mount may not look into a work
+   * either. With `live`, nothing runs in the image that it lies in.
+   * @throws {RefusedError} If it must not.
+   */
+  check(line: AppLine, { mounts, live = false }: { mounts: boolean; live?: boolean }): void {
+    this.checkUpper(line);
+    const state = this.#mounts.stateOf(line);
+    // A mount that no line accounts for is not ours.
+    refuseForeign("mount", line, state === "mounted" ? "foreign" : state);
+    const config = configOfLine(line, this.#pod.pod);
+    const absolute = { ...line, options: mountOptions(config) };
+    refuseLiveUpper(absolute, this.#writers.of(absolute, this.#mounts.targetOf(line.rootfs)));
+    refuseSameRootfs(line, this.#neighbours.sharingRootfs(line));
+    refuseHiding(line, this.#hiddenBy(line));
+    const image = this.#imageAround(line);
+    if (!live) {
+      refuseLiveImage(line, image);
+      refuseLiveRootfs(line, this.#mounts.rootfsAround(line.rootfs));
+    } else if (image !== undefined) checkInside(line, image);
+    if (!mounts || config.work === null) return;
+    const mark = volatileMark(config.work);
+    refuseVolatile(line, mark, look(mark) !== null);
+  }
+
+  /** The app, mounted or copied before, whose rootfs the rootfs of a line lies in. */
+  #imageAround({ rootfs }: AppLine): AppLine | undefined {
+    for (const at of upwards(parent(rootfs))) {
+      const image = this.#byRootfs.get(at);
+      if (image?.copy || (image !== undefined && this.#mounts.stateOf(image) === "mounted")) {
+        return image;
+      }
+    }
+    return undefined;
+  }
+
+  /** An app whose rootfs the mount would hide: one that is mounted, or is mounted before it. */
+  #hiddenBy(line: AppLine): AppLine | undefined {
+    const own = this.#first.get(line.app) ?? Infinity;
+    return this.#within.get(line.rootfs)?.find((other) => {
+      if (other.app === line.app) return false;
+      return (this.#places.get(other) ?? 0) < own || this.#mounts.stateOf(other) === "mounted";
+    });
+  }
+}
+
+/**
+ * Checks that only root and we can rename what leads from the rootfs of an image to that of a line, which
+ * itself may be anybody's, as its lower is.
+ */
+function checkInside(line: AppLine, image: AppLine): void {
+  const way = upwards(parent(line.rootfs)).filter((path) => isWithin(path, image.rootfs))
+    .toReversed();
+  for (const path of way) {
+    if (!checkGuarded({ path, guarded: true, force: false })) return;
+  }
+}
+
+/** The pod, and the knowledge by which its recorded lines are judged. */
+export interface Judging {
+  /** The pod. */
+  readonly pod: PodLayout;
+  /** Knows the other lines and the mount table. */
+  readonly judge: LineJudge;
+  /** The lines of the pod that are not mounted. */
+  readonly idle: readonly AppLine[];
+  /** The facts that are known already. */
+  readonly looked: Looked;
+  /** Who is told what happens. */
+  readonly options: ChangeOptions;
+  /** The line may be mounted in an image that was mounted before. @default {false} */
+  readonly live?: boolean;
+}
+
+/**
+ * Checks that a recorded line may be mounted as it stands: all that a render of it would check.
+ *
+ * @throws {RefusedError} If a render would refuse it.
+ * @throws {OverlayError} If a directory that it needs is not there.
+ */
+export async function checkRecordedLine(line: AppLine, judging: Judging): Promise<void> {
+  const { pod, judge, idle, looked, options, live = false } = judging;
+  judge.check(line, { mounts: true, live });
+  // First: what is missing now and there later may be somebody else's.
+  refuseMissing(line, pod, idle);
+  await checkWayOfLine(line, pod, options);
+  await checkBefore([mountOfLine(line, pod.pod)], options, { looked });
+}
+
+/** Checks every directory that leads to the rootfs, the upper and the work of a line. */
+async function checkWayOfLine(
+  line: AppLine,
+  pod: PodLayout,
+  options: ChangeOptions,
+): Promise<void> {
+  const { upper, work } = configOfLine(line, pod.pod);
+  const written = [upper, work].filter((path) => path !== null);
+  for (const path of [line.rootfs, ...written]) checkWay(path, pod.pod);
+  for (const path of written) {
+    for (let at = parent(path); isWithin(at, pod.overlay); at = parent(at)) {
+      checkGuarded({ path: at, guarded: true, force: false });
+    }
+  }
+  const dest = parent(line.rootfs);
+  if (isWithin(dest, pod.pod)) return;
+  // Outside the pod nobody has made sure yet that the destination cannot be swapped.
+  await checkAbove([dest], programOptions(options));
+  checkGuarded({ path: dest, guarded: true, force: false });
+}
+
+function refuseMissing(line: AppLine, pod: PodLayout, idle: readonly AppLine[]): void {
+  const gone = missingOf(line, pod, idle);
+  if (gone === null) return;
+  const message = `Cannot mount ${appWords(line.app)} again: ${quote(gone)} does not exist`;
+  const hint = "put it back, or render the app again; its line is in overlay.fstab";
+  throw new OverlayError("missing", message, { path: gone, hint });
+}

@@ -1,0 +1,126 @@
+/**
+ * The error of an app that mount could not mount: what was said, and why it is likely so.
+ *
+ * @module
+ */
+import { mountOfLine } from "../overlay/app_line.ts";
+import type { AppLine } from "../overlay/app_line.ts";
+import { MountError } from "../core/errors.ts";
+import { Looked } from "../preflight/disk_facts.ts";
+import { DMESG, FORBIDDEN, Inquiry } from "../preflight/kernel_probe.ts";
+import { saidOf } from "./mounting.ts";
+import type { Mounting } from "./mounting.ts";
+import { DENIALS } from "../preflight/kernel_rules.ts";
+import type { MountPlan } from "../plan/plan.ts";
+import { quote } from "../core/quote.ts";
+import type { ProgramResult } from "../system/run.ts";
+import { lookThoroughly } from "../preflight/diagnose_mount.ts";
+import type { FoundMount } from "./verify.ts";
+
+/** What mount(8) says of every EINVAL, whatever the cause; it helps nobody. */
+const ANYTHING = /wrong fs type, bad option/;
+
+/** The words of mount(8) for EBUSY; it names any overlay as the one that is mounted. */
+const IN_USE = /already mounted|is busy/;
+
+/** What the texts of mount(8) mean, where they say anything. */
+const MEANINGS: readonly (readonly [text: RegExp, cause: string])[] = [
+  [
+    /superuser|permission denied/i,
+    "run as root, or inside: unshare --user --map-root-user --mount " +
+    "(where the options metacopy and redirect_dir are not allowed)",
+  ],
+  [
+    /any subsequent operation failed/,
+    "give the options that the file system of the lower is mounted with, such as " +
+    "--option nosuid --option nodev",
+  ],
+  [
+    /special device overlay does not exist/,
+    "a lower, the upper or the work is missing, or cannot be reached",
+  ],
+  [
+    /Too many levels of symbolic links/,
+    "a lower is given twice, or a lower, the upper or the work lies in another of them",
+  ],
+  [
+    IN_USE,
+    "a process uses them still, perhaps in another mount namespace: end what was started in the app, " +
+    "and run this again",
+  ],
+  [/unknown filesystem type/, "this kernel has no overlayfs: modprobe overlay, or --overlay never"],
+];
+
+/** What remains when nothing else is found, the likeliest first. */
+function remaining(mount: MountPlan): string {
+  const upper = mount.upper === null ? "" : "the file system of the pod cannot hold an upper, or ";
+  return `${upper}that of a lower no lower; the kernel's own words are at the end of: ${DMESG}`;
+}
+
+/** The hint for a label with which the kernel refuses an overlay, while it takes one without. */
+const NOT_RELABELLED =
+  "the SELinux policy does not let this process mount with that label: run in a " +
+  `domain that may relabel file systems, or give another --label; ${DENIALS}`;
+
+/** The causes, the likeliest first: what is seen comes before what is guessed. */
+async function causesOf(
+  line: AppLine,
+  said: string,
+  pod: string,
+  known: { readonly looked: Looked; readonly inquiry: Inquiry },
+): Promise<readonly string[]> {
+  const [, meaning] = MEANINGS.find(([text]) => text.test(said)) ?? [];
+  if (meaning !== undefined && !said.includes("Too many levels")) return [meaning];
+  const mount = mountOfLine(line, pod);
+  const { findings } = await lookThoroughly(mount, known);
+  const isDenied = mount.label !== null && FORBIDDEN.test(said) &&
+    await known.inquiry.kernel() === "takes it";
+  return [
+    ...(isDenied ? [NOT_RELABELLED] : []),
+    ...findings.flatMap(({ code, sentence, hint }) => {
+      // What is left out is not in the way.
+      if (code === "label-left-out") return [];
+      return [code === "conflicting-options" ? hint : `${sentence}; ${hint}`];
+    }),
+    meaning ?? remaining(mount),
+  ];
+}
+
+/** The hint for a machine on which mount(8) takes SELinux for disabled, and the kernel does not. */
+const LABEL_DROPPED =
+  "mount(8) keeps a label only while /etc/selinux/config exists and selinuxfs can be " +
+  "written: mend that, or render without --label";
+
+function wordsOf(said: string): string {
+  if (ANYTHING.test(said)) return "the kernel refused it as invalid";
+  if (IN_USE.test(said)) return "its upper or its work is in use";
+  return `mount said "${said}"`;
+}
+
+/** The errors of the apps that one mount process could not mount. */
+export async function mountErrors(
+  failed: readonly FoundMount[],
+  result: ProgramResult,
+  mounting: Mounting,
+): Promise<readonly { readonly line: AppLine; readonly error: MountError }[]> {
+  const { argv, status, stderr } = result;
+  const known = { looked: new Looked(), inquiry: new Inquiry(mounting.programs) };
+  const errors = [];
+  for (const { line, lostLabel } of failed) {
+    const said = saidOf(result, line.rootfs);
+    const words = lostLabel === null
+      ? wordsOf(said)
+      : `mount left out label ${quote(lostLabel)}, which the kernel takes`;
+    const [cause] = lostLabel === null
+      ? await causesOf(line, said, mounting.pod.pod, known)
+      : [LABEL_DROPPED];
+    const error = new MountError(
+      IN_USE.test(said) ? "busy" : "mount-failed",
+      `Cannot mount overlay at ${quote(line.rootfs)}: ${words}, ` +
+        `with options ${quote(line.options)}`,
+      { path: line.rootfs, hint: cause, failure: { argv, status, stderr } },
+    );
+    errors.push({ line, error });
+  }
+  return errors;
+}

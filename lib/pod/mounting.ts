@@ -1,0 +1,214 @@
+/**
+ * Making the kernel's mounts match `overlay.fstab`, and looking whether they do.
+ *
+ * @module
+ */
+import type { AppLine } from "../overlay/app_line.ts";
+import type { Application } from "../apply/apply_run.ts";
+import { attempt, look, writeScratch } from "../system/disk.ts";
+import type { MountError } from "../core/errors.ts";
+import { formatFstab } from "../overlay/fstab.ts";
+import type { ChangeOptions } from "../system/change_options.ts";
+import type { Mount } from "../system/mount_table.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { isWithin, nameOf, parent } from "../core/path.ts";
+import { PROGRAMS } from "../system/permissions.ts";
+import { printable, quote } from "../core/quote.ts";
+import { run as runProgram } from "../system/run.ts";
+import type { ProgramOptions, ProgramResult } from "../system/run.ts";
+import type { FoundMount } from "./verify.ts";
+
+/**
+ * Whether a rootfs is on a device of its own, as an overlay is. Tells that the line of an app is mounted
+ * only in the pod, where nothing else can be.
+ *
+ * Requires `--allow-read` permission for the rootfs and its destination.
+ */
+function hasOwnDevice(rootfs: string): boolean {
+  return look(rootfs)?.dev !== look(parent(rootfs))?.dev;
+}
+
+/**
+ * Mounts lines of `overlay.fstab`, none of which may be mounted, in one process.
+ *
+ * `mount --all` of the whole file would mount the pod's other apps too, whatever is mounted in their
+ * places. So many lines get a file of their own, and one is named.
+ *
+ * Requires `--allow-run` permission for mount.
+ */
+async function mountProcess(
+  lines: readonly AppLine[],
+  mounting: Mounting,
+): Promise<ProgramResult> {
+  const { fstab, batch } = mounting.pod;
+  const how = { ...mounting.programs, cwd: parent(fstab) };
+  const [first] = lines;
+  if (first !== undefined && lines.length === 1) {
+    return await runProgram(PROGRAMS.mount, ["--fstab", nameOf(fstab), "--", first.rootfs], how);
+  }
+  const text = formatFstab(lines.map((line) => ({ ...line, auto: true })));
+  writeScratch(batch, new TextEncoder().encode(text));
+  try {
+    mounting.options.checkpoint?.("batch");
+    return await runProgram(PROGRAMS.mount, ["--all", "--fstab", nameOf(batch)], how);
+  } finally {
+    attempt("remove", batch, () => Deno.removeSync(batch));
+  }
+}
+
+/**
+ * Unmounts mount points in one process, in the order given.
+ *
+ * Requires `--allow-run` permission for umount.
+ */
+export function unmountAll(
+  targets: readonly string[],
+  options: ProgramOptions,
+  lazy = false,
+): Promise<ProgramResult> {
+  const flags = lazy ? ["--lazy", "--"] : ["--"];
+  return runProgram(PROGRAMS.umount, [...flags, ...targets], { ...options, cwd: "/" });
+}
+
+/** Where mount begins to speak of the next mount point. Many are looked for in one long text. */
+function endOfWords(said: string, from: number): number | undefined {
+  const ends = ["\nmount: ", "\numount: "].map((next) => said.indexOf(next, from));
+  const found = ends.filter((at) => at >= 0);
+  return found.length === 0 ? undefined : Math.min(...found);
+}
+
+/** What mount or umount said of one mount point, without the prefix that names it. */
+export function saidOf(result: ProgramResult, target: string): string {
+  const { stderr } = result;
+  const before = `mount: ${target}: `;
+  const at = stderr.indexOf(before);
+  const words = at < 0
+    ? stderr.replaceAll(/^u?mount: /gm, "")
+    : stderr.slice(at + before.length, endOfWords(stderr, at + before.length));
+  if (words !== "") return printable(words);
+  return result.status === 0 ? "nothing, and nothing is mounted" : `exit status ${result.status}`;
+}
+
+/** What mounting lines needs to know. */
+export interface Mounting {
+  /** Tells whether a line may be mounted in an image that was mounted before. */
+  readonly isLive?: (line: AppLine) => boolean;
+  /** The pod. */
+  readonly pod: PodLayout;
+  /** What programs are run with. */
+  readonly programs: ProgramOptions;
+  /** Who is told what is done. */
+  readonly options: ChangeOptions;
+}
+
+/** What became of lines that were to be mounted. */
+export interface Mounted {
+  /** Where something was mounted, rightly or not. */
+  readonly targets: readonly string[];
+  /** The lines that are not mounted, each with the reason. */
+  readonly failures: readonly { readonly line: AppLine; readonly error: MountError }[];
+}
+
+/**
+ * Mounts lines of `overlay.fstab`, none of which may be mounted, in one process. Whether they are mounted
+ * then is seen, not believed: in the pod by their device, elsewhere, and with a label, in the mount table.
+ */
+export async function tryMount(lines: readonly AppLine[], mounting: Mounting): Promise<Mounted> {
+  const exposed = new Set(lines.filter((line) => isExposed(line, mounting)));
+  const before = exposed.size === 0 ? undefined : await mountsBefore(mounting);
+  const result = await mountProcess(lines, mounting);
+  mounting.options.checkpoint?.("mounted");
+  const unseen = lines.filter((line) => exposed.has(line) || !isSeen(line));
+  if (unseen.length === 0) return { targets: lines.map(({ rootfs }) => rootfs), failures: [] };
+  const { findMounted } = await import("./verify.ts");
+  const found = await findMounted(unseen, mounting, before);
+  warnOfLabels(found, mounting.options);
+  const left = new Set(unseen);
+  const seen = lines.filter((line) => !left.has(line)).map(({ rootfs }) => rootfs);
+  return {
+    targets: [...seen, ...found.flatMap(({ target }) => target ?? [])],
+    failures: await failuresOf(found, result, mounting),
+  };
+}
+
+/** Loaded when it is needed: most apps lie in their pod. */
+async function mountsBefore({ programs }: Mounting): Promise<readonly Mount[]> {
+  const { mountTable } = await import("../system/mount_table.ts");
+  return await mountTable(programs);
+}
+
+/** Without SELinux a recorded label is left out, which is said once of each. */
+function warnOfLabels(found: readonly FoundMount[], { warn }: ChangeOptions): void {
+  const lost = found.flatMap(({ isRight, lostLabel }) => isRight ? lostLabel ?? [] : []);
+  for (const label of new Set(lost)) {
+    warn?.(`label ${quote(label)} is left out: SELinux is not enabled`);
+  }
+}
+
+async function failuresOf(
+  found: readonly FoundMount[],
+  result: ProgramResult,
+  mounting: Mounting,
+): Promise<Mounted["failures"]> {
+  const failed = found.filter(({ isRight }) => !isRight);
+  if (failed.length === 0) return [];
+  const { mountErrors } = await import("./mount_error.ts");
+  return await mountErrors(failed, result, mounting);
+}
+
+/**
+ * Mounts lines of `overlay.fstab` for a run.
+ *
+ * @throws {MountError} If one is not mounted; what was, in its place or not, is noted to be undone.
+ * @throws {PodError} If that is so for one or more of many.
+ */
+export async function mountLines(lines: readonly AppLine[], run: Application): Promise<void> {
+  const noted = noteMounts(lines, run);
+  const { targets, failures } = await tryMount(lines, run);
+  noted.targets = targets;
+  if (targets.length > 0) run.changed = true;
+  const [first] = failures;
+  if (first === undefined) return;
+  run.options.signal?.throwIfAborted();
+  if (run.apps.length === 1) throw first.error;
+  const { podError } = await import("../core/pod_error.ts");
+  throw podError("render", failures.map(({ line, error }) => ({ app: line.app, error })));
+}
+
+/**
+ * Tells whether somebody else may change what leads to a rootfs while it is mounted: mount(8) names the
+ * mount point to the kernel, which looks the name up again.
+ */
+function isExposed(line: AppLine, { pod, isLive }: Mounting): boolean {
+  return !isWithin(line.rootfs, pod.pod) || isLive?.(line) === true;
+}
+
+function isSeen(line: AppLine): boolean {
+  const isPlain = line.source === "overlay" && !line.options.includes("context=");
+  return isPlain && hasOwnDevice(line.rootfs);
+}
+
+/**
+ * Notes, before it is so, that this run mounts something, and must unmount it before it undoes what is
+ * below: what becomes of a mount process may never be known.
+ */
+function noteMounts(
+  lines: readonly AppLine[],
+  run: Application,
+): { targets: readonly string[] | null } {
+  const noted: { targets: readonly string[] | null } = { targets: null };
+  const [first] = lines;
+  const more = lines.length === 1 ? "" : ` and ${lines.length - 1} more`;
+  run.journal.addBarrier(() => `unmount ${quote(first?.rootfs ?? "")}${more}`, async () => {
+    const targets = noted.targets ?? await mountedOf(lines, run);
+    if (targets.length === 0) return;
+    const result = await unmountAll(targets.toReversed(), run.programs);
+    if (result.status !== 0) throw new Error(saidOf(result, targets[0] ?? ""));
+  });
+  return noted;
+}
+
+async function mountedOf(lines: readonly AppLine[], run: Application): Promise<readonly string[]> {
+  const { findMounted } = await import("./verify.ts");
+  return (await findMounted(lines, run)).flatMap(({ target }) => target ?? []);
+}

@@ -1,0 +1,150 @@
+/**
+ * The lines of a pod beside the mount table: what of them is mounted, and where.
+ *
+ * @module
+ */
+import type { AppLine } from "../overlay/app_line.ts";
+import { attempt, ifAny, isSame, look } from "../system/disk.ts";
+import { errno } from "../core/errors.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { parseMountOptions } from "../overlay/mount_config.ts";
+import type { MountConfig } from "../overlay/mount_config.ts";
+import { hasSelinux, sameLabel } from "../overlay/mount_label.ts";
+import type { Mount } from "../system/mount_table.ts";
+import { child, isWithin, nameOf, parent, upwards } from "../core/path.ts";
+
+/** How a line and the kernel agree: nothing is mounted there, the line is, or something else is. */
+export type MountState = "unmounted" | "mounted" | "foreign";
+
+/** Whether two configurations mount the same directories. */
+export function samePaths(a: MountConfig, b: MountConfig): boolean {
+  return a.upper === b.upper && a.work === b.work && a.lower.join("\0") === b.lower.join("\0");
+}
+
+/** Whether a path shows the very same directory as another; bind mounts do. */
+export function sameDirectory(a: string, b: string): boolean {
+  return isSame(look(a), look(b));
+}
+
+/** What the mount table says of a pod. */
+export class PodMounts {
+  /** The mount table, in the order of mounting. */
+  readonly table: readonly Mount[];
+  readonly #pod: PodLayout;
+  /** Only the topmost mount at a mount point counts, since it is the one that anybody sees. */
+  readonly #topmost: ReadonlyMap<string, Mount>;
+  #realPod: string | null | undefined;
+
+  /** Looks at a table for a pod. */
+  constructor(pod: PodLayout, table: readonly Mount[]) {
+    this.#pod = pod;
+    this.table = table;
+    this.#topmost = new Map(table.map((mount) => [mount.target, mount]));
+  }
+
+  /**
+   * The mount point without symlinks, as the kernel names it; `null` when its destination is not there.
+   *
+   * Requires `--allow-read` permission for the pod, and for a destination outside it.
+   */
+  targetOf(rootfs: string): string | null {
+    // A pod is used only while nothing below it is a symlink, so one look serves all its apps.
+    if (!isWithin(rootfs, this.#pod.pod)) {
+      return below(realPath(parent(rootfs)), rootfs, parent(rootfs));
+    }
+    return below(this.realPod(), rootfs, this.#pod.pod);
+  }
+
+  /** The pod without symlinks; `null` when it is not there. */
+  realPod(): string | null {
+    if (this.#realPod === undefined) this.#realPod = realPath(this.#pod.pod);
+    return this.#realPod;
+  }
+
+  /** The mounts at the pod and below it. */
+  inPod(): readonly Mount[] {
+    const real = this.realPod();
+    return real === null ? [] : this.table.filter(({ target }) => isWithin(target, real));
+  }
+
+  /**
+   * The mount of another pod that a rootfs outside this one lies in. It is told by its upper, which lies where
+   * a render puts it.
+   */
+  rootfsAround(rootfs: string): Mount | undefined {
+    if (isWithin(rootfs, this.#pod.pod)) return undefined;
+    const dest = parent(rootfs);
+    const real = realIfAny(dest) ?? child(realIfAny(parent(dest)) ?? parent(dest), nameOf(dest));
+    const at = upwards(real).find((path) => this.#topmost.has(path)) ?? "/";
+    const mount = this.#topmost.get(at);
+    const isOurs = mount?.fstype === "overlay" && mount.target.endsWith("/rootfs") &&
+      OUR_UPPER.test(parseMountOptions(mount.options).upper ?? "");
+    return isOurs ? mount : undefined;
+  }
+
+  /**
+   * The mounts in the pod that no line names, in the order of mounting: those of lines that were lost. What
+   * is mounted in the rootfs of a mounted app is the app's own, and a file system that the pod or its
+   * `overlay` directory lies on is the administrator's.
+   */
+  unnamed(lines: readonly AppLine[]): readonly Mount[] {
+    const real = this.realPod();
+    const named = new Set(lines.map(({ rootfs }) => this.targetOf(rootfs)));
+    const live = lines.filter((line) => this.stateOf(line) === "mounted");
+    const around = new Set(live.map(({ rootfs }) => this.targetOf(rootfs)));
+    const below = this.inPod().filter(({ target }) => target !== real && !named.has(target));
+    return below.filter(({ target, fstype }) => {
+      if (upwards(target).some((at) => around.has(at))) return false;
+      const overlay = `${real}${this.#pod.overlay.slice(this.#pod.pod.length)}`;
+      return fstype === "overlay" || !isWithin(overlay, target);
+    });
+  }
+
+  /**
+   * Reports whether a mount has the label of its line. Without SELinux no mount has one, whatever was
+   * recorded when there was.
+   */
+  #isLabelled(asked: string | null, shown: string | null): boolean {
+    return sameLabel(asked, shown) || (shown === null && !hasSelinux(this.table));
+  }
+
+  /** Compares a line with the mount table. */
+  stateOf(line: AppLine): MountState {
+    const target = this.targetOf(line.rootfs);
+    const mount = target === null ? undefined : this.#topmost.get(target);
+    if (mount === undefined) return "unmounted";
+    if (line.source !== "overlay") {
+      // A bind mount that can be written through would let an app write into the lower.
+      return mount.readOnly && sameDirectory(line.rootfs, line.source) ? "mounted" : "foreign";
+    }
+    // Both are compared as they were written: relative paths of the one are relative in the other.
+    const [asked, shown] = [parseMountOptions(line.options), parseMountOptions(mount.options)];
+    const same = samePaths(asked, shown) && this.#isLabelled(asked.label, shown.label);
+    return mount.fstype === "overlay" && same ? "mounted" : "foreign";
+  }
+}
+
+/** The upper of a render, as the mount table has it. */
+const OUR_UPPER = /(^|\/)overlay\/[^/]+\/upper(\/[^/]+)?$/;
+
+function realIfAny(path: string): string | null {
+  return ifAny(() => Deno.realPathSync(path));
+}
+
+function realPath(path: string): string | null {
+  if (look(path) === null) return null;
+  return attempt("find", path, () => {
+    try {
+      return Deno.realPathSync(path);
+    } catch (error) {
+      // Another process has removed it since it was looked at.
+      if (errno(error) === "ENOENT") return null;
+      throw error;
+    }
+  });
+}
+
+/** The path that lies below `real` as `path` lies below `named`. */
+function below(real: string | null, path: string, named: string): string | null {
+  return real === null ? null : child(real, path.slice(named.length).replace(/^\//, ""));
+}

@@ -1,0 +1,99 @@
+/**
+ * The record of a pod, which is the lines of its `overlay.fstab`, and what those lines need.
+ *
+ * @module
+ */
+import { configOfLine } from "../overlay/app_line.ts";
+import type { AppLine } from "../overlay/app_line.ts";
+import { isMissing, readOwnFile } from "../system/disk.ts";
+import { OverlayError, RefusedError } from "../core/errors.ts";
+import { appLines, parseFstab } from "../overlay/fstab.ts";
+import type { FstabEntry } from "../overlay/fstab.ts";
+import { isGranted } from "../system/grants.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { isWithin, parent } from "../core/path.ts";
+import type { RequiredPermissions } from "../system/permissions.ts";
+import { quote } from "../core/quote.ts";
+
+/** The error for a pod that is not there. */
+export function noPodError(pod: string): OverlayError {
+  return new OverlayError("missing", `Cannot use pod ${quote(pod)}: it does not exist`, {
+    path: pod,
+    hint: "check --pod; a pod is made by prepare and render",
+  });
+}
+
+/** What `overlay.fstab` says. */
+export interface PodRecord {
+  /** Every line, in the order of mounting. */
+  readonly entries: readonly FstabEntry[];
+  /** The lines of apps among them. */
+  readonly lines: readonly AppLine[];
+}
+
+/**
+ * Reads `overlay.fstab`; a pod without one has no lines.
+ *
+ * Requires `--allow-read` permission for the file.
+ *
+ * @throws {RefusedError} If it is damaged: nothing that it does not say may be taken for unmounted.
+ */
+export function readRecord(fstab: string): PodRecord {
+  const content = readOwnFile(fstab);
+  const entries = content === null ? [] : parseFstab(decode(fstab, content), fstab);
+  return { entries, lines: appLines(entries) };
+}
+
+/** Reads UTF-8 byte for byte: what is not would be lost when the file is written again. */
+function decode(fstab: string, content: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(content);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new RefusedError("bad-record", `Cannot read ${quote(fstab)}: it is not valid UTF-8`, {
+      path: fstab,
+      cause: error,
+      hint: "write what is not in octal escapes, such as \\344, see fstab(5)",
+    });
+  }
+}
+
+/**
+ * The Deno permissions that looking at the lines of a pod takes, beside the pod: destinations outside
+ * it, and the lowers of bind mounts, which are told by what they show.
+ */
+export function linePermissions(lines: readonly AppLine[], pod: PodLayout): RequiredPermissions {
+  const outside = lines.map((line) => parent(line.rootfs)).filter((dest) => {
+    return !isWithin(dest, pod.pod);
+  });
+  const sources = lines.map((line) => line.source).filter((source) => source !== "overlay");
+  return { read: [...new Set([...outside, ...sources])], write: [], run: [] };
+}
+
+/**
+ * The first directory that the mount of a line needs and that is not there. The rootfs of an app that
+ * lies in the rootfs of another one is there only while that one is mounted.
+ *
+ * @param idle The lines of the pod that are not mounted.
+ */
+export function missingOf(
+  line: AppLine,
+  pod: PodLayout,
+  idle: readonly AppLine[],
+): string | null {
+  const { lower, upper, work } = configOfLine(line, pod.pod);
+  const nested = idle.some(({ rootfs }) => line.rootfs.startsWith(`${rootfs}/`));
+  const needed = [...lower, upper, work, nested ? null : line.rootfs];
+  return needed.find((path) => path !== null && !isDirectory(path)) ?? null;
+}
+
+function isDirectory(path: string): boolean {
+  // What may not be looked at cannot be said to be missing, and nobody is to be asked for more.
+  if (!isGranted({ name: "read", path })) return true;
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw error;
+  }
+}

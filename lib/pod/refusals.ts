@@ -1,0 +1,269 @@
+/**
+ * What a pod holds already that a render must not touch.
+ *
+ * @module
+ */
+import { configOfLine } from "../overlay/app_line.ts";
+import type { AppLine } from "../overlay/app_line.ts";
+import { RefusedError } from "../core/errors.ts";
+import { escapeOption } from "../overlay/escape.ts";
+import { isWithin } from "../core/path.ts";
+import { appLayout } from "../request/layout.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { parseMountOptions } from "../overlay/mount_config.ts";
+import type { MountConfig } from "../overlay/mount_config.ts";
+import type { Mount } from "../system/mount_table.ts";
+import type { MountState } from "./mounts.ts";
+import { appWords, quote, shellQuote } from "../core/quote.ts";
+
+/**
+ * Refuses a render that would give an app another lower, upper or work than it has: what its upper
+ * holds belongs to the lower it was written over.
+ *
+ * @param old The line of the same app.
+ * @throws {RefusedError} If they differ.
+ */
+export function refuseOtherPaths(old: AppLine, line: AppLine, pod: PodLayout): void {
+  const [was, is] = [configOfLine(old, pod.pod), configOfLine(line, pod.pod)];
+  const pairs = [
+    ["lower", was.lower.map(escapeOption).join(":"), is.lower.map(escapeOption).join(":")],
+    ["upper", was.upper ?? "none", is.upper ?? "none"],
+  ] as const;
+  const other = pairs.find(([, a, b]) => a !== b);
+  if (other === undefined) return;
+  const [word, a, b] = other;
+  throw new RefusedError(
+    "different",
+    `Cannot render ${appWords(line.app)} with ${word} ${quote(b)}: it has ${word} ${quote(a)}`,
+    { path: line.rootfs, hint: hintForOther(was) },
+  );
+}
+
+function hintForOther(was: MountConfig): string {
+  if (was.upper === null) {
+    return "the app is a read-only view: render it as one, or use another --app";
+  }
+  return "use another --app or another --pod; what this app wrote is kept";
+}
+
+/**
+ * Refuses a render that would change a mount which is in place.
+ *
+ * @throws {RefusedError} If the mounted line is not the same.
+ */
+export function refuseOtherMount(old: AppLine, line: AppLine, pod: PodLayout): void {
+  if (old.options === line.options && old.rootfs === line.rootfs) return;
+  const [what, was, is] = old.rootfs === line.rootfs
+    ? ["options", old.options, line.options]
+    : ["rootfs", old.rootfs, line.rootfs];
+  throw new RefusedError(
+    "different",
+    `Cannot render ${appWords(line.app)} with ${what} ${quote(is)}: it is mounted with ${
+      quote(was)
+    }`,
+    {
+      path: old.rootfs,
+      hint: `unmount it first: overlay-render unmount --pod ${shellQuote(pod.pod)} ` +
+        `--app ${shellQuote(line.app)}`,
+    },
+  );
+}
+
+/**
+ * Refuses a rootfs on which something else is mounted.
+ *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseForeign(
+  verb: "mount" | "unmount",
+  line: AppLine,
+  state: MountState,
+): void {
+  if (state !== "foreign") return;
+  const where = shellQuote(line.rootfs);
+  const { label } = parseMountOptions(line.options);
+  const or = label === null ? "" : `, or the same without label ${quote(label)}`;
+  throw new RefusedError(
+    "foreign-mount",
+    `Cannot ${verb} ${quote(line.rootfs)}: something else is mounted there${or}`,
+    {
+      path: line.rootfs,
+      hint: `see what it is with findmnt --mountpoint ${where}, and umount ${where} if it may go`,
+    },
+  );
+}
+
+/**
+ * Refuses to take a pod for unmounted while something is mounted in it whose line was lost.
+ *
+ * @throws {RefusedError} If there is such a mount.
+ */
+export function refuseUnnamed([first]: readonly Mount[], { pod }: PodLayout): void {
+  if (first === undefined) return;
+  throw new RefusedError(
+    "foreign-mount",
+    `Cannot unmount pod ${quote(pod)}: no line of overlay.fstab names what is mounted on ${
+      quote(first.target)
+    }`,
+    {
+      path: first.target,
+      hint: `to unmount that too: overlay-render unmount --foreign --pod ${shellQuote(pod)}`,
+    },
+  );
+}
+
+/**
+ * Refuses an app whose upper or work another app of the pod has, or that would lie one in the other;
+ * the kernel allows it, and what then happens is undefined.
+ *
+ * @param other The app that has it, if any.
+ * @throws {RefusedError} If there is one.
+ */
+export function refuseSharedUpper(line: AppLine, other: AppLine | undefined): void {
+  if (other === undefined) return;
+  throw new RefusedError(
+    "in-use",
+    `Cannot render ${appWords(line.app)} from tree ${quote(line.tree)}: ` +
+      `its upper would share a directory with that of ${appWords(other.app)}`,
+    { path: line.rootfs, hint: "give the tree another name with --tree" },
+  );
+}
+
+/**
+ * Refuses an upper or work that is part of a live mount elsewhere, as after a mount by hand.
+ *
+ * @param line The line of the app, with absolute paths.
+ * @param user The other mount that has it, if any.
+ * @throws {RefusedError} If there is one.
+ */
+export function refuseLiveUpper(line: AppLine, user: Mount | undefined): void {
+  if (user === undefined) return;
+  const { upper } = parseMountOptions(line.options);
+  throw new RefusedError(
+    "in-use",
+    `Cannot mount upper ${quote(`${upper}`)}: the mount on ${quote(user.target)} writes into it`,
+    {
+      ...(upper === null ? {} : { path: upper }),
+      hint: `unmount that one first: umount ${shellQuote(user.target)}`,
+    },
+  );
+}
+
+/**
+ * Refuses a work that was part of a volatile mount and not unmounted in order, as after a crash. The
+ * kernel would, too, and only say that something is wrong.
+ *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseVolatile(line: AppLine, mark: string, isThere: boolean): void {
+  if (!isThere) return;
+  throw new RefusedError(
+    "volatile",
+    `Cannot mount ${quote(line.rootfs)}: it was mounted with volatile and not unmounted by ` +
+      "overlay-render, so what the app wrote may be incomplete",
+    { path: mark, hint: `to take it as it is: rm -r ${shellQuote(mark)}` },
+  );
+}
+
+/**
+ * Refuses an app whose rootfs is that of another app of the pod.
+ *
+ * @param other The other app, if any.
+ * @throws {RefusedError} If there is one.
+ */
+export function refuseSameRootfs(line: AppLine, other: AppLine | undefined): void {
+  if (other === undefined) return;
+  throw new RefusedError(
+    "in-use",
+    `Cannot mount ${quote(line.rootfs)}: it is the rootfs of ${appWords(other.app)}`,
+    { path: line.rootfs, hint: "give the app a --dest of its own" },
+  );
+}
+
+function isElsewhere(line: AppLine, pod: PodLayout): boolean {
+  const { upper } = configOfLine(line, pod.pod);
+  return (upper !== null && !isWithin(upper, pod.overlay)) || isRootfsElsewhere(line, pod);
+}
+
+/**
+ * Views and copies have no upper, and a relative one fits every pod; but a destination of a pod is its own.
+ * A line without the mark is of an older version, whose only layout was rkt's.
+ */
+function isRootfsElsewhere({ app, tree, rootfs, inPod }: AppLine, { pod }: PodLayout): boolean {
+  if (isWithin(rootfs, pod)) return false;
+  const inRkt = appLayout(pod, { app, tree, layout: "rkt" }).rootfs;
+  return inPod === true || rootfs.endsWith(inRkt.slice(pod.length));
+}
+
+/**
+ * Refuses a pod whose lines are those of another place: it was moved or copied, or is named in another
+ * way than before. Its uppers would be taken for others than they are, or be those of another pod.
+ *
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseElsewhere(lines: readonly AppLine[], pod: PodLayout): void {
+  const line = lines.find((line) => isElsewhere(line, pod));
+  if (line === undefined) return;
+  const { upper } = configOfLine(line, pod.pod);
+  const [word, path] = isRootfsElsewhere(line, pod) || upper === null
+    ? ["rootfs", line.rootfs]
+    : ["upper", upper];
+  throw new RefusedError(
+    "elsewhere",
+    `Cannot use pod ${quote(pod.pod)}: the ${word} of ${appWords(line.app)} is ${quote(path)}`,
+    {
+      path: pod.pod,
+      hint: "a pod cannot be moved, copied or named in two ways: use the name it was made with",
+    },
+  );
+}
+
+/**
+ * Refuses a destination in the rootfs of an app that was there before this call: what runs in it can
+ * rename the directories that lead to the destination, and mount(2) looks each of them up by name.
+ *
+ * @param image The app whose rootfs the destination lies in, if any.
+ * @throws {RefusedError} If there is one.
+ */
+export function refuseLiveImage(line: AppLine, image: AppLine | undefined): void {
+  if (image === undefined) return;
+  const reason = `it lies in the rootfs of ${appWords(image.app)}, in which something may run`;
+  throw new RefusedError("in-use", `Cannot mount ${quote(line.rootfs)}: ${reason}`, {
+    path: line.rootfs,
+    hint: "unmount the pod first, and render or restore both in one call; " +
+      "or say with --live that nothing runs in it",
+  });
+}
+
+/**
+ * Refuses a destination in a rootfs of another pod, for the same reason.
+ *
+ * @param mount The mount that the destination lies in, if it is one of ours.
+ * @throws {RefusedError} If there is one.
+ */
+export function refuseLiveRootfs(line: AppLine, mount: Mount | undefined): void {
+  if (mount === undefined) return;
+  const reason = `it lies in the rootfs ${quote(mount.target)}, in which something may run`;
+  throw new RefusedError("in-use", `Cannot mount ${quote(line.rootfs)}: ${reason}`, {
+    path: line.rootfs,
+    hint: "give it another --dest; or say with --live that nothing runs in it",
+  });
+}
+
+/**
+ * Refuses a mount that would hide the rootfs of another app: the pod's own image is rendered first.
+ *
+ * @param hidden The other app, if any.
+ * @throws {RefusedError} If there is one.
+ */
+export function refuseHiding(line: AppLine, hidden: AppLine | undefined): void {
+  if (hidden === undefined) return;
+  throw new RefusedError(
+    "in-use",
+    `Cannot mount ${quote(line.rootfs)}: it would hide the rootfs of ${appWords(hidden.app)}`,
+    {
+      path: line.rootfs,
+      hint: "render the pod's own image before its apps, or give it another --dest",
+    },
+  );
+}

@@ -1,0 +1,118 @@
+/**
+ * The error of a rootfs that could not be unmounted: which, why, and what to do about it.
+ *
+ * @module
+ */
+import type { AppLine } from "../overlay/app_line.ts";
+import { OverlayError, UnmountError } from "../core/errors.ts";
+import { isGranted } from "../system/grants.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { saidOf } from "./mounting.ts";
+import { isWithin } from "../core/path.ts";
+import { PROGRAMS } from "../system/permissions.ts";
+import type { PodMounts } from "./mounts.ts";
+import { printable, quote, shellQuote } from "../core/quote.ts";
+import { run } from "../system/run.ts";
+import type { ProgramOptions, ProgramResult } from "../system/run.ts";
+
+/** What is known when some apps could not be unmounted. */
+export interface Unmounting {
+  /** The lines of the apps that were unmounted. */
+  readonly gone: readonly AppLine[];
+  /** What is mounted now. */
+  readonly mounts: PodMounts;
+  /** The pod. */
+  readonly pod: PodLayout;
+  /** What umount answered. */
+  readonly result: ProgramResult;
+  /** How programs are run. */
+  readonly programs: ProgramOptions;
+}
+
+/** The most processes that a message names. */
+const MOST_NAMED = 5;
+
+/**
+ * The error of what is still mounted. It names the processes that hold the first of them, where fuser(1)
+ * is there and may be run; /proc itself may only be read with all permissions.
+ *
+ * @param left Where; at least one.
+ */
+export async function busyError(
+  left: readonly Pick<AppLine, "rootfs">[],
+  unmounting: Unmounting,
+): Promise<UnmountError> {
+  const { gone, mounts, pod, result, programs } = unmounting;
+  const all = left.map((line) => {
+    const target = mounts.targetOf(line.rootfs) ?? line.rootfs;
+    return `${quote(line.rootfs)}: umount said "${saidOf(result, target)}"`;
+  });
+  const first = left[0]?.rootfs ?? pod.pod;
+  const { argv, status, stderr } = result;
+  const code = /busy/.test(stderr) ? "busy" : "unmount-failed";
+  const inside = insideOf(first, mounts);
+  const holders = code === "busy" && inside.length === 0 ? await holdersOf(first, programs) : [];
+  const held = holders.length === 0 ? "" : `; ${quote(first)} is held by ${nameAll(holders)}`;
+  return new UnmountError(code, `Cannot unmount ${all.join("; ")}${held}`, {
+    path: first,
+    hint: hintForBusy(first, inside, holders),
+    failure: { argv, status, stderr },
+    unmounted: gone.map(({ app, rootfs }) => ({ app, rootfs })),
+  });
+}
+
+/** The mount points inside a rootfs. */
+function insideOf(rootfs: string, mounts: PodMounts): readonly string[] {
+  const target = mounts.targetOf(rootfs) ?? rootfs;
+  return mounts.table.map((mount) => mount.target).filter((other) => {
+    return other !== target && isWithin(other, target);
+  });
+}
+
+function hintForBusy(
+  rootfs: string,
+  inside: readonly string[],
+  holders: readonly Holder[],
+): string {
+  if (inside.length > 0) {
+    return `unmount what is mounted inside first: ${inside.map(quote).join(", ")}`;
+  }
+  const lists = `fuser --verbose --mount ${shellQuote(rootfs)}`;
+  if (holders.length === 0) return `end the processes that use it, which this lists: ${lists}`;
+  const pids = holders.slice(0, MOST_NAMED).map(({ pid }) => pid).join(" ");
+  return `end the processes that use it, and run this again: kill ${pids} (${lists})`;
+}
+
+/** A process that holds a mount. */
+interface Holder {
+  readonly pid: string;
+  readonly command: string;
+}
+
+function nameAll(holders: readonly Holder[]): string {
+  const named = holders.slice(0, MOST_NAMED).map(({ pid, command }) => `${pid} (${command})`);
+  const more = holders.length - named.length;
+  const words = named.length === 1 ? "process" : "processes";
+  return `${words} ${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+}
+
+/** The processes that fuser(1) finds; none where it is not there, or may not be run. */
+async function holdersOf(rootfs: string, programs: ProgramOptions): Promise<readonly Holder[]> {
+  if (!isGranted({ name: "run", command: PROGRAMS.fuser })) return [];
+  try {
+    const args = ["--verbose", "--mount", rootfs];
+    const { stdout, stderr } = await run(PROGRAMS.fuser, args, { ...programs, cwd: "/" });
+    // The numbers stand on stdout, and what they are in as many rows at the end of stderr: user, access, command.
+    const pids = stdout.trim().split(/\s+/);
+    const rows = stderr.split("\n").slice(-pids.length);
+    return pids.flatMap((pid, at) => {
+      // Of the mount itself it says that the kernel holds it.
+      if (!/^\d+$/.test(pid)) return [];
+      const command = rows[at]?.trim().split(/\s+/).slice(2).join(" ") ?? "";
+      return [{ pid, command: printable(command) }];
+    });
+  } catch (error) {
+    if (error instanceof OverlayError) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * The thorough look at a render: also at what it takes programs to find out. It is for a mount that is only
+ * planned, or has failed.
+ *
+ * @module
+ */
+import { collectFacts } from "./disk_facts.ts";
+import type { Looked } from "./disk_facts.ts";
+import type { Inquiry } from "./kernel_probe.ts";
+import { collectMountingFacts } from "./kernel_facts.ts";
+import { judgeMounting } from "./kernel_rules.ts";
+import type { MountPlan } from "../plan/plan.ts";
+import { preflight } from "./disk_rules.ts";
+import type { Finding } from "./disk_rules.ts";
+
+/** What was seen of a render. */
+export interface Seen {
+  /** What is wrong, the plainest first. */
+  readonly findings: readonly Finding[];
+  /** What could not be looked at. */
+  readonly unchecked: readonly string[];
+}
+
+/**
+ * Looks at a render as far as the permissions go.
+ *
+ * Requires no permissions.
+ *
+ * @param known What was looked at and asked for other apps.
+ */
+export async function lookThoroughly(
+  mount: MountPlan,
+  known: { readonly looked: Looked; readonly inquiry: Inquiry },
+): Promise<Seen> {
+  const { looked, inquiry } = known;
+  const facts = await collectFacts(mount, inquiry.programs, { thorough: true, looked });
+  const findings = preflight(mount, facts);
+  // A copy is no mount.
+  if (mount.copy) return { findings, unchecked: facts.unchecked };
+  const more = await collectMountingFacts(mount, facts, inquiry);
+  return {
+    findings: [...findings, ...judgeMounting(mount, more)],
+    unchecked: [...facts.unchecked, ...more.unchecked],
+  };
+}

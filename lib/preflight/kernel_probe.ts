@@ -1,0 +1,100 @@
+/**
+ * What mount(8), findmnt(8) and the kernel say when they are asked, each question once.
+ *
+ * The kernel is asked by a mount that can never be: its lower would lie in a file. The kernel reads the
+ * options first, so one that it does not know is invalid, and with those it knows the file is no directory
+ * (kernel, fs/overlayfs/params.c). Nothing is mounted, made or marked, whatever the answer.
+ *
+ * @module
+ */
+import { isGranted } from "../system/grants.ts";
+import { GENERIC_OPTIONS } from "../request/mount_option.ts";
+import { mountTable } from "../system/mount_table.ts";
+import type { Mount } from "../system/mount_table.ts";
+import { PROGRAMS } from "../system/permissions.ts";
+import { run } from "../system/run.ts";
+import type { ProgramOptions } from "../system/run.ts";
+import { versionOf } from "../system/util_linux.ts";
+import type { ProgramVersion } from "../system/util_linux.ts";
+
+/** The answer of the kernel to an overlay of this user; a security policy answers `forbidden`. */
+export type KernelAnswer = "takes it" | "not permitted" | "forbidden" | "no overlayfs";
+
+/** A lower that nobody can ever make. */
+const NONE = `${PROGRAMS.mount}/none`;
+
+/** Such lowers. Of one alone, older kernels say that it is too few before they look for it. */
+const NEVER = `lowerdir=${NONE}:${NONE}`;
+
+/** The command that shows the kernel's own words, without those about what was asked here. */
+export const DMESG = `dmesg | grep --invert-match ${NONE}`;
+
+/** The words of mount(8) for EACCES, which it takes for a disk that is write-protected. */
+export const FORBIDDEN = /cannot mount .* read-only/;
+
+const ANSWERS: readonly (readonly [said: RegExp, answer: KernelAnswer | "invalid"])[] = [
+  [FORBIDDEN, "forbidden"],
+  [/superuser|permission denied|not permitted/i, "not permitted"],
+  [/unknown filesystem type/, "no overlayfs"],
+  [/not a directory|does not exist/i, "takes it"],
+  [/wrong fs type/, "invalid"],
+];
+
+/** Asks what is asked for many apps only once. */
+export class Inquiry {
+  /** What programs are run with. */
+  readonly programs: ProgramOptions;
+  readonly #answers = new Map<string, Promise<KernelAnswer | "invalid" | null>>();
+  #version: Promise<ProgramVersion> | undefined;
+  #table: Promise<readonly Mount[]> | undefined;
+
+  /** Asks nothing yet. */
+  constructor(programs: ProgramOptions) {
+    this.programs = programs;
+  }
+
+  /** The version of mount(8); `null` when it may not be run. */
+  async version(): Promise<ProgramVersion | null> {
+    if (!isGranted({ name: "run", command: PROGRAMS.mount })) return null;
+    return await (this.#version ??= versionOf(PROGRAMS.mount, this.programs));
+  }
+
+  /** The mount table; `null` when findmnt(8) may not be run. */
+  async table(): Promise<readonly Mount[] | null> {
+    if (!isGranted({ name: "run", command: PROGRAMS.findmnt })) return null;
+    return await (this.#table ??= mountTable(this.programs));
+  }
+
+  /** Whether the kernel takes an overlay of this user; `null` when it does not say. */
+  async kernel(): Promise<KernelAnswer | null> {
+    const answer = await this.#ask("");
+    return answer === "invalid" ? null : answer;
+  }
+
+  /** Those of the options that this kernel does not know, as far as it says. */
+  async unknown(options: readonly string[]): Promise<readonly string[]> {
+    if (await this.kernel() !== "takes it") return [];
+    const found: string[] = [];
+    for (const option of options) {
+      if (GENERIC_OPTIONS.includes(option)) continue;
+      if (await this.#ask(option) === "invalid") found.push(option);
+    }
+    return found;
+  }
+
+  async #ask(option: string): Promise<KernelAnswer | "invalid" | null> {
+    const { version } = await this.version() ?? { version: null };
+    // Nobody knows what another mount would do.
+    if (version === null) return null;
+    let answer = this.#answers.get(option);
+    if (answer === undefined) this.#answers.set(option, answer = this.#mount(option));
+    return await answer;
+  }
+
+  async #mount(option: string): Promise<KernelAnswer | "invalid" | null> {
+    const text = option === "" ? NEVER : `${option},${NEVER}`;
+    const args = ["--types", "overlay", "--options", text, "--", "overlay", "/"];
+    const { stderr } = await run(PROGRAMS.mount, args, { ...this.programs, cwd: "/" });
+    return ANSWERS.find(([said]) => said.test(stderr))?.[1] ?? null;
+  }
+}

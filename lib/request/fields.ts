@@ -1,0 +1,129 @@
+/**
+ * The fields of what is asked for, by name and type: a spec file and callers without types can write anything.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { InvalidValueError } from "../core/errors.ts";
+import { printable, quote } from "../core/quote.ts";
+
+/** The type of a value. */
+export type Kind =
+  | "path"
+  | "name"
+  | "number or name"
+  | "paths"
+  | "path or paths"
+  | "names"
+  | "flag"
+  | "object"
+  | "apps";
+
+/** The fields that there are. */
+export type Kinds = Readonly<Record<string, Kind>>;
+
+const WORDS: Readonly<Record<Kind, string>> = {
+  path: "a path",
+  name: "a string",
+  "number or name": "a number or a string",
+  paths: "a list of paths",
+  "path or paths": "a path or a list of paths",
+  names: "a list of strings",
+  flag: "true or false",
+  object: "an object",
+  apps: "a list of apps",
+};
+
+function isList(value: unknown): boolean {
+  return Array.isArray(value) && value.every((part) => typeof part === "string");
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function fits(value: unknown, kind: Kind): boolean {
+  switch (kind) {
+    case "path":
+    case "name":
+      return typeof value === "string";
+    case "number or name":
+      return typeof value === "string" || typeof value === "number";
+    case "path or paths":
+      return typeof value === "string" || isList(value);
+    case "paths":
+    case "names":
+      return isList(value);
+    case "flag":
+      return typeof value === "boolean";
+    case "object":
+      return isObject(value);
+    case "apps":
+      return Array.isArray(value);
+  }
+}
+
+/** The error for a field. */
+export function refuseField(what: string, reason: string, hint?: string): never {
+  throw new InvalidValueError("invalid-value", `Cannot use ${what}: ${reason}`, { hint });
+}
+
+/** A value for a message: all of it where it is short. */
+function shown(value: unknown): string {
+  const text = typeof value === "bigint" ? String(value) : JSON.stringify(value) ?? String(value);
+  const signs = [...text];
+  return printable(signs.length > 60 ? `${signs.slice(0, 60).join("")}…` : signs.join(""));
+}
+
+/**
+ * Checks that a value is an object whose fields are all known and of their kinds. A field that is `undefined`
+ * is not there.
+ *
+ * @param where The word for the whole, such as `spec`; and the path of the object in it.
+ * @returns The fields that are there.
+ * @throws {InvalidValueError} If it is not; the message names the field, such as `apps[3].lower`.
+ */
+export function checkFields(
+  value: unknown,
+  kinds: Kinds,
+  { whole, at = "" }: { readonly whole: string; readonly at?: string },
+): readonly (readonly [name: string, part: unknown, kind: Kind])[] {
+  if (!isObject(value)) {
+    return refuseField(at === "" ? whole : at, `it must be an object, and is ${shown(value)}`);
+  }
+  return Object.entries(value).flatMap(([name, part]) => {
+    const path = at === "" ? name : `${at}.${name}`;
+    const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
+    if (kind === undefined) {
+      const hint = `there are ${Object.keys(kinds).join(", ")}`;
+      return refuseField(`${whole} field ${quote(path)}`, "there is no such field", hint);
+    }
+    if (part === undefined) return [];
+    if (!fits(part, kind)) refuseField(path, `it must be ${WORDS[kind]}, and is ${shown(part)}`);
+    return [[name, part, kind] as const];
+  });
+}
+
+/**
+ * Checks that a field is there.
+ *
+ * @throws {InvalidValueError} If it is not.
+ */
+export function requireField(
+  value: object,
+  name: string,
+  { whole, at = "", hint }: {
+    readonly whole: string;
+    readonly at?: string;
+    readonly hint?: string;
+  },
+): void {
+  if ((value as Record<string, unknown>)[name] !== undefined) return;
+  const reason = `it is missing, and every ${whole} has one`;
+  refuseField(
+    at === "" ? name : `${at}.${name}`,
+    hint === undefined ? reason : "it is missing",
+    hint,
+  );
+}

@@ -1,0 +1,340 @@
+/**
+ * What a render is asked for, and the same parsed: names, paths and modes that nothing after this file
+ * checks again.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { InvalidValueError, RefusedError } from "../core/errors.ts";
+import { checkFields, requireField } from "./fields.ts";
+import type { Kind } from "./fields.ts";
+import { DEFAULT_STORE, layoutIn, podLayout, treeLayout } from "./layout.ts";
+import type { AppLayout, PodLayout } from "./layout.ts";
+import { GENERIC_OPTIONS, parseOptions } from "./mount_option.ts";
+import {
+  parseAppName,
+  parseDirMode,
+  parseGroup,
+  parseLabel,
+  parseLayout,
+  parseOverlayMode,
+  parsePath,
+  parseProfile,
+  parseTreeId,
+  treeIdOfLower,
+} from "./names.ts";
+import type { AbsolutePath, LayoutName, OverlayMode } from "./names.ts";
+import { isWithin } from "../core/path.ts";
+import type { Profile, ProfileName } from "./profile.ts";
+import { quote } from "../core/quote.ts";
+
+/** What a render is asked for. Every path is absolute. */
+export interface RenderRequest {
+  /** The pod. It is made if missing, and so is what is missing above it. */
+  readonly pod: string;
+  /** The lowers, top first. @default {the tree's rootfs in the store} */
+  readonly lower?: string | readonly string[];
+  /** The tree id. @default {the last part of the first lower's path, or the one before `rootfs`} */
+  readonly tree?: string;
+  /** The tree store. @default {"/var/lib/overlay-render"} */
+  readonly store?: string;
+  /** An image of the store, by its name; `resolveTree` finds its tree. @default {none} */
+  readonly image?: string;
+  /** What `resolveTree` found out of the tree. @default {nothing} */
+  readonly stored?: StoredTree;
+  /** The lowers without symlinks, which a render finds out. @default {the lowers as they are named} */
+  readonly real?: readonly string[];
+  /** The app; empty for the pod's own image. @default {""} */
+  readonly app?: string;
+  /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
+  readonly dest?: string;
+  /** The layout of the pod, which gives the destination where none is given. @default {"default"} */
+  readonly layout?: LayoutName;
+  /** The profile. @default {"rootfs-mode"} */
+  readonly profile?: ProfileName;
+  /** Mode of the directories, a number or octal digits. @default {the profile's} */
+  readonly dirMode?: number | string;
+  /** Group that may read the image directory, an id or a name of /etc/group. @default {none} */
+  readonly group?: number | string;
+  /** Mount label, an SELinux context. @default {none} */
+  readonly label?: string;
+  /** A file that is copied to `<destination>/manifest`. @default {none} */
+  readonly manifest?: string;
+  /** Further mount options, such as `volatile`. @default {none} */
+  readonly options?: readonly string[];
+  /** Whether the render is a view that cannot be written. @default {false} */
+  readonly readOnly?: boolean;
+  /** Whether the rootfs is an overlay, or a copy of the tree. @default {"always"} */
+  readonly overlay?: OverlayMode;
+  /** Whether `etc/mtab` of the rootfs is made a link to `../proc/self/mounts`. @default {false} */
+  readonly mtab?: boolean;
+  /**
+   * Says that nothing runs in the image that the destination lies in, so that the app may be rendered
+   * into an image that was mounted before. @default {false}
+   */
+  readonly live?: boolean;
+  /** Set if gc may collect the pod with what it holds, once it is unmounted. @default {false} */
+  readonly ephemeral?: boolean;
+}
+
+const FIELDS: Readonly<Record<keyof RenderRequest, Kind>> = {
+  pod: "path",
+  lower: "path or paths",
+  tree: "name",
+  store: "path",
+  image: "name",
+  stored: "object",
+  real: "names",
+  app: "name",
+  dest: "path",
+  layout: "name",
+  profile: "name",
+  dirMode: "number or name",
+  group: "number or name",
+  label: "name",
+  manifest: "path",
+  options: "names",
+  readOnly: "flag",
+  overlay: "name",
+  mtab: "flag",
+  live: "flag",
+  ephemeral: "flag",
+};
+
+/**
+ * Checks the names and types of the fields of a request, which callers without types can get wrong.
+ *
+ * @throws {InvalidValueError} If one is wrong; the message names it.
+ */
+export function checkRequest(request: RenderRequest): void {
+  checkFields(request, FIELDS, { whole: "request" });
+  requireField(request, "pod", { whole: "request" });
+}
+
+/** What the store knows of a tree that is rendered. */
+export interface StoredTree {
+  /** The lower whose root the rootfs looks like. @default {the first} */
+  readonly rootLike?: string;
+  /** The tree store. */
+  readonly store: string;
+  /** The directory in which the store notes the pods that use its trees. */
+  readonly notes: string;
+  /** The mark of the tree that it is whole. */
+  readonly rendered: string;
+}
+
+/** A request whose every part is known to be usable. */
+export interface ParsedRequest {
+  /** Where everything of the pod lies. */
+  readonly pod: PodLayout;
+  /** Where everything of the app lies. */
+  readonly layout: AppLayout;
+  /** The app's name. */
+  readonly app: string;
+  /** The tree id. */
+  readonly tree: string;
+  /** The lowers, top first; at least one. */
+  readonly lower: readonly [string, ...string[]];
+  /** The same without symlinks: what is mounted, and recorded. */
+  readonly real: readonly string[];
+  /** The lower whose root the rootfs looks like. */
+  readonly rootLike: string;
+  /** What the store knows of the tree; `null` when it is none of a store. */
+  readonly stored: StoredTree | null;
+  /** The profile. */
+  readonly profile: Profile;
+  /** The dir mode. */
+  readonly dirMode: number;
+  /** The group, or `null`. */
+  readonly group: number | string | null;
+  /** The mount label, or `null`. */
+  readonly label: string | null;
+  /** The file to copy as manifest, or `null`. */
+  readonly manifest: string | null;
+  /** Further mount options. */
+  readonly options: readonly string[];
+  /** Whether the render is a view that cannot be written. */
+  readonly readOnly: boolean;
+  /** Whether the rootfs is an overlay, or a copy of the tree. */
+  readonly overlay: OverlayMode;
+  /** Whether there is to be an `etc/mtab`. */
+  readonly mtab: boolean;
+  /** The destination may lie in an image that was mounted before. */
+  readonly live: boolean;
+  /** Set if gc may collect it without being told the pod's name. */
+  readonly ephemeral: boolean;
+}
+
+/** Whether a request says itself what is rendered, so that nothing need be looked up in the store. */
+export function namesLowers({ lower, image }: Pick<RenderRequest, "lower" | "image">): boolean {
+  return image === undefined && [lower ?? []].flat().length > 0;
+}
+
+/** The part of a request that says which lowers there are. */
+export type LowersRequest = Pick<RenderRequest, "lower" | "image" | "tree" | "store">;
+
+/**
+ * Parses the lowers of a request.
+ *
+ * @throws {InvalidValueError} If there is none, or one is not usable.
+ */
+export function parseLowers(request: LowersRequest): [AbsolutePath, ...AbsolutePath[]] {
+  const given = typeof request.lower === "string" ? [request.lower] : request.lower ?? [];
+  const [first, ...rest] = given.map((lower) => parsePath("lower", lower));
+  if (first !== undefined) return [first, ...rest];
+  if (request.image !== undefined) {
+    const message = `Cannot use image ${quote(request.image)}: its tree must be looked up first`;
+    throw new InvalidValueError("usage", message, { hint: "call resolveTree with the request" });
+  }
+  if (request.tree === undefined) {
+    throw new InvalidValueError(
+      "usage",
+      "Cannot render without a tree: neither a lower nor a tree",
+      {
+        hint: "give a lower (--lower DIR) or the id of a tree in the store (--tree ID)",
+      },
+    );
+  }
+  const { rootfs } = treeLayout(request.store ?? DEFAULT_STORE, request.tree);
+  return [parsePath("lower", rootfs)];
+}
+
+function parseReal(real: readonly string[], count: number): readonly string[] {
+  if (real.length === count) return real.map((path) => parsePath("lower", path));
+  const message = `Cannot use ${real.length} real paths: there are ${count} lowers`;
+  throw new InvalidValueError("invalid-value", message, { hint: "leave real out" });
+}
+
+function refuse(what: string, value: string, reason: string, hint?: string): never {
+  throw new InvalidValueError("invalid-value", `Cannot use ${what} ${quote(value)}: ${reason}`, {
+    ...(value.startsWith("/") ? { path: value } : {}),
+    hint,
+  });
+}
+
+const OTHER_DEST = "give another destination (--dest DIR), or leave it out";
+
+/** The error for a pod that lies in a lower: what it holds would be written into the lower. */
+export function podInLower(pod: string, lower: string): RefusedError {
+  const message = `Cannot use pod ${quote(pod)}: it lies in the lower ${quote(lower)}`;
+  const hint = "put the pod outside the tree: a lower is never written to";
+  return new RefusedError("in-use", message, { path: pod, hint });
+}
+
+/**
+ * A lower is never written to, so no pod and no destination may lie in one, and no lower in what is
+ * written or mounted. If a pod lies in the lower `/`, only the disk can tell: a lower ends where another
+ * file system is mounted.
+ */
+function checkLowers(request: ParsedRequest): void {
+  const { pod, layout } = request;
+  for (const lower of request.lower.filter((lower) => lower !== "/")) {
+    if (isWithin(pod.pod, lower)) throw podInLower(pod.pod, lower);
+    if (isWithin(layout.rootfs, lower)) {
+      const reason = `its rootfs lies in the lower ${quote(lower)}`;
+      refuse("destination", layout.dest, reason, OTHER_DEST);
+    }
+    const over = [layout.rootfs, layout.upper, layout.work].find((path) => isWithin(lower, path));
+    if (over !== undefined) {
+      const reason = `it lies in ${quote(over)} of the same app`;
+      refuse("lower", lower, reason, "put the tree outside the pod");
+    }
+  }
+}
+
+/** A rootfs over the pod would hide it, and one in an upper or a work would change what is mounted. */
+function checkDestination(pod: PodLayout, layout: AppLayout): void {
+  if (isWithin(pod.pod, layout.rootfs)) {
+    refuse(
+      "destination",
+      layout.dest,
+      `its rootfs would hide the pod ${quote(pod.pod)}`,
+      OTHER_DEST,
+    );
+  }
+  const states = [pod.overlay, pod.fstab, `${pod.fstab}.new`, pod.lock, pod.batch, pod.keep];
+  const taken = states.find((own) => isWithin(layout.dest, own));
+  if (taken !== undefined) {
+    refuse(
+      "destination",
+      layout.dest,
+      `the pod keeps its own state at ${quote(taken)}`,
+      OTHER_DEST,
+    );
+  }
+}
+
+/** A view has no upper to be volatile, and a view of one lower is a bind mount, not an overlay. */
+function checkView(request: ParsedRequest): void {
+  if (!request.readOnly) return;
+  if (request.mtab) refuse("mtab", "true", "nothing can be written into a read-only view");
+  const hint = "leave it out, or render without --read-only";
+  if (request.options.includes("volatile")) {
+    refuse("option", "volatile", "a read-only view writes nothing", hint);
+  }
+  if (request.lower.length > 1) return;
+  const reason = "a read-only view of one lower is a bind mount, not an overlay";
+  const option = request.options.find((option) => !GENERIC_OPTIONS.includes(option));
+  if (option !== undefined) refuse("option", option, reason, hint);
+  if (request.label !== null) refuse("label", request.label, reason, hint);
+}
+
+/** A copy is no mount: it has no options, no label, nothing below it, and can be written. */
+function checkCopy({ overlay, readOnly, lower, options, label }: ParsedRequest): void {
+  if (overlay !== "never") return;
+  const hint = "leave it out, or render with --overlay always";
+  const [second, option] = [lower[1], options[0]];
+  if (readOnly) refuse("overlay", overlay, "a read-only view is a mount", hint);
+  if (second !== undefined) refuse("lower", second, "a copy is made of one lower", hint);
+  if (option !== undefined) refuse("option", option, "a copy has no mount options", hint);
+  if (label !== null) refuse("label", label, "a copy has no mount label", hint);
+}
+
+/**
+ * Parses a request.
+ *
+ * @param place Where everything of its pod lies. @default {found out from the request}
+ * @throws {InvalidValueError} If a part of it is not usable; the message quotes the part.
+ */
+export function parseRequest(request: RenderRequest, place?: PodLayout): ParsedRequest {
+  // Those of a pod were checked together.
+  if (place === undefined) checkRequest(request);
+  const pod = place ?? podLayout(request.pod);
+  const lower = parseLowers(request);
+  const app = parseAppName(request.app ?? "");
+  const tree = request.tree === undefined ? treeIdOfLower(lower[0]) : parseTreeId(request.tree);
+  const dest = request.dest === undefined ? {} : { dest: request.dest };
+  const layout = parseLayout(request.layout ?? "default");
+  const profile = parseProfile(request.profile ?? "rootfs-mode");
+  const { dirMode, group, label, manifest } = request;
+  const parsed: ParsedRequest = {
+    pod,
+    layout: layoutIn(pod, { app, tree, layout, ...dest }),
+    app,
+    tree,
+    lower,
+    real: parseReal(request.real ?? lower, lower.length),
+    rootLike: request.stored?.rootLike ?? lower[0],
+    stored: request.stored ?? null,
+    profile,
+    dirMode: dirMode === undefined ? profile.dirMode : parseDirMode(dirMode),
+    group: group === undefined ? null : parseGroup(group),
+    label: label === undefined ? null : parseLabel(label),
+    manifest: manifest === undefined ? null : parsePath("manifest", manifest),
+    options: parseOptions(request.options ?? []),
+    readOnly: request.readOnly ?? false,
+    overlay: parseOverlayMode(request.overlay ?? "always"),
+    mtab: request.mtab ?? false,
+    live: request.live ?? false,
+    ephemeral: request.ephemeral ?? false,
+  };
+  checkDestination(pod, parsed.layout);
+  checkLowers(parsed);
+  checkView(parsed);
+  checkCopy(parsed);
+  if (profile.needsManifest && parsed.manifest === null) {
+    refuse("profile", profile.name, "it needs a manifest", "give one with --manifest FILE");
+  }
+  return parsed;
+}

@@ -1,0 +1,134 @@
+/**
+ * The spec of a pod: a {@linkcode PodRequest} as JSON. What its fields mean is what the flags of the same
+ * names mean; whether their values can be used is for the request's own parsers to say.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { checkFields, refuseField, requireField } from "./fields.ts";
+import type { Kinds } from "./fields.ts";
+import { APP_KINDS, POD_KINDS } from "./pod_request.ts";
+import type { PodRequest } from "./pod_request.ts";
+import { printable, quote } from "../core/quote.ts";
+
+const POD_FIELDS: Kinds = { ...POD_KINDS, dirMode: "name" };
+
+const { stored: _stored, real: _real, ...OF_APP } = APP_KINDS;
+const APP_FIELDS: Kinds = { ...OF_APP, lower: "paths" };
+
+/** An object whose fields are all known and of their kinds; paths are made absolute. */
+function fieldsOf(
+  value: unknown,
+  at: string,
+  kinds: Kinds,
+  absolute: (path: string) => string,
+): Record<string, unknown> {
+  const found: Record<string, unknown> = {};
+  for (const [name, part, kind] of checkFields(value, kinds, { whole: "spec", at })) {
+    // An empty path would be the working directory.
+    if (kind.startsWith("path") && [part].flat().includes("")) {
+      refuseField(at === "" ? name : `${at}.${name}`, "a path must not be empty");
+    }
+    if (kind === "path") found[name] = absolute(part as string);
+    else if (kind === "paths") found[name] = (part as string[]).map(absolute);
+    else found[name] = part;
+  }
+  return found;
+}
+
+/**
+ * Reads a spec.
+ *
+ * @param content JSON in UTF-8: `{"pod", "apps": [{"app", "lower": […], …}], …}`.
+ * @param absolute Takes a relative path from the working directory.
+ * @throws {InvalidValueError} If it is not JSON, or a field is unknown, missing, given twice or of another
+ * type; the message names the field, such as `apps[3].lower`.
+ */
+export function parseSpec(
+  content: string | Uint8Array,
+  absolute: (path: string) => string,
+): PodRequest {
+  const text = typeof content === "string" ? content : decode(content);
+  const value = parseJson(text);
+  refuseTwice(text);
+  const fields = fieldsOf(value, "", POD_FIELDS, absolute);
+  for (const name of ["pod", "apps"]) requireField(fields, name, { whole: "spec" });
+  const apps = (fields.apps as unknown[]).map((app, at) => {
+    const found = fieldsOf(app, `apps[${at}]`, APP_FIELDS, absolute);
+    const hint = 'the pod\'s own image is {"app": ""}';
+    requireField(found, "app", { whole: "spec", at: `apps[${at}]`, hint });
+    return found;
+  });
+  return { ...fields, apps } as unknown as PodRequest;
+}
+
+/** What is not UTF-8 would be read as the name of something else. */
+function decode(content: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(content);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return refuseField("spec", "it is not valid UTF-8", "write it in UTF-8");
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return refuseField("spec", `it is not JSON: ${printable(error.message)}`);
+  }
+}
+
+/** An object or a list of the text that is not at its end. */
+interface Open {
+  readonly path: string;
+  /** The names of an object so far; `null` in a list. */
+  readonly names: Set<string> | null;
+  /** How many values of a list came so far. */
+  at: number;
+  /** Path of the value that comes next. */
+  next: string;
+}
+
+const TOKENS = /"(?:[^"\\]+|\\.)*"|[{}[\],]/g;
+
+/**
+ * Refuses an object with two fields of one name, of which JSON.parse() would keep the last and drop the
+ * other without a word.
+ *
+ * @param text JSON that JSON.parse() takes.
+ */
+function refuseTwice(text: string): void {
+  const around: Open[] = [];
+  for (const { 0: token, index } of text.matchAll(TOKENS)) {
+    const last = around.at(-1);
+    if (token === "{" || token === "[") {
+      const path = last?.next ?? "";
+      const names = token === "{" ? new Set<string>() : null;
+      around.push({ path, names, at: 0, next: names === null ? `${path}[0]` : path });
+    } else if (token === "}" || token === "]") around.pop();
+    else if (token === "," && last !== undefined) last.next = `${last.path}[${++last.at}]`;
+    else if (last?.names && isName(text, index + token.length)) noteName(JSON.parse(token), last);
+  }
+}
+
+/** Only the name of a field is followed by a colon. */
+function isName(text: string, end: number): boolean {
+  while (/\s/.test(text[end] ?? "")) end++;
+  return text[end] === ":";
+}
+
+function noteName(name: string, object: Open): void {
+  object.next = object.path === "" ? name : `${object.path}.${name}`;
+  if (object.names?.has(name)) {
+    refuseField(
+      `spec field ${quote(object.next)}`,
+      "it is given twice",
+      "leave one of the two out",
+    );
+  }
+  object.names?.add(name);
+}

@@ -1,0 +1,199 @@
+/**
+ * What an import reads: a directory, an archive or stdin, and the image that it holds.
+ *
+ * @module
+ */
+import { compressionOf, foreignFormat } from "../image/compression.ts";
+import type { Compression } from "../image/compression.ts";
+import { attempt, deviceAt, ifAny, look, openRegular, typeOf } from "../system/disk.ts";
+import { OverlayError, RefusedError } from "../core/errors.ts";
+import { checkPermissions } from "../system/grants.ts";
+import { imageError } from "../image/image.ts";
+import type { Image, ImageChoice, ImageFiles } from "../image/image.ts";
+import { filesOfArchive, filesOfDirectory } from "../image/image_files.ts";
+import type { ParsedImport } from "./import_request.ts";
+import { child, isWithin, parent } from "../core/path.ts";
+import { COMPRESSION_PROGRAMS } from "../system/permissions.ts";
+import { quote } from "../core/quote.ts";
+import type { StoreLayout } from "./layout.ts";
+
+/** A file or a directory that holds an image. */
+export interface Source {
+  /** Where it is. */
+  readonly path: string;
+  /** Whether it is a directory. */
+  readonly isDirectory: boolean;
+}
+
+/** How a source is read. */
+export interface SourceOptions {
+  /** What stdin holds, piece by piece. @default {the stdin of this process} */
+  readonly input?: () => AsyncIterable<Uint8Array>;
+  /** Ends the reading. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Refuses what of a source can be seen to be wrong before anything is made.
+ *
+ * Requires `--allow-read` permission for the source.
+ *
+ * @throws {OverlayError} If it does not exist, or is neither a file nor a directory.
+ * @throws {RefusedError} If it is a directory that the store lies in.
+ * @throws {MissingPermissionError} If it takes a program to decompress it that may not be run.
+ */
+export async function checkSource(
+  { source, store }: ParsedImport,
+  options: SourceOptions,
+): Promise<void> {
+  if (source === "-") return;
+  const { path, isDirectory } = sourceAt(source);
+  if (!isDirectory) return void await compressionAt(path, path, options);
+  if (!isWithin(store.store, path) || deviceAbove(store.store) !== deviceAt(path)) return;
+  throw new RefusedError(
+    "crossing",
+    `Cannot import ${quote(path)}: the tree store ${quote(store.store)} lies in it`,
+    { path, hint: "choose a tree store outside of it: --store DIR" },
+  );
+}
+
+/** The device of what is at a path, or will be. */
+function deviceAbove(path: string): number | null {
+  return deviceAt(path) ?? (path === "/" ? null : deviceAbove(parent(path)));
+}
+
+function sourceAt(path: string): Source {
+  const info = ifAny(() => Deno.statSync(path)) ?? look(path);
+  if (info?.isFile || info?.isDirectory) return { path, isDirectory: info.isDirectory };
+  const hint = "give a directory, a file, or - for stdin";
+  if (info !== null) throw imageError(path, `it is ${typeOf(info)}`, hint);
+  throw new OverlayError("missing", `Cannot import ${quote(path)}: it does not exist`, {
+    path,
+    hint,
+  });
+}
+
+/** Where the image is, once it is a file or a directory. */
+export async function sourceOf(
+  { source, store }: ParsedImport,
+  options: SourceOptions,
+): Promise<Source> {
+  if (source === "-") return { path: await spool(store, options), isDirectory: false };
+  return sourceAt(source);
+}
+
+/** What stdin holds; a signal ends the reading, also while nothing comes in. */
+async function* stdin(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+  const reader = Deno.stdin.readable.getReader();
+  const cancel = () => void reader.cancel();
+  signal?.addEventListener("abort", cancel);
+  try {
+    for (let next = await reader.read(); !next.done; next = await reader.read()) yield next.value;
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+    cancel();
+  }
+}
+
+/** What comes from stdin is written down first: which image it is may stand at its end. */
+async function spool({ scratch }: StoreLayout, options: SourceOptions): Promise<string> {
+  const path = child(scratch, "stdin");
+  using file = attempt("write", path, () => {
+    return Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+  });
+  for await (const piece of (options.input ?? (() => stdin(options.signal)))()) {
+    options.signal?.throwIfAborted();
+    attempt("write", path, () => {
+      for (let at = 0; at < piece.length;) at += file.writeSync(piece.subarray(at));
+    });
+  }
+  options.signal?.throwIfAborted();
+  return path;
+}
+
+/**
+ * How a file is compressed, by a program that may be run.
+ *
+ * @throws {OverlayError} If it is empty, or of a format that is known and not supported.
+ * @throws {MissingPermissionError} If its program may not be run.
+ */
+async function compressionAt(
+  path: string,
+  name: string,
+  { signal }: SourceOptions,
+): Promise<Compression> {
+  using file = await openRegular(path, { signal });
+  const start = new Uint8Array(4096);
+  const read = attempt("read", path, () => file.readSync(start));
+  if (read === null) throw imageError(name, "it is empty");
+  const compression = compressionOf(start.subarray(0, read));
+  if (compression === "none") refuseForeign(name, start.subarray(0, read));
+  if (compression !== "xz" && compression !== "zstd") return compression;
+  const run = [COMPRESSION_PROGRAMS[compression]];
+  checkPermissions(`decompress ${quote(name)}`, { read: [], write: [], run });
+  return compression;
+}
+
+function refuseForeign(name: string, start: Uint8Array): void {
+  const format = foreignFormat(start);
+  if (format === null) return;
+  throw imageError(name, `it is ${format.what}, which is not supported`, format.hint);
+}
+
+/** The image that a source is; `null` of a directory that is a root file system. */
+export async function imageOf(
+  { path, isDirectory }: Source,
+  request: ParsedImport,
+  options: SourceOptions,
+): Promise<Image | null> {
+  const name = request.source === "-" ? "stdin" : path;
+  const compression = isDirectory ? "none" : await compressionAt(path, name, options);
+  if (compression === "none") {
+    const files = isDirectory
+      ? filesOfDirectory(path)
+      : await filesOfArchive(path, name, options.signal);
+    const image = await imageIn(files, request.choice, !isDirectory);
+    if (image !== null) return image;
+    refuseChoice(name, request.choice);
+  }
+  if (isDirectory) return null;
+  const { size } = await Deno.stat(path);
+  const layer = { name, path, offset: 0, size, digest: null, diffId: null };
+  return { name: null, digest: null, config: null, layers: [layer] };
+}
+
+/** Refuses a choice among images where there are none. */
+export function refuseChoice(name: string, choice: ImageChoice): void {
+  for (const [flag, value] of Object.entries(choice)) {
+    throw imageError(name, `it is no image but a root file system`, `leave --${flag} ${value} out`);
+  }
+}
+
+/**
+ * The image that files are, in whatever form; `null` of a root file system.
+ *
+ * @param isArchive Whether a file `manifest.json` that is no manifest is a mistake, rather than a file of a
+ * root file system.
+ */
+export async function imageIn(
+  files: ImageFiles,
+  choice: ImageChoice,
+  isArchive: boolean,
+): Promise<Image | null> {
+  const { isCopy, isLayout, readCopy, readLayout } = await import("../image/oci_image.ts");
+  const isOci = await isLayout(files);
+  const image = isOci ? await readLayout(files, choice) : null;
+  if (image !== null) return image;
+  const { hasManifest, namesImages, readDockerArchive, refuseOld } = await import(
+    "../image/docker_archive.ts"
+  );
+  // Some versions of docker wrote a layout that names nothing beside a manifest that is right.
+  if (await namesImages(files)) return await readDockerArchive(files, choice);
+  const copied = await isCopy(files);
+  const copy = copied ? await readCopy(files, choice) : null;
+  if (copy !== null) return copy;
+  if (isOci || copied) throw imageError(files.path, "it has no image");
+  if (isArchive && hasManifest(files)) return await readDockerArchive(files, choice);
+  await refuseOld(files);
+  return null;
+}

@@ -1,0 +1,230 @@
+/**
+ * From a tree id or the name of an image to the lowers of its tree.
+ *
+ * @module
+ */
+import { ifAny, look } from "../system/disk.ts";
+import { InvalidValueError, MissingPermissionError, OverlayError } from "../core/errors.ts";
+import { checkPermissions, isGranted } from "../system/grants.ts";
+import { child } from "../core/path.ts";
+import type { PodApp, PodRequest } from "../request/pod_request.ts";
+import { quote } from "../core/quote.ts";
+import { namesLowers } from "../request/request.ts";
+import type { RenderRequest } from "../request/request.ts";
+import { storedTreeLayout, storeLayout } from "./layout.ts";
+import type { StoreLayout } from "./layout.ts";
+import {
+  lostLinks,
+  noTreeError,
+  readLayer,
+  readTree,
+  treeOfName,
+  viewOf,
+  wholeTrees,
+} from "./tree_manifest.ts";
+import type { TreeManifest } from "./tree_manifest.ts";
+
+/** The part of a request that says what is rendered. */
+export type TreeRequest = Pick<
+  RenderRequest,
+  "pod" | "store" | "tree" | "image" | "lower" | "options" | "stored" | "readOnly" | "overlay"
+>;
+
+function mayRead({ store }: StoreLayout, what: string): void {
+  checkPermissions(`look ${what} up`, { read: [store], write: [], run: [] });
+}
+
+/** The tree of an image. */
+function treeOfImage(store: StoreLayout, image: string): TreeManifest {
+  mayRead(store, "an image");
+  const all = wholeTrees(store);
+  const found = treeOfName(all, image);
+  if (found !== undefined) return found;
+  const names = all.flatMap(({ images }) => images.flatMap(({ name }) => name ?? []));
+  throw new OverlayError(
+    "missing",
+    `Cannot use image ${quote(image)}: there is none of that name in ${quote(store.store)}`,
+    {
+      path: store.store,
+      hint: names.length === 0
+        ? "import it first: overlay-render tree import SOURCE"
+        : `there are ${names.map(quote).join(", ")}`,
+    },
+  );
+}
+
+/**
+ * Finds the lowers of a tree of the store, and what else its render needs. A request that names lowers
+ * stays as it is; so does one of a tree that the store has no manifest of, which is a directory
+ * `<store>/tree/<tree id>/rootfs`.
+ *
+ * Requires `--allow-read` permission for the store. Without it, a tree that was not imported is taken for
+ * such a directory.
+ *
+ * @param request What is to be rendered.
+ * @returns The request with its lowers.
+ * @throws {InvalidValueError} If it names an image and a tree or lowers.
+ * @throws {MissingPermissionError} If it names an image or a tree that was imported, and the store may not
+ * be read.
+ * @throws {OverlayError} If there is no such image, or the tree is not whole.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { planRender } from "@overlay/render";
+ * import { importTree, resolveTree } from "@overlay/render/tree";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const store = `${dir}/store`;
+ * await Deno.mkdir(`${dir}/image`);
+ * await importTree({ source: `${dir}/image`, store, name: "mine" });
+ *
+ * const plan = planRender(resolveTree({ image: "mine", store, pod: `${dir}/pod` }));
+ * assert(plan.mount.lower[0]?.startsWith(`${store}/tree/deps-sha512-`));
+ *
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @tags allow-read
+ */
+export function resolveTree<T extends TreeRequest>(request: T): T {
+  const { image, tree } = request;
+  if (namesLowers(request)) return request;
+  if (image !== undefined) refuseOther(image, request);
+  const store = storeLayout(request.store);
+  const found = image !== undefined
+    ? treeOfImage(store, image)
+    : tree === undefined
+    ? null
+    : manifestOf(store, tree);
+  if (found !== null) return withTree(request, found, store);
+  if (tree !== undefined) checkThere(tree, store);
+  return request;
+}
+
+/** A tree that was made by hand is a directory and nothing else. */
+function checkThere(tree: string, store: StoreLayout): void {
+  const { rootfs: path } = storedTreeLayout(store, tree);
+  if (!isGranted({ name: "read", path }) || look(path) !== null) return;
+  throw noTreeError(store, tree);
+}
+
+function refuseOther(image: string, { lower, tree }: TreeRequest): void {
+  const isOther = namesLowers({ ...(lower === undefined ? {} : { lower }) });
+  if (!isOther && tree === undefined) return;
+  const other = isOther ? "a lower" : "a tree";
+  throw new InvalidValueError(
+    "usage",
+    `Cannot use image ${quote(image)}: ${other} is given too`,
+    { hint: "leave one of them out" },
+  );
+}
+
+/** What an import calls a tree; others are directories that were made by hand. */
+const IMPORTED = /^deps-sha512-[0-9a-f]{64}$/;
+
+function manifestOf(store: StoreLayout, tree: string): TreeManifest | null {
+  const layout = storedTreeLayout(store, tree);
+  if (IMPORTED.test(tree)) mayRead(store, "a tree");
+  const manifest = isGranted({ name: "read", path: store.store })
+    ? ifAny(() => readTree(layout))
+    : null;
+  if (manifest === null || look(layout.rendered) !== null) return manifest;
+  throw new OverlayError("bad-store", `Cannot use tree ${quote(tree)}: its import did not finish`, {
+    path: layout.tree,
+    hint: "import the image again",
+  });
+}
+
+/**
+ * With `userxattr` overlayfs does not see the marks that root has made; what an opaque directory hides
+ * would show.
+ */
+function checkMarks({ id, layers }: TreeManifest, store: StoreLayout): void {
+  const marked = layers.some((key) => {
+    const layer = ifAny(() => readLayer(store, key));
+    return layer !== null && layer.opaque > 0 && layer.attributes === "trusted";
+  });
+  if (!marked) return;
+  throw new InvalidValueError(
+    "conflicting-options",
+    `Cannot use tree ${
+      quote(id)
+    } with userxattr: it has directories that would not hide any more ` +
+      "what is below them",
+    { hint: "leave userxattr out, or import the image again with --userxattr" },
+  );
+}
+
+/** Checks what a render of a tree of layers needs to be there, and nothing that takes longer. */
+function checkLayers(tree: TreeManifest, store: StoreLayout): void {
+  const { id, layers, lowers } = tree;
+  // Of a tree with one lower the layer itself is mounted.
+  const lost = lowers.length > 1 ? lostLinks(tree, store) : [];
+  for (const { path, what } of lost) throw unfitError(id, path, what);
+  for (const key of layers) {
+    const layer = child(store.layers, key);
+    if (look(layer) === null) throw unfitError(id, layer, "is gone");
+  }
+}
+
+function unfitError(id: string, path: string, what: string): OverlayError {
+  const message = `Cannot use tree ${quote(id)}: ${quote(path)} ${what}`;
+  return new OverlayError("bad-store", message, { path, hint: "import the image again" });
+}
+
+function withTree<T extends TreeRequest>(request: T, of: TreeManifest, store: StoreLayout): T {
+  const tree = request.readOnly === true ? viewOf(of) : of;
+  const { id, lowers, layers, rootLike, userxattr } = tree;
+  const layout = storedTreeLayout(store, id);
+  const [only] = layers;
+  const lower = lowers.map((link) => child(store.links, link));
+  const one = lowers.length === 1 && only !== undefined;
+  const options = request.options ?? [];
+  const isGiven = options.some((option) => option.split(",").includes("userxattr"));
+  const isOverlay = request.overlay !== "never" && (request.readOnly !== true || lowers.length > 1);
+  const adds = userxattr && isOverlay && !isGiven;
+  if (isGiven && !userxattr) checkMarks(tree, store);
+  checkLayers(tree, store);
+  return {
+    ...request,
+    tree: id,
+    lower: layers.length === 0 ? [layout.rootfs] : one ? [child(store.layers, only)] : lower,
+    ...(adds ? { options: [...options, "userxattr"] } : {}),
+    stored: {
+      ...(rootLike === null ? {} : { rootLike: child(store.links, rootLike) }),
+      store: store.store,
+      notes: store.pods,
+      rendered: layout.rendered,
+    },
+  };
+}
+
+/** Finds the lowers of all apps of a pod that name none, see {@linkcode resolveTree}. */
+export function resolvePod(request: PodRequest): PodRequest {
+  const { pod, store } = request;
+  const common = { pod, ...(store === undefined ? {} : { store }) };
+  const apps = request.apps.map((app, at): PodApp => {
+    try {
+      const { pod: _, store: __, ...resolved } = resolveTree({ ...common, ...app });
+      return resolved;
+    } catch (error) {
+      if (!(error instanceof OverlayError)) throw error;
+      throw inApp(error, at);
+    }
+  });
+  return { ...request, apps };
+}
+
+/** An error that says of which app it is. */
+function inApp(error: OverlayError, at: number): OverlayError {
+  const message = error.message.replace("Cannot", `Cannot use apps[${at}]: cannot`);
+  const how = {
+    ...(error.path === null ? {} : { path: error.path }),
+    hint: error.hint ?? undefined,
+    cause: error,
+  };
+  if (error instanceof InvalidValueError) return new InvalidValueError(error.code, message, how);
+  if (error instanceof MissingPermissionError) return error;
+  return new OverlayError(error.code, message, how);
+}

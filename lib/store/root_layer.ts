@@ -1,0 +1,80 @@
+/**
+ * The layer that holds nothing but the root of a tree. Overlayfs takes mode, owner, times and attributes of
+ * a root from the first directory alone: a render makes its upper so, and a read-only view has none.
+ *
+ * @module
+ */
+import type { Blob } from "../image/blob.ts";
+import { hexDigest } from "../core/digest.ts";
+import { attempt, look } from "../system/disk.ts";
+import type { LayerImport } from "./import_layers.ts";
+import { directoryOf, parseLines } from "../tar/mtree.ts";
+import { child } from "../core/path.ts";
+import { storedTreeLayout } from "./layout.ts";
+import { storedLayers } from "./layer_key.ts";
+import { BLOCK, formatEntry } from "../tar/tar_entry.ts";
+import type { Directory } from "../tar/tar_entry.ts";
+import { ifSound, isWhole, readTree } from "./tree_manifest.ts";
+import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
+
+/**
+ * Makes the layer with the root of a tree whose first layer does not say what its root is like.
+ *
+ * @param layers The layers of the tree, the lowest first.
+ * @returns What is known of it; `null` when the tree needs none, or was imported without it before: the
+ * views that pods have of it keep their lowers.
+ */
+export async function rootLayerOf(
+  { id, rootLike }: TreeManifest,
+  layers: readonly LayerRecord[],
+  { store, policy, options }: LayerImport,
+): Promise<LayerRecord | null> {
+  const like = layers.findLast(({ hasRoot }) => hasRoot);
+  if (rootLike === null || like === undefined) return null;
+  const tree = storedTreeLayout(store, id);
+  const before = isWhole(tree) ? ifSound(() => readTree(tree)) : null;
+  if (before !== null && before.root === undefined) return null;
+  const root = rootIn(child(store.records, `${like.key}.mtree`));
+  if (root === null) return null;
+  const blob = await blobOf(root);
+  const wanted = { store, policy: { ...policy, maxEntries: 1 } };
+  const found = await storedLayers([blob.diffId], wanted);
+  const [known = null] = found;
+  if (known !== null) return known;
+  const { importLayers } = await import("./import_layers.ts");
+  // It is none of the image's, of which it is told how the import goes on.
+  const { onHave: _, onRead: __, onUnpacked: ___, ...quiet } = options;
+  const [made = null] = await importLayers([blob], found, { ...wanted, options: quiet });
+  return made;
+}
+
+/** The line of the root, which later ones replace. */
+const ROOT_LINE = /^\. .*$/gm;
+
+/** The record of a layer's root; `null` if the record of the layer is lost, which a check reports. */
+function rootIn(lines: string): Directory | null {
+  if (look(lines) === null) return null;
+  const text = attempt("read", lines, () => Deno.readTextFileSync(lines));
+  const keywords = parseLines(text.match(ROOT_LINE)?.at(-1) ?? "").get("");
+  return keywords === undefined ? null : directoryOf(keywords);
+}
+
+/** An archive with nothing but a root, as one of an image. */
+async function blobOf(root: Directory): Promise<Blob> {
+  // They were escaped when they were unpacked, and will be again.
+  const attributes = new Map([...root.attributes].map(([name, value]) => {
+    return [name.replace(/^(trusted|user)\.overlay\.overlay\./, "$1.overlay."), value];
+  }));
+  const entry = { type: "directory", size: 0, link: "", device: [0, 0] } as const;
+  const blocks = formatEntry({ ...entry, ...root, attributes, name: "./" });
+  const pieces = [...blocks, new Uint8Array(2 * BLOCK)].map((block) => new Uint8Array(block));
+  const archive = new Uint8Array(await new globalThis.Blob(pieces).arrayBuffer());
+  const diffId = `sha256:${await hexDigest("SHA-256", archive)}`;
+  const at = { path: "", offset: 0, size: archive.length };
+  return { name: "the root", ...at, digest: null, diffId, read: () => onlyPiece(archive) };
+}
+
+/** A stream of one piece. */
+export async function* onlyPiece<T>(piece: T): AsyncGenerator<T> {
+  yield await Promise.resolve(piece);
+}

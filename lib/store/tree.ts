@@ -1,0 +1,48 @@
+/**
+ * The tree store: images as trees that can be rendered. A tree is a stack of layers, each unpacked once,
+ * checked against its digests, and kept as overlayfs takes it.
+ *
+ * @example Import an image, render it, and take it away again
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { renderOverlay } from "@overlay/render";
+ * import { importTree, removeTree } from "@overlay/render/tree";
+ *
+ * const dir = await Deno.makeTempDir();
+ * const store = `${dir}/store`;
+ * await Deno.mkdir(`${dir}/image`);
+ * await Deno.writeTextFile(`${dir}/image/hello`, "from the image");
+ * await importTree({ source: `${dir}/image`, store, name: "mine" });
+ * {
+ *   await using app = await renderOverlay({
+ *     image: "mine",
+ *     store,
+ *     pod: `${dir}/pod`,
+ *     options: ["userxattr"], // works without root too, in a user namespace
+ *   });
+ *   assert(await Deno.readTextFile(`${app.rootfs}/hello`) === "from the image");
+ * }
+ * await Deno.remove(`${dir}/pod`, { recursive: true });
+ * await removeTree({ tree: "mine", store });
+ *
+ * await Deno.remove(dir, { recursive: true });
+ * ```
+ *
+ * @module
+ */
+export { importPermissions, importTree } from "./import_tree.ts";
+export type { ImportedTree, ImportOptions } from "./import_tree.ts";
+export type { SourceOptions } from "./import_source.ts";
+export type { ImportProgress } from "./import_layers.ts";
+export type { ImportRequest, Strippable } from "./import_request.ts";
+export type { Blob } from "../image/blob.ts";
+export type { Unpacked } from "../layer/unpack.ts";
+export type { LayerSummary } from "../layer/layer_filter.ts";
+export { resolvePod, resolveTree } from "./resolve_tree.ts";
+export type { TreeRequest } from "./resolve_tree.ts";
+export { listTrees, storePermissions, treePath } from "./list.ts";
+export type { ListedTree, StoreRequest, TreeChoice } from "./list.ts";
+export { collectTrees, removeTree } from "./tree_removal.ts";
+export type { CollectTreesRequest, RemovedTrees } from "./tree_removal.ts";
+export { checkTreePermissions, checkTrees } from "./tree_check.ts";
+export type { CheckedTree, CheckRequest, TreeDifference } from "./tree_check.ts";

@@ -1,0 +1,219 @@
+/**
+ * Checking trees of the store against what was written down when they were imported.
+ *
+ * @module
+ */
+import { archiveOf } from "../tar/archive.ts";
+import type { ChangeOptions } from "../system/change_options.ts";
+import { attempt, look } from "../system/disk.ts";
+import { pathInLayer } from "../tar/entry_name.ts";
+import { checkPermissions } from "../system/grants.ts";
+import { digestOfFile } from "../system/hash_file.ts";
+import { entryLine, parseLines, showPath } from "../tar/mtree.ts";
+import type { Keywords } from "../tar/mtree.ts";
+import { loadHash } from "../system/hash.ts";
+import type { StartHash } from "../system/hash.ts";
+import { child } from "../core/path.ts";
+import { PROGRAMS } from "../system/permissions.ts";
+import type { RequiredPermissions } from "../system/permissions.ts";
+import { printable, quote } from "../core/quote.ts";
+import { storedTreeLayout, storeLayout } from "./layout.ts";
+import type { StoreLayout } from "./layout.ts";
+import { TarReader } from "../tar/tar_reader.ts";
+import {
+  ifSound,
+  lostLinks,
+  markedTrees,
+  readLayer,
+  readTree,
+  treeNamed,
+  viewOf,
+  wholeTrees,
+} from "./tree_manifest.ts";
+import { outlineOf } from "./quick_listing.ts";
+import type { Entries } from "./quick_listing.ts";
+import type { StoreRequest } from "./list.ts";
+
+/** What is to be checked. */
+export interface CheckRequest extends StoreRequest {
+  /** The tree id, or the name of an image. @default {all trees} */
+  readonly tree?: string;
+  /** Whether contents and extended attributes are left out. @default {false} */
+  readonly quick?: boolean;
+}
+
+/** Something that is not as it was. */
+export interface TreeDifference {
+  /** The layer's key; `null` in a tree of one directory. */
+  readonly layer: string | null;
+  /** The path in the tree, with what is not printable in octal. */
+  readonly path: string;
+  /** What is so, in words. */
+  readonly what: string;
+}
+
+/** A tree that was checked. */
+export interface CheckedTree {
+  /** The tree id. */
+  readonly id: string;
+  /** What is not as it was; none when all is. */
+  readonly differences: readonly TreeDifference[];
+}
+
+/** The permissions that a check needs. */
+export function checkTreePermissions(request: CheckRequest): RequiredPermissions {
+  const { store } = storeLayout(request.store);
+  const program = request.quick ? PROGRAMS.find : PROGRAMS.tar;
+  return { read: [store], write: [], run: [program] };
+}
+
+/** A directory, and what was written down of it. */
+interface Part {
+  readonly layer: string | null;
+  readonly root: string;
+  readonly lines: string;
+  readonly digest: string;
+}
+
+/**
+ * Reads a directory in the same words as what was written down.
+ *
+ * Requires `--allow-run` permission for tar.
+ *
+ * @throws {OverlayError} If tar cannot read something of it.
+ */
+export async function contentsOf(root: string, options: ChangeOptions): Promise<Entries> {
+  const createHash = await loadHash();
+  const lines: string[] = [];
+  let open: { line: (digest?: string) => string; hash: ReturnType<StartHash> } | null = null;
+  const reader = new TarReader({
+    entry: ({ name, ...entry }) => {
+      const line = (digest?: string) => entryLine(pathInLayer(name), entry, digest);
+      open = entry.type === "file" ? { line, hash: createHash("sha256") } : null;
+      if (open === null) lines.push(line());
+    },
+    data: (bytes) => void open?.hash.update(bytes),
+    end: () => {
+      if (open !== null) lines.push(open.line(open.hash.digest("hex")));
+      open = null;
+    },
+  });
+  for await (const piece of archiveOf(root, { ...options, dereferenceHardLinks: true })) {
+    options.signal?.throwIfAborted();
+    reader.push(piece);
+  }
+  reader.end();
+  return parseLines(lines.join(""));
+}
+
+/** What a look without reading does not see. */
+const UNSEEN = /^(sha256digest|device|xattr\..*)$/;
+
+function differencesOf(
+  must: Entries,
+  is: Entries,
+  quick: boolean,
+): { path: string; what: string }[] {
+  const found: { path: string; what: string }[] = [];
+  for (const [path, keywords] of must) {
+    const now = is.get(path);
+    if (now === undefined) found.push({ path, what: "is gone" });
+    else found.push(...changesOf(keywords, now, quick).map((what) => ({ path, what })));
+  }
+  for (const path of is.keys()) if (!must.has(path)) found.push({ path, what: "was not there" });
+  return found;
+}
+
+function changesOf(must: Keywords, is: Keywords, quick: boolean): string[] {
+  const keys = [...new Set([...must.keys(), ...is.keys()])];
+  return keys.filter((key) => must.get(key) !== is.get(key) && !(quick && UNSEEN.test(key)))
+    .map((key) => `${key} is ${is.get(key) ?? "not set"}, was ${must.get(key) ?? "not set"}`);
+}
+
+/** The parts of a tree, which other trees may have too. */
+function partsOf(store: StoreLayout, id: string): readonly Part[] {
+  const layout = storedTreeLayout(store, id);
+  const tree = readTree(layout);
+  const { layers, lines } = tree === null ? { layers: [], lines: null } : viewOf(tree);
+  if (lines !== null) {
+    return [{ layer: null, root: layout.rootfs, lines: layout.lines, digest: lines }];
+  }
+  return layers.map((key) => ({
+    layer: key,
+    root: child(store.layers, key),
+    lines: child(store.records, `${key}.mtree`),
+    digest: ifSound(() => readLayer(store, key))?.lines ?? "",
+  }));
+}
+
+async function checkPart(
+  { layer, root, lines, digest }: Part,
+  quick: boolean,
+  options: ChangeOptions,
+): Promise<readonly TreeDifference[]> {
+  const lost = (what: string) => [{ layer, path: "/", what }];
+  if (look(root) === null) return lost("the layer is gone");
+  if (look(lines) === null || await digestOfFile(lines) !== digest) {
+    return lost("what was written down of it is gone, or was changed");
+  }
+  const must = parseLines(attempt("read", lines, () => Deno.readTextFileSync(lines)));
+  const is = await (quick ? outlineOf : contentsOf)(root, options);
+  return differencesOf(must, is, quick).map(({ path, what }) => {
+    return { layer, path: showPath(path), what };
+  });
+}
+
+/** Two at once: one is read while the other is hashed. */
+const AT_ONCE = 2;
+
+/**
+ * Checks trees: names, types, modes, owners, times, sizes, links, extended attributes and contents against
+ * what was written down at the import.
+ *
+ * Requires the permissions that {@linkcode checkTreePermissions} computes, and to be root.
+ *
+ * @param request Which trees, and how.
+ * @param options Who is told what happens, and what can end it.
+ * @returns The trees, each with what is not as it was.
+ * @throws {OverlayError} If there is no such tree, or something cannot be read.
+ *
+ * @tags allow-read, allow-run
+ */
+export async function checkTrees(
+  request: CheckRequest = {},
+  options: ChangeOptions = {},
+): Promise<readonly CheckedTree[]> {
+  checkPermissions("check trees", checkTreePermissions(request));
+  const store = storeLayout(request.store);
+  const damaged = request.tree === undefined ? damagedTrees(store) : [];
+  const trees = request.tree === undefined ? wholeTrees(store) : [treeNamed(store, request.tree)];
+  const parts = new Map(
+    trees.flatMap(({ id }) => partsOf(store, id)).map((part) => [part.root, part]),
+  );
+  const found = new Map<string, readonly TreeDifference[]>();
+  const queue = [...parts.values()];
+  const work = async () => {
+    for (let part = queue.shift(); part !== undefined; part = queue.shift()) {
+      found.set(part.root, await checkPart(part, request.quick ?? false, options));
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  const checked = trees.map((tree) => {
+    const { id } = tree;
+    const links = [...lostLinks(viewOf(tree), store)].map(({ layer, path, what }) => {
+      return { layer, path: "/", what: `has no short name: ${printable(quote(path))} ${what}` };
+    });
+    const inside = partsOf(store, id).flatMap(({ root }) => found.get(root) ?? []);
+    return { id, differences: [...links, ...inside] };
+  });
+  return [...damaged, ...checked];
+}
+
+/** Trees that have the mark, and a manifest that cannot be read. */
+function damagedTrees(store: StoreLayout): readonly CheckedTree[] {
+  const sound = new Set(wholeTrees(store).map(({ id }) => id));
+  const what = "the manifest is gone, or not as it was written";
+  return markedTrees(store).filter((id) => !sound.has(id)).map((id) => {
+    return { id, differences: [{ layer: null, path: "/", what }] };
+  });
+}

@@ -1,0 +1,178 @@
+/**
+ * The permission functions: directories that get exactly the mode, owner and group they must have,
+ * whatever the caller's umask and the directory above.
+ *
+ * They are synchronous, see `disk.ts`, and never follow a symlink at the path itself. Who can write to
+ * a directory above it can still swap it; the checks of a pod exist for that.
+ *
+ * @module
+ */
+import { errno, errnoOfCause } from "../core/errors.ts";
+import { attempt, lookForDirectory, modeOf } from "./disk.ts";
+import { checkMode, parseGroup } from "../request/names.ts";
+import { quote } from "../core/quote.ts";
+
+/**
+ * Makes a directory with exactly this mode, unless it is there.
+ *
+ * mkdir(2) applies the umask, drops setuid and setgid from the mode and takes setgid from the directory
+ * above; so the mode is set afterwards, by chmod(2). The directory above must exist.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the path.
+ *
+ * @param path The directory.
+ * @param mode All twelve bits, such as `0o1777`.
+ * @param like What the owner and group are taken from. @default {left as they are}
+ * @returns Whether it was made, and whether it got the owner: a caller who may not chown makes it all
+ * the same.
+ * @throws {InvalidValueError} If the mode is none.
+ * @throws {RefusedError} If the path is a symlink.
+ * @throws {OverlayError} If the path is no directory, or the operating system refuses.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { makeDirectory } from "@overlay/render";
+ *
+ * const parent = await Deno.makeTempDir();
+ * makeDirectory(`${parent}/shared`, 0o1777);
+ * assert((Deno.statSync(`${parent}/shared`).mode! & 0o7777) === 0o1777);
+ * await Deno.remove(parent, { recursive: true });
+ * ```
+ *
+ * @tags allow-read, allow-write
+ */
+export function makeDirectory(
+  path: string,
+  mode: number,
+  like?: { readonly uid: number | null; readonly gid: number | null },
+): { readonly made: boolean; readonly owned: boolean } {
+  checkMode(mode);
+  for (let attempts = 0;; attempts++) {
+    if (
+      !attempt("make directory", path, () => mkdir(path, like === undefined ? mode & 0o777 : 0o700))
+    ) {
+      lookForDirectory(path);
+      return { made: false, owned: true };
+    }
+    try {
+      const owned = attempt("set the owner of", path, () => {
+        return like === undefined || takeOwner(path, like);
+      });
+      attempt("set the mode of", path, () => Deno.chmodSync(path, mode));
+      return { made: true, owned };
+    } catch (error) {
+      // Another process may have taken it away, empty as it is.
+      const gone = errnoOfCause(error) === "ENOENT";
+      if (gone && attempts < 100) continue;
+      Deno.removeSync(path);
+      throw error;
+    }
+  }
+}
+
+/**
+ * Whether it was made now. One that is to have another owner is closed to everybody else until it has it;
+ * any other is what it must be but for the umask, should this end before the mode is set.
+ */
+function mkdir(path: string, mode: number): boolean {
+  try {
+    Deno.mkdirSync(path, { mode });
+    return true;
+  } catch (error) {
+    if (errno(error) === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Whether the caller could give the directory this owner; EPERM and EINVAL (not mapped) mean no. */
+export function takeOwner(
+  path: string,
+  like: { readonly uid: number | null; readonly gid: number | null },
+): boolean {
+  try {
+    Deno.chownSync(path, like.uid, like.gid);
+    return true;
+  } catch (error) {
+    if (errno(error) === "EPERM" || errno(error) === "EINVAL") return false;
+    throw error;
+  }
+}
+
+/** The warning for a directory that {@linkcode makeDirectory} could not give its owner. */
+export function ownerWarning(
+  path: string,
+  { uid, gid }: { readonly uid: number | null; readonly gid: number | null },
+): string {
+  return `${quote(path)} keeps its owner: only root may give it to user ${uid}, group ${gid}`;
+}
+
+/**
+ * Sets the mode of a directory, which drops the setgid bit it took from the directory above.
+ *
+ * Without this, what users create in a pod whose own directory is setgid would be setgid too (rkt
+ * `prepareOverlay`).
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the path.
+ *
+ * @param path The directory.
+ * @param mode The mode it gets; all twelve bits.
+ * @returns The mode it had; the same as `mode` when there was nothing to do.
+ * @throws {InvalidValueError} If the mode is none.
+ * @throws {RefusedError} If the path is a symlink.
+ * @throws {OverlayError} If there is no directory, or the operating system refuses.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { dropSetgid } from "@overlay/render";
+ *
+ * const path = await Deno.makeTempDir();
+ * Deno.chmodSync(path, 0o2750);
+ * assert(dropSetgid(path, 0o750) === 0o2750);
+ * await Deno.remove(path);
+ * ```
+ *
+ * @tags allow-read, allow-write
+ */
+export function dropSetgid(path: string, mode: number): number {
+  checkMode(mode);
+  const info = lookForDirectory(path);
+  const had = info === null ? null : modeOf(info);
+  if (had !== mode) attempt("set the mode of", path, () => Deno.chmodSync(path, mode));
+  return had ?? mode;
+}
+
+/**
+ * Sets the group of a directory; its owner and mode stay.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the path.
+ *
+ * @param path The directory.
+ * @param gid The group id, from 0 to 4294967294.
+ * @returns The group it had; the same as `gid` when there was nothing to do.
+ * @throws {InvalidValueError} If the group id is none.
+ * @throws {RefusedError} If the path is a symlink.
+ * @throws {OverlayError} If there is no directory, or the operating system refuses.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { setGroup } from "@overlay/render";
+ *
+ * const path = await Deno.makeTempDir();
+ * const { gid } = Deno.statSync(path);
+ * assert(setGroup(path, gid!) === gid);
+ * await Deno.remove(path);
+ * ```
+ *
+ * @tags allow-read, allow-write
+ */
+export function setGroup(path: string, gid: number): number {
+  parseGroup(gid);
+  const info = lookForDirectory(path);
+  if (info?.gid !== gid) {
+    attempt("set the group of", path, () => Deno.chownSync(path, null, gid));
+  }
+  return info?.gid ?? gid;
+}

@@ -1,0 +1,29 @@
+/**
+ * The digest of a file, whatever its size.
+ *
+ * @module
+ */
+import { attempt, openRegular } from "./disk.ts";
+import { loadHash } from "./hash.ts";
+
+const READ = 1 << 20;
+
+/**
+ * The SHA-256 of a file's content, in hexadecimal.
+ *
+ * Requires `--allow-read` permission for the file.
+ *
+ * @throws {OverlayError} If it cannot be read.
+ */
+export async function digestOfFile(path: string): Promise<string> {
+  const createHash = await loadHash();
+  using file = await openRegular(path);
+  return attempt("read", path, () => {
+    const hash = createHash("sha256");
+    const buffer = new Uint8Array(READ);
+    for (let read = file.readSync(buffer); read !== null; read = file.readSync(buffer)) {
+      hash.update(buffer.subarray(0, read));
+    }
+    return hash.digest("hex");
+  });
+}

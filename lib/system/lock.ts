@@ -1,0 +1,203 @@
+/**
+ * The lock of a pod: flock(2) on `overlay.lock`, held while a command changes the pod. The kernel frees
+ * it when its holder ends, however it ends.
+ *
+ * @module
+ */
+import { attempt, isOpened, look, readOwnFile, typeOf } from "./disk.ts";
+import { errno, errnoOfCause, OverlayError, RefusedError } from "../core/errors.ts";
+import { isTrustedOwner } from "./trust.ts";
+import { quote, shellQuote } from "../core/quote.ts";
+
+/** How long a command waits for another one to finish with the pod, in milliseconds. */
+const LOCK_WAIT_MS = 10_000;
+
+const POLL_MS = 20;
+
+/** Tells the locks of this process apart. */
+let locks = 0;
+
+/**
+ * What the file holds has always this many bytes: the holder's process id and what tells its locks
+ * apart, or blanks. So a disk that has grown full since cannot keep anybody from unmounting.
+ */
+const MARK_LENGTH = 64;
+const BLANK = new TextEncoder().encode("\n".padStart(MARK_LENGTH));
+
+/** A lock that is held. While it is held the file holds its holder's process id. */
+export class PodLock implements Disposable {
+  /** The lock file. */
+  readonly path: string;
+  /** Whether this run made the lock file. */
+  readonly made: boolean;
+  readonly #file: Deno.FsFile;
+  readonly #mark: string;
+
+  /** Takes over an open file that is locked already. */
+  constructor(path: string, file: Deno.FsFile, made: boolean) {
+    this.path = path;
+    this.made = made;
+    this.#file = file;
+    const mark = `${Deno.pid} ${Date.now()} ${Math.random()} ${++locks}`.slice(0, MARK_LENGTH - 1);
+    this.#mark = `${mark.padEnd(MARK_LENGTH - 1)}\n`;
+    this.#write(new TextEncoder().encode(this.#mark));
+  }
+
+  #write(content: Uint8Array): void {
+    this.#file.seekSync(0, Deno.SeekMode.Start);
+    this.#file.writeSync(content);
+  }
+
+  /**
+   * Whether the file that is locked is still the one at the path: a holder may have removed it. Seen by
+   * what this lock has just written into it; Deno lets nobody look at an open file whose path leads
+   * through a symlink.
+   */
+  isCurrent(): boolean {
+    return attempt("read", this.path, () => {
+      try {
+        return Deno.readTextFileSync(this.path) === this.#mark;
+      } catch (error) {
+        if (errno(error) === "ENOENT") return false;
+        throw error;
+      }
+    });
+  }
+
+  /** Frees the lock, and leaves the file blank. */
+  [Symbol.dispose](): void {
+    try {
+      this.#write(BLANK);
+    } catch {
+      // The mark of a holder that is gone harms nobody; a lock that is not freed would.
+    } finally {
+      this.#file.close();
+    }
+  }
+}
+
+/** What {@linkcode lockPod} may be told. */
+export interface LockOptions {
+  /** How long to wait for another holder, in milliseconds. @default {10000} */
+  readonly waitMs?: number | undefined;
+  /** Ends the waiting; checked between attempts. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Opens the lock file, and makes it if missing; `null` when another process was faster. */
+function open(path: string): { file: Deno.FsFile; made: boolean } | null {
+  return attempt("lock", path, () => {
+    const made = openAs(path, { createNew: true, mode: 0o600 }, "EEXIST");
+    if (made !== null) return { file: made, made: true };
+    const info = look(path);
+    if (info === null) return null;
+    refuseOther(path, info);
+    // For reading and writing: so open(2) does not wait for the other end of a FIFO.
+    const found = openAs(path, {}, "ENOENT");
+    if (found === null) return null;
+    if (isOpened(found, info)) return { file: found, made: false };
+    found.close();
+    return null;
+  });
+}
+
+function openAs(path: string, how: Deno.OpenOptions, unless: string): Deno.FsFile | null {
+  try {
+    return Deno.openSync(path, { read: true, write: true, ...how });
+  } catch (error) {
+    if (errno(error) === unless) return null;
+    throw error;
+  }
+}
+
+/** The text that is written into a lock shows at every name of the file, and its owner can read it. */
+function refuseOther(path: string, info: Deno.FileInfo): void {
+  if (!info.isFile) refuse(path, `it is ${typeOf(info)}`, "a file must be there, or nothing");
+  if (!isTrustedOwner(info.uid)) {
+    refuse(path, `it belongs to user ${info.uid}`, "see who put it there, and remove it");
+  }
+  if (info.nlink !== null && info.nlink > 1) {
+    refuse(path, `the file has ${info.nlink} names`, "see who linked it, and remove it");
+  }
+}
+
+function refuse(path: string, reason: string, hint: string): never {
+  throw new RefusedError("symlink", `Cannot lock ${quote(path)}: ${reason}`, { path, hint });
+}
+
+async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): Promise<void> {
+  // Deno 2.4 can only wait without an end.
+  const { tryLockSync } = file as Partial<Deno.FsFile>;
+  if (tryLockSync === undefined) return await file.lock(true);
+  // A network file system can fail to lock, and a FUSE file system may not know how.
+  const tryLock = () => attempt("lock", path, () => file.tryLockSync(true));
+  if (tryLock()) return;
+  const end = performance.now() + (options.waitMs ?? LOCK_WAIT_MS);
+  while (!tryLock()) {
+    options.signal?.throwIfAborted();
+    if (performance.now() >= end) throw lockedError(path);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+function lockedError(path: string): RefusedError {
+  const content = new TextDecoder().decode(readOwnFile(path) ?? new Uint8Array());
+  const [pid] = /^\d+/.exec(content) ?? [];
+  const holder = pid === undefined ? "another process holds it" : `process ${pid} holds it`;
+  return new RefusedError("locked", `Cannot lock ${quote(path)}: ${holder}`, {
+    path,
+    hint: pid === undefined
+      ? `see which one, as with lslocks or fuser --verbose ${shellQuote(path)}, and run this again`
+      : "wait until it has finished, and run this again",
+  });
+}
+
+/**
+ * Locks a pod. Waits while another process holds the lock.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the path.
+ *
+ * @param path The lock file; it is made if missing.
+ * @throws {RefusedError} If the lock is still held after the wait, or the path is a symlink.
+ * @throws {OverlayError} If the file cannot be opened.
+ */
+export async function lockPod(path: string, options: LockOptions = {}): Promise<PodLock> {
+  for (let attempts = 0; attempts < 100; attempts++) {
+    const opened = open(path);
+    if (opened === null) continue;
+    const { file, made } = opened;
+    try {
+      await waitFor(path, file, options);
+      const lock = attempt("lock", path, () => new PodLock(path, file, made));
+      if (lock.isCurrent()) return lock;
+      lock[Symbol.dispose]();
+    } catch (error) {
+      file.close();
+      // Another one may have locked the file that was made here, but not where nobody can lock.
+      if (made && errnoOfCause(error) !== null) {
+        attempt("remove", path, () => Deno.removeSync(path));
+      }
+      throw error;
+    }
+  }
+  throw new OverlayError("locked", `Cannot lock ${quote(path)}: it keeps being replaced`, { path });
+}
+
+/**
+ * Locks a pod that was there a moment ago.
+ *
+ * @returns The lock; `null` when the pod is not there any more: another process has collected it.
+ * @throws {RefusedError} If the lock is still held after the wait, or the path is a symlink.
+ * @throws {OverlayError} If the file cannot be opened.
+ */
+export async function lockPodIfThere(
+  path: string,
+  options: LockOptions = {},
+): Promise<PodLock | null> {
+  try {
+    return await lockPod(path, options);
+  } catch (error) {
+    if (errnoOfCause(error) === "ENOENT") return null;
+    throw error;
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * What is mounted, as the kernel tells it through findmnt(8): `/proc/self/mountinfo` itself can only be
+ * read with all permissions.
+ *
+ * @module
+ */
+import { OverlayError } from "../core/errors.ts";
+import { PROGRAMS } from "./permissions.ts";
+import { isWithin } from "../core/path.ts";
+import { printable } from "../core/quote.ts";
+import { run } from "./run.ts";
+import type { ProgramOptions } from "./run.ts";
+
+/** A mount of this mount namespace. */
+export interface Mount {
+  /** Tells it from every other mount that there is; see mountinfo in proc(5). */
+  readonly id: number;
+  /** The mount point, without symlinks. */
+  readonly target: string;
+  /** The type of the file system. */
+  readonly fstype: string;
+  /** The options of the file system. Of an overlay, its paths as they were given. */
+  readonly options: string;
+  /** Whether nothing can be written through it. */
+  readonly readOnly: boolean;
+}
+
+interface FindmntRow {
+  readonly id: number;
+  readonly target: string;
+  readonly fstype: string;
+  readonly "fs-options": string | null;
+  readonly "vfs-options": string | null;
+}
+
+/**
+ * Reads the mount table, in the order of mounting.
+ *
+ * Requires `--allow-run` permission for findmnt.
+ *
+ * @param types Only file systems of this type. @default {all}
+ * @throws {OverlayError} If findmnt cannot be run or fails.
+ */
+export async function mountTable(
+  options: ProgramOptions,
+  types?: string,
+): Promise<readonly Mount[]> {
+  const filter = types === undefined ? [] : ["--types", types];
+  const columns = "ID,TARGET,FSTYPE,FS-OPTIONS,VFS-OPTIONS";
+  return (await rowsOf<FindmntRow>(columns, filter, options)).map((row) => {
+    const { id, target, fstype, "fs-options": options, "vfs-options": flags } = row;
+    const readOnly = (flags ?? "").split(",").includes("ro");
+    return { id, target, fstype, options: options ?? "", readOnly };
+  });
+}
+
+async function rowsOf<Row>(
+  columns: string,
+  filter: readonly string[],
+  options: ProgramOptions,
+): Promise<readonly Row[]> {
+  const args = ["--json", "--list", "--output", columns, ...filter];
+  const result = await run(PROGRAMS.findmnt, args, { ...options, cwd: "/" });
+  // With status 1 and no word, nothing matched.
+  if (result.status === 1 && result.stderr === "") return [];
+  if (result.status === 0) return (JSON.parse(result.stdout) as { filesystems: Row[] }).filesystems;
+  const said = printable(result.stderr);
+  throw new OverlayError("failed", `Cannot read the mount table: findmnt said "${said}"`);
+}
+
+interface PropagationRow {
+  readonly id: number;
+  readonly parent: number;
+  readonly target: string;
+  readonly fsroot: string;
+  readonly "maj:min": string;
+  readonly "opt-fields": string | null;
+}
+
+/**
+ * The mount points that unmounting others takes away, too: the directory that a mount lies in is shared
+ * with another one, which shows the same mount (mount_namespaces(7)).
+ *
+ * Requires `--allow-run` permission for findmnt.
+ *
+ * @param targets The mount points that are unmounted.
+ */
+export async function peersOf(
+  targets: ReadonlySet<string>,
+  options: ProgramOptions,
+): Promise<ReadonlySet<string>> {
+  const columns = "ID,PARENT,TARGET,FSROOT,MAJ:MIN,OPT-FIELDS";
+  const rows = await rowsOf<PropagationRow>(columns, [], options);
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  const placeOf = (row: PropagationRow) => {
+    const around = byId.get(row.parent);
+    if (around === undefined || !isWithin(row.target, around.target)) return null;
+    // Where it lies in the file system around it, whatever part of that the mount around it shows.
+    const below = around.target === "/" ? row.target : row.target.slice(around.target.length);
+    const path = `${around.fsroot === "/" ? "" : around.fsroot}${below}`;
+    const groups = (around["opt-fields"] ?? "").match(/\b(?:shared|master):\d+/g) ?? [];
+    return { groups, key: `${row["maj:min"]} ${around["maj:min"]} ${path}` };
+  };
+  const taken = new Set(
+    rows.filter(({ target }) => targets.has(target)).flatMap((row) => {
+      const { groups = [], key } = placeOf(row) ?? {};
+      return groups.filter((group) => group.startsWith("shared:"))
+        .map((group) => `${group.slice("shared:".length)} ${key}`);
+    }),
+  );
+  return new Set(
+    rows.filter((row) => {
+      const { groups = [], key } = placeOf(row) ?? {};
+      return groups.some((group) => taken.has(`${group.slice(group.indexOf(":") + 1)} ${key}`));
+    }).map(({ target }) => target),
+  );
+}

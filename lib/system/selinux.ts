@@ -1,0 +1,87 @@
+/**
+ * SELinux labels. Deno has no call for them, so chcon(1) sets them.
+ *
+ * @module
+ */
+import { lookForDirectory } from "./disk.ts";
+import { OverlayError } from "../core/errors.ts";
+import { hasSelinux } from "../overlay/mount_label.ts";
+import { mountTable } from "./mount_table.ts";
+import { parseLabel } from "../request/names.ts";
+import { PROGRAMS } from "./permissions.ts";
+import { printable, quote } from "../core/quote.ts";
+import { run } from "./run.ts";
+import type { ProgramOptions } from "./run.ts";
+
+/**
+ * Asks the mount table whether SELinux is enabled for programs, see {@linkcode hasSelinux}.
+ *
+ * Requires `--allow-run` permission for findmnt.
+ */
+export async function selinuxEnabled(options: ProgramOptions): Promise<boolean> {
+  return hasSelinux(await mountTable(options, "selinuxfs"));
+}
+
+/** The words of chcon(1) for the refusals that have a cure. */
+const CURES: readonly (readonly [said: RegExp, cure: string])[] = [
+  [
+    /Operation not supported/,
+    "put the pod on a file system that stores labels, or render without --label",
+  ],
+  [/Invalid argument/, "give a context of the loaded policy, such as ls --context shows"],
+  [
+    /Permission denied/,
+    "the policy forbids it, see: ausearch --message avc --start recent; relabel from a domain that may, " +
+    "or give another --label",
+  ],
+  [/Operation not permitted/, "run as a user who may set labels, such as root"],
+];
+
+/**
+ * Sets the SELinux label of a directory.
+ *
+ * Whether SELinux is enabled is the caller's question: where it is not, the label is stored if the file
+ * system can, and means nothing.
+ *
+ * Requires `--allow-read` permission for the path, and `--allow-run` permission for chcon.
+ *
+ * @param path The directory.
+ * @param context The SELinux context.
+ * @throws {InvalidValueError} If the context is not one.
+ * @throws {RefusedError} If the path is a symlink.
+ * @throws {OverlayError} If chcon cannot set it, for example on a file system without labels.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { setLabel } from "@overlay/render";
+ *
+ * const path = await Deno.makeTempDir();
+ * await setLabel(path, "system_u:object_r:container_file_t:s0").catch((error) => {
+ *   assert(error.path === path);
+ * });
+ * await Deno.remove(path);
+ * ```
+ *
+ * @tags allow-read, allow-run
+ */
+export async function setLabel(
+  path: string,
+  context: string,
+  options: ProgramOptions = {},
+): Promise<void> {
+  const label = parseLabel(context);
+  if (lookForDirectory(path) === null) {
+    throw new OverlayError("missing", `Cannot set label of ${quote(path)}: it does not exist`, {
+      path,
+    });
+  }
+  const args = ["--no-dereference", "--", label, path];
+  const result = await run(PROGRAMS.chcon, args, { ...options, cwd: "/" });
+  if (result.status === 0) return;
+  const said = printable(result.stderr);
+  throw new OverlayError("failed", `Cannot set label of ${quote(path)}: chcon said "${said}"`, {
+    path,
+    hint: CURES.find(([words]) => words.test(said))?.[1],
+  });
+}

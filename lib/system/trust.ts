@@ -1,0 +1,269 @@
+/**
+ * Who could change a pod under us. Deno's permissions are scoped by name and follow links, and every
+ * system call looks its path up again; so whoever can rename a directory of the pod, or one above it,
+ * could lead us anywhere. A path is trusted when only root and the user we are can do that.
+ *
+ * @module
+ */
+import { identityOf, ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
+import { OverlayError, RefusedError } from "../core/errors.ts";
+import { isGranted } from "./grants.ts";
+import { formatMode } from "../request/names.ts";
+import type { DirectoryOperation } from "../plan/operation.ts";
+import { isWithin, parent } from "../core/path.ts";
+import { PROGRAMS } from "./permissions.ts";
+import { printable, quote, shellQuote } from "../core/quote.ts";
+import { run } from "./run.ts";
+import type { ProgramOptions } from "./run.ts";
+
+const SHARED_WRITE = 0o022;
+const OTHERS_WRITE = 0o002;
+const STICKY = 0o1000;
+
+/** The kernel follows this many links in one path, see path_resolution(7). */
+const MAX_LINKS = 40;
+
+function refuse(path: string, reason: string, hint: string): never {
+  throw new RefusedError("shared-pod", `Cannot use ${quote(path)}: ${reason}`, { path, hint });
+}
+
+/**
+ * Tells whether a user may own what we use: root, or the user we are.
+ *
+ * Requires `--allow-sys=uid` permission for an owner other than root.
+ */
+export function isTrustedOwner(uid: number | null): boolean {
+  // A file that is made to read its owner back can be replaced before it is read.
+  return uid === 0 || uid === Deno.uid();
+}
+
+/**
+ * Checks that only root or we can change what is in a directory of a pod.
+ *
+ * @returns `false` if the directory is not there.
+ * @throws {RefusedError} If somebody else can.
+ */
+export function checkGuarded(
+  operation: Pick<DirectoryOperation, "path" | "guarded" | "force">,
+): boolean {
+  const { path, guarded, force } = operation;
+  const info = lookForDirectory(path);
+  if (info === null) return false;
+  if (!guarded) return true;
+  if (!isTrustedOwner(info.uid)) refuseOwner(path, info.uid);
+  // Where the mode will be set anyway, the old one does not matter.
+  if (!force) checkMode(path, info);
+  return true;
+}
+
+function checkMode(path: string, info: Deno.FileInfo): void {
+  const mode = modeOf(info);
+  if ((mode & SHARED_WRITE) !== 0) {
+    const reason = `others than its owner can write to it (mode ${formatMode(mode)})`;
+    refuse(path, reason, `take that away: chmod go-w ${shellQuote(path)}`);
+  }
+}
+
+function refuseOwner(path: string, uid: number | null): never {
+  const reason = `it belongs to user ${uid}, who could swap it for a symlink`;
+  refuse(path, reason, "use one in a directory that only root and you can write to");
+}
+
+/**
+ * Checks a pod that is there: a directory, no symlink, which only root or we can change. The
+ * directories above it are the business of {@linkcode checkAbove}.
+ *
+ * @returns The identity of the directory, see {@linkcode identityOf}; `null` if it is not there.
+ * @throws {RefusedError} If somebody else could change it, or it is a symlink.
+ * @throws {OverlayError} If it is no directory.
+ */
+export function checkPod(pod: string): string | null {
+  const info = lookForDirectory(pod);
+  if (info === null) return null;
+  checkMode(pod, info);
+  if (!isTrustedOwner(info.uid)) refuseOwner(pod, info.uid);
+  return identityOf(info);
+}
+
+/**
+ * Checks a file of a pod that tells what is done to it: only root or we may be able to write to it.
+ *
+ * @throws {RefusedError} If somebody else can.
+ */
+export function checkFile(path: string): void {
+  const info = look(path);
+  if (!info?.isFile) return;
+  checkMode(path, info);
+  if (isTrustedOwner(info.uid)) return;
+  const reason = `it belongs to user ${info.uid}, who can write to it`;
+  refuse(path, reason, `see what is in it, and take it back: chown root ${shellQuote(path)}`);
+}
+
+/**
+ * Checks that a pod is the directory that it was.
+ *
+ * @param identity As {@linkcode checkPod} returned it.
+ * @throws {RefusedError} If another directory has its name now, or none.
+ */
+export function checkSame(pod: string, identity: string | null): void {
+  const info = lookForDirectory(pod);
+  if (info !== null && identityOf(info) === identity) return;
+  refuse(
+    pod,
+    "it was moved or replaced while it was used",
+    "see who changes it, and run this again",
+  );
+}
+
+/**
+ * Checks that no directory on the way from a pod down to a path is a symlink.
+ *
+ * @throws {RefusedError} If one is.
+ * @throws {OverlayError} If something else is there.
+ */
+export function checkWay(path: string, pod: string): void {
+  if (!isWithin(path, pod)) return void lookForDirectory(path);
+  for (let at = path; at !== pod; at = parent(at)) lookForDirectory(at);
+}
+
+/** A component of a path, as it lies on the disk. */
+interface Component {
+  readonly path: string;
+  readonly uid: number | null;
+  readonly mode: number;
+  /** The target, if it is a symlink. */
+  readonly link: string | null;
+}
+
+/** Looks at paths without following a link at their ends; those where nothing is are left out. */
+type LookAt = (paths: readonly string[]) => readonly Component[] | Promise<readonly Component[]>;
+
+/** A look at the directories above a path that was begun before the check. */
+export interface Asked {
+  /** The directories. */
+  readonly paths: readonly string[];
+  /** The components that are there. */
+  readonly found: ReturnType<LookAt>;
+  /** Settles when the look is over, however it ends. */
+  readonly done: Promise<unknown>;
+}
+
+/**
+ * Begins to look at the directories above a path where that takes a program, which runs while a plan is
+ * made and its permissions are checked.
+ *
+ * @returns The look, for {@linkcode checkAbove}; `null` where no program is needed or may be run.
+ */
+export function askAbove(path: string, options: ProgramOptions): Asked | null {
+  if (isGranted({ name: "read", path: "/" })) return null;
+  if (!isGranted({ name: "run", command: PROGRAMS.find })) return null;
+  const paths = prefixesOf(parent(path));
+  const found = lookByFind(options)(paths);
+  return { paths, found, done: Promise.allSettled([found]) };
+}
+
+/**
+ * Checks the directories above paths, and the links on the way, component by component as the kernel
+ * walks it: only root and we may be able to rename what is in them. A sticky directory that others can
+ * write to, such as /tmp, will do: there they can rename only what is theirs.
+ *
+ * Requires `--allow-read` permission for `/`, or `--allow-run` for find(1), which sees what Deno may not
+ * under path-scoped permissions; and `--allow-sys=uid`.
+ *
+ * @param asked A look that was begun before, if it was.
+ * @returns `false` if one of them is missing. Nobody knows yet who will make it, so the caller must check again
+ * when it is there.
+ * @throws {RefusedError} If somebody else could swap one of them.
+ */
+export async function checkAbove(
+  paths: readonly string[],
+  options: ProgramOptions,
+  asked?: Asked | null,
+): Promise<boolean> {
+  const look = isGranted({ name: "read", path: "/" }) ? lookHere : lookByFind(options);
+  const lookAt: LookAt = (wanted) =>
+    wanted.join("\0") === asked?.paths.join("\0") ? asked.found : look(wanted);
+  let rests = paths.map(parent);
+  let whole = true;
+  for (let links = 0; rests.length > 0 && links <= MAX_LINKS; links++) {
+    const found = await lookAt([...new Set(rests.flatMap(prefixesOf))]);
+    const byPath = new Map(found.map((component) => [component.path, component]));
+    const behind = rests.flatMap((path) => checkComponents(path, byPath));
+    whole &&= rests.every((path) => isSeen(path, byPath));
+    rests = behind;
+  }
+  return whole;
+}
+
+/** Tells whether a path is there, or leads through a link, behind which it is looked for. */
+function isSeen(path: string, found: ReadonlyMap<string, Component>): boolean {
+  const all = prefixesOf(path).map((at) => found.get(at));
+  return !all.includes(undefined) || all.some((component) => typeof component?.link === "string");
+}
+
+/** Checks the components of a path up to the first link; returns the path behind that one, if there is one. */
+function checkComponents(path: string, found: ReadonlyMap<string, Component>): string[] {
+  // In a user namespace that does not map root, root's directories belong to whoever "/" belongs to.
+  const root = found.get("/")?.uid ?? 0;
+  for (const at of prefixesOf(path)) {
+    const component = found.get(at);
+    if (component === undefined) return [];
+    const { uid, link } = component;
+    if (uid !== root && !isTrustedOwner(uid)) refuseOwner(at, uid);
+    if (link !== null) {
+      const behind = link.startsWith("/") ? link : `${parent(at)}/${link}`;
+      return [behind + path.slice(at.length)];
+    }
+    checkShared(component);
+  }
+  return [];
+}
+
+function checkShared({ path, mode }: Component): void {
+  if ((mode & SHARED_WRITE) === 0 || (mode & STICKY) !== 0) return;
+  const who = (mode & OTHERS_WRITE) === 0 ? "its group" : "everybody";
+  const reason = `${who} can write to it (mode ${formatMode(mode)}), and swap what is in it`;
+  refuse(
+    path,
+    reason,
+    `take that away, chmod go-w ${shellQuote(path)}, or set its sticky bit: chmod +t`,
+  );
+}
+
+/** `/`, `/a`, `/a/b` of `/a/b`. */
+function prefixesOf(path: string): string[] {
+  const names = path.split("/").filter((name) => name !== "");
+  return ["/", ...names.map((_, at) => `/${names.slice(0, at + 1).join("/")}`)];
+}
+
+function lookHere(paths: readonly string[]): readonly Component[] {
+  return paths.flatMap((path) => {
+    const info = look(path);
+    if (info === null) return [];
+    const link = info.isSymlink ? ifAny(() => Deno.readLinkSync(path)) ?? "" : null;
+    return [{ path, uid: info.uid, mode: modeOf(info), link }];
+  });
+}
+
+function lookByFind(options: ProgramOptions): LookAt {
+  return async (paths) => {
+    const format = ["-maxdepth", "0", "-printf", "%y %m %U %p\\0%l\\0"];
+    const result = await run(PROGRAMS.find, [...paths, ...format], { ...options, cwd: "/" });
+    const fields = result.stdout.split("\0");
+    const found: Component[] = [];
+    for (let at = 0; at + 1 < fields.length; at += 2) {
+      const [, type, mode = "", uid, path] = /^(.) (\d+) (\d+) (.*)$/s.exec(fields[at] ?? "") ?? [];
+      if (path === undefined || !paths.includes(path)) throw findError(result.stdout);
+      const link = type === "l" ? fields[at + 1] ?? "" : null;
+      found.push({ path, uid: Number(uid), mode: parseInt(mode, 8), link });
+    }
+    // "/" is always there.
+    if (found.length === 0) throw findError(result.stderr);
+    return found;
+  };
+}
+
+function findError(said: string): OverlayError {
+  const message = `Cannot look at the directories above: find said "${printable(said)}"`;
+  return new OverlayError("failed", message);
+}

@@ -1,0 +1,70 @@
+/**
+ * A directory as an archive, as GNU tar reads it: with owners, modes, times and extended attributes.
+ *
+ * @module
+ */
+import { programOptions } from "../system/change_options.ts";
+import type { Reporter } from "../system/change_options.ts";
+import { OverlayError } from "../core/errors.ts";
+import { PROGRAMS } from "../system/permissions.ts";
+import { printable, quote } from "../core/quote.ts";
+import { spawn } from "../system/spawn.ts";
+
+/** The same directory is the same archive, whenever and wherever it is read. */
+const HOW = [
+  "--create",
+  "--file=-",
+  "--sort=name",
+  "--format=posix",
+  "--pax-option=delete=atime,delete=ctime",
+  "--numeric-owner",
+  "--xattrs",
+  "--xattrs-include=*",
+  "--one-file-system",
+];
+
+/** How a directory is read. */
+export interface ArchiveOptions extends Reporter {
+  /** Whether each name of a file has its content, rather than the first of them only. @default {false} */
+  readonly dereferenceHardLinks?: boolean;
+}
+
+/**
+ * Reads a directory as an archive, piece by piece.
+ *
+ * Requires `--allow-run` permission for tar.
+ *
+ * @throws {OverlayError} If tar cannot read something of it.
+ */
+export async function* archiveOf(
+  path: string,
+  options: ArchiveOptions = {},
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const hard = options.dereferenceHardLinks ? ["--hard-dereference"] : [];
+  const args = [...HOW, ...hard, `--directory=${path}`, "."];
+  programOptions(options).trace?.([PROGRAMS.tar, ...args]);
+  const child = spawn(PROGRAMS.tar, args, { stdin: "null", stdout: "piped" });
+  const said = new Response(child.stderr).text();
+  try {
+    yield* child.stdout;
+    const { code } = await child.status;
+    if (code === 0) return;
+    throw new OverlayError(
+      "failed",
+      `Cannot read ${quote(path)}: tar said ${quote(printable((await said).slice(0, 2000)))}`,
+      { path, hint: "run as a user who may read all of it, such as root" },
+    );
+  } finally {
+    end(child);
+    await said;
+  }
+}
+
+/** Nobody may want the rest. */
+function end(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch {
+    // It has ended.
+  }
+}

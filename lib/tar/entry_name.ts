@@ -1,0 +1,125 @@
+/**
+ * Where an entry of an archive goes: a path in the layer that cannot leave it, and what a name with the
+ * prefix of whiteouts means (OCI image specification, "Image Layer Filesystem Changeset").
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { quoteBytes } from "../core/quote.ts";
+import { archiveError } from "./archive_error.ts";
+
+/** What a name means. */
+export type Meaning =
+  /** An entry like any other. */
+  | { readonly kind: "entry"; readonly path: string }
+  /** What is at the path in the layers below is gone. */
+  | { readonly kind: "whiteout"; readonly path: string }
+  /** All that is in the directory in the layers below is gone. */
+  | { readonly kind: "opaque"; readonly path: string }
+  /** A file that aufs kept for hard links to lead to. */
+  | { readonly kind: "pseudo-link"; readonly path: string }
+  /** What an old union file system kept for itself. */
+  | { readonly kind: "ignored" };
+
+const WHITEOUT = ".wh.";
+const OPAQUE = ".wh..wh..opq";
+const OWN = ".wh..wh.";
+
+/** The directory of the root in which aufs keeps files that have several names in different directories. */
+export const PSEUDO_LINKS = ".wh..wh.plnk";
+
+/** Linux PATH_MAX and NAME_MAX, without the closing NUL. */
+export const PATH_MAX = 4095;
+const NAME_MAX = 255;
+
+/** The most directories that an entry may lie in: each of them costs work, and real trees have some dozens. */
+const DEPTH_MAX = 512;
+
+/**
+ * Checks that a path in a layer is not too long and not too deep.
+ *
+ * @returns The path.
+ * @throws {OverlayError} If it is.
+ */
+export function checkPath(path: string): string {
+  return checkParts(path, path.split("/"));
+}
+
+function checkParts(path: string, parts: readonly string[]): string {
+  const begins = () => `that begins with ${quoteBytes(path.slice(0, 60))}`;
+  if (path.length > PATH_MAX || parts.some((part) => part.length > NAME_MAX)) {
+    throw archiveError(`a name of ${path.length} bytes ${begins()} is too long for the kernel`);
+  }
+  if (parts.length > DEPTH_MAX) {
+    const limit = `is too deep: ${DEPTH_MAX} are allowed`;
+    throw archiveError(`a name of ${parts.length} parts ${begins()} ${limit}`);
+  }
+  return path;
+}
+
+/**
+ * The path of an entry in its layer: without a slash at either end, empty for the root.
+ *
+ * @throws {OverlayError} If it leads out of the layer, or is no path.
+ */
+export function pathInLayer(name: string): string {
+  if (name.includes("\0")) throw archiveError(`the name ${quoteBytes(name)} holds NUL`);
+  const parts = name.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) {
+    throw archiveError(`the name ${quoteBytes(name)} holds "..", which leads out of the layer`);
+  }
+  return checkParts(parts.join("/"), parts);
+}
+
+/**
+ * Checks what a symlink leads to: any text that the kernel takes, since nobody here follows it.
+ *
+ * @throws {OverlayError} If the kernel would not take it.
+ */
+export function checkTarget(path: string, target: string): void {
+  if (target === "" || target.includes("\0")) {
+    throw archiveError(`${quoteBytes(path)} is a symlink to ${quoteBytes(target)}`);
+  }
+  if (target.length <= PATH_MAX) return;
+  const what = `a symlink to ${target.length} bytes, which is too long for the kernel`;
+  throw archiveError(`${quoteBytes(path)} is ${what}`);
+}
+
+/** The path of the directory that a path lies in; empty for the root. */
+export function above(path: string): string {
+  return path.slice(0, Math.max(path.lastIndexOf("/"), 0));
+}
+
+/**
+ * What an entry of this name means.
+ *
+ * @throws {OverlayError} If the name leads out of the layer, or is a whiteout of nothing.
+ */
+export function meaningOf(name: string): Meaning {
+  const path = pathInLayer(name);
+  if (!path.includes(WHITEOUT)) return { kind: "entry", path };
+  const directory = above(path);
+  const last = path.slice(directory === "" ? 0 : directory.length + 1);
+  if (path.split("/").slice(0, -1).some((part) => part.startsWith(WHITEOUT))) {
+    return underWhiteout(path);
+  }
+  if (!last.startsWith(WHITEOUT)) return { kind: "entry", path };
+  if (last === OPAQUE) return { kind: "opaque", path: directory };
+  if (last.startsWith(OWN)) return { kind: "ignored" };
+  const gone = last.slice(WHITEOUT.length);
+  if (gone === "" || gone === "." || gone === "..") {
+    throw archiveError(
+      `${quoteBytes(path)} is the whiteout of ${quoteBytes(gone)}, which is no name`,
+    );
+  }
+  return { kind: "whiteout", path: directory === "" ? gone : `${directory}/${gone}` };
+}
+
+/** What lies in a directory of an old union file system goes with it; any other whiteout holds nothing. */
+function underWhiteout(path: string): Meaning {
+  const first = path.split("/").find((part) => part.startsWith(WHITEOUT)) ?? "";
+  if (above(path) === PSEUDO_LINKS) return { kind: "pseudo-link", path };
+  if (first.startsWith(OWN)) return { kind: "ignored" };
+  throw archiveError(`${quoteBytes(path)} lies in a whiteout`);
+}

@@ -1,0 +1,148 @@
+/**
+ * What a tree holds, entry by entry, as lines of an mtree(5) file: the form in which BSD and OCI tools
+ * record a tree to check it against later.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { OverlayError } from "../core/errors.ts";
+import { formatMode } from "../request/names.ts";
+import { quote } from "../core/quote.ts";
+import type { Directory, TarEntry } from "./tar_entry.ts";
+
+/** What is recorded of an entry: keywords of mtree(5) with their values, as they are written. */
+export type Keywords = ReadonlyMap<string, string>;
+
+/** The keyword of a path that a later entry took away, which mtree(5) has none for either. */
+const REMOVED = "removed";
+
+/** The keyword of a hard link, which mtree(5) has none for: the path whose file it is. */
+const HARDLINK = "hardlink";
+
+/** The types that mtree(5) calls otherwise. */
+const NAMES: Partial<Record<TarEntry["type"], string>> = { directory: "dir", symlink: "link" };
+
+/** Bytes that stand for themselves; all others are octal, as vis(3) writes them. */
+function encode(text: string): string {
+  return text.replace(/[^!-~]|[\\#=]/g, (char) => {
+    return `\\${char.charCodeAt(0).toString(8).padStart(3, "0")}`;
+  });
+}
+
+function decode(text: string): string {
+  return text.replace(
+    /\\([0-7]{3})/g,
+    (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)),
+  );
+}
+
+function nameOf(path: string): string {
+  return path === "" ? "." : `./${encode(path)}`;
+}
+
+/** The time with all nine digits of its fraction, as mtree(5) has it. */
+function formatTime(mtime: string): string {
+  const [seconds = "0", fraction = ""] = mtime.split(".");
+  return `${seconds}.${fraction.slice(0, 9).padEnd(9, "0")}`;
+}
+
+const ATTRIBUTE = "xattr.";
+
+/** What a directory is like by its line; `null` when it is the line of something else. */
+export function directoryOf(keywords: Keywords): Directory | null {
+  if (keywords.get("type") !== "dir") return null;
+  const number = (key: string, radix: number) => Number.parseInt(keywords.get(key) ?? "0", radix);
+  const attributes = [...keywords].filter(([key]) => key.startsWith(ATTRIBUTE));
+  return {
+    mode: number("mode", 8),
+    uid: number("uid", 10),
+    gid: number("gid", 10),
+    mtime: (keywords.get("time") ?? "0").replace(/\.?0+$/, ""),
+    attributes: new Map(attributes.map(([key, value]) => {
+      return [decode(key.slice(ATTRIBUTE.length)), atob(value)];
+    })),
+  };
+}
+
+/**
+ * The line of an entry that is no hard link.
+ *
+ * @param path The path, as bytes; empty for the root.
+ * @param digest The SHA-256 of a file's content, in hexadecimal.
+ */
+export function entryLine(path: string, entry: Omit<TarEntry, "name">, digest?: string): string {
+  const { type, mode, uid, gid, size, mtime, link, device, attributes } = entry;
+  let line = `${nameOf(path)} type=${NAMES[type] ?? type} uid=${uid} gid=${gid}`;
+  // The mode of a link means nothing, and tar writes what it likes.
+  if (type !== "symlink") line += ` mode=${formatMode(mode)}`;
+  line += ` time=${formatTime(mtime)}`;
+  if (type === "file") line += ` size=${size}`;
+  if (digest !== undefined) line += ` sha256digest=${digest}`;
+  if (type === "symlink") line += ` link=${encode(link)}`;
+  if (type === "char" || type === "block") line += ` device=${device.join(",")}`;
+  if (attributes.size === 0) return `${line}\n`;
+  for (const [name, value] of [...attributes].sort(([a], [b]) => a < b ? -1 : 1)) {
+    line += ` ${ATTRIBUTE}${encode(name)}=${btoa(value)}`;
+  }
+  return `${line}\n`;
+}
+
+/** The line of a hard link to an earlier path. */
+export function hardlinkLine(path: string, target: string): string {
+  return `${nameOf(path)} ${HARDLINK}=./${encode(target)}\n`;
+}
+
+/** The line of what is recorded of a path. */
+export function keywordsLine(path: string, keywords: Keywords): string {
+  const words = [...keywords].map(([key, value]) => ` ${key}=${value}`);
+  return `${nameOf(path)}${words.join("")}\n`;
+}
+
+/** The line of a path that is there no more, since something took the place of a directory above it. */
+export function removedLine(path: string): string {
+  return `${nameOf(path)} ${REMOVED}=yes\n`;
+}
+
+/**
+ * Reads the lines of a tree. Later lines of a path replace earlier ones; hard links have what the path
+ * has that they link to.
+ *
+ * @returns What is recorded, by path.
+ * @throws {OverlayError} If it is not as this project writes it.
+ */
+export function parseLines(text: string): Map<string, Keywords> {
+  const found = new Map<string, Keywords>();
+  for (const one of text.split("\n")) {
+    if (one === "" || one.startsWith("#")) continue;
+    const [name = "", ...words] = one.split(" ");
+    if (name !== "." && !name.startsWith("./")) throw linesError(one);
+    const path = name === "." ? "" : decode(name.slice(2));
+    const keywords = new Map(words.map((word) => {
+      const equals = word.indexOf("=");
+      if (equals <= 0) throw linesError(one);
+      return [word.slice(0, equals), word.slice(equals + 1)];
+    }));
+    const target = keywords.get(HARDLINK);
+    if (keywords.has(REMOVED)) found.delete(path);
+    else found.set(path, target === undefined ? keywords : targetOf(found, target, one));
+  }
+  return found;
+}
+
+function targetOf(found: ReadonlyMap<string, Keywords>, target: string, one: string): Keywords {
+  const keywords = found.get(decode(target.slice(2)));
+  if (keywords === undefined) throw linesError(one);
+  return keywords;
+}
+
+function linesError(one: string): OverlayError {
+  return new OverlayError("bad-store", `Cannot read the record of a tree: ${quote(one)}`, {
+    hint: "import the image again",
+  });
+}
+
+/** How a path is shown: as it is written in the lines. */
+export function showPath(path: string): string {
+  return `/${encode(path)}`;
+}

@@ -1,0 +1,127 @@
+/**
+ * The records by which a pax archive says what does not fit into a header (POSIX pax, "pax Extended
+ * Header").
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { archiveError } from "./archive_error.ts";
+import { quote, quoteBytes } from "../core/quote.ts";
+import { SPARSE_NUMBERS } from "./tar_sparse.ts";
+import { ATTRIBUTE_RECORD, NO_ATTRIBUTES } from "./tar_entry.ts";
+
+/** Records by their keys. */
+export type Records = ReadonlyMap<string, string>;
+
+/** The largest value that Linux lets an extended attribute have (XATTR_SIZE_MAX). */
+const ATTRIBUTE_MAX = 65_536;
+
+/** The times that all common file systems hold: ext4 begins in 1901 and ends in 2446. */
+const TIMES = { first: -(2 ** 31), last: 2 ** 34 - 2 ** 31 - 1 };
+
+/**
+ * What a record of all entries that follow may not say: some readers pass over such records, and would
+ * take the entries for others.
+ */
+const OF_ONE_ENTRY = /^(path|linkpath|size|GNU\.sparse\..*|SCHILY\.xattr\..*)$/;
+
+/** The records of a map of version 0.0 come again and again, in this order. */
+const SPARSE_PAIR = ["GNU.sparse.offset", "GNU.sparse.numbytes"];
+
+/** The keys that have a meaning in records of all entries. */
+const GLOBAL = ["uid", "gid", "mtime"];
+
+/**
+ * Reads records: `<length> <key>=<value>\n`, one after the other.
+ *
+ * @throws {OverlayError} If they are not so.
+ */
+export function parseRecords(text: string): Map<string, string> {
+  const records = new Map<string, string>();
+  let numbers = 0;
+  for (let at = 0; at < text.length;) {
+    const blank = text.indexOf(" ", at);
+    const digits = blank < 0 ? "" : text.slice(at, blank);
+    const end = at + Number(digits);
+    const equals = text.indexOf("=", blank);
+    const whole = /^[1-9]\d{0,8}$/.test(digits) && end <= text.length && text[end - 1] === "\n" &&
+      equals > blank + 1 && equals < end;
+    if (!whole) throw archiveError("a pax record is malformed");
+    const [key, value] = [text.slice(blank + 1, equals), text.slice(equals + 1, end - 1)];
+    at = end;
+    const place = SPARSE_PAIR.indexOf(key);
+    if (place < 0) records.set(key, value);
+    else if (place !== numbers++ % 2) throw archiveError("the map of a sparse file is malformed");
+    else {records.set(
+        SPARSE_NUMBERS,
+        numbers === 1 ? value : `${records.get(SPARSE_NUMBERS)},${value}`,
+      );}
+  }
+  return records;
+}
+
+/**
+ * Reads records of all entries that follow.
+ *
+ * @throws {OverlayError} If they say what only the records of one entry can.
+ */
+export function parseGlobalRecords(text: string): Map<string, string> {
+  const records = parseRecords(text);
+  for (const key of records.keys()) {
+    if (!OF_ONE_ENTRY.test(key)) continue;
+    throw archiveError(`a pax record sets the ${quoteBytes(key)} of all entries that follow`);
+  }
+  // Each entry that follows is read with them, so that those without a meaning would cost as often.
+  return new Map([...records].filter(([key]) => GLOBAL.includes(key)));
+}
+
+/** The number of a record; `null` when it has none. */
+export function numberOf(records: Records, key: string): number | null {
+  const text = records.get(key);
+  if (text === undefined || text === "") return null;
+  if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(Number(text))) {
+    throw archiveError(`the pax record ${quote(key)} is ${quoteBytes(text)}, which is no number`);
+  }
+  return Number(text);
+}
+
+/**
+ * The time of a record, or of a header where there is none. One time is written in one way, as a file
+ * system gives it back: at most nine digits of a fraction, and none beyond what file systems hold.
+ */
+export function timeOf(records: Records, inHeader: () => number): string {
+  const text = records.get("mtime") || String(inHeader());
+  const [, sign = "", seconds, fraction = ""] = /^(-?)0*(\d{1,16})(?:\.(\d{1,30}))?$/.exec(text) ??
+    [];
+  if (seconds === undefined) {
+    throw archiveError(`the pax record "mtime" is ${quoteBytes(text)}, which is no time`);
+  }
+  const value = Number(`${sign}${seconds}`);
+  if (value <= TIMES.first) return String(TIMES.first);
+  if (value >= TIMES.last) return String(TIMES.last);
+  const digits = fraction.slice(0, 9).replace(/0+$/, "");
+  if (digits !== "") return `${sign}${seconds}.${digits}`;
+  return String(value === 0 ? 0 : value);
+}
+
+/** The extended attributes that records give an entry. */
+export function attributesOf(records: Records): Records {
+  // Many are kept until the layer is done, and most have none.
+  if (records.size === 0) return NO_ATTRIBUTES;
+  const found = new Map<string, string>();
+  for (const [key, value] of records) {
+    if (!key.startsWith(ATTRIBUTE_RECORD)) continue;
+    const name = key.slice(ATTRIBUTE_RECORD.length);
+    const called = quoteBytes(name);
+    if (name === "" || name.length > 255 || name.includes("\0")) {
+      throw archiveError(`an extended attribute is called ${called}`);
+    }
+    if (value.length > ATTRIBUTE_MAX) {
+      const reason = `has ${value.length} bytes, and may have ${ATTRIBUTE_MAX}`;
+      throw archiveError(`the extended attribute ${called} ${reason}`);
+    }
+    found.set(name, value);
+  }
+  return found.size === 0 ? NO_ATTRIBUTES : found;
+}

@@ -1,0 +1,276 @@
+/**
+ * Reading a tar archive as it comes in, piece by piece: ustar, GNU and pax, by the rules of POSIX pax and
+ * of GNU tar's own headers. What can be understood in two ways is refused.
+ *
+ * Libraries for the format decode extended attributes as text, which destroys those that are not, such as
+ * `security.capability`; so this is our own.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { archiveError } from "./archive_error.ts";
+import { parseGlobalRecords, parseRecords } from "./pax_records.ts";
+import { quoteBytes } from "../core/quote.ts";
+import { BLOCK, padding, textOfBytes } from "./tar_entry.ts";
+import type { TarEntry } from "./tar_entry.ts";
+import { checkSum, headerOf, NOTHING, numberAt, sparseNumbersAt } from "./tar_header.ts";
+import { SparseFile } from "./tar_sparse.ts";
+import type { SparseHeader } from "./tar_sparse.ts";
+
+/** Who is told what an archive holds. */
+export interface TarHandler {
+  /** An entry begins; of a sparse file that is passed over, the content is not that of the file. */
+  readonly entry: (entry: TarEntry, isPassed: boolean) => void;
+  /** A piece of the content of the entry; valid until the next piece is pushed. */
+  readonly data: (bytes: Uint8Array) => void;
+  /** The entry is over. */
+  readonly end: () => void;
+}
+
+/** The most bytes that the records of one entry may have, or those of all entries together. */
+const RECORDS_MAX = 1 << 20;
+
+/** How many bytes of holes are filled in one step. */
+const STEP_MAX = 1 << 20;
+
+/** How an archive is read. */
+export interface TarReaderOptions {
+  /** The treatment of sparse files: zeros fill their holes, or they are passed over. @default {"refuse"} */
+  readonly sparse?: "refuse" | "pass" | "fill";
+}
+
+/** The type flags of what goes with the next entry: its records, or a long name or link of it. */
+const EXTENSIONS = "xgLKX";
+
+function isZero(block: Uint8Array): boolean {
+  return block.every((byte) => byte === 0);
+}
+
+/** Reads an archive that is pushed in, piece by piece. */
+export class TarReader {
+  readonly #handler: TarHandler;
+  readonly #block = new Uint8Array(BLOCK);
+  #filled = 0;
+  /** How much of the content of the current entry is still to come, and of the padding after it. */
+  #content = 0;
+  #padding = 0;
+  /** What is being read instead of an entry: the flag of an extension, and what it holds so far. */
+  #extension: { readonly flag: string; readonly parts: string[] } | null = null;
+  #next = NOTHING;
+  readonly #sparseMode: "refuse" | "pass" | "fill";
+  /** Set while blocks of a map are passed over. */
+  #inPassedBlocks = false;
+  /** The sparse file that is being read. */
+  #sparse: SparseFile | null = null;
+  readonly #global = new Map<string, string>();
+  #globalSize = 0;
+  #ended = false;
+
+  /** Starts to read for a handler. */
+  constructor(handler: TarHandler, options: TarReaderOptions = {}) {
+    this.#handler = handler;
+    this.#sparseMode = options.sparse ?? "refuse";
+  }
+
+  /** Whether the archive is over; what comes after must be zeros. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** How many bytes may be passed over, as of the content of a file that nobody wants. */
+  get remaining(): number {
+    const isContent = this.#extension === null && !this.#inPassedBlocks;
+    return isContent ? this.#content + this.#padding : 0;
+  }
+
+  /** Passes over bytes that are not handed in. */
+  skip(bytes: number): void {
+    const content = Math.min(bytes, this.#content);
+    this.#content -= content;
+    this.#padding -= bytes - content;
+    if (content > 0 && this.#content === 0) this.#handler.end();
+  }
+
+  /**
+   * Reads a piece.
+   *
+   * @throws {OverlayError} If it is not as it must be.
+   */
+  push(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length || this.isFilling;) at += this.step(bytes.subarray(at));
+  }
+
+  /** `true` while a hole of a sparse file is filled, which takes another step. */
+  get isFilling(): boolean {
+    return this.#sparse?.hasHole === true;
+  }
+
+  /**
+   * Reads a piece up to its end, or until much of a hole was filled: a few bytes can stand for many.
+   *
+   * @returns How many of the bytes were read.
+   * @throws {OverlayError} If it is not as it must be.
+   */
+  step(bytes: Uint8Array): number {
+    let at = 0;
+    for (let filled = 0; filled < STEP_MAX;) {
+      if (this.#sparse?.hasHole) filled += this.#fill(this.#sparse);
+      else if (at === bytes.length) break;
+      else if (this.#inPassedBlocks || this.#sparse?.isInBlocks) {
+        at += this.#pushHeader(this.#blockOf(bytes, at));
+      } else if (this.#content > 0) at += this.#pushContent(bytes.subarray(at, at + this.#content));
+      else if (this.#padding > 0) at += this.#pushPadding(bytes.length - at);
+      else at += this.#pushHeader(this.#blockOf(bytes, at));
+    }
+    return at;
+  }
+
+  /**
+   * Ends the reading.
+   *
+   * @throws {OverlayError} If the archive is cut off.
+   */
+  end(): void {
+    const rest = this.#block.subarray(0, this.#filled);
+    if (this.#ended && !isZero(rest)) throw archiveError("something follows its end");
+    // Some programs write nothing after the last content, not even what fills its block.
+    const inside = this.#content > 0 || this.#next !== NOTHING || this.#sparse !== null ||
+      this.#inPassedBlocks;
+    if (inside || (rest.length > 0 && !this.#ended)) {
+      throw archiveError("it ends in the middle of an entry");
+    }
+  }
+
+  /** The part of a piece that belongs to the block that is read. */
+  #blockOf(bytes: Uint8Array, at: number): Uint8Array {
+    return bytes.subarray(at, at + BLOCK - this.#filled);
+  }
+
+  #pushContent(bytes: Uint8Array): number {
+    if (this.#sparse !== null) return this.#pushSparse(this.#sparse, bytes);
+    this.#content -= bytes.length;
+    if (this.#extension !== null) {
+      this.#extension.parts.push(textOfBytes(bytes));
+      if (this.#content === 0) this.#endExtension(this.#extension);
+      return bytes.length;
+    }
+    this.#handler.data(bytes);
+    if (this.#content === 0) this.#handler.end();
+    return bytes.length;
+  }
+
+  #pushSparse(sparse: SparseFile, bytes: Uint8Array): number {
+    const taken = sparse.push(bytes);
+    this.#content -= taken;
+    this.#endSparse();
+    return taken;
+  }
+
+  #fill(sparse: SparseFile): number {
+    const filled = sparse.fill();
+    this.#endSparse();
+    return filled;
+  }
+
+  #pushPadding(available: number): number {
+    const bytes = Math.min(available, this.#padding);
+    this.#padding -= bytes;
+    return bytes;
+  }
+
+  #pushHeader(bytes: Uint8Array): number {
+    this.#block.set(bytes, this.#filled);
+    this.#filled += bytes.length;
+    if (this.#filled < BLOCK) return bytes.length;
+    this.#filled = 0;
+    if (this.#inPassedBlocks) this.#passMapBlock();
+    else if (this.#sparse?.isInBlocks) this.#readMapBlock(this.#sparse);
+    else if (isZero(this.#block)) this.#ended = true;
+    else if (this.#ended) throw archiveError("something follows its end");
+    else this.#readHeader();
+    return bytes.length;
+  }
+
+  #readMapBlock(sparse: SparseFile): void {
+    sparse.pushBlock(sparseNumbersAt(this.#block, 0, 21), this.#block[504] === 0);
+    this.#endSparse();
+  }
+
+  #readHeader(): void {
+    const block = this.#block;
+    checkSum(block);
+    const flag = String.fromCharCode(block[156] ?? 0);
+    if (EXTENSIONS.includes(flag)) return this.#startExtension(flag, numberAt(block, 124, 12));
+    const next = this.#next;
+    this.#next = NOTHING;
+    const { entry, stored, sparse } = headerOf(block, {
+      ...next,
+      records: this.#global.size === 0 ? next.records : new Map([...this.#global, ...next.records]),
+    });
+    this.#content = stored;
+    this.#padding = padding(stored);
+    if (sparse !== null) return this.#startSparse(entry, sparse);
+    this.#handler.entry(entry, false);
+    if (stored === 0) this.#handler.end();
+  }
+
+  #startSparse(entry: TarEntry, header: SparseHeader): void {
+    if (this.#sparseMode === "refuse") {
+      const what = "a sparse file; make the archive without --sparse";
+      throw archiveError(`${quoteBytes(entry.name)} is ${what}`);
+    }
+    this.#handler.entry(entry, this.#sparseMode === "pass");
+    if (this.#sparseMode === "pass") {
+      this.#inPassedBlocks = header.rest === "blocks";
+      return this.#endPassed();
+    }
+    this.#sparse = new SparseFile(header, this.#content, (bytes) => this.#handler.data(bytes));
+    this.#endSparse();
+  }
+
+  #passMapBlock(): void {
+    this.#inPassedBlocks = this.#block[504] !== 0;
+    this.#endPassed();
+  }
+
+  #endPassed(): void {
+    if (!this.#inPassedBlocks && this.#content === 0) this.#handler.end();
+  }
+
+  #endSparse(): void {
+    if (this.#sparse?.isDone !== true) return;
+    this.#sparse = null;
+    this.#handler.end();
+  }
+
+  #startExtension(flag: string, size: number): void {
+    if (size < 0 || size > RECORDS_MAX) {
+      throw archiveError(`the records of an entry have ${size} bytes, and may have ${RECORDS_MAX}`);
+    }
+    this.#content = size;
+    this.#padding = padding(size);
+    const extension = { flag, parts: [] };
+    if (size > 0) this.#extension = extension;
+  }
+
+  #endExtension({ flag, parts }: { readonly flag: string; readonly parts: string[] }): void {
+    this.#extension = null;
+    const text = parts.join("");
+    if (flag === "g") return this.#addGlobal(text);
+    const next = this.#next;
+    if (flag === "L") this.#next = { ...next, name: text.replace(/\0.*$/s, "") };
+    else if (flag === "K") this.#next = { ...next, link: text.replace(/\0.*$/s, "") };
+    else if (next.records.size === 0) this.#next = { ...next, records: parseRecords(text) };
+    else throw archiveError("an entry has two sets of pax records");
+  }
+
+  #addGlobal(text: string): void {
+    this.#globalSize += text.length;
+    if (this.#globalSize > RECORDS_MAX) {
+      const reason = `have more than ${RECORDS_MAX} bytes`;
+      throw archiveError(`the records of all entries ${reason}`);
+    }
+    for (const [key, value] of parseGlobalRecords(text)) this.#global.set(key, value);
+  }
+}

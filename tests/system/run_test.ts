@@ -1,0 +1,75 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { OverlayError } from "../../mod.ts";
+import { run } from "../../lib/system/run.ts";
+import { tempDir } from "../_temp.ts";
+
+Deno.test("run() answers with status, stdout and trimmed stderr", async () => {
+  const script = "printf ' out \\n'; printf '\\n err \\n' >&2; exit 7";
+  const result = await run("/bin/sh", ["-c", script], { cwd: "/" });
+  assertEquals(result, {
+    argv: ["/bin/sh", "-c", script],
+    status: 7,
+    stdout: " out \n",
+    stderr: "err",
+  });
+});
+
+Deno.test("run() hands down an environment of its own", async () => {
+  Deno.env.set("OVERLAY_RENDER_CANARY", "inherited");
+  try {
+    const { stdout } = await run("/usr/bin/env", [], { cwd: "/" });
+    assertEquals(stdout.trim().split("\n").sort(), [
+      "LC_ALL=C",
+      "LIBMOUNT_FORCE_MOUNT2=always",
+      "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+    ]);
+  } finally {
+    Deno.env.delete("OVERLAY_RENDER_CANARY");
+  }
+});
+
+Deno.test("run() hands over arguments as they are, without a shell", async () => {
+  const args = ["%s\\0", "$(id)", "`id`", "a b", "*", "'", '"', "", "\n", "-x", "ä"];
+  const { stdout } = await run("/usr/bin/printf", args, { cwd: "/" });
+  assertEquals(stdout.split("\0").slice(0, -1), args.slice(1));
+});
+
+Deno.test("run() runs in the directory it is told", async () => {
+  await using dir = await tempDir();
+  const { stdout } = await run("/bin/sh", ["-c", "pwd -P"], { cwd: dir.path });
+  assertEquals(stdout, `${dir.path}\n`);
+});
+
+Deno.test("run() gives nothing to read", async () => {
+  assertEquals((await run("/bin/cat", [], { cwd: "/" })).stdout, "");
+});
+
+Deno.test("run() says 128 and the signal for a program that a signal ended", async () => {
+  assertEquals((await run("/bin/sh", ["-c", "kill -9 $$"], { cwd: "/" })).status, 137);
+});
+
+Deno.test("run() tells the command line before it runs", async () => {
+  await using dir = await tempDir();
+  const told: (readonly string[])[] = [];
+  const trace = (argv: readonly string[]) => void told.push(argv);
+  const program = dir.join("none");
+  await assertRejects(() => run(program, ["-x"], { cwd: "/", trace }), OverlayError);
+  assertEquals(told, [[program, "-x"]]);
+});
+
+Deno.test("run() names a program that is not there, and one that cannot be run", async () => {
+  await using dir = await tempDir();
+  await Deno.writeTextFile(dir.join("plain"), "no program", { mode: 0o644 });
+  for (const name of ["none", "plain"]) {
+    const program = dir.join(name);
+    const error = await assertRejects(() => run(program, [], { cwd: "/" }), OverlayError);
+    assertEquals([error.code, error.path], ["failed", program]);
+    assertEquals(error.message.startsWith(`Cannot run "${program}": `), true);
+  }
+});
+
+Deno.test("run() needs the permission to run the program", {
+  permissions: { run: ["/usr/bin/mount"] },
+}, async () => {
+  await assertRejects(() => run("/usr/bin/umount", [], { cwd: "/" }), Deno.errors.NotCapable);
+});
