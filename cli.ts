@@ -5,7 +5,7 @@
  * @module
  */
 import { absolute, parseCommand } from "./lib/cli/command.ts";
-import type { Command, Voice } from "./lib/cli/command.ts";
+import type { Command, OutputOptions } from "./lib/cli/command.ts";
 import {
   InterruptedError,
   MissingPermissionError,
@@ -33,7 +33,7 @@ export interface Io {
 
 function changeOptions(
   io: Io,
-  { voice, waitMs }: { readonly voice: Voice; readonly waitMs?: number },
+  { voice, waitMs }: { readonly voice: OutputOptions; readonly waitMs?: number },
   signal?: AbortSignal,
 ): ChangeOptions {
   return {
@@ -76,7 +76,7 @@ async function runPlan(command: RenderCommand, io: Io): Promise<number> {
  *
  * @returns The exit status that carrying it out would end with, as far as that is known.
  */
-async function tellFindings(plan: PodPlan, voice: Voice, io: Io): Promise<number> {
+async function tellFindings(plan: PodPlan, voice: OutputOptions, io: Io): Promise<number> {
   const { findingsOf, isInTheWay, statusOf } = await import("./lib/preflight/run_preflight.ts");
   const found = await findingsOf(plan.mounts);
   const { operations } = plan;

@@ -20,7 +20,7 @@ import { checkPermissions } from "../system/grants.ts";
 import { checkAbove } from "../system/trust.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
-import { asFailure, checkGarbage, markPod } from "./set_aside.ts";
+import { asFailure, checkGarbage, setAsidePod } from "./set_aside.ts";
 import { parsePath } from "../request/names.ts";
 import { checkLinePermissions } from "../pod/open.ts";
 import type { Trusted } from "../pod/open.ts";
@@ -58,8 +58,8 @@ export type CollectRequest = PodsRequest & {
 export interface Kept {
   /** The pod. */
   readonly pod: string;
-  /** Why, in one word: `kept`, `not-due`, `locked`, `in-use`, `young`, or the code of what went wrong. */
-  readonly code: ErrorCode | "young";
+  /** Why, in one word: `kept`, `not-due`, `locked`, `in-use`, `grace-period`, or the code of what went wrong. */
+  readonly code: ErrorCode | "grace-period";
   /** Why, in a sentence. */
   readonly reason: string;
   /** What to do about it, or `null`. */
@@ -185,7 +185,7 @@ async function collectAll(
     const check = (record: PodRecord) => refuseUndue(pod, record, request);
     await keepGoing(pod.pod, run, async () => {
       const how = { named: false, dryRun, check, options: patient, trusted };
-      const garbage = await markPod(pod, how);
+      const garbage = await setAsidePod(pod, how);
       if (garbage !== null) run.marked.push({ pod: pod.pod, garbage });
     });
   }
@@ -246,7 +246,7 @@ async function collectOne(
   const aside = garbageIn(directory).filter((path) => isOf(path, pod));
   const there = look(pod) !== null;
   if (there && phase !== "sweep") {
-    const garbage = await markPod(layout, { named: phase !== "mark", dryRun, options });
+    const garbage = await setAsidePod(layout, { named: phase !== "mark", dryRun, options });
     if (garbage !== null) {
       run.marked.push({ pod, garbage });
       aside.push(garbage);
@@ -283,7 +283,7 @@ async function sweepOld(
   const left = graceLeft(garbage, gracePeriodMs, how.dryRun);
   if (left > 0) {
     const reason = `its grace period ends in ${formatDuration(Math.ceil(left / 1000) * 1000)}`;
-    run.kept.push({ pod: garbage, code: "young", reason, hint: null, failed: false });
+    run.kept.push({ pod: garbage, code: "grace-period", reason, hint: null, failed: false });
   } else if (await sweepPod(podLayout(garbage), sweeping)) {
     run.removed.push({ garbage });
   }

@@ -9,7 +9,7 @@ import type { ApplyOptions } from "../apply/apply_run.ts";
 import { applyPlan } from "../apply/apply.ts";
 import { deviceAt, ifAny, majorOf } from "../system/disk.ts";
 import { OverlayError } from "../core/errors.ts";
-import type { Looked } from "../preflight/disk_facts.ts";
+import type { FactsCache } from "../preflight/disk_facts.ts";
 import { checkPermissions, isGranted } from "../system/grants.ts";
 import { askAbove } from "../system/trust.ts";
 import { parsePath } from "../request/names.ts";
@@ -70,7 +70,7 @@ async function applyChecked(
   try {
     const plan = planRender(request, { mount: action === "render" });
     checkPermissions(action, requiredPermissions(plan));
-    const apply = (plan: Plan) => applyOne(plan, options, ahead?.looked);
+    const apply = (plan: Plan) => applyOne(plan, options, ahead?.cache);
     return await (request.overlay === "auto"
       ? applyOrCopy(request, plan, { apply, options })
       : apply(plan));
@@ -104,7 +104,7 @@ async function applyOrCopy(
 async function lookAtPlace(
   { pod, overlay, readOnly }: RenderRequest,
   options: ChangeOptions,
-): Promise<{ readonly looked: Looked; readonly done: Promise<unknown> } | null> {
+): Promise<{ readonly cache: FactsCache; readonly done: Promise<unknown> } | null> {
   if (readOnly === true || overlay === "never") return null;
   const path = parsePath("pod", pod);
   const above = parent(path);
@@ -121,14 +121,14 @@ async function lookAtPlace(
 async function applyOne(
   plan: Plan,
   options: ApplyOptions,
-  looked?: Looked,
+  cache?: FactsCache,
 ): Promise<Outcome<Render>> {
   const lowers = isOdd(plan.mount);
-  if (lowers || looked !== undefined) {
-    const { checkBefore } = await import("../preflight/run_preflight.ts");
-    await checkBefore([plan.mount], options, {
+  if (lowers || cache !== undefined) {
+    const { runPreflight } = await import("../preflight/run_preflight.ts");
+    await runPreflight([plan.mount], options, {
       lowers,
-      ...(looked === undefined ? {} : { looked }),
+      ...(cache === undefined ? {} : { cache }),
     });
   }
   const { operations, mount } = plan;

@@ -4,7 +4,7 @@
  * @module
  */
 import { applyPlan } from "../apply/apply.ts";
-import { checkBefore } from "../preflight/run_preflight.ts";
+import { runPreflight } from "../preflight/run_preflight.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { checkPermissions } from "../system/grants.ts";
 import { requiredPermissions } from "../system/permissions.ts";
@@ -35,7 +35,7 @@ async function applyRequest(
   const request = await resolvePodRequest(given);
   const plan = planPod(request, { mount: action === "render" });
   checkPermissions(action, requiredPermissions(plan));
-  await checkBefore(plan.mounts, options);
+  await runPreflight(plan.mounts, options);
   const { apps, mounts } = await applyPlan(plan, options);
   await tellReachable(plan.mounts, options);
   const renders = apps.map(({ mount, line, live, changed }) => {

@@ -10,7 +10,7 @@ import { look } from "../system/disk.ts";
 import { MissingPermissionError, OverlayError, RefusedError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import { checkPermissions } from "../system/grants.ts";
-import { Looked } from "../preflight/disk_facts.ts";
+import { FactsCache } from "../preflight/disk_facts.ts";
 import { checkRecordedLine, LineJudge } from "../pod/judge.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
@@ -257,7 +257,7 @@ async function fitLines(
     return line.auto && first.get(line.app) === line && mounts.stateOf(line) !== "mounted";
   });
   const judge = new LineJudge({ pod, mounts, recorded: lines, asked: open });
-  const judging = { pod, judge, idle: open, looked: new Looked(), options, live: run.live };
+  const judging = { pod, judge, idle: open, cache: new FactsCache(), options, live: run.live };
   const fit: AppLine[] = [];
   for (const line of open) {
     try {

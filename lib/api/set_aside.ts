@@ -53,7 +53,7 @@ export interface Marking {
  * @throws {RefusedError} If something holds it; nothing was touched.
  * @throws {UnmountError} If it was named and an app is in use.
  */
-export async function markPod(pod: PodLayout, marking: Marking): Promise<string | null> {
+export async function setAsidePod(pod: PodLayout, marking: Marking): Promise<string | null> {
   const { options, dryRun, trusted = new Set() } = marking;
   if (await checkTrusted(pod, options, trusted) === null) return null;
   refuseNoPod(pod);

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Application } from "./apply_run.ts";
+import { ApplyRun } from "./apply_run.ts";
 import type { ApplyOptions, AppRun } from "./apply_run.ts";
 import {
   applyDirectory,
@@ -52,7 +52,7 @@ export interface Applied {
  * @throws The signal's reason, if it is aborted; what was made is taken back.
  */
 export async function applyPlan(plan: PodPlan, options: ApplyOptions = {}): Promise<Applied> {
-  const run = new Application(plan, options);
+  const run = new ApplyRun(plan, options);
   try {
     for (const batch of batches(plan.operations)) {
       options.signal?.throwIfAborted();
@@ -93,7 +93,7 @@ function batches(operations: readonly Operation[]): Operation[][] {
 const ALWAYS: readonly Operation["kind"][] = ["manifest", "use", "record", "touch", "mtab"];
 
 /** An app that is mounted as asked for needs nothing but its manifest, its line, and what is put into it. */
-function isDone(operation: Operation, run: Application): boolean {
+function isDone(operation: Operation, run: ApplyRun): boolean {
   if (ALWAYS.includes(operation.kind)) return false;
   const path = "rootfs" in operation ? operation.rootfs : operation.path;
   return run.live || run.appOf(path)?.live === true;
@@ -107,7 +107,7 @@ async function tell(
   for (const operation of operations) trace(describeOperation(operation));
 }
 
-function apply(batch: readonly Operation[], run: Application): void | Promise<void> {
+function apply(batch: readonly Operation[], run: ApplyRun): void | Promise<void> {
   const [operation] = batch;
   if (operation === undefined) return;
   switch (operation.kind) {
@@ -145,30 +145,30 @@ function apply(batch: readonly Operation[], run: Application): void | Promise<vo
   }
 }
 
-async function applyTrust(paths: readonly string[], run: Application): Promise<void> {
+async function applyTrust(paths: readonly string[], run: ApplyRun): Promise<void> {
   if (!await checkAbove(paths, run.programs, run.options.asked)) run.unseen = new Set(paths);
 }
 
 /** Somebody else may have made a directory above meanwhile, where one was missing. */
-async function trustMade(operation: DirectoryOperation, run: Application): Promise<void> {
+async function trustMade(operation: DirectoryOperation, run: ApplyRun): Promise<void> {
   await checkAbove([operation.path], run.programs);
   checkGuarded(operation);
 }
 
 /** Loaded when they are needed: most renders have none of these. */
-async function applyLink(operation: LinkOperation, run: Application): Promise<void> {
+async function applyLink(operation: LinkOperation, run: ApplyRun): Promise<void> {
   const store = await import("./apply_store.ts");
   await store.applyLink(operation, run);
 }
 
-async function applyUse(operation: UseOperation, run: Application): Promise<void> {
+async function applyUse(operation: UseOperation, run: ApplyRun): Promise<void> {
   const store = await import("./apply_store.ts");
   await store.applyUse(operation, run);
 }
 
 async function applyToRootfs(
   operation: CopyOperation | TouchOperation | MtabOperation,
-  run: Application,
+  run: ApplyRun,
 ): Promise<void> {
   const { applyCopy, applyMtab, applyTouch } = await import("./apply_rootfs.ts");
   if (operation.kind === "copy") return await applyCopy(operation, run);

@@ -4,7 +4,7 @@
  * @module
  */
 import { operationsOf } from "./apply_run.ts";
-import type { Application } from "./apply_run.ts";
+import type { ApplyRun } from "./apply_run.ts";
 import { formatAppLine } from "../overlay/app_line.ts";
 import {
   dropSetgid,
@@ -47,7 +47,7 @@ function statOf(path: string): Deno.FileInfo {
 /** Something must be there; a lower may be named through a symlink. */
 export async function applyRequires(
   operations: readonly RequireOperation[],
-  run: Application,
+  run: ApplyRun,
 ): Promise<void> {
   if (run.apps.length === 1) return operations.forEach(applyRequire);
   const { forEachApp } = await import("../core/pod_error.ts");
@@ -136,12 +136,12 @@ export function applyReal(operation: RealOperation): void {
   });
 }
 
-function modeFor(mode: number | LikeMode, run: Application): number {
+function modeFor(mode: number | LikeMode, run: ApplyRun): number {
   return typeof mode === "number" ? mode : modeOf(lowerOf(mode.like, run)) & mode.mask;
 }
 
 /** A lower looks the same all through a run. */
-function lowerOf(path: string, run: Application): Deno.FileInfo {
+function lowerOf(path: string, run: ApplyRun): Deno.FileInfo {
   let info = run.lowers.get(path);
   if (info === undefined) run.lowers.set(path, info = statOf(path));
   return info;
@@ -157,7 +157,7 @@ function removeMade(path: string, isPod: boolean): void {
 }
 
 /** Makes a directory, or checks the one that is there. */
-export function applyDirectory(operation: DirectoryOperation, run: Application): void {
+export function applyDirectory(operation: DirectoryOperation, run: ApplyRun): void {
   const { path, ownerLike } = operation;
   const like = ownerLike === null ? undefined : lowerOf(ownerLike, run);
   if (path === run.pod.pod) makeAbove(path, run);
@@ -171,7 +171,7 @@ export function applyDirectory(operation: DirectoryOperation, run: Application):
  * Makes the directories above a pod that are missing. Those that are there were found to be trusted before;
  * where they may not be looked at, nothing is made.
  */
-function makeAbove(pod: string, run: Application): void {
+function makeAbove(pod: string, run: ApplyRun): void {
   const missing: string[] = [];
   for (let at = parent(pod); isGranted({ name: "read", path: at }) && look(at) === null;) {
     missing.unshift(at);
@@ -189,7 +189,7 @@ function makeAbove(pod: string, run: Application): void {
 /** The pod is checked here; what is in it was looked at as a whole when it was locked. */
 function useDirectory(
   operation: DirectoryOperation,
-  run: Application,
+  run: ApplyRun,
   like: Deno.FileInfo | undefined,
 ): void {
   const { path, force } = operation;
@@ -207,14 +207,14 @@ function useDirectory(
   if (half || force) forceMode(operation, run);
 }
 
-function forceOwner(path: string, like: Deno.FileInfo, run: Application): void {
+function forceOwner(path: string, like: Deno.FileInfo, run: ApplyRun): void {
   const had = statOf(path);
   if ((had.uid === like.uid && had.gid === like.gid) || !takeOwner(path, like)) return;
   const undo = () => Deno.chownSync(path, had.uid, had.gid);
   run.changedBy(() => `give ${quote(path)} back`, undo, run.appOf(path));
 }
 
-function noteMade(path: string, run: Application): void {
+function noteMade(path: string, run: ApplyRun): void {
   const isPod = path === run.pod.pod;
   if (!isWithin(path, run.pod.pod)) run.made.add(path);
   // The kernel leaves an empty directory in the work, which is nobody's data.
@@ -229,7 +229,7 @@ function noteMade(path: string, run: Application): void {
   run.identity = checkPod(path);
 }
 
-function forceMode(operation: DirectoryOperation, run: Application): void {
+function forceMode(operation: DirectoryOperation, run: ApplyRun): void {
   const { path } = operation;
   const mode = modeFor(operation.mode, run);
   const had = dropSetgid(path, mode);
@@ -240,7 +240,7 @@ function forceMode(operation: DirectoryOperation, run: Application): void {
 }
 
 /** Gives a directory its group. */
-export async function applyGroup(operation: GroupOperation, run: Application): Promise<void> {
+export async function applyGroup(operation: GroupOperation, run: ApplyRun): Promise<void> {
   const { path, group } = operation;
   const gid = typeof group === "number"
     ? group
@@ -260,7 +260,7 @@ function restore(path: string, content: Uint8Array | null, mode: number): void {
 }
 
 /** Replaces a file unless it is like that already. */
-function put(path: string, content: Uint8Array, mode: number, run: Application): void {
+function put(path: string, content: Uint8Array, mode: number, run: ApplyRun): void {
   const had = readOwnFile(path);
   const info = look(path);
   const hadMode = info === null ? mode : modeOf(info);
@@ -281,7 +281,7 @@ const MANIFEST_MAX = 16 << 20;
 /** Copies the manifest. */
 export async function applyManifest(
   operation: ManifestOperation,
-  run: Application,
+  run: ApplyRun,
 ): Promise<void> {
   const { from, path, mode } = operation;
   const { signal } = run.options;
@@ -289,7 +289,7 @@ export async function applyManifest(
 }
 
 /** Notes in the lines which directories outside the pod are there by this render, or by one before. */
-function noteDestinations(run: Application): void {
+function noteDestinations(run: ApplyRun): void {
   const old = appLines(run.entries);
   for (const app of run.apps) {
     const { dest, rootfs } = app.mount;
@@ -301,7 +301,7 @@ function noteDestinations(run: Application): void {
 }
 
 /** Writes the lines of the apps, all at once. */
-export function applyRecords(operations: readonly RecordOperation[], run: Application): void {
+export function applyRecords(operations: readonly RecordOperation[], run: ApplyRun): void {
   const path = operations[0]?.path ?? run.pod.fstab;
   if (run.apps.some(({ mount }) => !isWithin(mount.dest, run.pod.pod))) noteDestinations(run);
   const lines = run.apps.map(({ line }) => line);

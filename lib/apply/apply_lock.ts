@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Application } from "./apply_run.ts";
+import type { ApplyRun } from "./apply_run.ts";
 import { operationsOf } from "./apply_run.ts";
 import { applyDirectory } from "./apply_disk.ts";
 import { deviceAt } from "../system/disk.ts";
@@ -20,7 +20,7 @@ import { podInLower } from "../request/request.ts";
  * Locks the pod, looks at what it holds, and refuses what must not be done to it. A pod that this run
  * has made holds nothing, so nothing is loaded to look at it.
  */
-export async function applyLock(operation: LockOperation, run: Application): Promise<void> {
+export async function applyLock(operation: LockOperation, run: ApplyRun): Promise<void> {
   const lock = await acquire(operation, run);
   run.lock = lock;
   // While this run waited, another one may have taken the pod back and made it again.
@@ -47,7 +47,7 @@ function holdsOnly(pod: string, path: string): boolean {
  * A pod in a lower would be written into it, whatever links the names of both lead through. A lower ends
  * where another file system is mounted, so not every pod lies in the lower `/`.
  */
-function refuseLowerAround(run: Application): void {
+function refuseLowerAround(run: ApplyRun): void {
   const pod = Deno.realPathSync(run.pod.pod);
   for (const lower of new Set(run.apps.flatMap(({ mount }) => mount.lower))) {
     const real = Deno.realPathSync(lower);
@@ -57,7 +57,7 @@ function refuseLowerAround(run: Application): void {
 }
 
 /** Another run that failed may have taken back the pod itself while we waited for its lock. */
-async function acquire(operation: LockOperation, run: Application): Promise<PodLock> {
+async function acquire(operation: LockOperation, run: ApplyRun): Promise<PodLock> {
   for (let attempts = 0;; attempts++) {
     try {
       return await lockPod(operation.path, run.options);

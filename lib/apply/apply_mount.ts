@@ -3,12 +3,12 @@
  *
  * @module
  */
-import type { Application } from "./apply_run.ts";
+import type { ApplyRun } from "./apply_run.ts";
 import { mountLines } from "../pod/mounting.ts";
 import type { LabelOperation, MountOperation } from "../plan/operation.ts";
 
 /** Sets the label of upper or work, where SELinux is enabled. */
-export async function applyLabel(operation: LabelOperation, run: Application): Promise<void> {
+export async function applyLabel(operation: LabelOperation, run: ApplyRun): Promise<void> {
   if (!run.labels) return;
   const { setLabel } = await import("../system/selinux.ts");
   await setLabel(operation.path, operation.context, run.programs);
@@ -17,7 +17,7 @@ export async function applyLabel(operation: LabelOperation, run: Application): P
 /** Mounts apps, as their lines in `overlay.fstab` say. */
 export async function applyMounts(
   operations: readonly MountOperation[],
-  run: Application,
+  run: ApplyRun,
 ): Promise<void> {
   run.checkPlace();
   const apps = operations.flatMap(({ path }) => run.appOf(path) ?? []);

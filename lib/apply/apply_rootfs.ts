@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { Application, AppRun } from "./apply_run.ts";
+import type { ApplyRun, AppRun } from "./apply_run.ts";
 import { makeDirectory, ownerWarning } from "../system/directory.ts";
 import { attempt, isEmptyDirectory, look, modeOf } from "../system/disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
@@ -20,7 +20,7 @@ import { run as runProgram } from "../system/run.ts";
  * Copies the lower beside the rootfs, and puts the copy into its place when it is whole: with owners,
  * modes, times, extended attributes, hard links, sockets and devices.
  */
-export async function applyCopy(operation: CopyOperation, run: Application): Promise<void> {
+export async function applyCopy(operation: CopyOperation, run: ApplyRun): Promise<void> {
   const { path, from, mode, mtab } = operation;
   // Loaded when it is needed: most apps are no copies.
   const { removeTree } = await import("../system/removal.ts");
@@ -54,7 +54,7 @@ function refuseOther(path: string): void {
   });
 }
 
-async function copy(from: string, to: string, run: Application): Promise<void> {
+async function copy(from: string, to: string, run: ApplyRun): Promise<void> {
   const how = ["--archive", "--reflink=auto", "--one-file-system", "--no-target-directory"];
   const result = await runProgram(PROGRAMS.cp, [...how, "--", from, to], {
     ...run.programs,
@@ -69,14 +69,14 @@ async function copy(from: string, to: string, run: Application): Promise<void> {
 }
 
 /** Makes `etc/mtab` in a copy that is not in its place yet, and that nobody uses. */
-async function putMtab(copy: string, run: Application): Promise<void> {
+async function putMtab(copy: string, run: ApplyRun): Promise<void> {
   const missing = missingIn(directoriesAt([copy], ["etc"]), "mtab", copy);
   if (missing === "") await makeLink(child(copy, "etc", "mtab"), MTAB, run.programs);
   else if (missing !== null) run.options.warn?.(`no mtab is made: ${missing}`);
 }
 
 /** Copies a directory of the image into the upper, if it is one and no part of the way to it is a link. */
-export async function applyTouch(operation: TouchOperation, run: Application): Promise<void> {
+export async function applyTouch(operation: TouchOperation, run: ApplyRun): Promise<void> {
   const place = placeOf(operation, run);
   if (place === null || place.app.live) return;
   if (place.app.recorded && look(operation.path) !== null) return;
@@ -85,7 +85,7 @@ export async function applyTouch(operation: TouchOperation, run: Application): P
 }
 
 /** Makes `etc/mtab` in the upper, where `etc` is a directory and has none. */
-export async function applyMtab(operation: MtabOperation, run: Application): Promise<void> {
+export async function applyMtab(operation: MtabOperation, run: ApplyRun): Promise<void> {
   const place = placeOf(operation, run);
   if (place === null) return;
   const { app, upper, layers, names } = place;
@@ -122,7 +122,7 @@ interface Place {
 
 function placeOf(
   { path, rootfs }: TouchOperation | MtabOperation,
-  run: Application,
+  run: ApplyRun,
 ): Place | null {
   const app = run.appOf(rootfs);
   const upper = app?.mount.upper ?? null;
@@ -175,7 +175,7 @@ function isWhiteout({ isCharDevice, rdev }: Deno.FileInfo): boolean {
  *
  * @throws {RefusedError} If a process uses it.
  */
-async function isFree(app: AppRun, run: Application): Promise<boolean> {
+async function isFree(app: AppRun, run: ApplyRun): Promise<boolean> {
   if (app.live) return false;
   if (!app.recorded) return true;
   if (!run.mounts) return false;
@@ -185,7 +185,7 @@ async function isFree(app: AppRun, run: Application): Promise<boolean> {
 }
 
 /** Makes the directories of a place in the upper, each as it is in the first layer that has it. */
-function copyUp({ app, upper, layers, names }: Place, run: Application): void {
+function copyUp({ app, upper, layers, names }: Place, run: ApplyRun): void {
   const made: { readonly path: string; readonly like: Deno.FileInfo }[] = [];
   for (const at of names.keys()) {
     const way = names.slice(0, at + 1);
@@ -202,14 +202,14 @@ function copyUp({ app, upper, layers, names }: Place, run: Application): void {
   for (const { path, like } of made.reverse()) setTime(path, like);
 }
 
-function makeLike(path: string, like: Deno.FileInfo, app: AppRun, run: Application): void {
+function makeLike(path: string, like: Deno.FileInfo, app: AppRun, run: ApplyRun): void {
   const { owned } = makeDirectory(path, modeOf(like), like);
   run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path), app);
   if (!owned) run.options.warn?.(ownerWarning(path, like));
 }
 
 /** Notes the time of a directory, which what is made in it changes. */
-function keepTime(path: string, app: AppRun, run: Application): void {
+function keepTime(path: string, app: AppRun, run: ApplyRun): void {
   const had = attempt("look at", path, () => Deno.lstatSync(path));
   run.changedBy(() => `set the time of ${quote(path)} back`, () => setTime(path, had), app);
 }

@@ -42,7 +42,7 @@ export interface AppRun {
 }
 
 /** The state of one run. */
-export class Application {
+export class ApplyRun {
   /** The plan. */
   readonly plan: PodPlan;
   /** Where everything of the pod lies. */

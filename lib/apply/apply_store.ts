@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Application } from "./apply_run.ts";
+import type { ApplyRun } from "./apply_run.ts";
 import { hexDigest } from "../core/digest.ts";
 import { look, makeFile, readOwnFile, typeOf } from "../system/disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
@@ -13,7 +13,7 @@ import { child } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 
 /** Makes a link. */
-export async function applyLink({ path, to }: LinkOperation, run: Application): Promise<void> {
+export async function applyLink({ path, to }: LinkOperation, run: ApplyRun): Promise<void> {
   const info = look(path);
   if (info !== null) return checkLink(path, to, info);
   await makeLink(path, to, run.programs);
@@ -36,7 +36,7 @@ function checkLink(path: string, to: string, info: Deno.FileInfo): void {
  */
 export async function applyUse(
   { path, pod, rendered }: UseOperation,
-  run: Application,
+  run: ApplyRun,
 ): Promise<void> {
   const content = new TextEncoder().encode(pod);
   const note = child(path, await hexDigest("SHA-256", content));

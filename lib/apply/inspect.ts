@@ -5,14 +5,14 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
-import type { Application, AppRun } from "./apply_run.ts";
+import type { ApplyRun, AppRun } from "./apply_run.ts";
 import { attempt, look, readOwnFile } from "../system/disk.ts";
 import { OverlayError } from "../core/errors.ts";
 import { forEachApp, podError } from "../core/pod_error.ts";
 import type { AppFailure } from "../core/pod_error.ts";
 import { withLines } from "../overlay/fstab.ts";
 import { checkPermissions } from "../system/grants.ts";
-import { Looked } from "../preflight/disk_facts.ts";
+import { FactsCache } from "../preflight/disk_facts.ts";
 import { checkFile, checkGuarded, checkWay } from "../system/trust.ts";
 import { checkRecordedLine, LineJudge } from "../pod/judge.ts";
 import { splitOptions } from "../overlay/mount_config.ts";
@@ -33,7 +33,7 @@ import { refuseElsewhere, refuseOtherMount, refuseOtherPaths } from "../pod/refu
  * @throws {RefusedError} If the pod holds something that must not be touched.
  * @throws {PodError} If it does so for one or more of many apps.
  */
-export async function inspect(run: Application): Promise<void> {
+export async function inspect(run: ApplyRun): Promise<void> {
   removeRests(run);
   checkFile(run.pod.fstab);
   const { entries, lines } = readRecord(run.pod.fstab);
@@ -46,14 +46,14 @@ export async function inspect(run: Application): Promise<void> {
   await checkUsers(lines, run);
   await checkApps(lines, run);
   if (run.live) return;
-  const { checkBefore } = await import("../preflight/run_preflight.ts");
-  await checkBefore(run.apps.filter(({ live }) => !live).map(({ mount }) => mount), run.options);
+  const { runPreflight } = await import("../preflight/run_preflight.ts");
+  await runPreflight(run.apps.filter(({ live }) => !live).map(({ mount }) => mount), run.options);
   await mountBelow(lines, run);
   checkWays(run);
 }
 
 /** What a run left that was killed while it wrote or mounted. */
-function removeRests(run: Application): void {
+function removeRests(run: ApplyRun): void {
   for (const rest of [run.pod.batch, `${run.pod.fstab}.new`]) {
     if (look(rest)?.isFile) attempt("remove", rest, () => Deno.removeSync(rest));
   }
@@ -63,7 +63,7 @@ function removeRests(run: Application): void {
  * An upper that was unmounted lazily may be part of a mount that nobody sees. So may an image that lives on in
  * a container: what runs in it could swap the directories that lead to an app in it, as in a live one.
  */
-async function checkUsers(lines: readonly AppLine[], run: Application): Promise<void> {
+async function checkUsers(lines: readonly AppLine[], run: ApplyRun): Promise<void> {
   const lazy = lines.filter((line) => line.lazy);
   const images = run.mounts ? imagesAround(run.apps.map(({ line }) => line), lines) : [];
   if (lazy.length + images.length === 0) return;
@@ -87,7 +87,7 @@ async function checkUsers(lines: readonly AppLine[], run: Application): Promise<
 }
 
 /** Without SELinux a label means nothing, and is left out; rkt's label library does the same. */
-async function decideLabels(run: Application): Promise<void> {
+async function decideLabels(run: ApplyRun): Promise<void> {
   const labels = new Set(run.apps.flatMap(({ mount }) => mount.label ?? []));
   if (labels.size === 0) return;
   const { selinuxEnabled } = await import("../system/selinux.ts");
@@ -111,7 +111,7 @@ function withoutLabel(line: AppLine): AppLine {
  */
 async function tableFor(
   lines: readonly AppLine[],
-  run: Application,
+  run: ApplyRun,
 ): Promise<readonly Mount[]> {
   const images = new Set(lines.map(({ rootfs }) => rootfs));
   const there = run.apps.some(({ mount: { dest } }) => {
@@ -125,14 +125,14 @@ async function tableFor(
 
 /** What is known of a pod when its apps are checked. */
 interface Known {
-  readonly run: Application;
+  readonly run: ApplyRun;
   readonly mounts: PodMounts;
   readonly judge: LineJudge;
   /** The first line that each app has. */
   readonly old: ReadonlyMap<string, AppLine>;
 }
 
-async function checkApps(lines: readonly AppLine[], run: Application): Promise<void> {
+async function checkApps(lines: readonly AppLine[], run: ApplyRun): Promise<void> {
   const asked = run.apps.map(({ line }) => line);
   const mounts = new PodMounts(run.pod, await tableFor(lines, run));
   const judge = new LineJudge({ pod: run.pod, mounts, recorded: lines, asked });
@@ -168,7 +168,7 @@ function checkApp(app: AppRun, known: Known): void {
  * Mounts what destinations lie in and this call does not render: an app's directories are made in the
  * pod's own image.
  */
-async function mountBelow(lines: readonly AppLine[], run: Application): Promise<void> {
+async function mountBelow(lines: readonly AppLine[], run: ApplyRun): Promise<void> {
   const own = new Set(run.apps.map(({ line }) => line.app));
   const open = run.apps.filter(({ live }) => !live).map(({ line }) => line);
   const others = lines.filter(({ app }) => !own.has(app));
@@ -179,7 +179,7 @@ async function mountBelow(lines: readonly AppLine[], run: Application): Promise<
   for (const { rootfs } of below) checkWay(rootfs, pod.pod);
   const mounts = new PodMounts(pod, await mountTable(run.programs));
   const judge = new LineJudge({ pod, mounts, recorded: lines, asked: below });
-  const judging = { pod, judge, idle: below, looked: new Looked(), options };
+  const judging = { pod, judge, idle: below, cache: new FactsCache(), options };
   for (const line of below) {
     const state = mounts.stateOf(line);
     // Of a copy nothing is mounted.
@@ -202,7 +202,7 @@ function notMountedError(line: AppLine, open: readonly AppLine[]): OverlayError 
 }
 
 /** Looks at everything that the run will use or make, and at what is above it. */
-function checkWays(run: Application): void {
+function checkWays(run: ApplyRun): void {
   const missing = new Set<string>();
   const failures = new Map<string, AppFailure>();
   for (const next of run.plan.operations) {

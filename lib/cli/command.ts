@@ -22,7 +22,7 @@ import type { StatusRequest } from "../api/status.ts";
 import type { UnmountRequest } from "../api/unmount.ts";
 
 /** How a command talks. */
-export interface Voice {
+export interface OutputOptions {
   /** Whether stdout is one JSON object. */
   readonly json: boolean;
   /** Whether warnings are left out. */
@@ -44,7 +44,7 @@ export type Command =
   | Waiting & {
     readonly kind: "plan" | "prepare" | "render";
     readonly request: RenderRequest;
-    readonly voice: Voice;
+    readonly voice: OutputOptions;
     /** What `plan` plans: a render, or with `prepare --dry-run` the preparation. */
     readonly mount: boolean;
   }
@@ -55,21 +55,37 @@ export type Command =
     readonly file: string;
     /** The directory that its relative paths are taken from. */
     readonly cwd: string;
-    readonly voice: Voice;
+    readonly voice: OutputOptions;
     readonly mount: boolean;
   }
-  | Waiting & { readonly kind: "unmount"; readonly request: UnmountRequest; readonly voice: Voice }
-  | { readonly kind: "status"; readonly request: StatusRequest; readonly voice: Voice }
-  | Waiting & { readonly kind: "gc"; readonly request: CollectRequest; readonly voice: Voice }
+  | Waiting & {
+    readonly kind: "unmount";
+    readonly request: UnmountRequest;
+    readonly voice: OutputOptions;
+  }
+  | { readonly kind: "status"; readonly request: StatusRequest; readonly voice: OutputOptions }
+  | Waiting & {
+    readonly kind: "gc";
+    readonly request: CollectRequest;
+    readonly voice: OutputOptions;
+  }
   | Waiting & {
     readonly kind: "gc";
     /** The pod that is brought back, or the path that it has in the garbage. */
     readonly undo: string;
-    readonly voice: Voice;
+    readonly voice: OutputOptions;
   }
-  | Waiting & { readonly kind: "keep" | "unkeep"; readonly pod: string; readonly voice: Voice }
-  | Waiting & { readonly kind: "restore"; readonly request: RestoreRequest; readonly voice: Voice }
-  | { readonly kind: "doctor"; readonly request: DoctorRequest; readonly voice: Voice }
+  | Waiting & {
+    readonly kind: "keep" | "unkeep";
+    readonly pod: string;
+    readonly voice: OutputOptions;
+  }
+  | Waiting & {
+    readonly kind: "restore";
+    readonly request: RestoreRequest;
+    readonly voice: OutputOptions;
+  }
+  | { readonly kind: "doctor"; readonly request: DoctorRequest; readonly voice: OutputOptions }
   | {
     readonly kind: "tree";
     readonly action: TreeAction;
@@ -297,7 +313,7 @@ function collectOf(flags: Flags, cwd: string): CollectRequest {
   };
 }
 
-function gcOf(flags: Flags, cwd: string, voice: Voice): Command {
+function gcOf(flags: Flags, cwd: string, voice: OutputOptions): Command {
   const undo = flags.values.undo?.[0];
   if (undo === undefined) {
     return { kind: "gc", request: collectOf(flags, cwd), voice, ...waitOf(flags) };
@@ -340,7 +356,7 @@ function parseOf(name: (typeof COMMANDS)[number], args: readonly string[], cwd: 
   // Has commands of its own, which only it loads.
   if (name === "tree") return treeOf(args, cwd);
   const flags = parseFlags(args, spec(name));
-  const voice: Voice = {
+  const voice: OutputOptions = {
     json: flags.set.has("json"),
     quiet: flags.set.has("quiet"),
     verbose: flags.set.has("verbose"),

@@ -11,7 +11,7 @@ import { parseDuration } from "../core/duration.ts";
 import { InvalidValueError } from "../core/errors.ts";
 import type { ImportRequest } from "../store/import_request.ts";
 import { absolute } from "./command.ts";
-import type { TreeAction, Voice } from "./command.ts";
+import type { OutputOptions, TreeAction } from "./command.ts";
 import { parseSize } from "../core/size.ts";
 import type { CheckRequest } from "../store/tree_check.ts";
 import type { CollectTreesRequest } from "../store/tree_removal.ts";
@@ -27,7 +27,7 @@ interface Waiting {
 /** What to do with the tree store. */
 export type TreeCommand =
   & Waiting
-  & { readonly voice: Voice }
+  & { readonly voice: OutputOptions }
   & (
     | { readonly action: "import"; readonly request: ImportRequest }
     | { readonly action: "list"; readonly request: StoreRequest }

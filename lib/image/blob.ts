@@ -14,7 +14,7 @@ import type { Inflated, Inflating } from "./inflate.ts";
 import { loadHash } from "../system/hash.ts";
 import type { Algorithm } from "../system/hash.ts";
 import { quote } from "../core/quote.ts";
-import { apart, ThreadError } from "./worker.ts";
+import { runInWorker, WorkerError } from "./worker.ts";
 import type { Piece } from "./worker.ts";
 
 /** A part of a file that holds the archive of a layer. */
@@ -155,9 +155,9 @@ async function* inflatedApart(
 ): AsyncGenerator<Piece, Inflated> {
   try {
     const work = { source: piecesOfFile, transform: inflate, how };
-    return yield* apart(work, options);
+    return yield* runInWorker(work, options);
   } catch (error) {
-    if (!(error instanceof ThreadError && error.isOfSource)) throw error;
+    if (!(error instanceof WorkerError && error.isOfSource)) throw error;
     // What can be said of the file is said in the words of this thread.
     (await openRegular(how.path, options)).close();
     return attempt("read", how.path, () => {

@@ -31,8 +31,8 @@ const WINDOW = 32;
 const ACKNOWLEDGED = WINDOW / 4;
 
 /** A thread has failed; what its work has thrown is the cause. */
-export class ThreadError extends Error {
-  override readonly name = "ThreadError";
+export class WorkerError extends Error {
+  override readonly name = "WorkerError";
   /** Whether it was the source that failed. */
   readonly isOfSource: boolean;
 
@@ -116,10 +116,10 @@ async function serve<How, Result>(
  *
  * @returns What the thread makes, and says in the end; a piece is gone when the next is asked for. Who wants
  * no more of it ends the thread.
- * @throws {ThreadError} If the work fails.
+ * @throws {WorkerError} If the work fails.
  * @throws {unknown} The reason of the signal.
  */
-export async function* apart<How, Result>(
+export async function* runInWorker<How, Result>(
   { source, transform, how }: Work<How, Result>,
   { signal, onRead }: ThreadOptions = {},
 ): AsyncGenerator<Piece, Result> {
@@ -164,12 +164,12 @@ function listen(
         to.error(error);
       };
       worker.onmessage = ({ data }: MessageEvent<Message>) => {
-        if ("error" in data) fail(new ThreadError(data.error, data.isOfSource));
+        if ("error" in data) fail(new WorkerError(data.error, data.isOfSource));
         else to.enqueue(data);
       };
       worker.onerror = (event) => {
         event.preventDefault();
-        fail(new ThreadError(new Error(event.message), false));
+        fail(new WorkerError(new Error(event.message), false));
       };
     },
   });

@@ -59,7 +59,7 @@ function isKnown({ path, line }: Written, around: readonly Written[]): boolean {
 }
 
 /** What each app of a pod shares with another one. */
-export class Neighbours {
+export class Overlaps {
   readonly #sharingUpper: ReadonlyMap<string, AppLine>;
   readonly #byRootfs = new Map<string, AppLine[]>();
 

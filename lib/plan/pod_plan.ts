@@ -7,7 +7,7 @@
  */
 import { appLine } from "../overlay/app_line.ts";
 import { InvalidValueError, RefusedError } from "../core/errors.ts";
-import { linesWithin, Neighbours } from "../overlay/overlaps.ts";
+import { linesWithin, Overlaps } from "../overlay/overlaps.ts";
 import { parent } from "../core/path.ts";
 import { configOf, freeze, operationsFor, planned } from "./plan.ts";
 import type { PlannedApp, PlanOptions, PodPlan } from "./plan.ts";
@@ -92,11 +92,11 @@ function checkTogether(apps: readonly PlannedApp[], auto: boolean): void {
     return [appLine(mount, { config: configOf(mount), options: text, auto, link }), mount];
   }));
   const lines = [...mounts.keys()];
-  const neighbours = new Neighbours(lines, apps[0]?.mount.pod ?? "/", (line) => {
+  const overlaps = new Overlaps(lines, apps[0]?.mount.pod ?? "/", (line) => {
     const { upper = null, work = null } = mounts.get(line) ?? {};
     return [upper, work].filter((path) => path !== null);
   });
-  for (const line of lines) refuseSharedUpper(line, neighbours.sharingUpper(line));
+  for (const line of lines) refuseSharedUpper(line, overlaps.sharingUpper(line));
   if (auto) return;
   const within = linesWithin(lines, new Set(lines.map(({ rootfs }) => rootfs)));
   for (const [around, all] of within) {

@@ -98,7 +98,7 @@ async function askTogether(
       ...programs,
       cwd: pod.pod,
       // Every line fails, and each with a line.
-      talkative: true,
+      buffered: true,
     });
     return rows.map(() => result);
   } finally {

@@ -8,15 +8,15 @@ import { configOfLine, mountOfLine } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { checkBefore } from "../preflight/run_preflight.ts";
+import { runPreflight } from "../preflight/run_preflight.ts";
 import { look } from "../system/disk.ts";
 import { OverlayError } from "../core/errors.ts";
-import type { Looked } from "../preflight/disk_facts.ts";
+import type { FactsCache } from "../preflight/disk_facts.ts";
 import { checkAbove, checkGuarded, checkWay } from "../system/trust.ts";
 import { volatileMark } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { mountOptions } from "../overlay/mount_config.ts";
-import { linesWithin, Neighbours, Writers } from "../overlay/overlaps.ts";
+import { linesWithin, Overlaps, Writers } from "../overlay/overlaps.ts";
 import { isWithin, parent, upwards } from "../core/path.ts";
 import type { PodMounts } from "./mounts.ts";
 import { missingOf } from "./record.ts";
@@ -48,7 +48,7 @@ export interface Docket {
 export class LineJudge {
   readonly #pod: PodLayout;
   readonly #mounts: PodMounts;
-  readonly #neighbours: Neighbours;
+  readonly #overlaps: Overlaps;
   readonly #writers: Writers;
   readonly #places: ReadonlyMap<AppLine, number>;
   /** The place of the first line of each app. */
@@ -62,7 +62,7 @@ export class LineJudge {
     const others = recorded.filter(({ app }) => !names.has(app));
     this.#pod = pod;
     this.#mounts = mounts;
-    this.#neighbours = new Neighbours([...others, ...asked], pod.pod);
+    this.#overlaps = new Overlaps([...others, ...asked], pod.pod);
     this.#writers = new Writers(mounts.table);
     this.#places = new Map(recorded.map((line, at) => [line, at]));
     this.#first = new Map(recorded.map(({ app }, at) => [app, at] as const).reverse());
@@ -76,7 +76,7 @@ export class LineJudge {
    * @throws {RefusedError} If it does.
    */
   checkUpper(line: AppLine): void {
-    refuseSharedUpper(line, this.#neighbours.sharingUpper(line));
+    refuseSharedUpper(line, this.#overlaps.sharingUpper(line));
   }
 
   /**
@@ -94,7 +94,7 @@ export class LineJudge {
     const config = configOfLine(line, this.#pod.pod);
     const absolute = { ...line, options: mountOptions(config) };
     refuseLiveUpper(absolute, this.#writers.of(absolute, this.#mounts.targetOf(line.rootfs)));
-    refuseSameRootfs(line, this.#neighbours.sharingRootfs(line));
+    refuseSameRootfs(line, this.#overlaps.sharingRootfs(line));
     refuseHiding(line, this.#hiddenBy(line));
     const image = this.#imageAround(line);
     if (!live) {
@@ -148,7 +148,7 @@ export interface Judging {
   /** The lines of the pod that are not mounted. */
   readonly idle: readonly AppLine[];
   /** The facts that are known already. */
-  readonly looked: Looked;
+  readonly cache: FactsCache;
   /** Who is told what happens. */
   readonly options: ChangeOptions;
   /** The line may be mounted in an image that was mounted before. @default {false} */
@@ -162,12 +162,12 @@ export interface Judging {
  * @throws {OverlayError} If a directory that it needs is not there.
  */
 export async function checkRecordedLine(line: AppLine, judging: Judging): Promise<void> {
-  const { pod, judge, idle, looked, options, live = false } = judging;
+  const { pod, judge, idle, cache, options, live = false } = judging;
   judge.check(line, { mounts: true, live });
   // First: what is missing now and there later may be somebody else's.
   refuseMissing(line, pod, idle);
   await checkWayOfLine(line, pod, options);
-  await checkBefore([mountOfLine(line, pod.pod)], options, { looked });
+  await runPreflight([mountOfLine(line, pod.pod)], options, { cache });
 }
 
 /** Checks every directory that leads to the rootfs, the upper and the work of a line. */

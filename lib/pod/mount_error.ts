@@ -6,8 +6,8 @@
 import { mountOfLine } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { MountError } from "../core/errors.ts";
-import { Looked } from "../preflight/disk_facts.ts";
-import { DMESG, FORBIDDEN, Inquiry } from "../preflight/kernel_probe.ts";
+import { FactsCache } from "../preflight/disk_facts.ts";
+import { DMESG, FORBIDDEN, KernelProbe } from "../preflight/kernel_probe.ts";
 import { saidOf } from "./mounting.ts";
 import type { Mounting } from "./mounting.ts";
 import { DENIALS } from "../preflight/kernel_rules.ts";
@@ -67,14 +67,14 @@ async function causesOf(
   line: AppLine,
   said: string,
   pod: string,
-  known: { readonly looked: Looked; readonly inquiry: Inquiry },
+  known: { readonly cache: FactsCache; readonly probe: KernelProbe },
 ): Promise<readonly string[]> {
   const [, meaning] = MEANINGS.find(([text]) => text.test(said)) ?? [];
   if (meaning !== undefined && !said.includes("Too many levels")) return [meaning];
   const mount = mountOfLine(line, pod);
   const { findings } = await lookThoroughly(mount, known);
   const isDenied = mount.label !== null && FORBIDDEN.test(said) &&
-    await known.inquiry.kernel() === "takes it";
+    await known.probe.kernel() === "takes it";
   return [
     ...(isDenied ? [NOT_RELABELLED] : []),
     ...findings.flatMap(({ code, sentence, hint }) => {
@@ -104,7 +104,7 @@ export async function mountErrors(
   mounting: Mounting,
 ): Promise<readonly { readonly line: AppLine; readonly error: MountError }[]> {
   const { argv, status, stderr } = result;
-  const known = { looked: new Looked(), inquiry: new Inquiry(mounting.programs) };
+  const known = { cache: new FactsCache(), probe: new KernelProbe(mounting.programs) };
   const errors = [];
   for (const { line, lostLabel } of failed) {
     const said = saidOf(result, line.rootfs);

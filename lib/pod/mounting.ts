@@ -4,7 +4,7 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
-import type { Application } from "../apply/apply_run.ts";
+import type { ApplyRun } from "../apply/apply_run.ts";
 import { attempt, look, writeScratch } from "../system/disk.ts";
 import type { MountError } from "../core/errors.ts";
 import { formatFstab } from "../overlay/fstab.ts";
@@ -162,7 +162,7 @@ async function failuresOf(
  * @throws {MountError} If one is not mounted; what was, in its place or not, is noted to be undone.
  * @throws {PodError} If that is so for one or more of many.
  */
-export async function mountLines(lines: readonly AppLine[], run: Application): Promise<void> {
+export async function mountLines(lines: readonly AppLine[], run: ApplyRun): Promise<void> {
   const noted = noteMounts(lines, run);
   const { targets, failures } = await tryMount(lines, run);
   noted.targets = targets;
@@ -194,7 +194,7 @@ function isSeen(line: AppLine): boolean {
  */
 function noteMounts(
   lines: readonly AppLine[],
-  run: Application,
+  run: ApplyRun,
 ): { targets: readonly string[] | null } {
   const noted: { targets: readonly string[] | null } = { targets: null };
   const [first] = lines;
@@ -208,7 +208,7 @@ function noteMounts(
   return noted;
 }
 
-async function mountedOf(lines: readonly AppLine[], run: Application): Promise<readonly string[]> {
+async function mountedOf(lines: readonly AppLine[], run: ApplyRun): Promise<readonly string[]> {
   const { findMounted } = await import("./verify.ts");
   return (await findMounted(lines, run)).flatMap(({ target }) => target ?? []);
 }

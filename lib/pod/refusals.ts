@@ -209,7 +209,7 @@ export function refuseElsewhere(lines: readonly AppLine[], pod: PodLayout): void
     ? ["rootfs", line.rootfs]
     : ["upper", upper];
   throw new RefusedError(
-    "elsewhere",
+    "pod-moved",
     `Cannot use pod ${quote(pod.pod)}: the ${word} of ${appWords(line.app)} is ${quote(path)}`,
     {
       path: pod.pod,

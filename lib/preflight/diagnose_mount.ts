@@ -5,8 +5,8 @@
  * @module
  */
 import { collectFacts } from "./disk_facts.ts";
-import type { Looked } from "./disk_facts.ts";
-import type { Inquiry } from "./kernel_probe.ts";
+import type { FactsCache } from "./disk_facts.ts";
+import type { KernelProbe } from "./kernel_probe.ts";
 import { collectMountingFacts } from "./kernel_facts.ts";
 import { judgeMounting } from "./kernel_rules.ts";
 import type { MountPlan } from "../plan/plan.ts";
@@ -30,14 +30,14 @@ export interface Seen {
  */
 export async function lookThoroughly(
   mount: MountPlan,
-  known: { readonly looked: Looked; readonly inquiry: Inquiry },
+  known: { readonly cache: FactsCache; readonly probe: KernelProbe },
 ): Promise<Seen> {
-  const { looked, inquiry } = known;
-  const facts = await collectFacts(mount, inquiry.programs, { thorough: true, looked });
+  const { cache, probe } = known;
+  const facts = await collectFacts(mount, probe.programs, { thorough: true, cache });
   const findings = preflight(mount, facts);
   // A copy is no mount.
   if (mount.copy) return { findings, unchecked: facts.unchecked };
-  const more = await collectMountingFacts(mount, facts, inquiry);
+  const more = await collectMountingFacts(mount, facts, probe);
   return {
     findings: [...findings, ...judgeMounting(mount, more)],
     unchecked: [...facts.unchecked, ...more.unchecked],

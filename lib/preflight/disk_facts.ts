@@ -1,5 +1,5 @@
 /**
- * What is known of the disk before a render: the facts that `preflight.ts` judges. Looked at only as far
+ * What is known of the disk before a render: the facts that `preflight.ts` judges. FactsCache at only as far
  * as the permissions go that the render has anyway.
  *
  * @module
@@ -112,7 +112,7 @@ interface Place {
 /**
  * What was looked at already: many apps of a pod have lowers, directories and a file system in common.
  */
-export class Looked {
+export class FactsCache {
   readonly #lowers = new Map<string, DirectoryFacts>();
   readonly #reals = new Map<string, string | null>();
   readonly #places = new Map<string, Place>();
@@ -207,7 +207,7 @@ export interface CollectFactsOptions {
   /** Whether lowers are looked at, and what lies in what; else only the file system is. @default {true} */
   readonly lowers?: boolean;
   /** What was looked at already, for other apps. @default {nothing} */
-  readonly looked?: Looked;
+  readonly cache?: FactsCache;
 }
 
 /**
@@ -221,20 +221,20 @@ export interface CollectFactsOptions {
 export async function collectFacts(
   mount: MountPlan,
   programs: ProgramOptions,
-  { thorough = false, lowers: looksAtLowers = true, looked = new Looked() }: CollectFactsOptions =
-    {},
+  { thorough = false, lowers: looksAtLowers = true, cache = new FactsCache() }:
+    CollectFactsOptions = {},
 ): Promise<Facts> {
   const { lower, upper, work, pod, rootfs } = mount;
   const hasUpper = upper !== null && work !== null;
-  const below = hasUpper ? fileSystemBelow({ upper, work, pod }, thorough, looked) : NOTHING_BELOW;
+  const below = hasUpper ? fileSystemBelow({ upper, work, pod }, thorough, cache) : NOTHING_BELOW;
   // What takes longest is begun first: the rest is looked at while findmnt runs.
   const asked = below.askBy === null
     ? null
-    : looked.fileSystem(below.devices?.upper ?? null, below.askBy, programs);
+    : cache.fileSystem(below.devices?.upper ?? null, below.askBy, programs);
   try {
-    const lowers = looksAtLowers ? lower.map((path) => looked.lower(path)) : [];
+    const lowers = looksAtLowers ? lower.map((path) => cache.lower(path)) : [];
     const real = looksAtLowers && hasUpper
-      ? realPathsOf({ upper, work, rootfs, pod }, looked)
+      ? realPathsOf({ upper, work, rootfs, pod }, cache)
       : null;
     const closed = lowers.filter(({ kind }) => kind === "unchecked").map(({ path }) => path);
     const unchecked = [...closed, ...below.unchecked];
@@ -258,10 +258,10 @@ const NOTHING_BELOW: Below = { devices: null, askBy: null, unchecked: [] };
 function fileSystemBelow(
   { upper, work, pod }: { readonly upper: string; readonly work: string; readonly pod: string },
   thorough: boolean,
-  looked: Looked,
+  cache: FactsCache,
 ): Below {
-  const { device: ofUpper, nearest } = looked.place(upper, pod);
-  const { device: ofWork } = looked.place(work, pod);
+  const { device: ofUpper, nearest } = cache.place(upper, pod);
+  const { device: ofWork } = cache.place(work, pod);
   const devices = ofUpper === null || ofWork === null ? null : { upper: ofUpper, work: ofWork };
   const wanted = thorough || (devices !== null && majorOf(devices.upper) === 0);
   const command = PROGRAMS.findmnt;
@@ -279,13 +279,11 @@ function fileSystemBelow(
 /** In the pod nothing is a link, or it is refused; so all in it lies where the pod lies. */
 function realPathsOf(
   paths: { readonly upper: string; readonly work: string; readonly rootfs: string; pod: string },
-  looked: Looked,
+  cache: FactsCache,
 ): Facts["real"] {
-  const real = looked.real(paths.pod);
+  const real = cache.real(paths.pod);
   if (real === null) return null;
   const inPod = (path: string) => real + path.slice(paths.pod.length);
-  const rootfs = isWithin(paths.rootfs, paths.pod)
-    ? inPod(paths.rootfs)
-    : looked.real(paths.rootfs);
+  const rootfs = isWithin(paths.rootfs, paths.pod) ? inPod(paths.rootfs) : cache.real(paths.rootfs);
   return rootfs === null ? null : { upper: inPod(paths.upper), work: inPod(paths.work), rootfs };
 }

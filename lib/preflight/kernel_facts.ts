@@ -7,7 +7,7 @@
 import { ifAny } from "../system/disk.ts";
 import type { Facts } from "./disk_facts.ts";
 import { isGranted } from "../system/grants.ts";
-import type { Inquiry, KernelAnswer } from "./kernel_probe.ts";
+import type { KernelAnswer, KernelProbe } from "./kernel_probe.ts";
 import { isBind, parseMountOptions } from "../overlay/mount_config.ts";
 import { formatMountLabel, hasSelinux } from "../overlay/mount_label.ts";
 import type { Mount } from "../system/mount_table.ts";
@@ -119,21 +119,21 @@ function uncheckedOf(
 export async function collectMountingFacts(
   mount: MountPlan,
   facts: Facts,
-  inquiry: Inquiry,
+  probe: KernelProbe,
 ): Promise<MountingFacts> {
-  const table = await inquiry.table();
+  const table = await probe.table();
   // A read-only view of one lower asks nothing of overlayfs.
   const bind = isBind(mount);
   const selinux = table === null ? null : hasSelinux(table);
   const context = selinux ? formatMountLabel("", mount.label) : "";
   const found = {
-    mount: await inquiry.version(),
-    kernel: await inquiry.kernel(),
-    unknown: bind ? [] : await inquiry.unknown(mount.options),
+    mount: await probe.version(),
+    kernel: await probe.kernel(),
+    unknown: bind ? [] : await probe.unknown(mount.options),
     lowers: bind || table === null ? [] : lowerMounts(facts, table),
     points: table === null ? null : pointsOf(facts, table),
     selinux,
-    badLabel: context !== "" && (await inquiry.unknown([context])).length > 0,
+    badLabel: context !== "" && (await probe.unknown([context])).length > 0,
   };
   return { ...found, unchecked: uncheckedOf(mount, facts, found) };
 }

@@ -41,7 +41,7 @@ const ANSWERS: readonly (readonly [said: RegExp, answer: KernelAnswer | "invalid
 ];
 
 /** Asks what is asked for many apps only once. */
-export class Inquiry {
+export class KernelProbe {
   /** What programs are run with. */
   readonly programs: ProgramOptions;
   readonly #answers = new Map<string, Promise<KernelAnswer | "invalid" | null>>();

@@ -27,7 +27,7 @@ function unfitProgram(_: MountPlan, { mount }: MountingFacts): Finding | null {
     ? `it is not that of util-linux: ${printable(said)}`
     : `it is of util-linux ${version}, which is too old`;
   return {
-    code: "mount-unfit",
+    code: "unsupported-mount",
     paths: [PROGRAMS.mount],
     sentence: `Cannot mount with ${quote(PROGRAMS.mount)}: ${reason}`,
     hint: `install util-linux ${UTIL_LINUX_MIN} or newer`,
@@ -107,7 +107,7 @@ function unfitLower(_: MountPlan, { lowers }: MountingFacts): Finding | null {
       `give the lowers of that overlay instead, or ${copy}`,
     ]
     : [`it lies on a file system of type ${type}, of which overlayfs takes no lower`, copy];
-  return { code: "lower-unfit", paths: [path], sentence: `${cannot}: ${reason}`, hint };
+  return { code: "unsupported-lower", paths: [path], sentence: `${cannot}: ${reason}`, hint };
 }
 
 /** A bind mount is of the same file system, and of another mount all the same. */

@@ -6,7 +6,7 @@
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { RefusedError } from "../core/errors.ts";
-import { collectFacts, Looked } from "./disk_facts.ts";
+import { collectFacts, FactsCache } from "./disk_facts.ts";
 import type { CollectFactsOptions } from "./disk_facts.ts";
 import type { MountPlan } from "../plan/plan.ts";
 import { preflight } from "./disk_rules.ts";
@@ -29,9 +29,9 @@ export interface Findings {
  * Requires no permissions; with those that the plan needs, all is looked at.
  */
 export async function findingsOf(mounts: readonly MountPlan[]): Promise<Findings> {
-  const { Inquiry } = await import("./kernel_probe.ts");
+  const { KernelProbe } = await import("./kernel_probe.ts");
   const { lookThoroughly } = await import("./diagnose_mount.ts");
-  const known = { looked: new Looked(), inquiry: new Inquiry({}) };
+  const known = { cache: new FactsCache(), probe: new KernelProbe({}) };
   const unchecked = new Set<string>();
   const byApp = [];
   for (const mount of mounts) {
@@ -44,9 +44,9 @@ export async function findingsOf(mounts: readonly MountPlan[]): Promise<Findings
 
 /** Findings that only a mount shows; mount(8) fails then. */
 const AT_MOUNT: readonly Finding["code"][] = [
-  "lower-unfit",
+  "unsupported-lower",
   "unknown-option",
-  "mount-unfit",
+  "unsupported-mount",
   "no-overlayfs",
   "not-permitted",
   "invalid-label",
@@ -75,16 +75,16 @@ export function statusOf({ byApp }: Findings, mounts: boolean): number {
  *
  * Requires `--allow-run` permission for findmnt.
  *
- * @returns What was looked at, for {@linkcode checkBefore}, and what settles when the answer is there.
+ * @returns What was looked at, for {@linkcode runPreflight}, and what settles when the answer is there.
  */
 export function lookAhead(
   directory: string,
   device: number,
   options: ChangeOptions,
-): { readonly looked: Looked; readonly done: Promise<unknown> } {
-  const looked = new Looked();
-  const asked = looked.fileSystem(device, directory, programOptions(options));
-  return { looked, done: Promise.allSettled([asked]) };
+): { readonly cache: FactsCache; readonly done: Promise<unknown> } {
+  const cache = new FactsCache();
+  const asked = cache.fileSystem(device, directory, programOptions(options));
+  return { cache, done: Promise.allSettled([asked]) };
 }
 
 /**
@@ -94,15 +94,15 @@ export function lookAhead(
  * @throws {RefusedError} If it is so; with one app, the plainest reason.
  * @throws {PodError} If it is so of one or more of many.
  */
-export async function checkBefore(
+export async function runPreflight(
   mounts: readonly MountPlan[],
   options: ChangeOptions,
-  { lowers = true, looked = new Looked() }: Pick<CollectFactsOptions, "lowers" | "looked"> = {},
+  { lowers = true, cache = new FactsCache() }: Pick<CollectFactsOptions, "lowers" | "cache"> = {},
 ): Promise<void> {
   const programs = programOptions(options);
   const failures = [];
   for (const mount of mounts) {
-    const findings = preflight(mount, await collectFacts(mount, programs, { lowers, looked }));
+    const findings = preflight(mount, await collectFacts(mount, programs, { lowers, cache }));
     const finding = findings.find(({ code }) => !LEFT_TO_OTHERS.includes(code));
     if (finding !== undefined) failures.push({ app: mount.app, error: refusalOf(finding) });
   }

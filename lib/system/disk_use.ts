@@ -53,7 +53,7 @@ export async function diskUse(directory: string, options: ProgramOptions): Promi
   const { status, stdout, stderr } = await run(PROGRAMS.find, args, {
     ...options,
     cwd: "/",
-    talkative: true,
+    buffered: true,
   });
   const wrong = stderr.split("\n").filter((line) => !line.endsWith(REPLACED));
   if (status !== 0 && wrong.length > 0) {

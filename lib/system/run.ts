@@ -45,7 +45,7 @@ export interface RunOptions extends ProgramOptions {
    * Whether it will say a great deal, line by line. Deno keeps a buffer of 64 KiB for each piece that it
    * reads meanwhile; this process then only waits, and reads all at once. @default {false}
    */
-  readonly talkative?: boolean;
+  readonly buffered?: boolean;
   /** Ends the program with SIGTERM when it is aborted; whether it was is for the caller to see. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -78,7 +78,7 @@ export async function run(
       stdin: "null",
       ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
-    const output = await (options.talkative ? command.outputSync() : command.output());
+    const output = await (options.buffered ? command.outputSync() : command.output());
     return {
       argv,
       status: output.code,

@@ -81,8 +81,8 @@ Deno.test("collectPods() puts idle pods aside, and says of each other one why it
       "pods/locked: locked",
       "pods/mounted: in-use",
       "pods/rebooted: in-use",
-      "pods/garbage/idle: young",
-      "pods/garbage/prepared: young",
+      "pods/garbage/idle: grace-period",
+      "pods/garbage/prepared: grace-period",
     ],
   });
   const said = reasons(collected);
@@ -137,15 +137,15 @@ Deno.test("collectPods() removes what has been aside for the grace period, and n
   await using dir = await tempDir();
   const place = await makePlace(dir);
   await garbagePod(place, "old", 31 * MINUTE);
-  await garbagePod(place, "young", 20 * MINUTE);
+  await garbagePod(place, "grace-period", 20 * MINUTE);
   const collected = await collectPods({ pods: place.pods });
   assertEquals(brief(collected, dir), {
     marked: [],
     removed: ["pods/garbage/old"],
-    kept: ["pods/garbage/young: young"],
+    kept: ["pods/garbage/young: grace-period"],
   });
   assertMatch(`${reasons(collected).young}`, /^its grace period ends in (10m|[3-5]\d\ds)$/);
-  assertEquals(await namesIn(`${place.pods}/garbage`), ["young"]);
+  assertEquals(await namesIn(`${place.pods}/garbage`), ["grace-period"]);
 
   const shorter = await collectPods({ pods: place.pods, gracePeriodMs: 19 * MINUTE });
   assertEquals(brief(shorter, dir).removed, ["pods/garbage/young"]);
@@ -160,7 +160,7 @@ Deno.test("collectPods() counts the grace period from when a pod was put aside",
   assertEquals(brief(collected, dir), {
     marked: ["pods/a as pods/garbage/a"],
     removed: [],
-    kept: ["pods/garbage/a: young"],
+    kept: ["pods/garbage/a: grace-period"],
   });
 });
 
@@ -180,7 +180,7 @@ Deno.test("collectPods() does one of its passes alone", async () => {
   assertEquals(brief(sweep, dir), {
     marked: [],
     removed: ["pods/garbage/old"],
-    kept: ["pods/garbage/idle: young"],
+    kept: ["pods/garbage/idle: grace-period"],
   });
   assertEquals(await namesIn(place.pods), ["garbage", "next"]);
 });
@@ -325,7 +325,7 @@ Deno.test("collectPods() of a pod that is named does not wait for its lines, nor
   }
   const { pod } = await idlePod(place, "a");
   const waited = await collectPods({ pod, gracePeriodMs: MINUTE });
-  assertEquals(brief(waited, dir).kept, ["pods/garbage/a: young"]);
+  assertEquals(brief(waited, dir).kept, ["pods/garbage/a: grace-period"]);
   await idlePod(place, "a");
   const marked = await collectPods({ pod, phase: "mark" });
   assertEquals(brief(marked, dir), {
@@ -417,7 +417,7 @@ Deno.test("collectPods() keeps the lines of a pod as they are, so that no comman
   ];
   for (const act of acts) {
     const error = await assertRejects(act, RefusedError, undefined, `${act}`);
-    assertEquals([error.code, error.path], ["elsewhere", garbage], `${act}`);
+    assertEquals([error.code, error.path], ["pod-moved", garbage], `${act}`);
     assertEquals(await disk(dir.path), before);
   }
   assertEquals(await restoreOverlays({ pod: garbage }), { restored: [], failed: [] });

@@ -151,7 +151,7 @@ Deno.test("renderOverlay() refuses another destination while mounted", async () 
   const { rootfs } = await renderOverlay(request);
   const before = await snapshot(dir.path);
   const error = await assertRejects(
-    () => renderOverlay({ ...request, dest: dir.join("elsewhere") }),
+    () => renderOverlay({ ...request, dest: dir.join("pod-moved") }),
     RefusedError,
   );
   assertEquals([error.code, error.path], ["different", rootfs]);

@@ -337,7 +337,7 @@ Deno.test("restoreOverlays() does not mount an upper that is mounted elsewhere",
   await using dir = await tempDir();
   const place = await makePlace(dir);
   const { pod, upper } = await rebootedPod(place, "one");
-  const elsewhere = dir.join("elsewhere");
+  const elsewhere = dir.join("pod-moved");
   await Deno.mkdir(elsewhere);
   const dirs = [`lowerdir=${place.lower}`, `upperdir=${upper}`];
   const options = [...dirs, `workdir=${upper.replace("/upper/", "/work/")}`, ...MARKS].join(",");
@@ -402,7 +402,7 @@ const BROKEN: readonly [string, string, (pod: string, dir: TempDir) => Promise<u
     await Deno.rename(`${pod}/overlay.lock`, dir.join("lock"));
     await Deno.symlink(dir.join("lock"), `${pod}/overlay.lock`);
   }],
-  ["has the lines of another place", "elsewhere", async (pod) => {
+  ["has the lines of another place", "pod-moved", async (pod) => {
     const text = await Deno.readTextFile(`${pod}/overlay.fstab`);
     await Deno.writeTextFile(`${pod}/overlay.fstab`, text.replaceAll(`${pod}/`, `${pod}-of-old/`));
   }],

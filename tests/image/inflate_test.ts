@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { inflate } from "../../lib/image/inflate.ts";
 import type { Inflated, Inflating } from "../../lib/image/inflate.ts";
-import { apart } from "../../lib/image/worker.ts";
+import { runInWorker } from "../../lib/image/worker.ts";
 import { bytes, concat, gzip } from "../_archive.ts";
 import { noise } from "../_random.ts";
 
@@ -32,7 +32,7 @@ type Way = (how: Inflating & Cut) => ReturnType<typeof inflate>;
 
 const WAYS: Readonly<Record<string, Way>> = {
   here: (how) => inflate(cut(how), how),
-  apart: (how) => apart({ source: cut, transform: inflate, how }),
+  apart: (how) => runInWorker({ source: cut, transform: inflate, how }),
 };
 
 async function inflated(

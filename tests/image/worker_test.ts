@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { exists } from "@std/fs/exists";
-import { apart, ThreadError } from "../../lib/image/worker.ts";
+import { runInWorker, WorkerError } from "../../lib/image/worker.ts";
 import type { Piece, Pieces, Work } from "../../lib/image/worker.ts";
 import { tempDir } from "../_temp.ts";
 
@@ -55,7 +55,7 @@ for (const count of [0, 1, 31, 32, 33, 500]) {
         assert(bytes > 0);
         read += bytes;
       };
-      const made = apart({ source: numbered, transform: add, how }, { onRead });
+      const made = runInWorker({ source: numbered, transform: add, how }, { onRead });
       const { pieces, word } = await all(made);
       assertEquals(pieces, Array.from({ length: count }, (_, at) => [at % 200 + 3, 4]));
       assertEquals(word, { bytes: 2 * count });
@@ -79,7 +79,7 @@ Deno.test({
   permissions: PERMISSIONS,
   async fn(): Promise<void> {
     const work = { source: numbered, transform: ofBuffers, how: { count: 1, more: 0 } };
-    assertEquals((await all(apart(work))).pieces, [[2, 3], [4, 5], [1, 2, 3, 4, 5]]);
+    assertEquals((await all(runInWorker(work))).pieces, [[2, 3], [4, 5], [1, 2, 3, 4, 5]]);
   },
 });
 
@@ -87,7 +87,7 @@ Deno.test({
   name: "a piece is gone when the next is asked for",
   permissions: PERMISSIONS,
   async fn(): Promise<void> {
-    const made = apart({ source: numbered, transform: add, how: { count: 2, more: 0 } });
+    const made = runInWorker({ source: numbered, transform: add, how: { count: 2, more: 0 } });
     const { value } = await made.next();
     assertInstanceOf(value, Uint8Array);
     assertEquals([...value], [0, 1]);
@@ -145,14 +145,14 @@ for (const [what, [work, reason, isOfSource]] of Object.entries(FAILING)) {
       name: `a thread ${what}, to somebody who is busy for ${busy} ms`,
       permissions: PERMISSIONS,
       async fn(): Promise<void> {
-        const made = apart(work);
+        const made = runInWorker(work);
         const act = async () => {
           await made.next();
           // What the thread says meanwhile arrives all at once, and not in its order.
           for (const until = performance.now() + busy; performance.now() < until;);
           await all(made);
         };
-        const error = await assertRejects(act, ThreadError);
+        const error = await assertRejects(act, WorkerError);
         assertInstanceOf(error.cause, Error);
         assert(error.cause.message.includes(reason), error.cause.message);
         assertEquals(error.isOfSource, isOfSource);
@@ -169,7 +169,7 @@ Deno.test({
     const onRead = () => {
       throw cause;
     };
-    const made = apart({ source: numbered, transform: add, how: HOW }, { onRead });
+    const made = runInWorker({ source: numbered, transform: add, how: HOW }, { onRead });
     assertEquals(await assertRejects(() => all(made)), cause);
   },
 });
@@ -210,7 +210,7 @@ async function askedFor(path: string, least: number): Promise<number> {
 Deno.test("a thread makes no more than what is on its way, and goes on when that was taken", async () => {
   await using dir = await tempDir();
   const path = dir.join("asked");
-  const made = apart({ source: noted, transform: same, how: { path } });
+  const made = runInWorker({ source: noted, transform: same, how: { path } });
   await made.next();
   // A window, and what the thread works on.
   assertEquals(await askedFor(path, 33), 33);
@@ -224,7 +224,7 @@ Deno.test("a thread ends with who wants no more, even when it would never give a
   const path = dir.join("asked");
   const ended = new AbortController();
   const how = { source: noted, transform: notable, how: { path } };
-  const made = apart(how, { signal: ended.signal });
+  const made = runInWorker(how, { signal: ended.signal });
   const reason = new Error("enough");
   const reading = assertRejects(() => made.next());
   while (!await exists(path)) await new Promise((resolve) => setTimeout(resolve, 10));
@@ -232,7 +232,10 @@ Deno.test("a thread ends with who wants no more, even when it would never give a
   assertEquals(await reading, reason);
   // No more come.
   await askedFor(path, 1);
-  assertEquals(await assertRejects(() => apart(how, { signal: ended.signal }).next()), reason);
+  assertEquals(
+    await assertRejects(() => runInWorker(how, { signal: ended.signal }).next()),
+    reason,
+  );
 });
 
 Deno.test("threads are started with the same text, whatever they are told", async () => {
@@ -246,7 +249,7 @@ Deno.test("threads are started with the same text, whatever they are told", asyn
   };
   try {
     for (const how of [HOW, { count: 3, more: 1 }]) {
-      await all(apart({ source: numbered, transform: add, how }));
+      await all(runInWorker({ source: numbered, transform: add, how }));
     }
   } finally {
     globalThis.Worker = Worker;

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { AppLine } from "../../lib/overlay/app_line.ts";
-import { linesWithin, Neighbours, Writers } from "../../lib/overlay/overlaps.ts";
+import { linesWithin, Overlaps, Writers } from "../../lib/overlay/overlaps.ts";
 
 const POD = "/pods/one";
 
@@ -13,15 +13,15 @@ function lineOf(app: string, parts: { upper?: string; work?: string }): AppLine 
   return line(app, `lowerdir=/l,upperdir=${upper},workdir=${work}`);
 }
 
-Deno.test("Neighbours finds an upper or work that is another app's, or in or above it", {
+Deno.test("Overlaps finds an upper or work that is another app's, or in or above it", {
   permissions: "none",
 }, () => {
   const db = lineOf("db", { upper: "/p/u/db", work: "/p/w/db" });
-  const shared = (web: AppLine) => new Neighbours([db, web], POD).sharingUpper(web)?.app;
+  const shared = (web: AppLine) => new Overlaps([db, web], POD).sharingUpper(web)?.app;
   assertEquals(shared(lineOf("web", { upper: "/p/u/web", work: "/p/w/web" })), undefined);
   assertEquals(shared(lineOf("web", { upper: "/p/u/dbx", work: "/p/w/dbx" })), undefined);
   assertEquals(shared(lineOf("web", { upper: "/p/u/db-2", work: "/p/u/db.w" })), undefined);
-  assertEquals(new Neighbours([db], POD).sharingUpper(db), undefined);
+  assertEquals(new Overlaps([db], POD).sharingUpper(db), undefined);
   const cases = [
     { upper: "/p/u/db" },
     { work: "/p/w/db" },
@@ -33,34 +33,34 @@ Deno.test("Neighbours finds an upper or work that is another app's, or in or abo
   for (const parts of cases) assertEquals(shared(lineOf("web", parts)), "db");
 });
 
-Deno.test("Neighbours tells each of many apps of another one, whoever was there first", {
+Deno.test("Overlaps tells each of many apps of another one, whoever was there first", {
   permissions: "none",
 }, () => {
   const apps = ["a", "b", "c"].map((app) => lineOf(app, { upper: "/p/u", work: `/p/w/${app}` }));
-  const neighbours = new Neighbours(apps, POD);
-  const others = apps.map((app) => neighbours.sharingUpper(app)?.app);
+  const overlaps = new Overlaps(apps, POD);
+  const others = apps.map((app) => overlaps.sharingUpper(app)?.app);
   assertEquals(others.every((other, at) => other !== undefined && other !== apps[at]?.app), true);
 });
 
-Deno.test("Neighbours finds what lies deep in another app's upper, among others beside it", {
+Deno.test("Overlaps finds what lies deep in another app's upper, among others beside it", {
   permissions: "none",
 }, () => {
   const uppers = ["/p/u", "/p/u/x", "/p/u-1", "/p/u/x/y/z", "/p/u1", "/q"];
   const apps = uppers.map((upper, at) => lineOf(`${at}`, { upper, work: `/w/${at}` }));
-  const neighbours = new Neighbours(apps, POD);
-  const others = apps.map((app) => neighbours.sharingUpper(app)?.app);
+  const overlaps = new Overlaps(apps, POD);
+  const others = apps.map((app) => overlaps.sharingUpper(app)?.app);
   assertEquals(others, ["1", "0", undefined, "0", undefined, undefined]);
   // Who the directories of a line are is known to a plan without reading its options.
-  const known = new Neighbours(apps, POD, ({ app }) => [`/known/${app}`]);
+  const known = new Overlaps(apps, POD, ({ app }) => [`/known/${app}`]);
   assertEquals(apps.map((app) => known.sharingUpper(app)), apps.map(() => undefined));
 });
 
-Deno.test("Neighbours finds another app with the same rootfs", { permissions: "none" }, () => {
+Deno.test("Overlaps finds another app with the same rootfs", { permissions: "none" }, () => {
   const [a, b] = [line("a"), { ...line("b"), rootfs: `${POD}/a/rootfs` }];
-  const neighbours = new Neighbours([a, b, line("c")], POD);
-  assertEquals(neighbours.sharingRootfs(a)?.app, "b");
-  assertEquals(neighbours.sharingRootfs(b)?.app, "a");
-  assertEquals(neighbours.sharingRootfs(line("c")), undefined);
+  const overlaps = new Overlaps([a, b, line("c")], POD);
+  assertEquals(overlaps.sharingRootfs(a)?.app, "b");
+  assertEquals(overlaps.sharingRootfs(b)?.app, "a");
+  assertEquals(overlaps.sharingRootfs(line("c")), undefined);
 });
 
 Deno.test("Writers finds a mount elsewhere that writes into an upper or work", {

@@ -131,10 +131,10 @@ Deno.test("a pod that is copied, moved or named in two ways is refused, and noth
     const before = await snapshot(dir.path);
     for (const act of [renderOverlay, prepareOverlay]) {
       const error = await assertRejects(() => act({ ...scene, pod, app: "db" }), RefusedError);
-      assertEquals([error.code, error.path], ["elsewhere", pod]);
+      assertEquals([error.code, error.path], ["pod-moved", pod]);
     }
     const error = await assertRejects(() => unmountOverlay({ pod }), RefusedError);
-    assertEquals(error.code, "elsewhere");
+    assertEquals(error.code, "pod-moved");
     assertEquals([await snapshot(dir.path), await mountsBelow(dir.path)], [before, mounts]);
   }
 });
@@ -163,7 +163,7 @@ for (const [what, change] of PLACELESS) {
           ]
         ) {
           const error = await assertRejects(() => act({ pod: dir.join("copy") }), RefusedError);
-          assertEquals([error.code, error.path], ["elsewhere", dir.join("copy")]);
+          assertEquals([error.code, error.path], ["pod-moved", dir.join("copy")]);
         }
         assertEquals(await mountsBelow(dir.path), mounts);
       });

@@ -100,7 +100,7 @@ Deno.test("a copy of a pod with a view leaves the mounts of the pod alone", asyn
     ]
   ) {
     const error = await assertRejects(act, RefusedError);
-    assertEquals(error.code, "elsewhere");
+    assertEquals(error.code, "pod-moved");
   }
   assertEquals(await mountsBelow(dir.path), mounts);
 });

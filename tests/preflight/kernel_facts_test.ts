@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { collectFacts } from "../../lib/preflight/disk_facts.ts";
-import { Inquiry } from "../../lib/preflight/kernel_probe.ts";
+import { KernelProbe } from "../../lib/preflight/kernel_probe.ts";
 import { collectMountingFacts } from "../../lib/preflight/kernel_facts.ts";
 import type { MountingFacts } from "../../lib/preflight/kernel_facts.ts";
 import { planRender } from "../../lib/plan/plan.ts";
@@ -10,9 +10,12 @@ import { counter } from "../_pods.ts";
 import { sh, tempDir } from "../_temp.ts";
 import { makeTree } from "../_tree.ts";
 
-async function factsOf(request: RenderRequest, inquiry = new Inquiry({})): Promise<MountingFacts> {
+async function factsOf(
+  request: RenderRequest,
+  probe = new KernelProbe({}),
+): Promise<MountingFacts> {
   const { mount } = planRender(request);
-  return await collectMountingFacts(mount, await collectFacts(mount, {}), inquiry);
+  return await collectMountingFacts(mount, await collectFacts(mount, {}), probe);
 }
 
 Deno.test("collectMountingFacts() says how many overlays a lower lies on", async () => {
@@ -55,10 +58,10 @@ Deno.test("collectMountingFacts() says which mounts upper and work lie in, there
 Deno.test("collectMountingFacts() of a view of one lower asks nothing about overlays", async () => {
   await using dir = await tempDir();
   const { trace, lines } = counter();
-  const inquiry = new Inquiry({ trace: (argv) => trace(`run ${argv.join(" ")}`) });
+  const probe = new KernelProbe({ trace: (argv) => trace(`run ${argv.join(" ")}`) });
   const deep = await mountTooDeep(dir.join("deep"));
   const request = { lower: deep, pod: dir.join("pod"), readOnly: true, options: ["nodev"] };
-  const { lowers, points, unknown } = await factsOf(request, inquiry);
+  const { lowers, points, unknown } = await factsOf(request, probe);
   assertEquals([lowers, points, unknown], [[], null, []]);
   assertEquals(lines.some((line) => line.includes("nodev")), false);
 });
@@ -66,10 +69,10 @@ Deno.test("collectMountingFacts() of a view of one lower asks nothing about over
 Deno.test("collectMountingFacts() asks for many apps as much as for one", async () => {
   await using dir = await tempDir();
   const { trace, lines } = counter();
-  const inquiry = new Inquiry({ trace: (argv) => trace(`run ${argv.join(" ")}`) });
+  const probe = new KernelProbe({ trace: (argv) => trace(`run ${argv.join(" ")}`) });
   const lower = await makeTree(dir.join("image"));
   for (const app of ["a", "b", "c"]) {
-    await factsOf({ lower, pod: dir.join("pod"), app, options: ["volatile"] }, inquiry);
+    await factsOf({ lower, pod: dir.join("pod"), app, options: ["volatile"] }, probe);
   }
   // The mount table, the version, whether there may be an overlay, and the option.
   assertEquals(lines.length, 4);

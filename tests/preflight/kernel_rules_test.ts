@@ -43,7 +43,7 @@ interface Case {
   readonly hint: string;
 }
 
-const UTIL_LINUX = { code: "mount-unfit", paths: ["/usr/bin/mount"] } as const;
+const UTIL_LINUX = { code: "unsupported-mount", paths: ["/usr/bin/mount"] } as const;
 
 const CASES: readonly Case[] = [
   {
@@ -105,14 +105,14 @@ const CASES: readonly Case[] = [
   ...["proc", "vfat", "msdos", "exfat", "hfs", "hfsplus", "affs", "efivarfs"].map((type): Case => ({
     name: `a lower on ${type}`,
     findings: found(lowerOn(type)),
-    ...{ code: "lower-unfit", paths: ["/images/b"] },
+    ...{ code: "unsupported-lower", paths: ["/images/b"] },
     says: `it lies on a file system of type ${type}, of which overlayfs takes no lower`,
     hint: "copy it to a disk",
   })),
   {
     name: "a lower that is an overlay on an overlay",
     findings: found(lowerOn("overlay", 2)),
-    ...{ code: "lower-unfit", paths: ["/images/b"] },
+    ...{ code: "unsupported-lower", paths: ["/images/b"] },
     says: "it is an overlay on an overlay, and the kernel takes no third one",
     hint: "give the lowers of that overlay instead",
   },
@@ -192,7 +192,13 @@ Deno.test(
     const facts = { mount, lowers, points, unknown: ["x"], selinux: false };
     const label = { label: "u:r:t:s0" };
     assertEquals(found({ ...facts, kernel: "not permitted" }, label).map(({ code }) => code), [
-      ...["mount-unfit", "not-permitted", "unknown-option", "lower-unfit", "different-devices"],
+      ...[
+        "unsupported-mount",
+        "not-permitted",
+        "unknown-option",
+        "unsupported-lower",
+        "different-devices",
+      ],
       "label-left-out",
     ]);
   },

@@ -187,7 +187,7 @@ Deno.test("a pod whose lines cannot be read does not keep trees from being liste
   await renderOverlay({ image: "test", store, pod, options: MARKS });
   await unmountOverlay({ pod });
   await Deno.rename(`${pod}/overlay.fstab`, `${pod}/elsewhere`);
-  await Deno.symlink("elsewhere", `${pod}/overlay.fstab`);
+  await Deno.symlink("pod-moved", `${pod}/overlay.fstab`);
   assertEquals(listTrees({ store })[0]?.pods, []);
   await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError, "is not known");
 });

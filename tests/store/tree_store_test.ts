@@ -383,11 +383,11 @@ Deno.test("a store that others can change is refused, and so is a link in its pl
   const swappable = await assertRejects(() => importTree(below), RefusedError);
   assertEquals([swappable.code, await namesIn(store)], ["shared-pod", []]);
   await Deno.chmod(store, 0o700);
-  await Deno.symlink(dir.join("elsewhere"), `${store}/layer`);
-  await Deno.mkdir(dir.join("elsewhere"));
+  await Deno.symlink(dir.join("pod-moved"), `${store}/layer`);
+  await Deno.mkdir(dir.join("pod-moved"));
   const linked = await assertRejects(() => importTree({ source, store }), RefusedError);
   assertEquals(linked.code, "symlink");
-  assertEquals(await namesIn(dir.join("elsewhere")), []);
+  assertEquals(await namesIn(dir.join("pod-moved")), []);
 });
 
 Deno.test("what was written down and is damaged is found, and written anew by an import", async () => {
