@@ -116,7 +116,7 @@ const SPEC_MAX = 16 << 20;
 async function readSpec(file: string, cwd: string, io: Io): Promise<Uint8Array | string> {
   if (file === "-") return io.input();
   const path = absolute(file, cwd);
-  const { checkPermissions } = await import("./lib/system/grants.ts");
+  const { checkPermissions } = await import("./lib/system/permissions.ts");
   const { readRegular } = await import("./lib/system/disk.ts");
   checkPermissions("read the spec", { read: [path], write: [], run: [] });
   return await readRegular(path, SPEC_MAX, { verb: "read spec" });

@@ -32,7 +32,7 @@
  */
 export { appLayout, podLayout, treeLayout } from "./lib/request/layout.ts";
 export type { AppLayout, AppLayoutOptions, PodLayout, TreeLayout } from "./lib/request/layout.ts";
-export type { AppLine } from "./lib/overlay/app_line.ts";
+export type { AppLine, MountPlan } from "./lib/overlay/app_line.ts";
 export { mountOptions, parseMountOptions } from "./lib/overlay/mount_config.ts";
 export type { MountConfig } from "./lib/overlay/mount_config.ts";
 export { formatMountLabel } from "./lib/overlay/mount_label.ts";
@@ -40,7 +40,7 @@ export { dropSetgid, makeDirectory, setGroup } from "./lib/system/directory.ts";
 export { setLabel } from "./lib/system/selinux.ts";
 export { planRender } from "./lib/plan/plan.ts";
 export { planPod } from "./lib/plan/pod_plan.ts";
-export type { MountPlan, Plan, PlanOptions, PodPlan } from "./lib/plan/plan.ts";
+export type { Plan, PlanOptions, PodPlan } from "./lib/plan/plan.ts";
 export type {
   CopyOperation,
   DirectoryOperation,
@@ -62,7 +62,8 @@ export type {
 } from "./lib/plan/operation.ts";
 export type { ProfileName } from "./lib/request/profile.ts";
 export type { LayoutName, OverlayMode } from "./lib/request/names.ts";
-export { permissionFlags, requiredPermissions } from "./lib/system/permissions.ts";
+export { permissionFlags } from "./lib/system/permissions.ts";
+export { requiredPermissions } from "./lib/plan/required_permissions.ts";
 export type { ProgramOptions } from "./lib/system/run.ts";
 export type { RequiredPermissions } from "./lib/system/permissions.ts";
 export type { RenderRequest, StoredTree } from "./lib/request/request.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 import { planRender } from "../lib/plan/plan.ts";
-import { permissionFlags, requiredPermissions } from "../lib/system/permissions.ts";
+import { permissionFlags } from "../lib/system/permissions.ts";
+import { requiredPermissions } from "../lib/plan/required_permissions.ts";
 import { ctr, ctrMount } from "./_containerd.ts";
 import { must, ROUNDS } from "./_measure.ts";
 import type { Place, Row } from "./_measure.ts";

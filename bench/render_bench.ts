@@ -6,7 +6,8 @@
  * @module
  */
 import { planRender } from "../lib/plan/plan.ts";
-import { permissionFlags, requiredPermissions } from "../lib/system/permissions.ts";
+import { permissionFlags } from "../lib/system/permissions.ts";
+import { requiredPermissions } from "../lib/plan/required_permissions.ts";
 import { bundle } from "../tools/bundle.ts";
 import { findNamespace } from "../tools/namespace.ts";
 import { run, say } from "../tools/run.ts";

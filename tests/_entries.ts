@@ -5,7 +5,7 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { archiveOf } from "../lib/tar/archive.ts";
+import { archiveOf } from "../lib/layer/archive.ts";
 import { pathInLayer } from "../lib/tar/entry_name.ts";
 import { showPath } from "../lib/tar/mtree.ts";
 import { bytesOfText } from "../lib/tar/tar_entry.ts";

@@ -7,7 +7,7 @@
  */
 import { collectFacts } from "../lib/preflight/disk_facts.ts";
 import type { Facts } from "../lib/preflight/disk_facts.ts";
-import type { MountPlan } from "../lib/plan/plan.ts";
+import type { MountPlan } from "../lib/overlay/app_line.ts";
 
 /** How the process is run that collects the facts. */
 export interface FactsOptions {

@@ -10,7 +10,7 @@ import type { ImportRequest } from "../lib/store/import_request.ts";
 import { checkTrees } from "../lib/store/tree_check.ts";
 import { BLOCK, formatEntry } from "../lib/tar/tar_entry.ts";
 import type { TarEntry } from "../lib/tar/tar_entry.ts";
-import { Tar } from "../lib/tar/tar.ts";
+import { Tar } from "../lib/layer/gnu_tar.ts";
 import { renderOverlay } from "../mod.ts";
 import { entriesOf, entryDifferences } from "./_entries.ts";
 import { isRealRoot } from "./_privilege.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { COMPRESSION_PROGRAMS, PROGRAMS } from "../lib/system/permissions.ts";
+import { COMPRESSION_PROGRAMS, PROGRAMS } from "../lib/system/programs.ts";
 
 /** The programs that may be run, by absolute path. */
 export const BAKED_PROGRAMS: readonly string[] = [

@@ -9,17 +9,16 @@ import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { attempt, entriesIn, look } from "../system/disk.ts";
 import { errno, OverlayError, RefusedError } from "../core/errors.ts";
-import { checkPermissions } from "../system/grants.ts";
+import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { checkAbove } from "../system/trust.ts";
 import { podLayout } from "../request/layout.ts";
 import { checkGarbage } from "./set_aside.ts";
 import { openPod } from "../pod/open.ts";
 import { child, isWithin, nameOf, parent } from "../core/path.ts";
-import { TRUST } from "../system/permissions.ts";
 import { readRecord } from "../pod/record.ts";
 import { directoriesIn, GARBAGE, isPod, withoutNumber } from "../pod/list.ts";
 import { quote, shellQuote } from "../core/quote.ts";
-import { isBegun } from "../system/removal.ts";
+import { isBegun } from "../pod/removal.ts";
 
 /** A pod that is in its place again. */
 export interface Undone {

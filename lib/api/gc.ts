@@ -16,7 +16,7 @@ import {
 } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import { garbageIn, graceLeft, isOf, removeIfEmpty } from "./garbage.ts";
-import { checkPermissions } from "../system/grants.ts";
+import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { checkAbove } from "../system/trust.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
@@ -25,7 +25,7 @@ import { parsePath } from "../request/names.ts";
 import { checkLinePermissions } from "../pod/open.ts";
 import type { Trusted } from "../pod/open.ts";
 import { child, nameOf, parent } from "../core/path.ts";
-import { PROGRAMS, TRUST } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { noPodError } from "../pod/record.ts";
 import type { PodRecord } from "../pod/record.ts";

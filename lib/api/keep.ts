@@ -6,12 +6,11 @@
 import type { ChangeOptions } from "../system/change_options.ts";
 import { attempt, look, typeOf } from "../system/disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
-import { checkPermissions } from "../system/grants.ts";
+import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { checkTrusted, openPod } from "../pod/open.ts";
 import type { Trusted } from "../pod/open.ts";
-import { TRUST } from "../system/permissions.ts";
 import { noPodError } from "../pod/record.ts";
 import { isPod } from "../pod/list.ts";
 import { quote, shellQuote } from "../core/quote.ts";

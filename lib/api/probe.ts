@@ -6,7 +6,7 @@
 import { attempt, reasonOf } from "../system/disk.ts";
 import { mountOptions } from "../overlay/mount_config.ts";
 import { child } from "../core/path.ts";
-import { PROGRAMS } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import { printable } from "../core/quote.ts";
 import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";

@@ -6,8 +6,8 @@
 import { applyPlan } from "../apply/apply.ts";
 import { runPreflight } from "../preflight/run_preflight.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { checkPermissions } from "../system/grants.ts";
-import { requiredPermissions } from "../system/permissions.ts";
+import { checkPermissions } from "../system/permissions.ts";
+import { requiredPermissions } from "../plan/required_permissions.ts";
 import { planPod } from "../plan/pod_plan.ts";
 import { checkPodRequest } from "../request/pod_request.ts";
 import type { PodRequest } from "../request/pod_request.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { InvalidValueError } from "../core/errors.ts";
-import { isGranted } from "../system/grants.ts";
+import { isGranted } from "../system/permissions.ts";
 import type { PodRequest } from "../request/pod_request.ts";
 import { quote } from "../core/quote.ts";
 import { namesLowers, parseLowers } from "../request/request.ts";

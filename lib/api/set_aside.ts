@@ -10,7 +10,7 @@ import type { ChangeOptions } from "../system/change_options.ts";
 import { makeDirectory } from "../system/directory.ts";
 import { attempt, entriesIn, failure, isSame, look, reasonOf, typeOf } from "../system/disk.ts";
 import { errno, isDiskFull, OverlayError, RefusedError } from "../core/errors.ts";
-import { checkPermissions } from "../system/grants.ts";
+import { checkPermissions } from "../system/permissions.ts";
 import { checkGuarded } from "../system/trust.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { refuseInUse } from "../pod/in_use.ts";
@@ -26,7 +26,7 @@ import type { PodRecord } from "../pod/record.ts";
 import { freeName, GARBAGE } from "../pod/list.ts";
 import { appWords, quote, shellQuote } from "../core/quote.ts";
 import { refuseElsewhere } from "../pod/refusals.ts";
-import { removeAll } from "../system/removal.ts";
+import { removeAll } from "../system/remove.ts";
 import type { ProgramOptions } from "../system/run.ts";
 import { unmountLines } from "./unmount.ts";
 

@@ -11,7 +11,7 @@ import { busyError } from "../pod/unmount_error.ts";
 import { attempt, entriesIn, failure, look } from "../system/disk.ts";
 import { errno, OverlayError } from "../core/errors.ts";
 import { originsOf } from "./garbage.ts";
-import { isGranted } from "../system/grants.ts";
+import { isGranted } from "../system/permissions.ts";
 import { checkAbove } from "../system/trust.ts";
 import { refuseKept } from "./keep.ts";
 import { podLayout } from "../request/layout.ts";
@@ -27,7 +27,7 @@ import { child, parent } from "../core/path.ts";
 import { PodMounts } from "../pod/mounts.ts";
 import { readRecord } from "../pod/record.ts";
 import { quote, shellQuote } from "../core/quote.ts";
-import { removePod } from "../system/removal.ts";
+import { removePod } from "../pod/removal.ts";
 
 /** How a pod is removed. */
 export interface Sweeping {

@@ -27,7 +27,7 @@ import {
 import { errno, OverlayError, RefusedError } from "../core/errors.ts";
 import { appLines, formatFstab, FSTAB_MODE, withLines } from "../overlay/fstab.ts";
 import { checkGuarded, checkPod } from "../system/trust.ts";
-import { checkPermissions, isGranted } from "../system/grants.ts";
+import { checkPermissions, isGranted } from "../system/permissions.ts";
 import type {
   DirectoryOperation,
   GroupOperation,

@@ -4,7 +4,7 @@
  * @module
  */
 import type { ApplyRun } from "./apply_run.ts";
-import { mountLines } from "../pod/mounting.ts";
+import { mountLines } from "./mount_lines.ts";
 import type { LabelOperation, MountOperation } from "../plan/operation.ts";
 
 /** Sets the label of upper or work, where SELinux is enabled. */

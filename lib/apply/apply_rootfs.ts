@@ -12,7 +12,7 @@ import { OverlayError, RefusedError } from "../core/errors.ts";
 import { makeLink } from "../system/symlink.ts";
 import type { CopyOperation, MtabOperation, TouchOperation } from "../plan/operation.ts";
 import { child, isWithin, nameOf, parent } from "../core/path.ts";
-import { PROGRAMS } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import { appWords, printable, quote } from "../core/quote.ts";
 import { run as runProgram } from "../system/run.ts";
 
@@ -23,7 +23,7 @@ import { run as runProgram } from "../system/run.ts";
 export async function applyCopy(operation: CopyOperation, run: ApplyRun): Promise<void> {
   const { path, from, mode, mtab } = operation;
   // Loaded when it is needed: most apps are no copies.
-  const { removeTree } = await import("../system/removal.ts");
+  const { removeTree } = await import("../system/remove.ts");
   // A name that nobody else gives to anything.
   const beside = child(parent(path), ".overlay-render.rootfs");
   refuseOther(path);

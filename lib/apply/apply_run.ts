@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { AppLine } from "../overlay/app_line.ts";
+import type { AppLine, MountPlan } from "../overlay/app_line.ts";
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { OverlayError } from "../core/errors.ts";
@@ -15,7 +15,7 @@ import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import type { PodLock } from "../system/lock.ts";
 import type { Operation } from "../plan/operation.ts";
-import type { MountPlan, PodPlan } from "../plan/plan.ts";
+import type { PodPlan } from "../plan/plan.ts";
 import { child } from "../core/path.ts";
 import type { ProgramOptions } from "../system/run.ts";
 

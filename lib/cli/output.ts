@@ -8,9 +8,11 @@
 import { describeOperation } from "../plan/describe.ts";
 import { mountOptions, OPTIONS_MAX } from "../overlay/mount_config.ts";
 import { formatMode } from "../request/names.ts";
-import { permissionFlags, requiredPermissions } from "../system/permissions.ts";
+import { permissionFlags } from "../system/permissions.ts";
+import { requiredPermissions } from "../plan/required_permissions.ts";
 import { configOf } from "../plan/plan.ts";
-import type { MountPlan, Plan, PodPlan } from "../plan/plan.ts";
+import type { MountPlan } from "../overlay/app_line.ts";
+import type { Plan, PodPlan } from "../plan/plan.ts";
 import type { Diagnosis } from "../api/doctor.ts";
 import { printable, shellQuote, showName } from "../core/quote.ts";
 import type { Render } from "../api/render.ts";

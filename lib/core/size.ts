@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { invalid } from "../request/names.ts";
+import { invalid } from "./invalid.ts";
 
 const UNITS = ["", "K", "M", "G", "T"];
 

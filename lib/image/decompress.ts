@@ -6,9 +6,9 @@
  * @module
  */
 import { OverlayError } from "../core/errors.ts";
-import { COMPRESSION_PROGRAMS } from "../system/permissions.ts";
+import { COMPRESSION_PROGRAMS } from "../system/programs.ts";
 import { printable, quote } from "../core/quote.ts";
-import { spawn } from "../system/spawn.ts";
+import { spawn } from "../system/run.ts";
 import { archiveError } from "../tar/archive_error.ts";
 
 /** The most memory that taking off a compression may need, in MiB; two layers are unpacked at once. */

@@ -14,7 +14,7 @@ import type { LayerPolicy, LayerSummary, Step } from "./layer_filter.ts";
 import { loadHash } from "../system/hash.ts";
 import { child } from "../core/path.ts";
 import type { ProgramOptions } from "../system/run.ts";
-import { Tar } from "../tar/tar.ts";
+import { Tar } from "./gnu_tar.ts";
 import { BLOCK, formatEntry, NO_ATTRIBUTES } from "../tar/tar_entry.ts";
 import type { TarEntry } from "../tar/tar_entry.ts";
 

@@ -14,7 +14,6 @@ import { isBind, parseMountOptions, pathOfOption, splitOptions } from "./mount_c
 import type { LowersLink, MountConfig } from "./mount_config.ts";
 import { parseAppName, parsePath, parseTreeId } from "../request/names.ts";
 import { isWithin, parent } from "../core/path.ts";
-import type { MountPlan } from "../plan/plan.ts";
 
 /** What `overlay.fstab` holds of an app: one fstab(5) line. */
 export interface AppLine {
@@ -224,4 +223,28 @@ export function mountOfLine(line: AppLine, pod: string): MountPlan {
   const config = configOfLine(line, pod);
   const { app, tree, rootfs, options } = line;
   return { ...config, pod, app, tree, dest: parent(rootfs), rootfs, optionString: options };
+}
+
+/** What will be mounted, and where. */
+export interface MountPlan extends MountConfig {
+  /** The pod. */
+  readonly pod: string;
+  /** The app's name; empty for the pod's own image. */
+  readonly app: string;
+  /** The tree id. */
+  readonly tree: string;
+  /** The destination. */
+  readonly dest: string;
+  /** The mount point. */
+  readonly rootfs: string;
+  /** The option string, as mount(8) takes it; empty for a copy. */
+  readonly optionString: string;
+  /** The lowers without symlinks, which are mounted; not there when they are the lowers as named. */
+  readonly real?: readonly string[];
+  /** Set when the rootfs is a copy of the lower and not mounted. */
+  readonly copy?: true;
+  /** Set when the destination may lie in an image that was mounted before. */
+  readonly live?: true;
+  /** Set when gc may collect it without being told the pod's name. */
+  readonly ephemeral?: true;
 }

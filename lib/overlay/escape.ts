@@ -11,7 +11,7 @@
  * @module
  */
 
-import { isPlain } from "./plain.ts";
+import { isPlain } from "../core/quote.ts";
 
 function hasOddQuotes(text: string): boolean {
   return text.split('"').length % 2 === 0;

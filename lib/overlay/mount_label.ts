@@ -6,7 +6,6 @@
  * @module
  */
 import { InvalidValueError } from "../core/errors.ts";
-import type { Mount } from "../system/mount_table.ts";
 import { quote } from "../core/quote.ts";
 
 /**
@@ -38,21 +37,6 @@ export function formatMountLabel(options: string, label: string | null): string 
   }
   const context = `context="${label}"`;
   return options === "" ? context : `${options},${context}`;
-}
-
-/**
- * Reports whether SELinux is enabled for programs, by the rule of libselinux: the topmost mount at some
- * mount point is a selinuxfs that can be written. In a container it often cannot, and mount(8) then drops
- * every label. libselinux wants `/etc/selinux/config` too, which the mount table does not show; a label that
- * was dropped for that is missed in the table after the mount.
- *
- * Requires no permissions.
- */
-export function hasSelinux(table: readonly Mount[]): boolean {
-  const topmost = new Map(table.map((mount) => [mount.target, mount]));
-  return [...topmost.values()].some(({ fstype, readOnly, options }) => {
-    return fstype === "selinuxfs" && !readOnly && !options.split(",").includes("ro");
-  });
 }
 
 /** The ranges of a list of categories, such as `c1,c3.c5`, sorted and merged. */

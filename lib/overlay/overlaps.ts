@@ -9,9 +9,9 @@
  */
 import { configOfLine } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
-import { parseMountOptions } from "./mount_config.ts";
-import type { Mount } from "../system/mount_table.ts";
 import { parent, upwards } from "../core/path.ts";
+import { RefusedError } from "../core/errors.ts";
+import { appWords, quote } from "../core/quote.ts";
 
 /** The upper and the work of a line, as far as it has them. */
 function writtenBy(line: AppLine, pod: string): readonly string[] {
@@ -97,31 +97,6 @@ export class Overlaps {
   }
 }
 
-/** The mounts that write into an upper or a work, by its absolute path. */
-export class Writers {
-  readonly #mounts = new Map<string, Mount[]>();
-
-  /** Looks at a mount table. */
-  constructor(table: readonly Mount[]) {
-    for (const mount of table) {
-      if (mount.fstype !== "overlay") continue;
-      const { upper, work } = parseMountOptions(mount.options);
-      // A relative path of a mount elsewhere is relative to another pod.
-      if (!upper?.startsWith("/")) continue;
-      for (const path of [upper, work]) {
-        if (path !== null) this.#mounts.set(path, [...(this.#mounts.get(path) ?? []), mount]);
-      }
-    }
-  }
-
-  /** A mount that writes into the upper or work of a line with absolute paths, but not at its target. */
-  of(line: AppLine, target: string | null): Mount | undefined {
-    const { upper, work } = parseMountOptions(line.options);
-    return [upper, work].flatMap((path) => path === null ? [] : this.#mounts.get(path) ?? [])
-      .find((mount) => mount.target !== target);
-  }
-}
-
 /**
  * The lines whose rootfs lies in the rootfs of another one, by that one's rootfs; the nearest to the
  * top is not told from those further up.
@@ -149,4 +124,21 @@ export function imagesAround(
 ): readonly AppLine[] {
   const above = new Set(lines.flatMap(({ rootfs }) => upwards(parent(rootfs))));
   return others.filter(({ rootfs }) => above.has(rootfs));
+}
+
+/**
+ * Refuses an app whose upper or work another app of the pod has, or that would lie one in the other;
+ * the kernel allows it, and what then happens is undefined.
+ *
+ * @param other The app that has it, if any.
+ * @throws {RefusedError} If there is one.
+ */
+export function refuseSharedUpper(line: AppLine, other: AppLine | undefined): void {
+  if (other === undefined) return;
+  throw new RefusedError(
+    "in-use",
+    `Cannot render ${appWords(line.app)} from tree ${quote(line.tree)}: ` +
+      `its upper would share a directory with that of ${appWords(other.app)}`,
+    { path: line.rootfs, hint: "give the tree another name with --tree" },
+  );
 }

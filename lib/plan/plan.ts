@@ -17,30 +17,7 @@ import type { MountConfig, OptionString } from "../overlay/mount_config.ts";
 import type { DirectoryOperation, LikeMode, Operation } from "./operation.ts";
 import { parseRequest } from "../request/request.ts";
 import type { ParsedRequest, RenderRequest } from "../request/request.ts";
-
-/** What will be mounted, and where. */
-export interface MountPlan extends MountConfig {
-  /** The pod. */
-  readonly pod: string;
-  /** The app's name; empty for the pod's own image. */
-  readonly app: string;
-  /** The tree id. */
-  readonly tree: string;
-  /** The destination. */
-  readonly dest: string;
-  /** The mount point. */
-  readonly rootfs: string;
-  /** The option string, as mount(8) takes it; empty for a copy. */
-  readonly optionString: string;
-  /** The lowers without symlinks, which are mounted; not there when they are the lowers as named. */
-  readonly real?: readonly string[];
-  /** Set when the rootfs is a copy of the lower and not mounted. */
-  readonly copy?: true;
-  /** Set when the destination may lie in an image that was mounted before. */
-  readonly live?: true;
-  /** Set when gc may collect it without being told the pod's name. */
-  readonly ephemeral?: true;
-}
+import type { MountPlan } from "../overlay/app_line.ts";
 
 /** What a render will do. Frozen, and safe as JSON. */
 export interface Plan {

@@ -7,14 +7,13 @@
  */
 import { appLine } from "../overlay/app_line.ts";
 import { InvalidValueError, RefusedError } from "../core/errors.ts";
-import { linesWithin, Overlaps } from "../overlay/overlaps.ts";
+import { linesWithin, Overlaps, refuseSharedUpper } from "../overlay/overlaps.ts";
 import { parent } from "../core/path.ts";
 import { configOf, freeze, operationsFor, planned } from "./plan.ts";
 import type { PlannedApp, PlanOptions, PodPlan } from "./plan.ts";
 import { parsePodRequest } from "../request/pod_request.ts";
 import type { PodRequest } from "../request/pod_request.ts";
 import { appWords, quote } from "../core/quote.ts";
-import { refuseSharedUpper } from "../pod/refusals.ts";
 import type { ParsedRequest } from "../request/request.ts";
 
 /**

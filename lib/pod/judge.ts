@@ -16,7 +16,8 @@ import { checkAbove, checkGuarded, checkWay } from "../system/trust.ts";
 import { volatileMark } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { mountOptions } from "../overlay/mount_config.ts";
-import { linesWithin, Overlaps, Writers } from "../overlay/overlaps.ts";
+import { linesWithin, Overlaps, refuseSharedUpper } from "../overlay/overlaps.ts";
+import { Writers } from "./writers.ts";
 import { isWithin, parent, upwards } from "../core/path.ts";
 import type { PodMounts } from "./mounts.ts";
 import { missingOf } from "./record.ts";
@@ -28,7 +29,6 @@ import {
   refuseLiveRootfs,
   refuseLiveUpper,
   refuseSameRootfs,
-  refuseSharedUpper,
   refuseVolatile,
 } from "./refusals.ts";
 

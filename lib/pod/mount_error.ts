@@ -4,14 +4,13 @@
  * @module
  */
 import { mountOfLine } from "../overlay/app_line.ts";
-import type { AppLine } from "../overlay/app_line.ts";
+import type { AppLine, MountPlan } from "../overlay/app_line.ts";
 import { MountError } from "../core/errors.ts";
 import { FactsCache } from "../preflight/disk_facts.ts";
 import { DMESG, FORBIDDEN, KernelProbe } from "../preflight/kernel_probe.ts";
-import { saidOf } from "./mounting.ts";
-import type { Mounting } from "./mounting.ts";
+import { saidOf } from "./mount_output.ts";
+import type { Mounting } from "./mount_context.ts";
 import { DENIALS } from "../preflight/kernel_rules.ts";
-import type { MountPlan } from "../plan/plan.ts";
 import { quote } from "../core/quote.ts";
 import type { ProgramResult } from "../system/run.ts";
 import { lookThoroughly } from "../preflight/diagnose_mount.ts";

@@ -4,19 +4,18 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
-import type { ApplyRun } from "../apply/apply_run.ts";
 import { attempt, look, writeScratch } from "../system/disk.ts";
 import type { MountError } from "../core/errors.ts";
 import { formatFstab } from "../overlay/fstab.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import type { Mount } from "../system/mount_table.ts";
-import type { PodLayout } from "../request/layout.ts";
 import { isWithin, nameOf, parent } from "../core/path.ts";
-import { PROGRAMS } from "../system/permissions.ts";
-import { printable, quote } from "../core/quote.ts";
+import { PROGRAMS } from "../system/programs.ts";
+import { quote } from "../core/quote.ts";
 import { run as runProgram } from "../system/run.ts";
 import type { ProgramOptions, ProgramResult } from "../system/run.ts";
 import type { FoundMount } from "./verify.ts";
+import type { Mounting } from "./mount_context.ts";
 
 /**
  * Whether a rootfs is on a device of its own, as an overlay is. Tells that the line of an app is mounted
@@ -68,37 +67,6 @@ export function unmountAll(
 ): Promise<ProgramResult> {
   const flags = lazy ? ["--lazy", "--"] : ["--"];
   return runProgram(PROGRAMS.umount, [...flags, ...targets], { ...options, cwd: "/" });
-}
-
-/** Where mount begins to speak of the next mount point. Many are looked for in one long text. */
-function endOfWords(said: string, from: number): number | undefined {
-  const ends = ["\nmount: ", "\numount: "].map((next) => said.indexOf(next, from));
-  const found = ends.filter((at) => at >= 0);
-  return found.length === 0 ? undefined : Math.min(...found);
-}
-
-/** What mount or umount said of one mount point, without the prefix that names it. */
-export function saidOf(result: ProgramResult, target: string): string {
-  const { stderr } = result;
-  const before = `mount: ${target}: `;
-  const at = stderr.indexOf(before);
-  const words = at < 0
-    ? stderr.replaceAll(/^u?mount: /gm, "")
-    : stderr.slice(at + before.length, endOfWords(stderr, at + before.length));
-  if (words !== "") return printable(words);
-  return result.status === 0 ? "nothing, and nothing is mounted" : `exit status ${result.status}`;
-}
-
-/** What mounting lines needs to know. */
-export interface Mounting {
-  /** Tells whether a line may be mounted in an image that was mounted before. */
-  readonly isLive?: (line: AppLine) => boolean;
-  /** The pod. */
-  readonly pod: PodLayout;
-  /** What programs are run with. */
-  readonly programs: ProgramOptions;
-  /** Who is told what is done. */
-  readonly options: ChangeOptions;
 }
 
 /** What became of lines that were to be mounted. */
@@ -157,25 +125,6 @@ async function failuresOf(
 }
 
 /**
- * Mounts lines of `overlay.fstab` for a run.
- *
- * @throws {MountError} If one is not mounted; what was, in its place or not, is noted to be undone.
- * @throws {PodError} If that is so for one or more of many.
- */
-export async function mountLines(lines: readonly AppLine[], run: ApplyRun): Promise<void> {
-  const noted = noteMounts(lines, run);
-  const { targets, failures } = await tryMount(lines, run);
-  noted.targets = targets;
-  if (targets.length > 0) run.changed = true;
-  const [first] = failures;
-  if (first === undefined) return;
-  run.options.signal?.throwIfAborted();
-  if (run.apps.length === 1) throw first.error;
-  const { podError } = await import("../core/pod_error.ts");
-  throw podError("render", failures.map(({ line, error }) => ({ app: line.app, error })));
-}
-
-/**
  * Tells whether somebody else may change what leads to a rootfs while it is mounted: mount(8) names the
  * mount point to the kernel, which looks the name up again.
  */
@@ -186,29 +135,4 @@ function isExposed(line: AppLine, { pod, isLive }: Mounting): boolean {
 function isSeen(line: AppLine): boolean {
   const isPlain = line.source === "overlay" && !line.options.includes("context=");
   return isPlain && hasOwnDevice(line.rootfs);
-}
-
-/**
- * Notes, before it is so, that this run mounts something, and must unmount it before it undoes what is
- * below: what becomes of a mount process may never be known.
- */
-function noteMounts(
-  lines: readonly AppLine[],
-  run: ApplyRun,
-): { targets: readonly string[] | null } {
-  const noted: { targets: readonly string[] | null } = { targets: null };
-  const [first] = lines;
-  const more = lines.length === 1 ? "" : ` and ${lines.length - 1} more`;
-  run.journal.addBarrier(() => `unmount ${quote(first?.rootfs ?? "")}${more}`, async () => {
-    const targets = noted.targets ?? await mountedOf(lines, run);
-    if (targets.length === 0) return;
-    const result = await unmountAll(targets.toReversed(), run.programs);
-    if (result.status !== 0) throw new Error(saidOf(result, targets[0] ?? ""));
-  });
-  return noted;
-}
-
-async function mountedOf(lines: readonly AppLine[], run: ApplyRun): Promise<readonly string[]> {
-  const { findMounted } = await import("./verify.ts");
-  return (await findMounted(lines, run)).flatMap(({ target }) => target ?? []);
 }

@@ -9,7 +9,8 @@ import { errno } from "../core/errors.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { parseMountOptions } from "../overlay/mount_config.ts";
 import type { MountConfig } from "../overlay/mount_config.ts";
-import { hasSelinux, sameLabel } from "../overlay/mount_label.ts";
+import { hasSelinux } from "../system/selinux.ts";
+import { sameLabel } from "../overlay/mount_label.ts";
 import type { Mount } from "../system/mount_table.ts";
 import { child, isWithin, nameOf, parent, upwards } from "../core/path.ts";
 

@@ -7,7 +7,7 @@
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { OverlayError } from "../core/errors.ts";
-import { checkPermissions } from "../system/grants.ts";
+import { checkPermissions } from "../system/permissions.ts";
 import { checkAbove, checkFile, checkPod, checkSame } from "../system/trust.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { lockPodIfThere } from "../system/lock.ts";

@@ -9,7 +9,7 @@ import { isMissing, readOwnFile } from "../system/disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { appLines, parseFstab } from "../overlay/fstab.ts";
 import type { FstabEntry } from "../overlay/fstab.ts";
-import { isGranted } from "../system/grants.ts";
+import { isGranted } from "../system/permissions.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { isWithin, parent } from "../core/path.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";

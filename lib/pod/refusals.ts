@@ -113,23 +113,6 @@ export function refuseUnnamed([first]: readonly Mount[], { pod }: PodLayout): vo
 }
 
 /**
- * Refuses an app whose upper or work another app of the pod has, or that would lie one in the other;
- * the kernel allows it, and what then happens is undefined.
- *
- * @param other The app that has it, if any.
- * @throws {RefusedError} If there is one.
- */
-export function refuseSharedUpper(line: AppLine, other: AppLine | undefined): void {
-  if (other === undefined) return;
-  throw new RefusedError(
-    "in-use",
-    `Cannot render ${appWords(line.app)} from tree ${quote(line.tree)}: ` +
-      `its upper would share a directory with that of ${appWords(other.app)}`,
-    { path: line.rootfs, hint: "give the tree another name with --tree" },
-  );
-}
-
-/**
  * Refuses an upper or work that is part of a live mount elsewhere, as after a mount by hand.
  *
  * @param line The line of the app, with absolute paths.

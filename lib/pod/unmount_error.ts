@@ -5,11 +5,11 @@
  */
 import type { AppLine } from "../overlay/app_line.ts";
 import { OverlayError, UnmountError } from "../core/errors.ts";
-import { isGranted } from "../system/grants.ts";
+import { isGranted } from "../system/permissions.ts";
 import type { PodLayout } from "../request/layout.ts";
-import { saidOf } from "./mounting.ts";
+import { saidOf } from "./mount_output.ts";
 import { isWithin } from "../core/path.ts";
-import { PROGRAMS } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import type { PodMounts } from "./mounts.ts";
 import { printable, quote, shellQuote } from "../core/quote.ts";
 import { run } from "../system/run.ts";

@@ -9,7 +9,7 @@ import type { FactsCache } from "./disk_facts.ts";
 import type { KernelProbe } from "./kernel_probe.ts";
 import { collectMountingFacts } from "./kernel_facts.ts";
 import { judgeMounting } from "./kernel_rules.ts";
-import type { MountPlan } from "../plan/plan.ts";
+import type { MountPlan } from "../overlay/app_line.ts";
 import { preflight } from "./disk_rules.ts";
 import type { Finding } from "./disk_rules.ts";
 

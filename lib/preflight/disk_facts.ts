@@ -6,10 +6,10 @@
  */
 import { deviceAt, identityOf, ifAny, isMissing, look, majorOf } from "../system/disk.ts";
 import { errno } from "../core/errors.ts";
-import { isGranted } from "../system/grants.ts";
-import type { MountPlan } from "../plan/plan.ts";
+import { isGranted } from "../system/permissions.ts";
+import type { MountPlan } from "../overlay/app_line.ts";
 import { child, isWithin, parent } from "../core/path.ts";
-import { PROGRAMS } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
 

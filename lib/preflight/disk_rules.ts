@@ -12,7 +12,7 @@ import { conflictOf } from "../overlay/conflicts.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import type { DirectoryFacts, Facts } from "./disk_facts.ts";
 import { isWithin } from "../core/path.ts";
-import type { MountPlan } from "../plan/plan.ts";
+import type { MountPlan } from "../overlay/app_line.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import { podInLower } from "../request/request.ts";
 

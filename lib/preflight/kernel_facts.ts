@@ -6,13 +6,14 @@
  */
 import { ifAny } from "../system/disk.ts";
 import type { Facts } from "./disk_facts.ts";
-import { isGranted } from "../system/grants.ts";
+import { isGranted } from "../system/permissions.ts";
 import type { KernelAnswer, KernelProbe } from "./kernel_probe.ts";
 import { isBind, parseMountOptions } from "../overlay/mount_config.ts";
-import { formatMountLabel, hasSelinux } from "../overlay/mount_label.ts";
+import { formatMountLabel } from "../overlay/mount_label.ts";
+import { hasSelinux } from "../system/selinux.ts";
 import type { Mount } from "../system/mount_table.ts";
 import { isWithin } from "../core/path.ts";
-import type { MountPlan } from "../plan/plan.ts";
+import type { MountPlan } from "../overlay/app_line.ts";
 import type { ProgramVersion } from "../system/util_linux.ts";
 
 /** The mount that a lower lies in. */

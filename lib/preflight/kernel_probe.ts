@@ -7,11 +7,11 @@
  *
  * @module
  */
-import { isGranted } from "../system/grants.ts";
+import { isGranted } from "../system/permissions.ts";
 import { GENERIC_OPTIONS } from "../request/mount_option.ts";
 import { mountTable } from "../system/mount_table.ts";
 import type { Mount } from "../system/mount_table.ts";
-import { PROGRAMS } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
 import { versionOf } from "../system/util_linux.ts";

@@ -6,7 +6,7 @@
 import type { Reporter } from "../system/change_options.ts";
 import { ifAny, modeOf } from "../system/disk.ts";
 import { parent } from "../core/path.ts";
-import type { MountPlan } from "../plan/plan.ts";
+import type { MountPlan } from "../overlay/app_line.ts";
 import { quote } from "../core/quote.ts";
 
 const OTHERS_SEARCH = 0o001;

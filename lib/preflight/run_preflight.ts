@@ -8,7 +8,7 @@ import type { ChangeOptions } from "../system/change_options.ts";
 import { RefusedError } from "../core/errors.ts";
 import { collectFacts, FactsCache } from "./disk_facts.ts";
 import type { CollectFactsOptions } from "./disk_facts.ts";
-import type { MountPlan } from "../plan/plan.ts";
+import type { MountPlan } from "../overlay/app_line.ts";
 import { preflight } from "./disk_rules.ts";
 import type { Finding } from "./disk_rules.ts";
 

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { invalid } from "./names.ts";
+import { invalid } from "../core/invalid.ts";
 
 /** The further mount options that are allowed, each with its values; `null` for a bare word. */
 const OPTION_VALUES: Readonly<Record<string, readonly string[] | null>> = {

@@ -8,10 +8,10 @@
  */
 import { normalize } from "../core/deps.ts";
 import { InvalidValueError } from "../core/errors.ts";
-import { isPlain } from "../overlay/plain.ts";
+import { isPlain, quote } from "../core/quote.ts";
 import { PROFILES } from "./profile.ts";
 import type { Profile } from "./profile.ts";
-import { quote } from "../core/quote.ts";
+import { invalid } from "../core/invalid.ts";
 
 /** The name of an app: one path segment, or empty for the pod's own image. */
 export type AppName = string & { readonly __brand: "AppName" };
@@ -27,18 +27,6 @@ const NAME_MAX = 255;
 
 /** The longest path, in bytes and without the closing NUL (Linux PATH_MAX). */
 const PATH_MAX = 4095;
-
-/** The error for a value that cannot be used. */
-export function invalid(
-  what: string,
-  value: string,
-  reason: string,
-  hint?: string,
-): InvalidValueError {
-  return new InvalidValueError("invalid-value", `Cannot use ${what} ${quote(value)}: ${reason}`, {
-    hint,
-  });
-}
 
 /** How many bytes a text has when they are more than allowed, and else `null`. */
 function excessOf(text: string, most: number): number | null {

@@ -7,7 +7,8 @@
  */
 import { InvalidValueError } from "../core/errors.ts";
 import type { LayerPolicy } from "../layer/layer_filter.ts";
-import { invalid, parsePath } from "../request/names.ts";
+import { invalid } from "../core/invalid.ts";
+import { parsePath } from "../request/names.ts";
 import { storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 

@@ -7,13 +7,13 @@ import { compressionOf, foreignFormat } from "../image/compression.ts";
 import type { Compression } from "../image/compression.ts";
 import { attempt, deviceAt, ifAny, look, openRegular, typeOf } from "../system/disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
-import { checkPermissions } from "../system/grants.ts";
+import { checkPermissions } from "../system/permissions.ts";
 import { imageError } from "../image/image.ts";
 import type { Image, ImageChoice, ImageFiles } from "../image/image.ts";
 import { filesOfArchive, filesOfDirectory } from "../image/image_files.ts";
 import type { ParsedImport } from "./import_request.ts";
 import { child, isWithin, parent } from "../core/path.ts";
-import { COMPRESSION_PROGRAMS } from "../system/permissions.ts";
+import { COMPRESSION_PROGRAMS } from "../system/programs.ts";
 import { quote } from "../core/quote.ts";
 import type { StoreLayout } from "./layout.ts";
 

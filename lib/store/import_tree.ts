@@ -9,7 +9,7 @@ import { makeDirectory } from "../system/directory.ts";
 import { hexDigest } from "../core/digest.ts";
 import { attempt, look, replaceFile, writeScratch } from "../system/disk.ts";
 import { errno } from "../core/errors.ts";
-import { checkPermissions } from "../system/grants.ts";
+import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { brief } from "../image/image.ts";
 import type { Image } from "../image/image.ts";
 import type { ImportProgress, Staged } from "./import_layers.ts";
@@ -19,7 +19,7 @@ import { checkSource, imageIn, imageOf, refuseChoice, sourceOf } from "./import_
 import type { SourceOptions } from "./import_source.ts";
 import type { AttributeClass, LayerPolicy, LayerSummary } from "../layer/layer_filter.ts";
 import { child, nameOf, parent } from "../core/path.ts";
-import { PROGRAMS, TRUST } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { onlyPiece, rootLayerOf } from "./root_layer.ts";
 import { keyOf, storedLayers } from "./layer_key.ts";
@@ -230,7 +230,7 @@ async function importDirectory(
   const { stageLayer } = await import("./import_layers.ts");
   const possible = await possiblePolicy({ store, policy }, options);
   const { digestOfFile } = await import("../system/hash_file.ts");
-  const { archiveOf } = await import("../tar/archive.ts");
+  const { archiveOf } = await import("../layer/archive.ts");
   const read = () => archiveOf(path, options);
   const blob = { name: path, path, offset: 0, size: 0, digest: null, diffId: null, read };
   const how = { store, policy: { ...possible, whiteouts: false }, options };

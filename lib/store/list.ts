@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { checkPermissions } from "../system/grants.ts";
-import { PROGRAMS, TRUST } from "../system/permissions.ts";
+import { checkPermissions, TRUST } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { resolveTree } from "./resolve_tree.ts";
 import type { TreeRequest } from "./resolve_tree.ts";

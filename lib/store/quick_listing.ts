@@ -8,9 +8,9 @@ import type { ChangeOptions } from "../system/change_options.ts";
 import { OverlayError } from "../core/errors.ts";
 import { entryLine, parseLines } from "../tar/mtree.ts";
 import type { Keywords } from "../tar/mtree.ts";
-import { PROGRAMS } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import { printable, quote } from "../core/quote.ts";
-import { spawn } from "../system/spawn.ts";
+import { spawn } from "../system/run.ts";
 import { textOfBytes } from "../tar/tar_entry.ts";
 
 /** What is said of each path. */

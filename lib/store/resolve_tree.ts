@@ -5,7 +5,7 @@
  */
 import { ifAny, look } from "../system/disk.ts";
 import { InvalidValueError, MissingPermissionError, OverlayError } from "../core/errors.ts";
-import { checkPermissions, isGranted } from "../system/grants.ts";
+import { checkPermissions, isGranted } from "../system/permissions.ts";
 import { child } from "../core/path.ts";
 import type { PodApp, PodRequest } from "../request/pod_request.ts";
 import { quote } from "../core/quote.ts";

@@ -3,18 +3,18 @@
  *
  * @module
  */
-import { archiveOf } from "../tar/archive.ts";
+import { archiveOf } from "../layer/archive.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { attempt, look } from "../system/disk.ts";
 import { pathInLayer } from "../tar/entry_name.ts";
-import { checkPermissions } from "../system/grants.ts";
+import { checkPermissions } from "../system/permissions.ts";
 import { digestOfFile } from "../system/hash_file.ts";
 import { entryLine, parseLines, showPath } from "../tar/mtree.ts";
 import type { Keywords } from "../tar/mtree.ts";
 import { loadHash } from "../system/hash.ts";
 import type { StartHash } from "../system/hash.ts";
 import { child } from "../core/path.ts";
-import { PROGRAMS } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { printable, quote } from "../core/quote.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";

@@ -9,7 +9,7 @@ import { hexDigest } from "../core/digest.ts";
 import { attempt, ifAny, look, readOwnFile } from "../system/disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { splitEscaped, unescapeOption } from "../overlay/escape.ts";
-import { isGranted } from "../system/grants.ts";
+import { isGranted } from "../system/permissions.ts";
 import { checkGuarded } from "../system/trust.ts";
 import { podLayout } from "../request/layout.ts";
 import { splitOptions } from "../overlay/mount_config.ts";

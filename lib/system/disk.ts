@@ -7,7 +7,7 @@
  * @module
  */
 import { errno, OverlayError, RefusedError } from "../core/errors.ts";
-import { isGranted } from "./grants.ts";
+import { isGranted } from "./permissions.ts";
 import { parent } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 

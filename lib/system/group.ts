@@ -5,7 +5,7 @@
  */
 import { attempt } from "./disk.ts";
 import { OverlayError } from "../core/errors.ts";
-import { GROUP_FILE } from "./permissions.ts";
+import { GROUP_FILE } from "./programs.ts";
 import { quote } from "../core/quote.ts";
 
 /**

@@ -5,7 +5,7 @@
  * @module
  */
 import { OverlayError } from "../core/errors.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { PROGRAMS } from "./programs.ts";
 import { isWithin } from "../core/path.ts";
 import { printable } from "../core/quote.ts";
 import { run } from "./run.ts";

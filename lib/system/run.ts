@@ -102,7 +102,7 @@ const ORIGINS: Readonly<Record<string, string>> = {
 };
 
 /** What to throw when a program could not be started; a permission that is missing is told as such. */
-export function startError(program: string, error: unknown): unknown {
+function startError(program: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotCapable) return error;
   const origin = ORIGINS[nameOf(program)] ?? "coreutils";
   const isMissing = error instanceof Deno.errors.NotFound;
@@ -113,4 +113,29 @@ export function startError(program: string, error: unknown): unknown {
     cause: error,
     hint: isMissing ? `install ${origin}` : `it must be the program of ${origin}, and executable`,
   });
+}
+
+/**
+ * Starts a program with nothing of this process's environment. What it says on stderr must be read.
+ *
+ * Requires `--allow-run` permission for the program.
+ *
+ * @throws {OverlayError} If it is not there or cannot be run.
+ */
+export function spawn(
+  program: string,
+  args: readonly string[],
+  how: Pick<Deno.CommandOptions, "stdin" | "stdout" | "signal">,
+): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, {
+      ...how,
+      args: [...args],
+      stderr: "piped",
+      clearEnv: true,
+      env: { LC_ALL: "C", TZ: "UTC" },
+    }).spawn();
+  } catch (error) {
+    throw startError(program, error);
+  }
 }

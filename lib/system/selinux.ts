@@ -5,13 +5,13 @@
  */
 import { lookForDirectory } from "./disk.ts";
 import { OverlayError } from "../core/errors.ts";
-import { hasSelinux } from "../overlay/mount_label.ts";
 import { mountTable } from "./mount_table.ts";
 import { parseLabel } from "../request/names.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { PROGRAMS } from "./programs.ts";
 import { printable, quote } from "../core/quote.ts";
 import { run } from "./run.ts";
 import type { ProgramOptions } from "./run.ts";
+import type { Mount } from "./mount_table.ts";
 
 /**
  * Asks the mount table whether SELinux is enabled for programs, see {@linkcode hasSelinux}.
@@ -83,5 +83,20 @@ export async function setLabel(
   throw new OverlayError("failed", `Cannot set label of ${quote(path)}: chcon said "${said}"`, {
     path,
     hint: CURES.find(([words]) => words.test(said))?.[1],
+  });
+}
+
+/**
+ * Reports whether SELinux is enabled for programs, by the rule of libselinux: the topmost mount at some
+ * mount point is a selinuxfs that can be written. In a container it often cannot, and mount(8) then drops
+ * every label. libselinux wants `/etc/selinux/config` too, which the mount table does not show; a label that
+ * was dropped for that is missed in the table after the mount.
+ *
+ * Requires no permissions.
+ */
+export function hasSelinux(table: readonly Mount[]): boolean {
+  const topmost = new Map(table.map((mount) => [mount.target, mount]));
+  return [...topmost.values()].some(({ fstype, readOnly, options }) => {
+    return fstype === "selinuxfs" && !readOnly && !options.split(",").includes("ro");
   });
 }

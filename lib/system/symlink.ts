@@ -4,7 +4,7 @@
  * @module
  */
 import { OverlayError } from "../core/errors.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { PROGRAMS } from "./programs.ts";
 import { printable, quote } from "../core/quote.ts";
 import { run } from "./run.ts";
 import type { ProgramOptions } from "./run.ts";

@@ -7,11 +7,10 @@
  */
 import { identityOf, ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
-import { isGranted } from "./grants.ts";
+import { isGranted } from "./permissions.ts";
 import { formatMode } from "../request/names.ts";
-import type { DirectoryOperation } from "../plan/operation.ts";
 import { isWithin, parent } from "../core/path.ts";
-import { PROGRAMS } from "./permissions.ts";
+import { PROGRAMS } from "./programs.ts";
 import { printable, quote, shellQuote } from "../core/quote.ts";
 import { run } from "./run.ts";
 import type { ProgramOptions } from "./run.ts";
@@ -44,9 +43,14 @@ export function isTrustedOwner(uid: number | null): boolean {
  * @throws {RefusedError} If somebody else can.
  */
 export function checkGuarded(
-  operation: Pick<DirectoryOperation, "path" | "guarded" | "force">,
+  { path, guarded, force }: {
+    readonly path: string;
+    /** Whether it is refused when others could change what is in it. */
+    readonly guarded: boolean;
+    /** Whether it gets its mode anyway, so that the old one does not matter. */
+    readonly force: boolean;
+  },
 ): boolean {
-  const { path, guarded, force } = operation;
   const info = lookForDirectory(path);
   if (info === null) return false;
   if (!guarded) return true;

@@ -13,7 +13,7 @@ import {
   renderOverlay,
   unmountOverlay,
 } from "../../mod.ts";
-import { removePod } from "../../lib/system/removal.ts";
+import { removePod } from "../../lib/pod/removal.ts";
 import { cli } from "../_cli.ts";
 import { holdLock } from "../_lock_holder.ts";
 import { disk, runMain } from "../_main.ts";

@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { InvalidValueError } from "../../lib/core/errors.ts";
-import { formatMountLabel, hasSelinux, sameLabel } from "../../lib/overlay/mount_label.ts";
+import { formatMountLabel, sameLabel } from "../../lib/overlay/mount_label.ts";
+import { hasSelinux } from "../../lib/system/selinux.ts";
 import type { Mount } from "../../lib/system/mount_table.ts";
 
 Deno.test("formatMountLabel() adds the label as the label library of the seeds does", {

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { AppLine } from "../../lib/overlay/app_line.ts";
-import { linesWithin, Overlaps, Writers } from "../../lib/overlay/overlaps.ts";
+import { linesWithin, Overlaps } from "../../lib/overlay/overlaps.ts";
+import { Writers } from "../../lib/pod/writers.ts";
 
 const POD = "/pods/one";
 

@@ -1,6 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { isWithin } from "../../lib/core/path.ts";
-import { permissionFlags, PROGRAMS, requiredPermissions } from "../../lib/system/permissions.ts";
+import { permissionFlags } from "../../lib/system/permissions.ts";
+import { PROGRAMS } from "../../lib/system/programs.ts";
+import { requiredPermissions } from "../../lib/plan/required_permissions.ts";
 import type { RequiredPermissions } from "../../lib/system/permissions.ts";
 import { planRender } from "../../lib/plan/plan.ts";
 import type { RenderRequest } from "../../lib/request/request.ts";

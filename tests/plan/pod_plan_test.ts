@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { InvalidValueError, RefusedError } from "../../lib/core/errors.ts";
 import type { Operation } from "../../lib/plan/operation.ts";
 import { isWithin, parent } from "../../lib/core/path.ts";
-import { requiredPermissions } from "../../lib/system/permissions.ts";
+import { requiredPermissions } from "../../lib/plan/required_permissions.ts";
 import { planRender } from "../../lib/plan/plan.ts";
 import type { PodPlan } from "../../lib/plan/plan.ts";
 import { planPod } from "../../lib/plan/pod_plan.ts";

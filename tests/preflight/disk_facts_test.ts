@@ -1,9 +1,11 @@
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { collectFacts, fileSystemOf } from "../../lib/preflight/disk_facts.ts";
 import type { DirectoryFacts, Facts } from "../../lib/preflight/disk_facts.ts";
-import { permissionFlags, requiredPermissions } from "../../lib/system/permissions.ts";
+import { permissionFlags } from "../../lib/system/permissions.ts";
+import { requiredPermissions } from "../../lib/plan/required_permissions.ts";
 import { planRender } from "../../lib/plan/plan.ts";
-import type { MountPlan, Plan } from "../../lib/plan/plan.ts";
+import type { MountPlan } from "../../lib/overlay/app_line.ts";
+import type { Plan } from "../../lib/plan/plan.ts";
 import { preflight } from "../../lib/preflight/disk_rules.ts";
 import { mountOverlay, mountTmpfs } from "../_disks.ts";
 import { factsOf } from "../_facts.ts";

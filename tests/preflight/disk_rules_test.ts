@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import type { DirectoryFacts, Facts } from "../../lib/preflight/disk_facts.ts";
-import type { MountPlan } from "../../lib/plan/plan.ts";
+import type { MountPlan } from "../../lib/overlay/app_line.ts";
 import { preflight } from "../../lib/preflight/disk_rules.ts";
 import type { Finding } from "../../lib/preflight/disk_rules.ts";
 import { quote } from "../../lib/core/quote.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { judgeMounting } from "../../lib/preflight/kernel_rules.ts";
 import type { LowerMount, MountingFacts } from "../../lib/preflight/kernel_facts.ts";
-import type { MountPlan } from "../../lib/plan/plan.ts";
+import type { MountPlan } from "../../lib/overlay/app_line.ts";
 import type { Finding } from "../../lib/preflight/disk_rules.ts";
 
 const POD = "/pods/one";

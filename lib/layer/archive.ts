@@ -6,9 +6,9 @@
 import { programOptions } from "../system/change_options.ts";
 import type { Reporter } from "../system/change_options.ts";
 import { OverlayError } from "../core/errors.ts";
-import { PROGRAMS } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import { printable, quote } from "../core/quote.ts";
-import { spawn } from "../system/spawn.ts";
+import { spawn } from "../system/run.ts";
 
 /** The same directory is the same archive, whenever and wherever it is read. */
 const HOW = [

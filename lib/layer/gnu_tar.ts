@@ -4,13 +4,13 @@
  * @module
  */
 import { OverlayError } from "../core/errors.ts";
-import { PROGRAMS } from "../system/permissions.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { ProgramOptions } from "../system/run.ts";
-import { spawn } from "../system/spawn.ts";
-import { archiveError } from "./archive_error.ts";
-import { BLOCK, formatEntry, NO_ATTRIBUTES } from "./tar_entry.ts";
-import type { TarEntry } from "./tar_entry.ts";
+import { spawn } from "../system/run.ts";
+import { archiveError } from "../tar/archive_error.ts";
+import { BLOCK, formatEntry, NO_ATTRIBUTES } from "../tar/tar_entry.ts";
+import type { TarEntry } from "../tar/tar_entry.ts";
 
 /**
  * How much tar is given at once: what a pipe holds. While this thread works on the next piece nothing is

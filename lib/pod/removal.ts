@@ -1,96 +1,19 @@
 /**
- * Removal of a pod that is set aside, of a copy, and of what an import left. rm(1) does it: it goes down by
- * open directories, so that nobody leads it elsewhere by a link, and takes every name and every depth.
+ * Removal of a pod that is set aside.
  *
  * @module
  */
-import { programOptions } from "./change_options.ts";
-import type { ChangeOptions, Reporter } from "./change_options.ts";
-import { attempt, entriesIn, look, modeOf } from "./disk.ts";
-import { errno, OverlayError } from "../core/errors.ts";
-import { podLayout } from "../request/layout.ts";
-import type { PodLayout } from "../request/layout.ts";
 import { child, parent } from "../core/path.ts";
-import { PROGRAMS } from "./permissions.ts";
-import { freeName } from "../pod/list.ts";
-import { printable, quote, shellQuote } from "../core/quote.ts";
-import { run } from "./run.ts";
-import type { ProgramResult } from "./run.ts";
-
-/** Who is told of a removal, and what ends it. */
-export type RemovalOptions = Pick<ChangeOptions, "trace" | "signal" | "checkpoint">;
-
-/** The longest argument list that one rm gets. */
-const AT_ONCE = 500;
-
-/** The time in which this process hears of a signal that has ended rm already. */
-const SIGNAL_MS = 50;
+import { attempt, entriesIn, look, modeOf } from "../system/disk.ts";
+import { checkRemoved, removeAll, runRm } from "../system/remove.ts";
+import { errno } from "../core/errors.ts";
+import { podLayout } from "../request/layout.ts";
+import type { RemovalOptions } from "../system/remove.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { freeName } from "./list.ts";
 
 /** The mode of `overlay.fstab` in a pod whose removal has begun. Unlike a file, a mode takes no space. */
 const BEGUN_MODE = 0o400;
-
-/**
- * Removes paths with all that is in them. Links are not followed, and no other file system is entered.
- *
- * Requires `--allow-run` permission for rm.
- *
- * @throws {OverlayError} If something cannot be removed; the rest is gone.
- * @throws The signal's reason, if it is aborted.
- */
-export async function removeAll(
-  paths: readonly string[],
-  options: RemovalOptions = {},
-): Promise<void> {
-  check(await rm(paths, options), paths);
-}
-
-/** Runs rm; the result is that of the first run that failed. */
-async function rm(
-  paths: readonly string[],
-  options: RemovalOptions,
-): Promise<ProgramResult | null> {
-  const { signal } = options;
-  for (let at = 0; at < paths.length; at += AT_ONCE) {
-    signal?.throwIfAborted();
-    // `all`: a path that is a mount point itself is another file system, too.
-    const how = ["--recursive", "--force", "--one-file-system", "--preserve-root=all", "--"];
-    const result = await run(PROGRAMS.rm, [...how, ...paths.slice(at, at + AT_ONCE)], {
-      ...programOptions(options),
-      cwd: "/",
-      signal,
-    });
-    if (result.status === 0) continue;
-    // A terminal sends its signal to rm as well, which may be the first to hear of it.
-    if (result.status > 128) await new Promise((resolve) => setTimeout(resolve, SIGNAL_MS));
-    signal?.throwIfAborted();
-    return result;
-  }
-  return null;
-}
-
-function check(result: ProgramResult | null, paths: readonly string[]): void {
-  if (result === null) return;
-  const [first = ""] = paths;
-  const said = result.stderr === ""
-    ? `ended with exit status ${result.status}`
-    : `said ${quote(printable(result.stderr.split("\n").slice(0, 3).join("\n")))}`;
-  const isForeign = result.stderr.includes("on a different device");
-  const code = isForeign ? "foreign-mount" : "failed";
-  throw new OverlayError(code, `Cannot remove ${quote(first)}: rm ${said}`, {
-    path: first,
-    hint: hintFor(result.stderr, paths.length === 1 ? first : parent(first)),
-  });
-}
-
-function hintFor(said: string, path: string): string {
-  if (said.includes("Operation not permitted")) {
-    return `if a file is immutable, type as root: chattr -R -i ${shellQuote(path)}`;
-  }
-  if (said.includes("Permission denied")) {
-    return `run as root, or type as the owner: chmod -R u+rwX ${shellQuote(path)}`;
-  }
-  return "see whether something is mounted there: findmnt";
-}
 
 /**
  * Removes a pod that is set aside, in which nothing is mounted and which is locked. `overlay.fstab` and the
@@ -107,11 +30,11 @@ export async function removePod(pod: PodLayout, options: RemovalOptions = {}): P
     attempt("change", pod.fstab, () => Deno.chmodSync(pod.fstab, BEGUN_MODE));
   }
   const paths = othersIn(pod);
-  let result = await rm(paths, options);
+  let result = await runRm(paths, options);
   if (result?.stderr.includes("Permission denied") && openWorks(pod)) {
-    result = await rm(paths, options);
+    result = await runRm(paths, options);
   }
-  check(result, paths);
+  checkRemoved(result, paths);
   options.checkpoint?.("removed");
   // A name that is not UTF-8 can be handed to no program.
   const whole = othersIn(pod).length === 0 ? pod : await removeWithin(pod, options);
@@ -190,16 +113,4 @@ function removeLast(pod: PodLayout): boolean {
     if (locked) return false;
     throw error;
   }
-}
-
-/**
- * Removes what this project made, with all that is in it; nothing if it is not there. It is a part of
- * taking back, and no signal ends it.
- *
- * Requires `--allow-run` permission for rm.
- *
- * @throws {OverlayError} If something cannot be removed.
- */
-export async function removeTree(path: string, { trace }: Reporter = {}): Promise<void> {
-  if (look(path) !== null) await removeAll([path], trace === undefined ? {} : { trace });
 }

@@ -1,0 +1,57 @@
+/**
+ * Mounting lines of overlay.fstab as a part of a run that can be undone.
+ *
+ * @module
+ */
+import { saidOf } from "../pod/mount_output.ts";
+import type { ApplyRun } from "./apply_run.ts";
+import { quote } from "../core/quote.ts";
+import type { AppLine } from "../overlay/app_line.ts";
+import { tryMount, unmountAll } from "../pod/mounting.ts";
+
+/**
+ * Mounts lines of `overlay.fstab` for a run.
+ *
+ * @throws {MountError} If one is not mounted; what was, in its place or not, is noted to be undone.
+ * @throws {PodError} If that is so for one or more of many.
+ */
+export async function mountLines(lines: readonly AppLine[], run: ApplyRun): Promise<void> {
+  const noted = noteMounts(lines, run);
+  const { targets, failures } = await tryMount(lines, run);
+  noted.targets = targets;
+  if (targets.length > 0) run.changed = true;
+  const [first] = failures;
+  if (first === undefined) return;
+  run.options.signal?.throwIfAborted();
+  if (run.apps.length === 1) throw first.error;
+  const { podError } = await import("../core/pod_error.ts");
+  throw podError("render", failures.map(({ line, error }) => ({ app: line.app, error })));
+}
+
+/**
+ * Notes, before it is so, that this run mounts something, and must unmount it before it undoes what is
+ * below: what becomes of a mount process may never be known.
+ */
+function noteMounts(
+  lines: readonly AppLine[],
+  run: ApplyRun,
+): { targets: readonly string[] | null } {
+  const noted: { targets: readonly string[] | null } = { targets: null };
+  const [first] = lines;
+  const more = lines.length === 1 ? "" : ` and ${lines.length - 1} more`;
+  run.journal.addBarrier(() => `unmount ${quote(first?.rootfs ?? "")}${more}`, async () => {
+    const targets = noted.targets ?? await mountedOf(lines, run);
+    if (targets.length === 0) return;
+    const result = await unmountAll(targets.toReversed(), run.programs);
+    if (result.status !== 0) throw new Error(saidOf(result, targets[0] ?? ""));
+  });
+  return noted;
+}
+
+async function mountedOf(
+  lines: readonly AppLine[],
+  run: ApplyRun,
+): Promise<readonly string[]> {
+  const { findMounted } = await import("../pod/verify.ts");
+  return (await findMounted(lines, run)).flatMap(({ target }) => target ?? []);
+}

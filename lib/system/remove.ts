@@ -1,0 +1,99 @@
+/**
+ * Removal of a pod that is set aside, of a copy, and of what an import left. rm(1) does it: it goes down by
+ * open directories, so that nobody leads it elsewhere by a link, and takes every name and every depth.
+ *
+ * @module
+ */
+import { programOptions } from "./change_options.ts";
+import type { ChangeOptions, Reporter } from "./change_options.ts";
+import { look } from "./disk.ts";
+import { OverlayError } from "../core/errors.ts";
+import { parent } from "../core/path.ts";
+import { PROGRAMS } from "./programs.ts";
+import { printable, quote, shellQuote } from "../core/quote.ts";
+import { run } from "./run.ts";
+import type { ProgramResult } from "./run.ts";
+
+/** Who is told of a removal, and what ends it. */
+export type RemovalOptions = Pick<ChangeOptions, "trace" | "signal" | "checkpoint">;
+
+/** The longest argument list that one rm gets. */
+const AT_ONCE = 500;
+
+/** The time in which this process hears of a signal that has ended rm already. */
+const SIGNAL_MS = 50;
+
+/**
+ * Removes paths with all that is in them. Links are not followed, and no other file system is entered.
+ *
+ * Requires `--allow-run` permission for rm.
+ *
+ * @throws {OverlayError} If something cannot be removed; the rest is gone.
+ * @throws The signal's reason, if it is aborted.
+ */
+export async function removeAll(
+  paths: readonly string[],
+  options: RemovalOptions = {},
+): Promise<void> {
+  checkRemoved(await runRm(paths, options), paths);
+}
+
+/** Runs rm; the result is that of the first run that failed. */
+export async function runRm(
+  paths: readonly string[],
+  options: RemovalOptions,
+): Promise<ProgramResult | null> {
+  const { signal } = options;
+  for (let at = 0; at < paths.length; at += AT_ONCE) {
+    signal?.throwIfAborted();
+    // `all`: a path that is a mount point itself is another file system, too.
+    const how = ["--recursive", "--force", "--one-file-system", "--preserve-root=all", "--"];
+    const result = await run(PROGRAMS.rm, [...how, ...paths.slice(at, at + AT_ONCE)], {
+      ...programOptions(options),
+      cwd: "/",
+      signal,
+    });
+    if (result.status === 0) continue;
+    // A terminal sends its signal to rm as well, which may be the first to hear of it.
+    if (result.status > 128) await new Promise((resolve) => setTimeout(resolve, SIGNAL_MS));
+    signal?.throwIfAborted();
+    return result;
+  }
+  return null;
+}
+
+export function checkRemoved(result: ProgramResult | null, paths: readonly string[]): void {
+  if (result === null) return;
+  const [first = ""] = paths;
+  const said = result.stderr === ""
+    ? `ended with exit status ${result.status}`
+    : `said ${quote(printable(result.stderr.split("\n").slice(0, 3).join("\n")))}`;
+  const isForeign = result.stderr.includes("on a different device");
+  const code = isForeign ? "foreign-mount" : "failed";
+  throw new OverlayError(code, `Cannot remove ${quote(first)}: rm ${said}`, {
+    path: first,
+    hint: hintFor(result.stderr, paths.length === 1 ? first : parent(first)),
+  });
+}
+
+function hintFor(said: string, path: string): string {
+  if (said.includes("Operation not permitted")) {
+    return `if a file is immutable, type as root: chattr -R -i ${shellQuote(path)}`;
+  }
+  if (said.includes("Permission denied")) {
+    return `run as root, or type as the owner: chmod -R u+rwX ${shellQuote(path)}`;
+  }
+  return "see whether something is mounted there: findmnt";
+}
+
+/**
+ * Removes what this project made, with all that is in it; nothing if it is not there. It is a part of
+ * taking back, and no signal ends it.
+ *
+ * Requires `--allow-run` permission for rm.
+ *
+ * @throws {OverlayError} If something cannot be removed.
+ */
+export async function removeTree(path: string, { trace }: Reporter = {}): Promise<void> {
+  if (look(path) !== null) await removeAll([path], trace === undefined ? {} : { trace });
+}
