@@ -1,4 +1,4 @@
-#!/usr/bin/env -S deno run --no-prompt --allow-read --allow-write --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/fuser,/usr/bin/xz,/usr/bin/zstd --allow-sys=uid
+#!/usr/bin/env -S deno run --no-prompt -R -W --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/fuser,/usr/bin/xz,/usr/bin/zstd -S=uid
 /**
  * The command `overlay-render`: reads the command line, calls the library, prints.
  *

@@ -11,10 +11,13 @@ export const BAKED_PROGRAMS: readonly string[] = [
   ...Object.values(COMPRESSION_PROGRAMS),
 ];
 
-/** The flags of `deno run`; `cli.ts` and `deno.json` have to name them, too. */
+/**
+ * The flags of `deno run`, by their short names: the kernel reads 255 bytes of the first line of a script.
+ * `cli.ts` and `deno.json` have to name them, too.
+ */
 export const BAKED: readonly string[] = [
-  "--allow-read",
-  "--allow-write",
+  "-R",
+  "-W",
   `--allow-run=${BAKED_PROGRAMS.join(",")}`,
-  "--allow-sys=uid",
+  "-S=uid",
 ];

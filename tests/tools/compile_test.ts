@@ -17,6 +17,8 @@ const reason = "missing" in base ? ` [skipped: ${base.missing}]` : "";
 Deno.test("cli.ts and deno.json allow the programs that the command can run, and no others", async () => {
   const [first = ""] = (await Deno.readTextFile(`${ROOT}cli.ts`)).split("\n");
   assertEquals(first, `#!/usr/bin/env -S deno run --no-prompt ${BAKED.join(" ")}`);
+  // The kernel cuts the rest off without a word.
+  assert(first.length <= 254, `${first.length} bytes`);
   assertEquals(config.permissions.apply.run, BAKED_PROGRAMS);
 });
 
