@@ -50,7 +50,7 @@ Deno.test("collectPods() collects a pod whose mounts are shown a second time by 
   assertEquals(await namesIn(place.pods), []);
   // The same upper under a mount of its own is no peer, even in the same group of peers.
   const { pod: held, rootfs: root } = await mountedPod(place, "b");
-  const elsewhere = dir.join("pod-moved");
+  const elsewhere = dir.join("elsewhere");
   await Deno.mkdir(elsewhere);
   await sh("mount", "--bind", root, elsewhere);
   const before = await disk(dir.path);

@@ -104,14 +104,14 @@ Deno.test("preparePod() takes ephemeral of a pod, and of an app before it", asyn
 Deno.test("overlay-render gc --older-than takes unmounted pods by the time of their record's last change", async () => {
   await using dir = await tempDir();
   const place = await makePlace(dir);
-  for (const name of ["old", "grace-period", "future"]) await lastingPod(place, name);
+  for (const name of ["old", "young", "future"]) await lastingPod(place, name);
   const { pod: mounted } = await mountedPod(place, "mounted");
   await age(`${place.pods}/old/overlay.fstab`, 31 * DAY);
   await age(`${place.pods}/young/overlay.fstab`, 29 * DAY);
   await age(`${place.pods}/future/overlay.fstab`, -DAY);
   await age(`${mounted}/overlay.fstab`, 31 * DAY);
   // What lies beside the record does not make a pod older or younger.
-  for (const name of ["old", "grace-period"]) await age(`${place.pods}/${name}`, 0);
+  for (const name of ["old", "young"]) await age(`${place.pods}/${name}`, 0);
   const args = ["gc", `--pods=${place.pods}`, "--older-than=30d", "--grace-period=0", "--json"];
   const { status, stdout } = await runMain(args);
   const { removed, kept } = JSON.parse(stdout);

@@ -507,28 +507,28 @@ const USES: readonly Use[] = [
   {
     name: "whose rootfs is bind-mounted elsewhere",
     arrange: async ({ dir, rootfs, pod }) => {
-      await Deno.mkdir(dir.join("pod-moved"));
-      await sh("mount", "--bind", rootfs, dir.join("pod-moved"));
+      await Deno.mkdir(dir.join("elsewhere"));
+      await sh("mount", "--bind", rootfs, dir.join("elsewhere"));
       await unmountOverlay({ pod });
     },
-    seen: (dir) => dir.join("pod-moved"),
+    seen: (dir) => dir.join("elsewhere"),
   },
   {
     name: "whose upper is mounted elsewhere by hand",
     arrange: async ({ dir, lower, pod, upper }) => {
       await unmountOverlay({ pod });
-      await Deno.mkdir(dir.join("pod-moved"));
+      await Deno.mkdir(dir.join("elsewhere"));
       const dirs = [`lowerdir=${lower}`, `upperdir=${upper}`, `workdir=${work(upper)}`];
       const options = [...dirs, ...MARKS].join(",");
-      await sh("mount", "-t", "overlay", "overlay", "-o", options, dir.join("pod-moved"));
+      await sh("mount", "-t", "overlay", "overlay", "-o", options, dir.join("elsewhere"));
     },
-    seen: (dir) => dir.join("pod-moved"),
+    seen: (dir) => dir.join("elsewhere"),
   },
   {
     name: "whose mounted app was moved away with a directory of the pod",
     arrange: async ({ dir, pod }) => {
-      await Deno.rename(`${pod}/apps`, dir.join("pod-moved"));
-      await Deno.symlink(dir.join("pod-moved"), `${pod}/apps`);
+      await Deno.rename(`${pod}/apps`, dir.join("elsewhere"));
+      await Deno.symlink(dir.join("elsewhere"), `${pod}/apps`);
       await unmountOverlay({ pod });
     },
     seen: (dir) => dir.join("elsewhere/web/rootfs"),

@@ -137,7 +137,7 @@ Deno.test("collectPods() removes what has been aside for the grace period, and n
   await using dir = await tempDir();
   const place = await makePlace(dir);
   await garbagePod(place, "old", 31 * MINUTE);
-  await garbagePod(place, "grace-period", 20 * MINUTE);
+  await garbagePod(place, "young", 20 * MINUTE);
   const collected = await collectPods({ pods: place.pods });
   assertEquals(brief(collected, dir), {
     marked: [],
@@ -145,7 +145,7 @@ Deno.test("collectPods() removes what has been aside for the grace period, and n
     kept: ["pods/garbage/young: grace-period"],
   });
   assertMatch(`${reasons(collected).young}`, /^its grace period ends in (10m|[3-5]\d\ds)$/);
-  assertEquals(await namesIn(`${place.pods}/garbage`), ["grace-period"]);
+  assertEquals(await namesIn(`${place.pods}/garbage`), ["young"]);
 
   const shorter = await collectPods({ pods: place.pods, gracePeriodMs: 19 * MINUTE });
   assertEquals(brief(shorter, dir).removed, ["pods/garbage/young"]);
