@@ -66,8 +66,14 @@ export { permissionFlags } from "./lib/system/permissions.ts";
 export { requiredPermissions } from "./lib/plan/required_permissions.ts";
 export type { ProgramOptions } from "./lib/system/run.ts";
 export type { RequiredPermissions } from "./lib/system/permissions.ts";
-export type { RenderRequest, StoredTree } from "./lib/request/request.ts";
-export type { PodApp, PodRequest } from "./lib/request/pod_request.ts";
+export type {
+  AppOptions,
+  PodApp,
+  PodOptions,
+  PodRequest,
+  RenderRequest,
+  StoredTree,
+} from "./lib/request/options.ts";
 export type { ChangeOptions, Reporter } from "./lib/system/change_options.ts";
 export { prepareOverlay, renderOverlay } from "./lib/api/render.ts";
 export type { Render, RenderedOverlay } from "./lib/api/render.ts";

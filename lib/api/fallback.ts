@@ -11,7 +11,7 @@ import { podLayout } from "../request/layout.ts";
 import { planRender } from "../plan/plan.ts";
 import type { Plan } from "../plan/plan.ts";
 import { readRecord } from "../pod/record.ts";
-import type { RenderRequest } from "../request/request.ts";
+import type { RenderRequest } from "../request/options.ts";
 
 /**
  * What mount(8) says where the kernel has no overlayfs, or the file system of the pod cannot hold an

@@ -20,7 +20,7 @@ import { configOf, planRender } from "../plan/plan.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import type { Plan } from "../plan/plan.ts";
 import { checkRequest } from "../request/request.ts";
-import type { RenderRequest } from "../request/request.ts";
+import type { RenderRequest } from "../request/options.ts";
 import { resolveRequest } from "./resolve_request.ts";
 import type { OverlayStatus } from "./status.ts";
 

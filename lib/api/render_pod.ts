@@ -10,7 +10,7 @@ import { checkPermissions } from "../system/permissions.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
 import { planPod } from "../plan/pod_plan.ts";
 import { checkPodRequest } from "../request/pod_request.ts";
-import type { PodRequest } from "../request/pod_request.ts";
+import type { PodRequest } from "../request/options.ts";
 import { disposalOf, renderOf, tellReachable } from "./render.ts";
 import type { Outcome, Render } from "./render.ts";
 import { resolvePodRequest } from "./resolve_request.ts";

@@ -5,10 +5,10 @@
  */
 import { InvalidValueError } from "../core/errors.ts";
 import { isGranted } from "../system/permissions.ts";
-import type { PodRequest } from "../request/pod_request.ts";
+import type { PodRequest, RenderRequest } from "../request/options.ts";
 import { quote } from "../core/quote.ts";
 import { namesLowers, parseLowers } from "../request/request.ts";
-import type { LowersRequest, RenderRequest } from "../request/request.ts";
+import type { LowersRequest } from "../request/request.ts";
 
 /** An upper belongs to the tree that it was written over, and a symlink can be changed to lead to another. */
 function realPathOf(path: string, mayReadAll: boolean): string {

@@ -13,7 +13,7 @@ import { InvalidValueError } from "../core/errors.ts";
 import { parseLayout, parseOverlayMode, parseProfile } from "../request/names.ts";
 import type { OverlayMode } from "../request/names.ts";
 import { quote } from "../core/quote.ts";
-import type { RenderRequest } from "../request/request.ts";
+import type { RenderRequest } from "../request/options.ts";
 import type { DoctorRequest } from "../api/doctor.ts";
 import type { CollectRequest } from "../api/gc.ts";
 import type { PodsRequest } from "../pod/list.ts";

@@ -16,7 +16,8 @@ import { fittingOptions } from "../overlay/mount_config.ts";
 import type { MountConfig, OptionString } from "../overlay/mount_config.ts";
 import type { DirectoryOperation, LikeMode, Operation } from "./operation.ts";
 import { parseRequest } from "../request/request.ts";
-import type { ParsedRequest, RenderRequest } from "../request/request.ts";
+import type { ParsedRequest } from "../request/request.ts";
+import type { RenderRequest } from "../request/options.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 
 /** What a render will do. Frozen, and safe as JSON. */

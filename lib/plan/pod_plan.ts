@@ -12,7 +12,7 @@ import { parent } from "../core/path.ts";
 import { configOf, freeze, operationsFor, planned } from "./plan.ts";
 import type { PlannedApp, PlanOptions, PodPlan } from "./plan.ts";
 import { parsePodRequest } from "../request/pod_request.ts";
-import type { PodRequest } from "../request/pod_request.ts";
+import type { PodRequest } from "../request/options.ts";
 import { appWords, quote } from "../core/quote.ts";
 import type { ParsedRequest } from "../request/request.ts";
 

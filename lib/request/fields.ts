@@ -9,7 +9,7 @@ import { InvalidValueError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
 
 /** The type of a value. */
-export type Kind =
+export type FieldType =
   | "path"
   | "name"
   | "number or name"
@@ -20,10 +20,10 @@ export type Kind =
   | "object"
   | "apps";
 
-/** The fields that there are. */
-export type Kinds = Readonly<Record<string, Kind>>;
+/** The fields of an object, with the types of their values. */
+export type Fields = Readonly<Record<string, FieldType>>;
 
-const WORDS: Readonly<Record<Kind, string>> = {
+const WORDS: Readonly<Record<FieldType, string>> = {
   path: "a path",
   name: "a string",
   "number or name": "a number or a string",
@@ -43,8 +43,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function fits(value: unknown, kind: Kind): boolean {
-  switch (kind) {
+function fits(value: unknown, type: FieldType): boolean {
+  switch (type) {
     case "path":
     case "name":
       return typeof value === "string";
@@ -77,7 +77,7 @@ function shown(value: unknown): string {
 }
 
 /**
- * Checks that a value is an object whose fields are all known and of their kinds. A field that is `undefined`
+ * Checks that a value is an object whose fields are all known and of their types. A field that is `undefined`
  * is not there.
  *
  * @param where The word for the whole, such as `spec`; and the path of the object in it.
@@ -86,22 +86,22 @@ function shown(value: unknown): string {
  */
 export function checkFields(
   value: unknown,
-  kinds: Kinds,
+  fields: Fields,
   { whole, at = "" }: { readonly whole: string; readonly at?: string },
-): readonly (readonly [name: string, part: unknown, kind: Kind])[] {
+): readonly (readonly [name: string, part: unknown, type: FieldType])[] {
   if (!isObject(value)) {
     return refuseField(at === "" ? whole : at, `it must be an object, and is ${shown(value)}`);
   }
   return Object.entries(value).flatMap(([name, part]) => {
     const path = at === "" ? name : `${at}.${name}`;
-    const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
-    if (kind === undefined) {
-      const hint = `there are ${Object.keys(kinds).join(", ")}`;
+    const type = Object.hasOwn(fields, name) ? fields[name] : undefined;
+    if (type === undefined) {
+      const hint = `there are ${Object.keys(fields).join(", ")}`;
       return refuseField(`${whole} field ${quote(path)}`, "there is no such field", hint);
     }
     if (part === undefined) return [];
-    if (!fits(part, kind)) refuseField(path, `it must be ${WORDS[kind]}, and is ${shown(part)}`);
-    return [[name, part, kind] as const];
+    if (!fits(part, type)) refuseField(path, `it must be ${WORDS[type]}, and is ${shown(part)}`);
+    return [[name, part, type] as const];
   });
 }
 

@@ -22,6 +22,13 @@ const OPTION_VALUES: Readonly<Record<string, readonly string[] | null>> = {
   xino: ["on", "off", "auto"],
 };
 
+/** The same as words for a help text, such as `index=on|off`. */
+export const OPTION_FORMS: readonly string[] = Object.entries(OPTION_VALUES).map(
+  ([name, values]) => {
+    return values === null ? name : `${name}=${values.join("|")}`;
+  },
+);
+
 /** The options that mount(8) applies to any mount, a bind mount included. */
 export const GENERIC_OPTIONS: readonly string[] = ["nodev", "nosuid", "noexec"];
 

@@ -9,7 +9,7 @@
 import { normalize } from "../core/deps.ts";
 import { InvalidValueError } from "../core/errors.ts";
 import { isPlain, quote } from "../core/quote.ts";
-import { PROFILES } from "./profile.ts";
+import { PROFILE_NAMES, PROFILES } from "./profile.ts";
 import type { Profile } from "./profile.ts";
 import { invalid } from "../core/invalid.ts";
 
@@ -224,8 +224,19 @@ export function parseLabel(value: string): string {
   return value;
 }
 
+/** Parses a value of a few that there are. */
+function parseChoice<T extends string>(what: string, value: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === value);
+  if (found !== undefined) return found;
+  const words = `${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}`;
+  throw invalid(what, value, `it must be ${words}`);
+}
+
 /** Whether a rootfs is an overlay: always, never (a copy), or a copy only where it cannot be one. */
 export type OverlayMode = "always" | "auto" | "never";
+
+/** The overlay modes. */
+export const OVERLAY_MODES: readonly OverlayMode[] = ["always", "auto", "never"];
 
 /**
  * Parses an overlay mode.
@@ -233,8 +244,7 @@ export type OverlayMode = "always" | "auto" | "never";
  * @throws {InvalidValueError} If it is none.
  */
 export function parseOverlayMode(value: string): OverlayMode {
-  if (value === "always" || value === "auto" || value === "never") return value;
-  throw invalid("overlay", value, "it must be always, auto or never");
+  return parseChoice("overlay", value, OVERLAY_MODES);
 }
 
 /**
@@ -243,14 +253,16 @@ export function parseOverlayMode(value: string): OverlayMode {
  */
 export type LayoutName = "default" | "rkt";
 
+/** The names of the layouts. */
+export const LAYOUTS: readonly LayoutName[] = ["default", "rkt"];
+
 /**
  * Reads the name of a layout.
  *
  * @throws {InvalidValueError} If there is none of that name.
  */
 export function parseLayout(value: string): LayoutName {
-  if (value === "default" || value === "rkt") return value;
-  throw invalid("layout", value, "it must be default or rkt");
+  return parseChoice("layout", value, LAYOUTS);
 }
 
 /**
@@ -259,9 +271,7 @@ export function parseLayout(value: string): LayoutName {
  * @throws {InvalidValueError} If there is none of that name.
  */
 export function parseProfile(value: string): Profile {
-  for (const profile of Object.values(PROFILES)) if (profile.name === value) return profile;
-  const names = Object.keys(PROFILES).join(", ");
-  throw invalid("profile", value, `it must be one of ${names}`);
+  return PROFILES[parseChoice("profile", value, PROFILE_NAMES)];
 }
 
 /** Eight digits that tell names apart (FNV-1a). Not for what somebody could choose to be alike. */

@@ -7,106 +7,14 @@
  */
 import { InvalidValueError } from "../core/errors.ts";
 import { checkFields, requireField } from "./fields.ts";
-import type { Kind } from "./fields.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseLabel } from "./names.ts";
-import type { LayoutName } from "./names.ts";
-import type { ProfileName } from "./profile.ts";
 import { appWords, quote } from "../core/quote.ts";
 import { parseRequest } from "./request.ts";
-import type { ParsedRequest, StoredTree } from "./request.ts";
-
-/** One app of a {@linkcode PodRequest}. */
-export interface PodApp {
-  /** The app; empty for the pod's own image. */
-  readonly app: string;
-  /** The lowers, top first. @default {the tree's rootfs in the store} */
-  readonly lower?: string | readonly string[];
-  /** The tree id. @default {the last part of the first lower's path, or the one before `rootfs`} */
-  readonly tree?: string;
-  /** An image of the store, by its name; `resolvePod` finds its tree. @default {none} */
-  readonly image?: string;
-  /** What was found out of the tree in the store. @default {nothing} */
-  readonly stored?: StoredTree;
-  /** The lowers without symlinks, which a render finds out. @default {the lowers as they are named} */
-  readonly real?: readonly string[];
-  /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
-  readonly dest?: string;
-  /** A file that is copied to `<destination>/manifest`. @default {none} */
-  readonly manifest?: string;
-  /** Mount label, an SELinux context. @default {the pod's} */
-  readonly label?: string;
-  /** Further mount options, such as `volatile`. @default {none} */
-  readonly options?: readonly string[];
-  /** Whether the render is a view that cannot be written. @default {false} */
-  readonly readOnly?: boolean;
-  /** Whether the rootfs is an overlay, or a copy of the tree. @default {"always"} */
-  readonly overlay?: "always" | "never";
-  /** Whether `etc/mtab` of the rootfs is made a link to `../proc/self/mounts`. @default {false} */
-  readonly mtab?: boolean;
-  /**
-   * Says that nothing runs in the image that the destination lies in, so that the app may be rendered
-   * into an image that was mounted before. @default {false}
-   */
-  readonly live?: boolean;
-  /** Set if gc may collect what the app wrote, once the pod is unmounted. @default {the pod's} */
-  readonly ephemeral?: boolean;
-}
-
-/** What a render of several apps of a pod is asked for. Every path is absolute. */
-export interface PodRequest {
-  /** The pod. It is made if missing, and so is what is missing above it. */
-  readonly pod: string;
-  /** The tree store. @default {"/var/lib/overlay-render"} */
-  readonly store?: string;
-  /** The profile. @default {"rootfs-mode"} */
-  readonly profile?: ProfileName;
-  /** The layout of the pod, which gives the destination of each app that has none. @default {"default"} */
-  readonly layout?: LayoutName;
-  /** Mode of the directories, a number or octal digits. @default {the profile's} */
-  readonly dirMode?: number | string;
-  /** Group that may read the image directories, an id or a name of /etc/group. @default {none} */
-  readonly group?: number | string;
-  /** Mount label of the apps that have none of their own. @default {none} */
-  readonly label?: string;
-  /** Set if gc may collect the pod with what it holds, once it is unmounted. @default {false} */
-  readonly ephemeral?: boolean;
-  /** The apps, at least one. */
-  readonly apps: readonly PodApp[];
-}
-
-/** The fields of a {@linkcode PodRequest}. */
-export const POD_KINDS: Readonly<Record<keyof PodRequest, Kind>> = {
-  pod: "path",
-  store: "path",
-  group: "number or name",
-  layout: "name",
-  profile: "name",
-  dirMode: "number or name",
-  label: "name",
-  ephemeral: "flag",
-  apps: "apps",
-};
-
-/** The fields of a {@linkcode PodApp}. */
-export const APP_KINDS: Readonly<Record<keyof PodApp, Kind>> = {
-  app: "name",
-  tree: "name",
-  image: "name",
-  stored: "object",
-  real: "names",
-  lower: "path or paths",
-  dest: "path",
-  manifest: "path",
-  label: "name",
-  options: "names",
-  readOnly: "flag",
-  overlay: "name",
-  mtab: "flag",
-  live: "flag",
-  ephemeral: "flag",
-};
+import type { ParsedRequest } from "./request.ts";
+import { APP_FIELDS, POD_FIELDS } from "./options.ts";
+import type { PodApp, PodRequest } from "./options.ts";
 
 /**
  * Checks the names and types of the fields of a request, which callers without types can get wrong.
@@ -115,17 +23,17 @@ export const APP_KINDS: Readonly<Record<keyof PodApp, Kind>> = {
  */
 export function checkPodRequest(request: PodRequest): void {
   const whole = "request";
-  checkFields(request, POD_KINDS, { whole });
+  checkFields(request, POD_FIELDS, { whole });
   for (const name of ["pod", "apps"]) requireField(request, name, { whole });
   for (const [index, app] of request.apps.entries()) {
     const at = `apps[${index}]`;
-    checkFields(app, APP_KINDS, { whole, at });
+    checkFields(app, APP_FIELDS, { whole, at });
     requireField(app, "app", { whole, at, hint: 'the pod\'s own image is {app: ""}' });
   }
 }
 
 /** The words of messages, and the fields that they are about. */
-const APP_FIELDS: Readonly<Record<string, keyof PodApp>> = {
+const FIELDS_BY_WORD: Readonly<Record<string, keyof PodApp>> = {
   app: "app",
   lower: "lower",
   tree: "tree",
@@ -151,7 +59,7 @@ function named(error: InvalidValueError, app: PodApp, at: number): InvalidValueE
     if (word === "label" && app.label === undefined) {
       return text.replace("Cannot", `Cannot use apps[${at}]: cannot`);
     }
-    const field = Object.hasOwn(APP_FIELDS, word) ? APP_FIELDS[word] : undefined;
+    const field = Object.hasOwn(FIELDS_BY_WORD, word) ? FIELDS_BY_WORD[word] : undefined;
     if (field !== undefined) return `Cannot use apps[${at}].${field}`;
     return text.replace("Cannot", `Cannot use apps[${at}]: cannot`);
   });

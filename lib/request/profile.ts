@@ -9,7 +9,10 @@
 /** The name of a profile. */
 export type ProfileName = "rootfs-mode" | "fixed-mode" | "manifest";
 
-/** What a profile decides. */
+/** The names of all profiles. */
+export const PROFILE_NAMES: readonly ProfileName[] = ["rootfs-mode", "fixed-mode", "manifest"];
+
+/** The decisions of a profile. */
 export interface Profile {
   /** The profile's name. */
   readonly name: ProfileName;

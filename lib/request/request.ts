@@ -8,7 +8,6 @@
  */
 import { InvalidValueError, RefusedError } from "../core/errors.ts";
 import { checkFields, requireField } from "./fields.ts";
-import type { Kind } from "./fields.ts";
 import { DEFAULT_STORE, layoutIn, podLayout, treeLayout } from "./layout.ts";
 import type { AppLayout, PodLayout } from "./layout.ts";
 import { GENERIC_OPTIONS, parseOptions } from "./mount_option.ts";
@@ -24,83 +23,12 @@ import {
   parseTreeId,
   treeIdOfLower,
 } from "./names.ts";
-import type { AbsolutePath, LayoutName, OverlayMode } from "./names.ts";
+import type { AbsolutePath, OverlayMode } from "./names.ts";
 import { isWithin } from "../core/path.ts";
-import type { Profile, ProfileName } from "./profile.ts";
+import type { Profile } from "./profile.ts";
 import { quote } from "../core/quote.ts";
-
-/** What a render is asked for. Every path is absolute. */
-export interface RenderRequest {
-  /** The pod. It is made if missing, and so is what is missing above it. */
-  readonly pod: string;
-  /** The lowers, top first. @default {the tree's rootfs in the store} */
-  readonly lower?: string | readonly string[];
-  /** The tree id. @default {the last part of the first lower's path, or the one before `rootfs`} */
-  readonly tree?: string;
-  /** The tree store. @default {"/var/lib/overlay-render"} */
-  readonly store?: string;
-  /** An image of the store, by its name; `resolveTree` finds its tree. @default {none} */
-  readonly image?: string;
-  /** What `resolveTree` found out of the tree. @default {nothing} */
-  readonly stored?: StoredTree;
-  /** The lowers without symlinks, which a render finds out. @default {the lowers as they are named} */
-  readonly real?: readonly string[];
-  /** The app; empty for the pod's own image. @default {""} */
-  readonly app?: string;
-  /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
-  readonly dest?: string;
-  /** The layout of the pod, which gives the destination where none is given. @default {"default"} */
-  readonly layout?: LayoutName;
-  /** The profile. @default {"rootfs-mode"} */
-  readonly profile?: ProfileName;
-  /** Mode of the directories, a number or octal digits. @default {the profile's} */
-  readonly dirMode?: number | string;
-  /** Group that may read the image directory, an id or a name of /etc/group. @default {none} */
-  readonly group?: number | string;
-  /** Mount label, an SELinux context. @default {none} */
-  readonly label?: string;
-  /** A file that is copied to `<destination>/manifest`. @default {none} */
-  readonly manifest?: string;
-  /** Further mount options, such as `volatile`. @default {none} */
-  readonly options?: readonly string[];
-  /** Whether the render is a view that cannot be written. @default {false} */
-  readonly readOnly?: boolean;
-  /** Whether the rootfs is an overlay, or a copy of the tree. @default {"always"} */
-  readonly overlay?: OverlayMode;
-  /** Whether `etc/mtab` of the rootfs is made a link to `../proc/self/mounts`. @default {false} */
-  readonly mtab?: boolean;
-  /**
-   * Says that nothing runs in the image that the destination lies in, so that the app may be rendered
-   * into an image that was mounted before. @default {false}
-   */
-  readonly live?: boolean;
-  /** Set if gc may collect the pod with what it holds, once it is unmounted. @default {false} */
-  readonly ephemeral?: boolean;
-}
-
-const FIELDS: Readonly<Record<keyof RenderRequest, Kind>> = {
-  pod: "path",
-  lower: "path or paths",
-  tree: "name",
-  store: "path",
-  image: "name",
-  stored: "object",
-  real: "names",
-  app: "name",
-  dest: "path",
-  layout: "name",
-  profile: "name",
-  dirMode: "number or name",
-  group: "number or name",
-  label: "name",
-  manifest: "path",
-  options: "names",
-  readOnly: "flag",
-  overlay: "name",
-  mtab: "flag",
-  live: "flag",
-  ephemeral: "flag",
-};
+import { REQUEST_FIELDS } from "./options.ts";
+import type { RenderRequest, StoredTree } from "./options.ts";
 
 /**
  * Checks the names and types of the fields of a request, which callers without types can get wrong.
@@ -108,20 +36,8 @@ const FIELDS: Readonly<Record<keyof RenderRequest, Kind>> = {
  * @throws {InvalidValueError} If one is wrong; the message names it.
  */
 export function checkRequest(request: RenderRequest): void {
-  checkFields(request, FIELDS, { whole: "request" });
+  checkFields(request, REQUEST_FIELDS, { whole: "request" });
   requireField(request, "pod", { whole: "request" });
-}
-
-/** What the store knows of a tree that is rendered. */
-export interface StoredTree {
-  /** The lower whose root the rootfs looks like. @default {the first} */
-  readonly rootLike?: string;
-  /** The tree store. */
-  readonly store: string;
-  /** The directory in which the store notes the pods that use its trees. */
-  readonly notes: string;
-  /** The mark of the tree that it is whole. */
-  readonly rendered: string;
 }
 
 /** A request whose every part is known to be usable. */

@@ -7,31 +7,31 @@
  * @module
  */
 import { checkFields, refuseField, requireField } from "./fields.ts";
-import type { Kinds } from "./fields.ts";
-import { APP_KINDS, POD_KINDS } from "./pod_request.ts";
-import type { PodRequest } from "./pod_request.ts";
+import type { Fields } from "./fields.ts";
+import { APP_FIELDS, POD_FIELDS } from "./options.ts";
+import type { PodRequest } from "./options.ts";
 import { printable, quote } from "../core/quote.ts";
 
-const POD_FIELDS: Kinds = { ...POD_KINDS, dirMode: "name" };
+// A mode that is a number would be decimal in JSON, and each list of lowers looks the same.
+const SPEC_FIELDS: Fields = { ...POD_FIELDS, dirMode: "name" };
+const { stored: _stored, real: _real, ...GIVEN } = APP_FIELDS;
+const SPEC_APP_FIELDS: Fields = { ...GIVEN, lower: "paths" };
 
-const { stored: _stored, real: _real, ...OF_APP } = APP_KINDS;
-const APP_FIELDS: Kinds = { ...OF_APP, lower: "paths" };
-
-/** An object whose fields are all known and of their kinds; paths are made absolute. */
+/** An object whose fields are all known and of their types; paths are made absolute. */
 function fieldsOf(
   value: unknown,
   at: string,
-  kinds: Kinds,
+  types: Fields,
   absolute: (path: string) => string,
 ): Record<string, unknown> {
   const found: Record<string, unknown> = {};
-  for (const [name, part, kind] of checkFields(value, kinds, { whole: "spec", at })) {
+  for (const [name, part, type] of checkFields(value, types, { whole: "spec", at })) {
     // An empty path would be the working directory.
-    if (kind.startsWith("path") && [part].flat().includes("")) {
+    if (type.startsWith("path") && [part].flat().includes("")) {
       refuseField(at === "" ? name : `${at}.${name}`, "a path must not be empty");
     }
-    if (kind === "path") found[name] = absolute(part as string);
-    else if (kind === "paths") found[name] = (part as string[]).map(absolute);
+    if (type === "path") found[name] = absolute(part as string);
+    else if (type === "paths") found[name] = (part as string[]).map(absolute);
     else found[name] = part;
   }
   return found;
@@ -52,10 +52,10 @@ export function parseSpec(
   const text = typeof content === "string" ? content : decode(content);
   const value = parseJson(text);
   refuseTwice(text);
-  const fields = fieldsOf(value, "", POD_FIELDS, absolute);
+  const fields = fieldsOf(value, "", SPEC_FIELDS, absolute);
   for (const name of ["pod", "apps"]) requireField(fields, name, { whole: "spec" });
   const apps = (fields.apps as unknown[]).map((app, at) => {
-    const found = fieldsOf(app, `apps[${at}]`, APP_FIELDS, absolute);
+    const found = fieldsOf(app, `apps[${at}]`, SPEC_APP_FIELDS, absolute);
     const hint = 'the pod\'s own image is {"app": ""}';
     requireField(found, "app", { whole: "spec", at: `apps[${at}]`, hint });
     return found;

@@ -7,10 +7,9 @@ import { ifAny, look } from "../system/disk.ts";
 import { InvalidValueError, MissingPermissionError, OverlayError } from "../core/errors.ts";
 import { checkPermissions, isGranted } from "../system/permissions.ts";
 import { child } from "../core/path.ts";
-import type { PodApp, PodRequest } from "../request/pod_request.ts";
+import type { PodApp, PodRequest, RenderRequest } from "../request/options.ts";
 import { quote } from "../core/quote.ts";
 import { namesLowers } from "../request/request.ts";
-import type { RenderRequest } from "../request/request.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import {

@@ -346,7 +346,7 @@ Deno.test("main() says how a command line is wrong, and what is allowed", async 
     [["render", pod, "--lower="], "with an empty value"],
     [["render", pod, "-x"], "has no such flag"],
     [["render", pod, "--"], "takes flags only"],
-    [["render", pod, "--profile=none"], "it must be one of rootfs-mode, fixed-mode, manifest"],
+    [["render", pod, "--profile=none"], "it must be rootfs-mode, fixed-mode or manifest"],
     [["render", pod, "--lower=/x", "--dir-mode=9"], "three or four octal digits"],
   ] as const;
   for (const [args, cause] of cases) {

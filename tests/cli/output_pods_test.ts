@@ -11,7 +11,7 @@ import {
 } from "../../lib/cli/output.ts";
 import { planRender } from "../../lib/plan/plan.ts";
 import { planPod } from "../../lib/plan/pod_plan.ts";
-import type { PodRequest } from "../../lib/request/pod_request.ts";
+import type { PodRequest } from "../../lib/request/options.ts";
 import type { Restored } from "../../lib/api/restore.ts";
 import type { Drift, OverlayStatus } from "../../lib/api/status.ts";
 

@@ -5,7 +5,7 @@ import { PROGRAMS } from "../../lib/system/programs.ts";
 import { requiredPermissions } from "../../lib/plan/required_permissions.ts";
 import type { RequiredPermissions } from "../../lib/system/permissions.ts";
 import { planRender } from "../../lib/plan/plan.ts";
-import type { RenderRequest } from "../../lib/request/request.ts";
+import type { RenderRequest } from "../../lib/request/options.ts";
 
 const { mount, umount, findmnt, chcon, find } = PROGRAMS;
 const WEB: RenderRequest = { lower: "/images/debian", pod: "/pod", app: "web" };

@@ -5,7 +5,7 @@ import type { DirectoryOperation, LikeMode, Operation } from "../../lib/plan/ope
 import { planRender } from "../../lib/plan/plan.ts";
 import type { Plan } from "../../lib/plan/plan.ts";
 import { parseMountOptions } from "../../lib/overlay/mount_config.ts";
-import type { RenderRequest } from "../../lib/request/request.ts";
+import type { RenderRequest } from "../../lib/request/options.ts";
 
 const LOWER = "/images/debian";
 const FULL: LikeMode = { like: LOWER, mask: 0o7777 };

@@ -6,9 +6,8 @@ import { requiredPermissions } from "../../lib/plan/required_permissions.ts";
 import { planRender } from "../../lib/plan/plan.ts";
 import type { PodPlan } from "../../lib/plan/plan.ts";
 import { planPod } from "../../lib/plan/pod_plan.ts";
-import type { PodApp, PodRequest } from "../../lib/request/pod_request.ts";
+import type { PodApp, PodRequest, RenderRequest } from "../../lib/request/options.ts";
 import type { ProfileName } from "../../lib/request/profile.ts";
-import type { RenderRequest } from "../../lib/request/request.ts";
 import { nastyName, random } from "../_random.ts";
 import type { Random } from "../_random.ts";
 

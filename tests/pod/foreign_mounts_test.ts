@@ -8,7 +8,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { MountError, OverlayError, RefusedError } from "../../lib/core/errors.ts";
 import { podLayout } from "../../lib/request/layout.ts";
 import { prepareOverlay, renderOverlay } from "../../lib/api/render.ts";
-import type { RenderRequest } from "../../lib/request/request.ts";
+import type { RenderRequest } from "../../lib/request/options.ts";
 import { overlayStatus } from "../../lib/api/status.ts";
 import { unmountOverlay } from "../../lib/api/unmount.ts";
 import { cli } from "../_cli.ts";

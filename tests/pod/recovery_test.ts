@@ -12,7 +12,7 @@ import {
 } from "@std/assert";
 import { OverlayError } from "../../lib/core/errors.ts";
 import { prepareOverlay, renderOverlay } from "../../lib/api/render.ts";
-import type { RenderRequest } from "../../lib/request/request.ts";
+import type { RenderRequest } from "../../lib/request/options.ts";
 import { overlayStatus } from "../../lib/api/status.ts";
 import { unmountOverlay } from "../../lib/api/unmount.ts";
 import { cli } from "../_cli.ts";

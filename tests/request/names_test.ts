@@ -345,6 +345,6 @@ Deno.test("parseProfile() finds the three, and refuses others by naming them", {
     assertEquals<string>(parseProfile(name).name, name);
   }
   for (const name of ["", "Manifest", "rootfs_mode", "constructor", "__proto__", "toString"]) {
-    assertInvalid(() => parseProfile(name), name, "one of rootfs-mode, fixed-mode, manifest");
+    assertInvalid(() => parseProfile(name), name, "rootfs-mode, fixed-mode or manifest");
   }
 });

@@ -1,9 +1,8 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { InvalidValueError } from "../../lib/core/errors.ts";
 import { parsePodRequest } from "../../lib/request/pod_request.ts";
-import type { PodApp, PodRequest } from "../../lib/request/pod_request.ts";
+import type { PodApp, PodRequest, RenderRequest } from "../../lib/request/options.ts";
 import { parseRequest } from "../../lib/request/request.ts";
-import type { RenderRequest } from "../../lib/request/request.ts";
 
 const WEB: PodApp = { app: "web", lower: "/images/debian" };
 const DB: PodApp = { app: "db", lower: "/images/debian" };

@@ -3,7 +3,8 @@ import { InvalidValueError } from "../../lib/core/errors.ts";
 import { appLayout, DEFAULT_STORE, podLayout } from "../../lib/request/layout.ts";
 import { PROFILES } from "../../lib/request/profile.ts";
 import { parseRequest } from "../../lib/request/request.ts";
-import type { ParsedRequest, RenderRequest } from "../../lib/request/request.ts";
+import type { ParsedRequest } from "../../lib/request/request.ts";
+import type { RenderRequest } from "../../lib/request/options.ts";
 
 const LEAST: RenderRequest = { pod: "/pod", lower: "/images/debian" };
 

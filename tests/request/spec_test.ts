@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { absolute } from "../../lib/cli/command.ts";
 import { InvalidValueError } from "../../lib/core/errors.ts";
 import { parsePodRequest } from "../../lib/request/pod_request.ts";
-import type { PodRequest } from "../../lib/request/pod_request.ts";
+import type { PodRequest } from "../../lib/request/options.ts";
 import { parseSpec } from "../../lib/request/spec.ts";
 import { nastyName, random } from "../_random.ts";
 import type { Random } from "../_random.ts";
