@@ -218,7 +218,8 @@ async function testSteps(bench: Bench, filters: readonly string[]): Promise<Step
     const text = `No file in tests/ has a path that holds ${filters.join(" or ")}.\n`;
     return [{ name: "tests", act: () => Promise.resolve(outcome(true, text)) }];
   }
-  const documents = ["mod.ts", "cli.ts", "README.md", ...await filesBelow(ROOT, "lib", ".ts")];
+  const below = [...await filesBelow(ROOT, "docs", ".md"), ...await filesBelow(ROOT, "lib", ".ts")];
+  const documents = ["mod.ts", "cli.ts", "README.md", ...below];
   return [tests(bench, space, "examples in the documentation", "--doc", ...documents), ...steps];
 }
 

@@ -1,55 +1,61 @@
 /**
- * Every console example of the README is run, in its order, and must print what the README says. The
- * paths it names lie in a temporary directory here.
+ * README.md and docs/: each example runs, and prints what its document shows; each list of flags, codes and
+ * tests is complete; each link leads somewhere.
  *
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
+import { COMMANDS } from "../../lib/cli/command.ts";
+import { helpText } from "../../lib/cli/help.ts";
 import { filesBelow } from "../../tools/files.ts";
-import { commandLine } from "../_cli.ts";
+import { assertAnswer, fencesOf, makeScene, runExamples } from "../_docs.ts";
 import { isRealRoot } from "../_privilege.ts";
 import { tempDir } from "../_temp.ts";
 
-const ROOT = new URL("../../", import.meta.url).pathname;
+const ROOT = new URL("../..", import.meta.url).pathname;
+const DOCUMENTS = ["README.md", ...await filesBelow(ROOT, "docs", ".md")];
 
-interface Example {
-  readonly command: string;
-  readonly output: string;
-}
+const read = (path: string): Promise<string> => Deno.readTextFile(`${ROOT}/${path}`);
 
-/** The commands of all console blocks, each with what is printed after it. */
-function examplesOf(markdown: string): Example[] {
-  const blocks = [...markdown.matchAll(/^```console\n(.*?)^```$/gms)].map(([, text = ""]) => text);
-  return blocks.flatMap((block) => {
-    return block.split(/^\$ /m).slice(1).map((part) => {
-      const end = part.indexOf("\n");
-      return { command: part.slice(0, end), output: part.slice(end + 1) };
-    });
-  });
-}
-
-async function program(path: string, ...command: string[]): Promise<void> {
-  const words = command.map((word) => `'${word}'`).join(" ");
-  await Deno.writeTextFile(path, `#!/bin/sh\nexec ${words} "$@"\n`);
-  await Deno.chmod(path, 0o755);
-}
-
-/** What the command line alone can be wrong about, and what says nothing of its cause. */
+/** Codes of the command line itself, and codes that name no cause; errors.md lists them too, in words. */
 const UNLISTED = ["usage", "invalid-value", "failed", "refused", "unmount-failed", "interrupted"];
 
-Deno.test("README.md lists every code", async () => {
-  const source = await Deno.readTextFile(`${ROOT}lib/core/errors.ts`);
+Deno.test("docs/errors.md lists every code", async () => {
+  const source = await read("lib/core/errors.ts");
   const [, union = ""] = /export type ErrorCode =\n(.*?);/s.exec(source) ?? [];
   const codes = [...union.matchAll(/"([a-z-]+)"/g)].map(([, code]) => code);
-  const readme = await Deno.readTextFile(`${ROOT}README.md`);
-  const listed = [...readme.matchAll(/^\| `([a-z-]+)` +\| +[\d, –]+\|/gm)].map(([, code]) => code);
+  const text = await read("docs/errors.md");
+  const listed = [...text.matchAll(/^\| `([a-z-]+)` +\| +[\d, –]+\|/gm)].map(([, code]) => code);
   assertEquals([...listed, ...UNLISTED].sort(), codes.sort());
+  for (const code of UNLISTED) assert(text.includes(`\`${code}\``), code);
 });
 
-Deno.test("README.md names a test with each line of its contract", async () => {
-  const readme = await Deno.readTextFile(`${ROOT}README.md`);
-  const [, contract = ""] = /^## Contract.*?$(.*?)^These hold/ms.exec(readme) ?? [];
-  const tests = (await filesBelow(ROOT.replace(/\/$/, ""), "tests", "_test.ts")).map((path) =>
+/** The flags that begin a line of a text, or a row of a table. */
+function flagsIn(text: string): string[] {
+  const heads = [...text.matchAll(/^(?: {2}|\| `)((?:-\w\W+)?--(?!allow-)[\w-]+)/gm)];
+  return heads.flatMap(([, head = ""]) => head.match(/--?[\w-]+/g) ?? []);
+}
+
+Deno.test("docs/cli.md lists every flag of every command, and no other", async () => {
+  const [intro = "", ...sections] = (await read("docs/cli.md")).split(/^## /m);
+  assert(intro !== "");
+  const common = flagsIn(sections[0] ?? "");
+  const found = new Set<string>();
+  for (const section of sections.slice(1)) {
+    for (const command of section.split("\n", 1)[0]?.split(", ") ?? []) {
+      const [listed, has] = [flagsIn(section), flagsIn(helpText(command))];
+      assertEquals(has.filter((flag) => ![...listed, ...common].includes(flag)), [], command);
+      assertEquals(listed.filter((flag) => !has.includes(flag)), [], command);
+      found.add(command);
+    }
+  }
+  assertEquals([...found].sort(), COMMANDS.toSorted());
+});
+
+Deno.test("docs/security.md names a test with each line of its contract", async () => {
+  const text = await read("docs/security.md");
+  const [, contract = ""] = /^## The contract$(.*?)^## /ms.exec(text) ?? [];
+  const tests = (await filesBelow(ROOT, "tests", "_test.ts")).map((path) =>
     path.replace(/^.*\//, "")
   );
   const lines = contract.split(/^\d+\. /m).slice(1);
@@ -61,35 +67,72 @@ Deno.test("README.md names a test with each line of its contract", async () => {
   }
 });
 
-Deno.test({
-  name: `README.md says what the command prints${isRealRoot ? "" : " [skipped: needs root]"}`,
-  ignore: !isRealRoot,
-  async fn(): Promise<void> {
-    await using temp = await tempDir();
-    for (const name of ["debian", "web", "mine", "tree/base/rootfs"]) {
-      await Deno.mkdir(temp.join("images", name), { recursive: true });
-    }
-    await Deno.writeTextFile(temp.join("images/mine/motd"), "hello\n");
-    for (const name of ["pods", "bin"]) await Deno.mkdir(temp.join(name));
-    const deno = Deno.execPath();
-    await program(temp.join("bin/deno"), deno);
-    await program(temp.join("bin/overlay-render"), ...commandLine([]));
-    const here = (text: string) => {
-      return text.replaceAll(/(?<![\w/])\/(images|pods)\b/g, `${temp.path}/$1`);
-    };
-
-    const examples = examplesOf(await Deno.readTextFile(`${ROOT}README.md`));
-    assert(examples.length >= 11, `only ${examples.length} examples found`);
-    for (const { command, output } of examples) {
-      const result = await new Deno.Command("sh", {
-        args: ["-c", here(command)],
-        cwd: ROOT,
-        env: { PATH: `${temp.join("bin")}:/usr/bin:/bin`, NO_COLOR: "1", DENO_NO_PROMPT: "1" },
-        stdin: "null",
-      }).output();
-      const said = new TextDecoder().decode(result.stderr);
-      assertEquals(result.code, 0, `${command}: ${said}`);
-      assertEquals(new TextDecoder().decode(result.stdout), here(output), command);
-    }
-  },
+Deno.test("README.md is at most 8 KB, and its tasks are there", async () => {
+  const text = await read("README.md");
+  assert(new TextEncoder().encode(text).length <= 8192, `${text.length} characters`);
+  const { tasks } = JSON.parse(await read("deno.json"));
+  const named = [...text.matchAll(/deno(?:@[\d.]+)? task ([a-z:]+)/g)].map(([, name = ""]) => name);
+  assert(named.includes("demo") && named.includes("test"));
+  for (const name of named) assert(Object.hasOwn(tasks, name), name);
 });
+
+Deno.test("documents link only to files and headings that are there", async () => {
+  for (const path of [...DOCUMENTS, "bench/README.md"]) {
+    for (const [, target = ""] of (await read(path)).matchAll(/\]\((?!https?:)([^)]+)\)/g)) {
+      const [file = "", heading] = target.split("#");
+      const to = file === "" ? path : new URL(file, `file:///${path}`).pathname.slice(1);
+      const text = await read(to).catch(() => null);
+      assert(text !== null, `${path} links to ${target}`);
+      const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, title = ""]) =>
+        title.toLowerCase().replaceAll(/[^\w\- ]/g, "").replaceAll(" ", "-")
+      );
+      assert(heading === undefined || headings.includes(heading), `${path} links to ${target}`);
+    }
+  }
+});
+
+Deno.test("documents name only files that are there", async () => {
+  for (const path of DOCUMENTS) {
+    for (
+      const [, file = ""] of (await read(path)).matchAll(
+        /`((?:lib|tests|tools|std|bench)\/[\w./]*)`/g,
+      )
+    ) {
+      assert(await Deno.stat(`${ROOT}/${file}`).catch(() => null), `${path} names ${file}`);
+    }
+  }
+});
+
+Deno.test("docs/development.md has every room, in its order", async () => {
+  const rooms = [...(await read("docs/development.md")).matchAll(/^\| `lib\/(\w+)\/` /gm)];
+  const test = await read("tests/tools/rooms_test.ts");
+  const [, list = ""] = /const ROOMS = \[(.*?)\]/s.exec(test) ?? [];
+  assertEquals(
+    rooms.map(([, room]) => room),
+    [...list.matchAll(/"(\w+)"/g)].map(([, room]) => room),
+  );
+});
+
+Deno.test("each fenced block is an example that is run, or says that it is text", async () => {
+  for (const path of DOCUMENTS) {
+    for (const { language, text } of fencesOf(await read(path))) {
+      const known = ["console", "sh", "ini", "ts", "text"].includes(language);
+      assert(known, `${path} has a block of ${JSON.stringify(language)}: ${text.slice(0, 60)}`);
+    }
+  }
+});
+
+for (const path of DOCUMENTS) {
+  const examples = fencesOf(await read(path)).filter(({ language }) => {
+    return ["console", "sh", "ini"].includes(language);
+  });
+  if (examples.length === 0) continue;
+  Deno.test({
+    name: `${path} shows what its commands print${isRealRoot ? "" : " [skipped: needs root]"}`,
+    ignore: !isRealRoot,
+    async fn(): Promise<void> {
+      await using temp = await tempDir();
+      for (const answer of await runExamples(examples, await makeScene(temp))) assertAnswer(answer);
+    },
+  });
+}
