@@ -14,7 +14,7 @@ import {
   UnmountError,
 } from "./lib/core/errors.ts";
 import type { ChangeOptions } from "./lib/system/change_options.ts";
-import type { PodPlan } from "./lib/plan/plan.ts";
+import type { Plan } from "./lib/plan/plan.ts";
 import { printable, quote } from "./lib/core/quote.ts";
 
 /** What the command needs of the process it runs in. */
@@ -67,8 +67,8 @@ async function runPlan(command: RenderCommand, io: Io): Promise<number> {
   const { planJson, planText } = await import("./lib/cli/output.ts");
   const { resolveRequest } = await import("./lib/api/resolve_request.ts");
   const plan = planRender(await resolveRequest(command.request), { mount: command.mount });
-  io.out(command.voice.json ? planJson(plan) : planText(plan));
-  return await tellFindings({ ...plan, mounts: [plan.mount] }, command.voice, io);
+  io.out(command.voice.json ? planJson(plan, { single: true }) : planText(plan));
+  return await tellFindings(plan, command.voice, io);
 }
 
 /**
@@ -76,7 +76,7 @@ async function runPlan(command: RenderCommand, io: Io): Promise<number> {
  *
  * @returns The exit status that carrying it out would end with, as far as that is known.
  */
-async function tellFindings(plan: PodPlan, voice: OutputOptions, io: Io): Promise<number> {
+async function tellFindings(plan: Plan, voice: OutputOptions, io: Io): Promise<number> {
   const { findingsOf, isInTheWay, statusOf } = await import("./lib/preflight/run_preflight.ts");
   const found = await findingsOf(plan.mounts);
   const { operations } = plan;

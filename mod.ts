@@ -40,7 +40,7 @@ export { dropSetgid, makeDirectory, setGroup } from "./lib/system/directory.ts";
 export { setLabel } from "./lib/system/selinux.ts";
 export { planRender } from "./lib/plan/plan.ts";
 export { planPod } from "./lib/plan/pod_plan.ts";
-export type { Plan, PlanOptions, PodPlan } from "./lib/plan/plan.ts";
+export type { Plan, PlanAction, PlanOptions, RenderPlan } from "./lib/plan/plan.ts";
 export type {
   CopyOperation,
   DirectoryOperation,

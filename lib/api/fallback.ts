@@ -9,7 +9,7 @@ import { MountError, RefusedError } from "../core/errors.ts";
 import type { ErrorCode, OverlayError } from "../core/errors.ts";
 import { podLayout } from "../request/layout.ts";
 import { planRender } from "../plan/plan.ts";
-import type { Plan } from "../plan/plan.ts";
+import type { RenderPlan } from "../plan/plan.ts";
 import { readRecord } from "../pod/record.ts";
 import type { RenderRequest } from "../request/options.ts";
 
@@ -36,13 +36,13 @@ function isUnsupported(error: OverlayError): boolean {
 const OF_MARKS = "userxattr";
 
 /** Whether a copy would be all that was asked for. */
-function isPlain({ mount }: Plan): boolean {
+function isPlain({ mounts: [mount] }: RenderPlan): boolean {
   const options = mount.options.filter((option) => option !== OF_MARKS);
   return options.length === 0 && mount.label === null && mount.lower.length === 1 &&
     mount.upper !== null;
 }
 
-function copyOf(request: RenderRequest): Plan {
+function copyOf(request: RenderRequest): RenderPlan {
   const options = request.options?.filter((option) => option !== OF_MARKS) ?? [];
   return planRender({ ...request, options, overlay: "never" });
 }
@@ -53,8 +53,8 @@ function copyOf(request: RenderRequest): Plan {
  *
  * Requires `--allow-read` permission for the pod.
  */
-export function copyAgain(request: RenderRequest, plan: Plan): Plan {
-  const { app, pod } = plan.mount;
+export function copyAgain(request: RenderRequest, plan: RenderPlan): RenderPlan {
+  const { app, pod } = plan.mounts[0];
   if (!isPlain(plan) || look(pod) === null) return plan;
   const { lines } = readRecord(podLayout(pod).fstab);
   const copied = lines.some((line) => line.app === app && line.copy);
@@ -69,9 +69,9 @@ export function copyAgain(request: RenderRequest, plan: Plan): Plan {
  */
 export function copyInstead(
   request: RenderRequest,
-  plan: Plan,
+  plan: RenderPlan,
   failed: { readonly error: OverlayError; readonly options: ChangeOptions },
-): Plan {
+): RenderPlan {
   const { error, options } = failed;
   if (!isPlain(plan) || !isUnsupported(error)) throw error;
   options.warn?.(`a copy is made instead of an overlay: ${error.message}`);

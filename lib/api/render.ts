@@ -18,7 +18,7 @@ import { PROGRAMS } from "../system/programs.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
 import { configOf, planRender } from "../plan/plan.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
-import type { Plan } from "../plan/plan.ts";
+import type { RenderPlan } from "../plan/plan.ts";
 import { checkRequest } from "../request/request.ts";
 import type { RenderRequest } from "../request/options.ts";
 import { resolveRequest } from "./resolve_request.ts";
@@ -72,7 +72,7 @@ async function applyChecked(
   try {
     const plan = planRender(request, { mount: action === "render" });
     checkPermissions(action, requiredPermissions(plan));
-    const apply = (plan: Plan) => applyOne(plan, options, ahead?.cache);
+    const apply = (plan: RenderPlan) => applyOne(plan, options, ahead?.cache);
     return await (request.overlay === "auto"
       ? applyOrCopy(request, plan, { apply, options })
       : apply(plan));
@@ -83,9 +83,9 @@ async function applyChecked(
 
 async function applyOrCopy(
   request: RenderRequest,
-  plan: Plan,
+  plan: RenderPlan,
   { apply, options }: {
-    readonly apply: (plan: Plan) => Promise<Outcome<Render>>;
+    readonly apply: (plan: RenderPlan) => Promise<Outcome<Render>>;
     readonly options: ChangeOptions;
   },
 ): Promise<Outcome<Render>> {
@@ -121,23 +121,20 @@ async function lookAtPlace(
 }
 
 async function applyOne(
-  plan: Plan,
+  plan: RenderPlan,
   options: ApplyOptions,
   cache?: FactsCache,
 ): Promise<Outcome<Render>> {
-  const lowers = isOdd(plan.mount);
+  const [mount] = plan.mounts;
+  const lowers = isOdd(mount);
   if (lowers || cache !== undefined) {
     const { runPreflight } = await import("../preflight/run_preflight.ts");
-    await runPreflight([plan.mount], options, {
+    await runPreflight([mount], options, {
       lowers,
       ...(cache === undefined ? {} : { cache }),
     });
   }
-  const { operations, mount } = plan;
-  const { apps: [app], mounts, changed } = await applyPlan(
-    { operations, mounts: [mount] },
-    options,
-  );
+  const { apps: [app], mounts, changed } = await applyPlan(plan, options);
   await tellReachable([mount], options);
   const mounted = !mount.copy && (mounts || app?.live === true);
   return {

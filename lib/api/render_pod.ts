@@ -44,7 +44,7 @@ async function applyRequest(
   });
   const mounted = apps.filter(({ mount, live }) => !mount.copy && mounts && !live);
   return {
-    result: { pod: apps[0]?.mount.pod ?? request.pod, renders },
+    result: { pod: plan.pod, renders },
     mounted: mounted.map(({ mount }) => mount.app),
   };
 }

@@ -6,31 +6,11 @@
  */
 import { ApplyRun } from "./apply_run.ts";
 import type { ApplyOptions, AppRun } from "./apply_run.ts";
-import {
-  applyDirectory,
-  applyGroup,
-  applyManifest,
-  applyReal,
-  applyRecords,
-  applyRequires,
-} from "./apply_disk.ts";
-import { applyLock } from "./apply_lock.ts";
-import { applyLabel, applyMounts } from "./apply_mount.ts";
 import { OverlayError, PodError } from "../core/errors.ts";
-import { checkAbove, checkGuarded } from "../system/trust.ts";
-import type {
-  CopyOperation,
-  DirectoryOperation,
-  LinkOperation,
-  MountOperation,
-  MtabOperation,
-  Operation,
-  RecordOperation,
-  RequireOperation,
-  TouchOperation,
-  UseOperation,
-} from "../plan/operation.ts";
-import type { PodPlan } from "../plan/plan.ts";
+import { HANDLERS } from "./handlers.ts";
+import type { Handler } from "./handlers.ts";
+import type { Operation } from "../plan/operation.ts";
+import type { Plan } from "../plan/plan.ts";
 
 /** What applying a plan came to. */
 export interface Applied {
@@ -51,17 +31,10 @@ export interface Applied {
  * @throws {OverlayError} If an operation fails; what was made is taken back.
  * @throws The signal's reason, if it is aborted; what was made is taken back.
  */
-export async function applyPlan(plan: PodPlan, options: ApplyOptions = {}): Promise<Applied> {
+export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise<Applied> {
   const run = new ApplyRun(plan, options);
   try {
-    for (const batch of batches(plan.operations)) {
-      options.signal?.throwIfAborted();
-      const open = batch.filter((operation) => !isDone(operation, run));
-      if (open.length === 0) continue;
-      if (options.trace !== undefined) await tell(open, options.trace);
-      await apply(open, run);
-      options.checkpoint?.(open[0]?.kind ?? "");
-    }
+    for (const batch of batches(plan.operations)) await applyBatch(batch, run);
     await run.onDisk;
     // It may have come while the last operation was applied.
     options.signal?.throwIfAborted();
@@ -74,27 +47,37 @@ export async function applyPlan(plan: PodPlan, options: ApplyOptions = {}): Prom
   return { apps: run.apps, mounts: run.mounts, changed: run.changed };
 }
 
-/** What is done for many apps at once: one look, one write, one mount process. */
-const TOGETHER: readonly Operation["kind"][] = ["require", "trust", "record", "mount"];
+async function applyBatch(batch: readonly Operation[], run: ApplyRun): Promise<void> {
+  const { options } = run;
+  options.signal?.throwIfAborted();
+  const open = batch.filter((operation) => !isDone(operation, run));
+  const [first] = open;
+  if (first === undefined) return;
+  if (options.trace !== undefined) await tell(open, options.trace);
+  await handlerOf(first).apply(open, run);
+  options.checkpoint?.(first.kind);
+}
 
 /** The operations, with those that follow one another and are done at once put together. */
 function batches(operations: readonly Operation[]): Operation[][] {
   const found: Operation[][] = [];
   for (const operation of operations) {
     const last = found.at(-1);
-    const joins = TOGETHER.includes(operation.kind) && last?.[0]?.kind === operation.kind;
+    const joins = handlerOf(operation).together && last?.[0]?.kind === operation.kind;
     if (joins) last.push(operation);
     else found.push([operation]);
   }
   return found;
 }
 
-/** What is done whether or not the app is mounted: each looks by itself whether there is anything to do. */
-const ALWAYS: readonly Operation["kind"][] = ["manifest", "use", "record", "touch", "mtab"];
+/** Each handler takes operations of its own kind, and gets no others. */
+function handlerOf({ kind }: Operation): Handler<Operation["kind"]> {
+  return HANDLERS[kind] as Handler<Operation["kind"]>;
+}
 
 /** An app that is mounted as asked for needs nothing but its manifest, its line, and what is put into it. */
 function isDone(operation: Operation, run: ApplyRun): boolean {
-  if (ALWAYS.includes(operation.kind)) return false;
+  if (handlerOf(operation).always) return false;
   const path = "rootfs" in operation ? operation.rootfs : operation.path;
   return run.live || run.appOf(path)?.live === true;
 }
@@ -105,75 +88,6 @@ async function tell(
 ): Promise<void> {
   const { describeOperation } = await import("../plan/describe.ts");
   for (const operation of operations) trace(describeOperation(operation));
-}
-
-function apply(batch: readonly Operation[], run: ApplyRun): void | Promise<void> {
-  const [operation] = batch;
-  if (operation === undefined) return;
-  switch (operation.kind) {
-    case "require":
-      return applyRequires(batch as readonly RequireOperation[], run);
-    case "real":
-      return applyReal(operation);
-    case "trust":
-      return applyTrust(batch.map(({ path }) => path), run);
-    case "directory":
-      applyDirectory(operation, run);
-      return run.unseen.has(operation.path) ? trustMade(operation, run) : undefined;
-    case "lock":
-      return applyLock(operation, run);
-    case "group":
-      return applyGroup(operation, run);
-    case "label":
-      return applyLabel(operation, run);
-    case "manifest":
-      return applyManifest(operation, run);
-    case "record":
-      return applyRecords(batch as readonly RecordOperation[], run);
-    case "link":
-      return applyLink(operation, run);
-    case "use":
-      return applyUse(operation, run);
-    case "copy":
-    case "touch":
-    case "mtab":
-      return applyToRootfs(operation, run);
-    case "mount":
-      return applyMounts(batch as readonly MountOperation[], run);
-    default:
-      return operation satisfies never;
-  }
-}
-
-async function applyTrust(paths: readonly string[], run: ApplyRun): Promise<void> {
-  if (!await checkAbove(paths, run.programs, run.options.asked)) run.unseen = new Set(paths);
-}
-
-/** Somebody else may have made a directory above meanwhile, where one was missing. */
-async function trustMade(operation: DirectoryOperation, run: ApplyRun): Promise<void> {
-  await checkAbove([operation.path], run.programs);
-  checkGuarded(operation);
-}
-
-/** Loaded when they are needed: most renders have none of these. */
-async function applyLink(operation: LinkOperation, run: ApplyRun): Promise<void> {
-  const store = await import("./apply_store.ts");
-  await store.applyLink(operation, run);
-}
-
-async function applyUse(operation: UseOperation, run: ApplyRun): Promise<void> {
-  const store = await import("./apply_store.ts");
-  await store.applyUse(operation, run);
-}
-
-async function applyToRootfs(
-  operation: CopyOperation | TouchOperation | MtabOperation,
-  run: ApplyRun,
-): Promise<void> {
-  const { applyCopy, applyMtab, applyTouch } = await import("./apply_rootfs.ts");
-  if (operation.kind === "copy") return await applyCopy(operation, run);
-  if (operation.kind === "mtab") return await applyMtab(operation, run);
-  await applyTouch(operation, run);
 }
 
 /** The error, and what could not be taken back after it. */

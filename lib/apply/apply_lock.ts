@@ -5,7 +5,7 @@
  */
 import type { ApplyRun } from "./apply_run.ts";
 import { operationsOf } from "./apply_run.ts";
-import { applyDirectory } from "./apply_disk.ts";
+import { applyDirectory } from "./apply_directory.ts";
 import { deviceAt } from "../system/disk.ts";
 import { errnoOfCause } from "../core/errors.ts";
 import { checkPod } from "../system/trust.ts";

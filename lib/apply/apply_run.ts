@@ -14,8 +14,8 @@ import { Journal } from "./journal.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import type { PodLock } from "../system/lock.ts";
-import type { Operation } from "../plan/operation.ts";
-import type { PodPlan } from "../plan/plan.ts";
+import type { Kind, OperationOf } from "../plan/operation.ts";
+import type { Plan } from "../plan/plan.ts";
 import { child } from "../core/path.ts";
 import type { ProgramOptions } from "../system/run.ts";
 
@@ -44,14 +44,14 @@ export interface AppRun {
 /** The state of one run. */
 export class ApplyRun {
   /** The plan. */
-  readonly plan: PodPlan;
+  readonly plan: Plan;
   /** Where everything of the pod lies. */
   readonly pod: PodLayout;
   /** How it is applied. */
   readonly options: ApplyOptions;
   /** What was done, and how it is undone. */
   readonly journal: Journal = new Journal();
-  /** The apps, in the order of mounting; at least one. */
+  /** The apps that are rendered, in the order of mounting. */
   readonly apps: readonly AppRun[];
   /** The lines that `overlay.fstab` had before. */
   entries: readonly FstabEntry[] = [];
@@ -78,9 +78,9 @@ export class ApplyRun {
   readonly #owners = new Map<string, AppRun>();
 
   /** Starts a run of a plan. */
-  constructor(plan: PodPlan, options: ApplyOptions) {
+  constructor(plan: Plan, options: ApplyOptions) {
     this.plan = plan;
-    this.pod = podLayout(podOf(plan));
+    this.pod = podLayout(plan.pod);
     this.options = options;
     const lines = operationsOf(plan, "record").map(({ line }) => line);
     this.apps = plan.mounts.map((mount, at) => {
@@ -122,9 +122,9 @@ export class ApplyRun {
     checkSame(this.pod.pod, this.identity);
   }
 
-  /** Whether every app is mounted already, just as asked for. */
+  /** Whether apps are rendered, and every one is mounted already, just as asked for. */
   get live(): boolean {
-    return this.apps.every(({ live }) => live);
+    return this.apps.length > 0 && this.apps.every(({ live }) => live);
   }
 
   /** What programs are run with. */
@@ -133,17 +133,9 @@ export class ApplyRun {
   }
 }
 
-function podOf(plan: PodPlan): string {
-  const [first] = plan.mounts;
-  if (first === undefined) throw new OverlayError("failed", "Cannot apply plan: it has no apps");
-  return first.pod;
-}
-
 /** The operations of a kind. */
-export function operationsOf<K extends Operation["kind"]>(
-  plan: PodPlan,
-  kind: K,
-): Extract<Operation, { kind: K }>[] {
-  type Wanted = Extract<Operation, { kind: K }>;
-  return plan.operations.filter((operation): operation is Wanted => operation.kind === kind);
+export function operationsOf<K extends Kind>(plan: Plan, kind: K): OperationOf<K>[] {
+  return plan.operations.filter((operation): operation is OperationOf<K> => {
+    return operation.kind === kind;
+  });
 }

@@ -12,7 +12,7 @@ import { permissionFlags } from "../system/permissions.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
 import { configOf } from "../plan/plan.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
-import type { Plan, PodPlan } from "../plan/plan.ts";
+import type { Plan } from "../plan/plan.ts";
 import type { Diagnosis } from "../api/doctor.ts";
 import { printable, shellQuote, showName } from "../core/quote.ts";
 import type { Render } from "../api/render.ts";
@@ -31,14 +31,13 @@ export function formatJson(value: object): string {
   return `${JSON.stringify({ version: 1, ...value }, octal)}\n`;
 }
 
-/** A plan as JSON. */
-export function planJson(plan: Plan | PodPlan): string {
+/** A plan as JSON; that of a single app has its mount, any other a list of mounts. */
+export function planJson(plan: Plan, { single = false } = {}): string {
   const flags = permissionFlags(requiredPermissions(plan));
   const mountOf = ({ optionString, ...mount }: MountPlan) => ({ ...mount, options: optionString });
-  const mounts = "mount" in plan
-    ? { mount: mountOf(plan.mount) }
-    : { mounts: plan.mounts.map(mountOf) };
-  return formatJson({ operations: plan.operations, ...mounts, flags });
+  const mounts = plan.mounts.map(mountOf);
+  const shown = single ? { mount: mounts[0] } : { mounts };
+  return formatJson({ operations: plan.operations, ...shown, flags });
 }
 
 function indented(lines: readonly string[]): string[] {
@@ -57,14 +56,15 @@ function shortened(mount: MountPlan): string[] {
 }
 
 /** A plan as text. */
-export function planText(plan: Plan | PodPlan): string {
+export function planText(plan: Plan): string {
   const flags = permissionFlags(requiredPermissions(plan)).map(shellQuote);
-  const mounts = "mount" in plan ? [plan.mount] : plan.mounts;
   return [
     "operations:",
     ...indented(plan.operations.map(describeOperation)),
     "options:",
-    ...indented(mounts.flatMap((mount) => [showName(mount.optionString), ...shortened(mount)])),
+    ...indented(
+      plan.mounts.flatMap((mount) => [showName(mount.optionString), ...shortened(mount)]),
+    ),
     "flags:",
     ...indented(flags),
     "",

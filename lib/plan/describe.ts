@@ -7,7 +7,7 @@
  */
 import { formatAppLine } from "../overlay/app_line.ts";
 import { formatMode } from "../request/names.ts";
-import type { LikeMode, Operation } from "./operation.ts";
+import type { Kind, LikeMode, Operation, OperationOf } from "./operation.ts";
 import { showName } from "../core/quote.ts";
 
 function describeMode(mode: number | LikeMode): string {
@@ -16,40 +16,28 @@ function describeMode(mode: number | LikeMode): string {
   return `mode of ${showName(mode.like)}${masked}`;
 }
 
-function detail(operation: Operation): string {
-  switch (operation.kind) {
-    case "require":
-      return `must be a ${operation.type}`;
-    case "real":
-      return "must not lead through a symlink";
-    case "trust":
-      return "only root and the user of this command may change what is above it";
-    case "lock":
-      return "";
-    case "directory":
-      return describeMode(operation.mode) + (operation.force ? ", even if it is there" : "");
-    case "group":
-      return `group ${operation.group}`;
-    case "label":
-      return `label ${operation.context}`;
-    case "manifest":
-      return `${formatMode(operation.mode)}, copy of ${showName(operation.from)}`;
-    case "record":
-      return showName(formatAppLine(operation.line));
-    case "copy":
-      return `a copy of ${showName(operation.from)}` + (operation.mtab ? ", with etc/mtab" : "");
-    case "mount":
-      return `as in ${showName(operation.fstab)}` +
-        (operation.orCopy ? ", or a copy where overlayfs cannot be mounted" : "");
-    case "touch":
-      return "if the image has it";
-    case "link":
-      return `link to ${showName(operation.to)}`;
-    case "use":
-      return `says that ${showName(operation.pod)} uses trees of the store`;
-    case "mtab":
-      return "link to ../proc/self/mounts, unless it is there";
-  }
+/** What an operation of each kind does to its path. */
+const DETAILS: { readonly [K in Kind]: (operation: OperationOf<K>) => string } = {
+  require: ({ type }) => `must be a ${type}`,
+  real: () => "must not lead through a symlink",
+  trust: () => "only root and the user of this command may change what is above it",
+  lock: () => "",
+  directory: ({ mode, force }) => describeMode(mode) + (force ? ", even if it is there" : ""),
+  group: ({ group }) => `group ${group}`,
+  label: ({ context }) => `label ${context}`,
+  manifest: ({ mode, from }) => `${formatMode(mode)}, copy of ${showName(from)}`,
+  record: ({ line }) => showName(formatAppLine(line)),
+  copy: ({ from, mtab }) => `a copy of ${showName(from)}` + (mtab ? ", with etc/mtab" : ""),
+  mount: ({ fstab, orCopy }) =>
+    `as in ${showName(fstab)}` + (orCopy ? ", or a copy where overlayfs cannot be mounted" : ""),
+  touch: () => "if the image has it",
+  link: ({ to }) => `link to ${showName(to)}`,
+  use: ({ pod }) => `says that ${showName(pod)} uses trees of the store`,
+  mtab: () => "link to ../proc/self/mounts, unless it is there",
+};
+
+function detail<K extends Kind>(operation: OperationOf<K>): string {
+  return DETAILS[operation.kind as K](operation);
 }
 
 /** Describes an operation in one line. */

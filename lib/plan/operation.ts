@@ -195,3 +195,9 @@ export type Operation =
   | MountOperation
   | TouchOperation
   | MtabOperation;
+
+/** The kind of an operation. */
+export type Kind = Operation["kind"];
+
+/** The operation of a kind. */
+export type OperationOf<K extends Kind> = Extract<Operation, { readonly kind: K }>;

@@ -20,20 +20,25 @@ import type { ParsedRequest } from "../request/request.ts";
 import type { RenderRequest } from "../request/options.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 
-/** What a render will do. Frozen, and safe as JSON. */
+/** The name of what a plan does. */
+export type PlanAction = "prepare" | "render" | "unmount" | "restore" | "collect";
+
+/** What a command will do to a pod. Frozen, and safe as JSON. */
 export interface Plan {
+  /** The name of what it does. */
+  readonly action: PlanAction;
+  /** The pod. */
+  readonly pod: string;
   /** The operations, in the order in which they are applied. */
   readonly operations: readonly Operation[];
-  /** What the last of them mounts, or `prepare` leaves for the caller to mount. */
-  readonly mount: MountPlan;
+  /** The mounts of the apps that are rendered, in the order of mounting; empty when none is. */
+  readonly mounts: readonly MountPlan[];
 }
 
-/** What a render of several apps of a pod will do. Frozen, and safe as JSON. */
-export interface PodPlan {
-  /** The operations, in the order in which they are applied. */
-  readonly operations: readonly Operation[];
-  /** What is mounted, in the order of mounting; at least one. */
-  readonly mounts: readonly MountPlan[];
+/** The plan of a render, which has at least one app. */
+export interface RenderPlan extends Plan {
+  /** What is mounted, or `prepare` leaves for the caller to mount, in the order of mounting. */
+  readonly mounts: readonly [MountPlan, ...MountPlan[]];
 }
 
 /** How {@linkcode planRender} and {@linkcode planPod} plan. */
@@ -222,17 +227,32 @@ function distinct<T extends Operation>(operations: readonly T[], seen = new Set<
 }
 
 /**
- * The operations that render apps of one pod.
+ * Plans the render of apps of one pod.
  *
- * @param groups The apps in the order of mounting. What the destinations of a group lie in is mounted
- * with the groups before it.
- * @param auto Whether they are mounted.
+ * @param groups The apps in the order of mounting, at least one. What the destinations of a group lie in
+ * is mounted with the groups before it.
  */
-export function operationsFor(groups: readonly PlannedApp[][], auto: boolean): Operation[] {
+export function planApps(
+  groups: readonly (readonly PlannedApp[])[],
+  { mount: mounts = true }: PlanOptions,
+): RenderPlan {
+  const apps = groups.flat() as [PlannedApp, ...PlannedApp[]];
+  const [{ mount, request }, ...others] = apps;
+  return freeze<RenderPlan>({
+    action: mounts ? "render" : "prepare",
+    pod: mount.pod,
+    operations: operationsFor(groups, request.pod, mounts),
+    mounts: [mount, ...others.map(({ mount }) => mount)],
+  });
+}
+
+function operationsFor(
+  groups: readonly (readonly PlannedApp[])[],
+  pod: PodLayout,
+  auto: boolean,
+): Operation[] {
   const [first = [], ...later] = groups;
   const apps = groups.flat();
-  const pod = apps[0]?.request.pod;
-  if (pod === undefined) return [];
   const seen = new Set<string>();
   const made = (group: readonly PlannedApp[], what: (request: ParsedRequest) => Operation[]) => {
     const all = group.flatMap(({ request }) => what(request));
@@ -329,12 +349,10 @@ export function planned(request: ParsedRequest): PlannedApp {
  * import { planRender } from "@overlay/render";
  *
  * const plan = planRender({ lower: "/images/debian", pod: "/pods/one", app: "web" });
- * assert(plan.mount.rootfs === "/pods/one/apps/web/rootfs");
+ * assert(plan.mounts[0].rootfs === "/pods/one/apps/web/rootfs");
  * assert(plan.operations.at(-1)?.kind === "mount");
  * ```
  */
-export function planRender(request: RenderRequest, options: PlanOptions = {}): Plan {
-  const app = planned(parseRequest(request));
-  const operations = operationsFor([[app]], options.mount ?? true);
-  return freeze<Plan>({ operations, mount: app.mount });
+export function planRender(request: RenderRequest, options: PlanOptions = {}): RenderPlan {
+  return planApps([[planned(parseRequest(request))]], options);
 }

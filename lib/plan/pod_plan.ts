@@ -9,8 +9,8 @@ import { appLine } from "../overlay/app_line.ts";
 import { InvalidValueError, RefusedError } from "../core/errors.ts";
 import { linesWithin, Overlaps, refuseSharedUpper } from "../overlay/overlaps.ts";
 import { parent } from "../core/path.ts";
-import { configOf, freeze, operationsFor, planned } from "./plan.ts";
-import type { PlannedApp, PlanOptions, PodPlan } from "./plan.ts";
+import { configOf, planApps, planned } from "./plan.ts";
+import type { PlannedApp, PlanOptions, RenderPlan } from "./plan.ts";
 import { parsePodRequest } from "../request/pod_request.ts";
 import type { PodRequest } from "../request/options.ts";
 import { appWords, quote } from "../core/quote.ts";
@@ -60,13 +60,10 @@ function levels(apps: readonly PlannedApp[]): PlannedApp[][] {
  * assert(plan.operations.filter(({ kind }) => kind === "mount").length === 2);
  * ```
  */
-export function planPod(request: PodRequest, options: PlanOptions = {}): PodPlan {
+export function planPod(request: PodRequest, options: PlanOptions = {}): RenderPlan {
   const groups = levels(parsePodRequest(request).map(plannedOf));
-  const auto = options.mount ?? true;
-  const apps = groups.flat();
-  checkTogether(apps, auto);
-  const mounts = apps.map(({ mount }) => mount);
-  return freeze<PodPlan>({ operations: operationsFor(groups, auto), mounts });
+  checkTogether(groups.flat(), options.mount ?? true);
+  return planApps(groups, options);
 }
 
 /** Plans the mount of an app; an option string that is too long is that of an app. */

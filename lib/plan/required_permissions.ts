@@ -7,56 +7,46 @@
  */
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { GROUP_FILE, PROGRAMS } from "../system/programs.ts";
-import type { Plan, PodPlan } from "./plan.ts";
-import type { Operation } from "./operation.ts";
+import type { Plan } from "./plan.ts";
+import type { Kind, OperationOf } from "./operation.ts";
 import { parent } from "../core/path.ts";
 import { leastPaths, TRUST } from "../system/permissions.ts";
 
-function needs(operation: Operation): RequiredPermissions {
-  const own = [operation.path];
-  const { mount, umount, findmnt, chcon, cp, ln, rm } = PROGRAMS;
-  switch (operation.kind) {
-    case "require":
-    case "real":
-      return { read: own, write: [], run: [] };
-    case "trust":
-      return { read: [], write: [], ...TRUST };
-    case "lock":
-    case "directory":
-      return { read: own, write: own, run: [] };
-    case "group":
-      return {
-        read: typeof operation.group === "string" ? [...own, GROUP_FILE] : own,
-        write: own,
-        run: [],
-      };
-    case "label":
-      return { read: own, write: own, run: [findmnt, chcon] };
-    case "manifest":
-      return { read: [...own, operation.from], write: own, run: [] };
-    case "record":
-      return { read: own, write: own, run: [findmnt] };
-    case "copy":
-      return {
-        read: [...own, operation.from],
-        write: [parent(operation.path)],
-        run: [cp, findmnt, rm, ...(operation.mtab ? [ln] : [])],
-      };
-    case "touch":
-      return { read: own, write: own, run: [] };
-    case "use":
-      // All of the store is read to find the tree.
-      return { read: [operation.store], write: own, run: [] };
-    case "link":
-    case "mtab":
-      return { read: own, write: own, run: [ln] };
-    case "mount":
-      return {
-        read: own,
-        write: [],
-        run: [mount, umount, findmnt, ...(operation.orCopy ? [cp, rm] : [])],
-      };
-  }
+const { mount, umount, findmnt, chcon, cp, ln, rm } = PROGRAMS;
+
+/** The permissions that an operation of each kind needs. */
+const NEEDS: { readonly [K in Kind]: (operation: OperationOf<K>) => Partial<RequiredPermissions> } =
+  {
+    require: ({ path }) => ({ read: [path] }),
+    real: ({ path }) => ({ read: [path] }),
+    trust: () => TRUST,
+    directory: ({ path }) => ({ read: [path], write: [path] }),
+    lock: ({ path }) => ({ read: [path], write: [path] }),
+    group: ({ path, group }) => ({
+      read: typeof group === "string" ? [path, GROUP_FILE] : [path],
+      write: [path],
+    }),
+    label: ({ path }) => ({ read: [path], write: [path], run: [findmnt, chcon] }),
+    manifest: ({ path, from }) => ({ read: [path, from], write: [path] }),
+    link: ({ path }) => ({ read: [path], write: [path], run: [ln] }),
+    // All of the store is read to find the tree.
+    use: ({ path, store }) => ({ read: [store], write: [path] }),
+    record: ({ path }) => ({ read: [path], write: [path], run: [findmnt] }),
+    copy: ({ path, from, mtab }) => ({
+      read: [path, from],
+      write: [parent(path)],
+      run: [cp, findmnt, rm, ...(mtab ? [ln] : [])],
+    }),
+    mount: ({ path, orCopy }) => ({
+      read: [path],
+      run: [mount, umount, findmnt, ...(orCopy ? [cp, rm] : [])],
+    }),
+    touch: ({ path }) => ({ read: [path], write: [path] }),
+    mtab: ({ path }) => ({ read: [path], write: [path], run: [ln] }),
+  };
+
+function needsOf<K extends Kind>(operation: OperationOf<K>): Partial<RequiredPermissions> {
+  return NEEDS[operation.kind as K](operation);
 }
 
 /**
@@ -76,14 +66,13 @@ function needs(operation: Operation): RequiredPermissions {
  * assert(requiredPermissions(plan).write.join() === "/pods/one");
  * ```
  */
-export function requiredPermissions(plan: Plan | PodPlan): RequiredPermissions {
-  const all = plan.operations.map(needs);
+export function requiredPermissions({ operations }: Pick<Plan, "operations">): RequiredPermissions {
+  const all = operations.map((operation) => needsOf(operation));
+  const run = new Set(all.flatMap(({ run = [] }) => run));
   return {
-    read: leastPaths(all.flatMap((need) => need.read)),
-    write: leastPaths(all.flatMap((need) => need.write)),
-    run: Object.values(PROGRAMS).filter((program) => {
-      return all.some((need) => need.run.includes(program));
-    }),
-    ...(all.some((need) => need.sys !== undefined) ? { sys: TRUST.sys } : {}),
+    read: leastPaths(all.flatMap(({ read = [] }) => read)),
+    write: leastPaths(all.flatMap(({ write = [] }) => write)),
+    run: Object.values(PROGRAMS).filter((program) => run.has(program)),
+    ...(all.some(({ sys }) => sys !== undefined) ? { sys: TRUST.sys } : {}),
   };
 }

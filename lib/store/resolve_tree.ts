@@ -79,7 +79,7 @@ function treeOfImage(store: StoreLayout, image: string): TreeManifest {
  * await importTree({ source: `${dir}/image`, store, name: "mine" });
  *
  * const plan = planRender(resolveTree({ image: "mine", store, pod: `${dir}/pod` }));
- * assert(plan.mount.lower[0]?.startsWith(`${store}/tree/deps-sha512-`));
+ * assert(plan.mounts[0].lower[0]?.startsWith(`${store}/tree/deps-sha512-`));
  *
  * await Deno.remove(dir, { recursive: true });
  * ```

@@ -182,7 +182,7 @@ Deno.test({
     const plan = planRender({ lower, pod: `/${FAR}/pod`, app: "web", tree: "many" });
     const short = lower.map((_, i) => `../l${i}`).join(":");
     const ours = "upperdir=overlay/many/upper/web,workdir=overlay/many/work/web";
-    assertEquals(plan.mount.optionString, `lowerdir=${short},${ours}`);
-    assertEquals(plan.mount.lower, lower);
+    assertEquals(plan.mounts[0].optionString, `lowerdir=${short},${ours}`);
+    assertEquals(plan.mounts[0].lower, lower);
   },
 });

@@ -299,7 +299,7 @@ Deno.test("an app that swaps its etc when mtab is made leads the link nowhere", 
   const request = await setUp(dir, { mtab: true, options: MARKS });
   await Deno.mkdir(dir.join("host"));
   const { pod } = request;
-  const rootfs = planRender(request).mount.rootfs;
+  const rootfs = planRender(request).mounts[0].rootfs;
   // What runs in the rootfs can do this at any time; here it does so just before ln is run.
   const trace = (text: string): void => {
     if (!text.startsWith("run /usr/bin/ln") || !isThere(`${rootfs}/etc`)) return;
@@ -367,7 +367,7 @@ for (const [what, arrange] of IN_THE_WAY) {
 Deno.test("renderOverlay() without overlay puts mtab into the copy before it is in its place", async () => {
   await using dir = await tempDir();
   const request = await setUp(dir, { overlay: "never", mtab: true });
-  const { rootfs } = planRender(request).mount;
+  const { rootfs } = planRender(request).mounts[0];
   let early: boolean | null = null;
   const trace = (text: string) => {
     if (text.startsWith("run /usr/bin/ln")) early = !isThere(rootfs);

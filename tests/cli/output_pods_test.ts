@@ -114,7 +114,8 @@ Deno.test("planJson() of a pod of one app differs from that of an app in its mou
 }, () => {
   const app = { app: "web", lower: "/l", options: ["volatile"] };
   const { mounts, ...pod } = JSON.parse(planJson(planPod({ pod: "/p", apps: [app] })));
-  const { mount, ...single } = JSON.parse(planJson(planRender({ pod: "/p", ...app })));
+  const alone = planJson(planRender({ pod: "/p", ...app }), { single: true });
+  const { mount, ...single } = JSON.parse(alone);
   assertEquals([pod, mounts], [single, [mount]]);
 });
 

@@ -82,7 +82,7 @@ Deno.test(
 
 Deno.test("planJson() has operations, mount and flags", { permissions: "none" }, () => {
   const plan = planRender({ lower: "/l", pod: "/p", tree: "t", options: ["volatile"] });
-  const text = planJson(plan);
+  const text = planJson(plan, { single: true });
   assert(text.startsWith('{"version":1,"operations":[{"kind":"require","path":"/l",'), text);
   assertEquals(text.split("\n").length, 2);
   const json = JSON.parse(text) as Record<string, unknown> & {
@@ -144,12 +144,12 @@ Deno.test("planText() says that options were shortened, and why", { permissions:
   const plan = planRender({ lower, pod, tree: "t" });
   const [whole] = lower.join(":").match(/.*/) ?? [];
   const lines = planText(plan).split("\n");
-  const at = lines.indexOf(`  ${plan.mount.optionString}`);
+  const at = lines.indexOf(`  ${plan.mounts[0].optionString}`);
   const [, length] =
     /^ {2}\(seen from (?:\S+): with whole paths they would be (\d+) bytes, of which the kernel reads 4095\)$/
       .exec(lines[at + 1] ?? "") ?? [];
   assertEquals(lines[at + 2], "flags:");
-  const rest = `lowerdir=,upperdir=${plan.mount.upper},workdir=${plan.mount.work}`;
+  const rest = `lowerdir=,upperdir=${plan.mounts[0].upper},workdir=${plan.mounts[0].work}`;
   assertEquals(Number(length), `${whole}${rest}`.length);
 });
 

@@ -203,7 +203,7 @@ Deno.test("an image is rendered by its name in short and in full", async () => {
   const { id } = await importTree({ source, store });
   for (const image of [name, "debian:12", "index.docker.io/debian:12"]) {
     const plan = planRender(resolveTree({ image, store, pod: "/p" }));
-    assertEquals(plan.mount.tree, id);
+    assertEquals(plan.mounts[0].tree, id);
     assertEquals((await runMain(["tree", "path", "--store", store, image])).status, 0);
   }
 });

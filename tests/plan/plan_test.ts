@@ -124,7 +124,7 @@ Deno.test("planRender() of manifest leaves overlay/ and the group alone, and cop
 });
 
 Deno.test("planRender() says what is mounted, and where", { permissions: "none" }, () => {
-  assertEquals(planRender(WEB).mount, {
+  assertEquals(planRender(WEB).mounts[0], {
     lower: [LOWER],
     upper: "/pod/overlay/debian/upper/web",
     work: "/pod/overlay/debian/work/web",
@@ -196,15 +196,15 @@ Deno.test("planRender() takes mode and owner from the first of several lowers, a
     options: ["volatile"],
   });
   assertEquals(paths(plan.operations, "require"), ["/layers/top", "/layers/base"]);
-  assertEquals(plan.mount.tree, "top");
-  const upper = plan.operations.find(({ path }) => path === plan.mount.upper);
+  assertEquals(plan.mounts[0].tree, "top");
+  const upper = plan.operations.find(({ path }) => path === plan.mounts[0].upper);
   assert(upper?.kind === "directory");
   assertEquals([upper.mode, upper.ownerLike], [
     { like: "/layers/top", mask: 0o7777 },
     "/layers/top",
   ]);
-  assert(plan.mount.optionString.startsWith("lowerdir=/layers/top:/layers/base,upperdir="));
-  assert(plan.mount.optionString.endsWith(",volatile"));
+  assert(plan.mounts[0].optionString.startsWith("lowerdir=/layers/top:/layers/base,upperdir="));
+  assert(plan.mounts[0].optionString.endsWith(",volatile"));
 });
 
 Deno.test(
@@ -220,8 +220,8 @@ Deno.test(
     });
     assertEquals(view.operations.filter(({ path }) => path.startsWith("/pod/overlay/")), []);
     assertEquals(paths(view.operations, "label"), []);
-    assertEquals([view.mount.upper, view.mount.work], [null, null]);
-    assertEquals(view.mount.optionString, 'ro,lowerdir=/a:/b,context="u:r:t"');
+    assertEquals([view.mounts[0].upper, view.mounts[0].work], [null, null]);
+    assertEquals(view.mounts[0].optionString, 'ro,lowerdir=/a:/b,context="u:r:t"');
 
     const bind = planRender({ ...WEB, readOnly: true });
     const [last] = bind.operations.slice(-2);
@@ -245,7 +245,7 @@ Deno.test("planRender() shortens option strings that the kernel would cut, or re
 }, () => {
   const deep = `/${"d".repeat(200)}`;
   const lower = Array.from({ length: 20 }, (_, i) => `${deep}/${i}`);
-  const { operations, mount } = planRender({ lower, pod: `${deep}/pod`, tree: "t" });
+  const { operations, mounts: [mount] } = planRender({ lower, pod: `${deep}/pod`, tree: "t" });
   assertEquals(parseMountOptions(mount.optionString).lower.slice(0, 2), ["../0", "../1"]);
   assertEquals(paths(operations, "real"), [`${deep}/pod`]);
   const apart = lower.map((path, i) => `${path}/${i}`);
@@ -259,7 +259,7 @@ Deno.test("planRender() names lowers that lie in one directory through a link in
 }, () => {
   const deep = `/${"d".repeat(200)}`;
   const lower = Array.from({ length: 128 }, (_, i) => `${deep}/layer${i}`);
-  const { operations, mount } = planRender({ lower, pod: "/pod", tree: "t", app: "web" });
+  const { operations, mounts: [mount] } = planRender({ lower, pod: "/pod", tree: "t", app: "web" });
   const link = operations.find(({ kind }) => kind === "link");
   assert(link?.kind === "link" && link.to === deep);
   const kernel = parseMountOptions(mount.optionString);
@@ -319,7 +319,7 @@ Deno.test(
     planRender(request);
     request.lower.push("/b");
     request.options.push("nodev");
-    assertEquals(planRender(request).mount.lower, ["/a", "/b"]);
+    assertEquals(planRender(request).mounts[0].lower, ["/a", "/b"]);
   },
 );
 

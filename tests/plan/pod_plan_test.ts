@@ -4,7 +4,7 @@ import type { Operation } from "../../lib/plan/operation.ts";
 import { isWithin, parent } from "../../lib/core/path.ts";
 import { requiredPermissions } from "../../lib/plan/required_permissions.ts";
 import { planRender } from "../../lib/plan/plan.ts";
-import type { PodPlan } from "../../lib/plan/plan.ts";
+import type { RenderPlan } from "../../lib/plan/plan.ts";
 import { planPod } from "../../lib/plan/pod_plan.ts";
 import type { PodApp, PodRequest, RenderRequest } from "../../lib/request/options.ts";
 import type { ProfileName } from "../../lib/request/profile.ts";
@@ -20,7 +20,7 @@ const DB: PodApp = { app: "db", lower: "/images/debian" };
 /** Lies in the rootfs of `web`, which lies in the pod's own image. */
 const DEEP: PodApp = { app: "deep", lower: "/images/debian", dest: `${WEB_ROOTFS}/srv` };
 
-function planOf(...apps: PodApp[]): PodPlan {
+function planOf(...apps: PodApp[]): RenderPlan {
   return planPod({ pod: POD, layout: "rkt", apps });
 }
 
@@ -61,7 +61,7 @@ for (const [at, [common, app]] of SINGLE.entries()) {
     }, () => {
       const plan = planPod({ ...common, apps: [app] }, { mount });
       const single = planRender({ ...common, ...app }, { mount });
-      assertEquals(plan, { operations: single.operations, mounts: [single.mount] });
+      assertEquals(plan, single);
       assertEquals(requiredPermissions(plan), requiredPermissions(single));
     });
   }
@@ -155,7 +155,7 @@ function permutations<T>(values: readonly T[]): T[][] {
 }
 
 /** Whether everything that is done in a rootfs comes after its mount. */
-function assertMountedFirst({ operations, mounts }: PodPlan): void {
+function assertMountedFirst({ operations, mounts }: RenderPlan): void {
   for (const { rootfs } of mounts) {
     const mounted = operations.findIndex(({ kind, path }) => kind === "mount" && path === rootfs);
     const inside = operations.findIndex(({ kind, path }) => {
@@ -346,7 +346,7 @@ Deno.test("planPod() is frozen, safe as JSON and the same each time", {
   const before = JSON.stringify(request);
   const plan = planPod(request);
   assertFrozen(plan, "plan");
-  assertEquals(JSON.parse(JSON.stringify(plan)) as PodPlan, plan);
+  assertEquals(JSON.parse(JSON.stringify(plan)) as RenderPlan, plan);
   assertEquals(JSON.stringify(planPod(request)), JSON.stringify(plan));
   assertEquals(JSON.stringify(request), before);
 });
@@ -406,7 +406,7 @@ function randomRequest(source: Random): PodRequest {
 }
 
 /** Plans of random requests; those that may not be are left out. */
-function* randomPlans(seed: number, count: number): Generator<[PodRequest, PodPlan]> {
+function* randomPlans(seed: number, count: number): Generator<[PodRequest, RenderPlan]> {
   const source = random(seed);
   for (let made = 0; made < count;) {
     const request = randomRequest(source);
@@ -433,7 +433,7 @@ Deno.test("planPod() of any apps does what planRender() does for each of them, a
     const single = apps.map((app) => planRender({ ...common, ...app } as RenderRequest));
     const wanted = single.flatMap((plan) => plan.operations.map(nameOf));
     assertEquals(new Set(operations.map(nameOf)), new Set(wanted));
-    const byApp = new Map(single.map(({ mount }) => [mount.app, mount]));
+    const byApp = new Map(single.map(({ mounts: [mount] }) => [mount.app, mount]));
     for (const mount of mounts) assertEquals(mount, byApp.get(mount.app));
     assertEquals(mounts.length, apps.length);
   }

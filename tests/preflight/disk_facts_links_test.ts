@@ -22,7 +22,11 @@ Deno.test("collectFacts() looks behind a symlink above a pod that is not there y
   await Deno.mkdir(dir.join("memory"));
   await sh("mount", "-t", "tmpfs", "tmpfs", dir.join("memory"));
   await Deno.symlink("memory", dir.join("link"));
-  const { mount } = planRender({ lower: image, pod: dir.join("link", "one"), app: "web" });
+  const { mounts: [mount] } = planRender({
+    lower: image,
+    pod: dir.join("link", "one"),
+    app: "web",
+  });
   const facts = await collectFacts(mount, {});
   const { dev } = await Deno.stat(dir.join("memory"));
   assertEquals(facts.devices, { upper: dev, work: dev });
@@ -34,7 +38,11 @@ Deno.test("collectFacts() finds a new pod in its tree behind a symlink", async (
   const image = await makeTree(dir.join("image"));
   await Deno.mkdir(dir.join("image", "pods"));
   await Deno.symlink("image/pods", dir.join("pods"));
-  const { mount } = planRender({ lower: image, pod: dir.join("pods", "one"), app: "web" });
+  const { mounts: [mount] } = planRender({
+    lower: image,
+    pod: dir.join("pods", "one"),
+    app: "web",
+  });
   const codes = preflight(mount, await collectFacts(mount, {})).map(({ code }) => code);
   assertEquals(codes, ["in-use"]);
 });

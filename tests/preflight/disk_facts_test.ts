@@ -5,7 +5,7 @@ import { permissionFlags } from "../../lib/system/permissions.ts";
 import { requiredPermissions } from "../../lib/plan/required_permissions.ts";
 import { planRender } from "../../lib/plan/plan.ts";
 import type { MountPlan } from "../../lib/overlay/app_line.ts";
-import type { Plan } from "../../lib/plan/plan.ts";
+import type { RenderPlan } from "../../lib/plan/plan.ts";
 import { preflight } from "../../lib/preflight/disk_rules.ts";
 import { mountOverlay, mountTmpfs } from "../_disks.ts";
 import { factsOf } from "../_facts.ts";
@@ -15,13 +15,13 @@ import { sh, snapshot, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { makeTree } from "../_tree.ts";
 
-function planOf(pod: string, lower: string | readonly string[], readOnly = false): Plan {
+function planOf(pod: string, lower: string | readonly string[], readOnly = false): RenderPlan {
   return planRender({ lower, pod, app: "web", tree: "t", readOnly });
 }
 
 /** What is mounted; also of lowers that are refused by their names alone. */
 function mountOf(pod: string, lower: string | readonly string[]): MountPlan {
-  const { mount } = planOf(pod, "/no/such/tree");
+  const { mounts: [mount] } = planOf(pod, "/no/such/tree");
   return { ...mount, lower: typeof lower === "string" ? [lower] : lower };
 }
 
@@ -122,7 +122,7 @@ Deno.test("collectFacts() finds a tree and a pod that lie in each other behind a
 Deno.test("collectFacts() of a view looks at the lowers alone", async () => {
   await using dir = await tempDir();
   const image = await makeTree(dir.join("image"));
-  const { mount } = planOf(dir.join("pod"), image, true);
+  const { mounts: [mount] } = planOf(dir.join("pod"), image, true);
   const nothing = { real: null, devices: null, fileSystem: null, unchecked: [] };
   assertEquals(await collectFacts(mount, {}, { thorough: true }), {
     lowers: [await known(image)],
@@ -156,16 +156,16 @@ Deno.test("collectFacts() does with the permissions of a plan what it can", asyn
   await Deno.symlink("image/etc", dir.join("link"));
   const plan = planOf(dir.join("pod"), [image, dir.join("link")]);
   const flags = permissionFlags(requiredPermissions(plan));
-  const none = await factsOf(plan.mount, { flags });
+  const none = await factsOf(plan.mounts[0], { flags });
   // Where the pod will lie is not seen from within it.
   assertEquals([none.devices, none.unchecked.length], [null, 1]);
-  assertEquals(codesOf(plan.mount, none), ["lower-nested"]);
+  assertEquals(codesOf(plan.mounts[0], none), ["lower-nested"]);
   await Deno.mkdir(dir.join("pod"));
-  const there = await factsOf(plan.mount, { flags });
-  const { upper, work, rootfs } = plan.mount;
+  const there = await factsOf(plan.mounts[0], { flags });
+  const { upper, work, rootfs } = plan.mounts[0];
   assertEquals(there.real, { upper: `${upper}`, work: `${work}`, rootfs });
   assertEquals(there.unchecked, []);
-  assertEquals(there, await collectFacts(plan.mount, {}));
+  assertEquals(there, await collectFacts(plan.mounts[0], {}));
 });
 
 /** The type of the file system of the temporary directory, and whether it has no disk of its own. */

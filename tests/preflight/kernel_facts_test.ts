@@ -14,7 +14,7 @@ async function factsOf(
   request: RenderRequest,
   probe = new KernelProbe({}),
 ): Promise<MountingFacts> {
-  const { mount } = planRender(request);
+  const { mounts: [mount] } = planRender(request);
   return await collectMountingFacts(mount, await collectFacts(mount, {}), probe);
 }
 

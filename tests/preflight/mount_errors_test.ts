@@ -314,7 +314,11 @@ Deno.test("overlay-render plan --verbose says what it did not check", async () =
 Deno.test("findingsOf() without permissions finds nothing, and says what it did not look at", {
   permissions: "none",
 }, async () => {
-  const { mount } = planRender({ lower: "/images/a", pod: "/pods/one", options: ["volatile"] });
+  const { mounts: [mount] } = planRender({
+    lower: "/images/a",
+    pod: "/pods/one",
+    options: ["volatile"],
+  });
   const { byApp, unchecked } = await findingsOf([mount, mount]);
   assertEquals(byApp.map(({ findings }) => findings), [[], []]);
   assertEquals(unchecked, [
@@ -327,6 +331,6 @@ Deno.test("findingsOf() without permissions finds nothing, and says what it did 
 Deno.test("findingsOf() of a copy asks nothing about mounts", async () => {
   await using dir = await tempDir();
   const request = { ...await setUp(dir), options: [], overlay: "never" as const };
-  const { byApp, unchecked } = await findingsOf([planRender(request).mount]);
+  const { byApp, unchecked } = await findingsOf([planRender(request).mounts[0]]);
   assertEquals([byApp.map(({ findings }) => findings), unchecked], [[[]], []]);
 });

@@ -119,7 +119,11 @@ Deno.test("collectFacts() finds where a pod would lie, whatever is missing above
   await using dir = await tempDir();
   const { lower } = await onTmpfs(dir);
   const { dev } = await Deno.stat(dir.join("pods"));
-  const { mount } = planRender({ lower, pod: dir.join("pods", "a", "b", "pod"), app: "web" });
+  const { mounts: [mount] } = planRender({
+    lower,
+    pod: dir.join("pods", "a", "b", "pod"),
+    app: "web",
+  });
   const facts = await collectFacts(mount, {});
   assertEquals(facts.devices, { upper: dev, work: dev });
   assertEquals([facts.fileSystem?.type, facts.unchecked], ["tmpfs", []]);

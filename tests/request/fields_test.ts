@@ -86,7 +86,7 @@ for (const [request, expected] of PODS) {
 
 Deno.test("a field that is undefined is not there", { permissions: "none" }, () => {
   const given = { ...LOWER, app: undefined, options: undefined } as unknown as RenderRequest;
-  assertEquals(planRender(given).mount.app, "");
+  assertEquals(planRender(given).mounts[0].app, "");
 });
 
 Deno.test("a pod or an app that is no string is refused", { permissions: "none" }, async () => {

@@ -18,7 +18,6 @@ import { applyPlan } from "../../lib/apply/apply.ts";
 import { selinuxEnabled } from "../../lib/system/selinux.ts";
 import { podLayout } from "../../lib/request/layout.ts";
 import type { Mount } from "../../lib/system/mount_table.ts";
-import type { Plan, PodPlan } from "../../lib/plan/plan.ts";
 import { PodMounts } from "../../lib/pod/mounts.ts";
 import type { MountState } from "../../lib/pod/mounts.ts";
 import { cli } from "../_cli.ts";
@@ -45,11 +44,6 @@ async function labelOf(path: string): Promise<string> {
 }
 
 /** Labels even where SELinux is not enabled: the attribute can be stored all the same. */
-/** A plan of one app, as the interpreter takes it. */
-function of({ operations, mount }: Plan): PodPlan {
-  return { operations, mounts: [mount] };
-}
-
 const labelling = { selinux: () => Promise.resolve(true) };
 
 for (const command of ["render", "prepare"]) {
@@ -105,9 +99,9 @@ Deno.test({
     await using dir = await tempDir();
     const request = await setUp(dir);
     const plan = planRender(request);
-    const { apps: [web], changed, mounts } = await applyPlan(of(plan), labelling);
+    const { apps: [web], changed, mounts } = await applyPlan(plan, labelling);
     assertEquals([changed, mounts], [true, true]);
-    const { upper, work, rootfs } = plan.mount;
+    const { upper, work, rootfs } = plan.mounts[0];
     for (const path of [upper, work]) assertEquals(await labelOf(`${path}`), LABEL);
     for (const path of [`${upper}/..`, `${work}/..`, request.pod, `${request.lower}`]) {
       assertEquals(await labelOf(path), "?");
@@ -120,10 +114,10 @@ Deno.test({
     assertStringIncludes(await kernelOptions(rootfs), `upperdir=${upper},workdir=${work}`);
 
     const before = await disk(dir.path);
-    assertEquals((await applyPlan(of(plan), labelling)).changed, false);
+    assertEquals((await applyPlan(plan, labelling)).changed, false);
     await unmountOverlay({ pod: request.pod });
     assertEquals(await mountsBelow(dir.path), []);
-    assertEquals((await applyPlan(of(plan), labelling)).changed, true);
+    assertEquals((await applyPlan(plan, labelling)).changed, true);
     assertEquals(await disk(dir.path), before);
   },
 });
@@ -134,7 +128,7 @@ Deno.test("applyPlan() labels nothing of a view, which has neither upper nor wor
   const request = { ...await setUp(dir), lower, readOnly: true };
   const plan = planRender(request, { mount: false });
   assertEquals(plan.operations.some(({ kind }) => kind === "label"), false);
-  const { apps: [web] } = await applyPlan(of(plan), labelling);
+  const { apps: [web] } = await applyPlan(plan, labelling);
   assertStringIncludes(`${web?.line.options}`, `context="${LABEL}"`);
 });
 
@@ -152,10 +146,10 @@ Deno.test("applyPlan() leaves nothing where labels cannot be stored", async () =
     assertEquals(new Deno.Command("mount", { args }).outputSync().success, true);
   };
   const error = await assertRejects(
-    () => applyPlan(of(plan), { ...labelling, trace }),
+    () => applyPlan(plan, { ...labelling, trace }),
     OverlayError,
   );
-  assertEquals([error.code, error.path], ["failed", plan.mount.upper]);
+  assertEquals([error.code, error.path], ["failed", plan.mounts[0].upper]);
   assertStringIncludes(error.message, "Operation not supported");
   assertStringIncludes(error.hint ?? "", "without --label");
   assertEquals(await namesIn(overlay), []);
@@ -232,7 +226,7 @@ Deno.test({
 /** Renders apps as where SELinux is enabled, and unmounts them by hand, as a boot with selinux=0 does. */
 async function mountedWithLabel(dir: TempDir, ...apps: readonly string[]): Promise<RenderRequest> {
   const request = await setUp(dir);
-  for (const app of apps) await applyPlan(of(planRender({ ...request, app })), labelling);
+  for (const app of apps) await applyPlan(planRender({ ...request, app }), labelling);
   for (const mount of (await mountsBelow(request.pod)).reverse()) await sh("umount", "--", mount);
   return request;
 }
@@ -254,7 +248,7 @@ Deno.test({
         options: MARKS,
         label: LABEL,
       });
-      const { apps: [app] } = await applyPlan(of(plan), labelling);
+      const { apps: [app] } = await applyPlan(plan, labelling);
       await sh("umount", "--", `${app?.line.rootfs}`);
     }
     for (const request of [{ pod }, { pods: pods.path }]) {
@@ -287,7 +281,7 @@ Deno.test({
     assertEquals([mounted, options.includes("context"), warnings], [true, false, [LEFT_OUT]]);
     // Who does not ask for the label is told that the app has one.
     await unmountOverlay({ pod: request.pod });
-    await applyPlan(of(planRender(request)), labelling);
+    await applyPlan(planRender(request), labelling);
     const { label: _, ...plain } = request;
     const error = await assertRejects(() => renderOverlay(plain), RefusedError);
     assertEquals(error.code, "different");

@@ -1,0 +1,57 @@
+/**
+ * The handler of each kind of operation.
+ *
+ * @module
+ */
+import { applyDirectory, applyGroup } from "./apply_directory.ts";
+import { applyManifest, applyRecords } from "./apply_files.ts";
+import { applyReal, applyRequires, applyTrust } from "./apply_checks.ts";
+import { applyLock } from "./apply_lock.ts";
+import { applyLabel, applyMounts } from "./apply_mount.ts";
+import type { ApplyRun } from "./apply_run.ts";
+import type { Kind, OperationOf } from "../plan/operation.ts";
+
+/** Applies operations of a kind. */
+export interface Handler<K extends Kind> {
+  /**
+   * Applies operations, and notes in the run's journal how each is undone.
+   *
+   * @param operations Those that follow one another, if they are applied together; else one.
+   */
+  readonly apply: (operations: readonly OperationOf<K>[], run: ApplyRun) => void | Promise<void>;
+  /** Set if those that follow one another are applied at once: one look, one write, one process. */
+  readonly together?: true;
+  /** Set if it finds out by itself whether there is anything to do, also for an app that is mounted. */
+  readonly always?: true;
+}
+
+type Act<K extends Kind> = (operation: OperationOf<K>, run: ApplyRun) => void | Promise<void>;
+
+/** A handler that applies one operation after the other. */
+function each<K extends Kind>(act: Act<K>): Handler<K> {
+  return { apply: ([operation], run) => operation === undefined ? undefined : act(operation, run) };
+}
+
+/** Loads a handler when it is needed: most renders have none of these. */
+function late<K extends Kind>(load: () => Promise<Act<K>>): Handler<K> {
+  return each(async (operation, run) => await (await load())(operation, run));
+}
+
+/** The handlers. Kinds that most plans have are loaded with this file, the others when they are needed. */
+export const HANDLERS: { readonly [K in Kind]: Handler<K> } = {
+  require: { apply: applyRequires, together: true },
+  real: each(applyReal),
+  trust: { apply: applyTrust, together: true },
+  directory: each(applyDirectory),
+  lock: each(applyLock),
+  group: each(applyGroup),
+  label: each(applyLabel),
+  manifest: { ...each(applyManifest), always: true },
+  link: late(async () => (await import("./apply_store.ts")).applyLink),
+  use: { ...late(async () => (await import("./apply_store.ts")).applyUse), always: true },
+  record: { apply: applyRecords, together: true, always: true },
+  copy: late(async () => (await import("./apply_rootfs.ts")).applyCopy),
+  mount: { apply: applyMounts, together: true },
+  touch: { ...late(async () => (await import("./apply_rootfs.ts")).applyTouch), always: true },
+  mtab: { ...late(async () => (await import("./apply_rootfs.ts")).applyMtab), always: true },
+};
