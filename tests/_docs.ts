@@ -117,10 +117,10 @@ const ENTER = `
   cd /srv/overlay-render
   exec sh "$1/script"`;
 
-/** In the output, an ellipsis stands for any text. */
+/** In the output, an ellipsis stands for any text, and the columns of a table may be wider. */
 function pattern(output: string): RegExp {
   const parts = output.split("…").map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  return new RegExp(`^${parts.join("[^]*?")}$`);
+  return new RegExp(`^${parts.join("[^]*?").replaceAll(/ {2,}/g, " {2,}")}$`);
 }
 
 /** What a command of a document answered. */
@@ -154,6 +154,6 @@ export async function runExamples(fences: readonly Fence[], scene: Scene): Promi
 export function assertAnswer({ command, output, printed, status }: Answered): void {
   const expected = /^error: |"error":/.test(output ?? "") ? /^[1-4]$/ : /^0$/;
   assertMatch(status, expected, `${command}\n${printed}`);
-  if (output === null || pattern(output).test(printed)) return;
+  if (output === null || (output.includes("…") && pattern(output).test(printed))) return;
   assertEquals(printed, output, command);
 }
