@@ -1,51 +1,34 @@
 /**
- * `deno task bundle`: makes `dist/overlay-render.js`, the command as one script. It starts faster than
- * the modules it is made of, and needs nothing beside Deno.
+ * `deno task bundle`: makes `dist/overlay-render.js`, the command as one script, and `dist/mod.js`, the
+ * library as one module with its types. Both start faster than the modules they are made of, and need
+ * nothing beside Deno.
+ *
+ * The script is made in five steps:
+ *
+ * 1. The modules that each render loads are eager, all others are late.
+ * 2. In a copy of the sources, an eager module asks for a late one by name: `import("./x.ts")` becomes
+ *    `lateModules("lib/x.ts")`. All other imports move to the top.
+ * 3. `deno bundle` makes one file of the copy.
+ * 4. Late modules move into one function, which V8 does not look into before it is called. The functions of
+ *    eager modules are put in parentheses, which V8 takes as a sign to compile them with the file: only so
+ *    do they come into Deno's code cache, and functions that do not are compiled by every process.
+ * 5. esbuild shortens names and removes white space.
  *
  * @module
  */
 import { dirname } from "@std/path/posix/dirname";
 import { filesBelow } from "./files.ts";
 import { run } from "./run.ts";
-import { finish, importAhead, lateIndex, layOut } from "./script.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
 
-/** What the bundle is made from. */
 const SOURCES = ["cli.ts", "lib", "std", "deno.json", "deno.lock"];
 
-/** What each render loads. */
-const OF_RENDER = ["cli.ts", "lib/api/render.ts"];
+/** What a render loads, with all that these import at the top. */
+const RENDER = ["cli.ts", "lib/api/render.ts"];
 
-/**
- * The doors of what most processes do without: the tree store, which is a third of the command, and what
- * is run now and then.
- */
-const DOORS = [
-  "lib/cli/tree_cli.ts",
-  "lib/store/resolve_tree.ts",
-  "lib/apply/apply_store.ts",
-  "lib/api/doctor.ts",
-  "lib/api/gc.ts",
-  "lib/api/garbage.ts",
-  "lib/api/keep.ts",
-  "lib/api/restore.ts",
-  "lib/preflight/diagnose_mount.ts",
-  "lib/preflight/kernel_probe.ts",
-  "lib/pod/mount_error.ts",
-  "lib/cli/help.ts",
-  "deno.json",
-];
-
-/** Of what a render loads, the modules that have nothing to do where nothing is wrong. */
-const IDLE = [
-  "lib/core/duration.ts",
-  "lib/core/errors.ts",
-  "lib/request/mount_option.ts",
-  "lib/core/quote.ts",
-];
-
-const LATE_INDEX = "late.ts";
+/** The module that makes the late modules known by name. */
+const INDEX = "late.ts";
 
 /**
  * The version that `deno bundle` uses. Not its `--minify`, which also rewrites expressions: a `using` whose
@@ -58,85 +41,137 @@ const MINIFY = [
   "--log-level=warning",
 ];
 
-/** The modules of the command, and what they import. */
-class Modules {
-  readonly #imports: ReadonlyMap<string, readonly { to: string; later: boolean }[]>;
+/** Stands where a parenthesis must survive the minifier. */
+const EAGERLY = "compiledEagerly";
 
-  constructor(info: string) {
-    const { modules } = JSON.parse(info) as {
-      modules: readonly {
-        specifier: string;
-        dependencies?: readonly { isDynamic?: boolean; code?: { specifier?: string } }[];
-      }[];
-    };
-    this.#imports = new Map(modules.map(({ specifier, dependencies = [] }) => {
-      const imports = dependencies.flatMap(({ isDynamic, code }) => {
-        if (code?.specifier === undefined) return [];
-        return [{ to: pathOf(code.specifier), later: isDynamic === true }];
-      });
-      return [pathOf(specifier), imports];
-    }));
-  }
-
-  /**
-   * All that these import: at once, or later too. What is imported later is not looked for behind `closed`
-   * ones; but what is imported at once must be there.
-   */
-  reachedFrom(
-    paths: readonly string[],
-    { later, closed = [] }: { readonly later: boolean; readonly closed?: readonly string[] },
-  ): ReadonlySet<string> {
-    const found = new Set(paths);
-    for (const path of found) {
-      for (const { to, later: isLater } of this.#imports.get(path) ?? []) {
-        if (!isLater || (later && !closed.includes(to))) found.add(to);
-      }
-    }
-    return found;
-  }
-
-  /** Those that are reached through the doors alone. */
-  late(): ReadonlySet<string> {
-    const others = this.reachedFrom(["cli.ts"], { later: true, closed: DOORS });
-    return this.reachedFrom(DOORS, { later: true }).difference(others);
-  }
+/** The path in the repository that a specifier leads to from a module there. */
+function pathOf(specifier: string, from: string): string {
+  return new URL(specifier, `file:///${from}`).pathname.slice(1);
 }
 
-/** The path of a module in the repository. */
-function pathOf(specifier: string): string {
-  return specifier.replace(`file://${ROOT}/`, "");
+/** Finds the modules that are loaded at once with others, and those others. */
+async function loadedWith(paths: readonly string[]): Promise<ReadonlySet<string>> {
+  const found = new Set(paths);
+  for (const path of found) {
+    const source = await Deno.readTextFile(`${ROOT}/${path}`);
+    const imports = source.matchAll(/^(?:import|export) (?!type )[^;]*?from "(\.[^"]+)";$/gm);
+    for (const [, specifier = ""] of imports) found.add(pathOf(specifier, path));
+  }
+  return found;
 }
 
-async function must(...args: string[]): Promise<string> {
-  const { status, stdout, stderr } = await run([Deno.execPath(), ...args], {
-    cwd: ROOT,
-    env: { NO_COLOR: "1" },
-  });
-  if (status !== 0) throw new Error(`Cannot bundle "cli.ts": ${stderr}`);
-  return stdout;
+/** A module without imports that are made when they are needed. */
+export interface Rewritten {
+  readonly source: string;
+  /** The late modules that it asks for. */
+  readonly late: ReadonlySet<string>;
 }
 
-/** Writes the sources into a directory, with every import where the script has it. */
-async function copySources(directory: string, late: ReadonlySet<string>): Promise<void> {
-  const sources = SOURCES.map((name) => `${ROOT}/${name}`);
-  const { status, stderr } = await run(["cp", "-R", ...sources, directory]);
-  if (status !== 0) throw new Error(`Cannot bundle "cli.ts": ${stderr}`);
-  const paths = ["cli.ts", ...await filesBelow(directory, "lib", ".ts")];
-  const asked = new Map<string, string | undefined>();
-  for (const path of paths) {
+/**
+ * Replaces the imports of a module that are made when they are needed. What Deno has built in takes its time
+ * to load, and stays as it is.
+ *
+ * @param source The text of a module.
+ * @param lateFor The name of the late module behind a specifier; `null` if it is to be imported at the top.
+ */
+export function rewriteImports(
+  source: string,
+  lateFor: (specifier: string) => string | null,
+): Rewritten {
+  const late = new Set<string>();
+  let [count, imports] = [0, ""];
+  const text = source.replaceAll(
+    /await import\(\s*"(\.[^"]+)"(?:,\s*\{\s*with: \{[^}]*\},?\s*\})?,?\s*\)/g,
+    (_, specifier: string) => {
+      const name = lateFor(specifier);
+      if (name !== null) late.add(name);
+      else imports += formatImport(`loaded${count}`, specifier);
+      return name === null ? `loaded${count++}` : `lateModules("${name}")`;
+    },
+  );
+  if (/\bimport\((?!"node:)/.test(text)) {
+    throw new Error("Cannot bundle: an import has another form");
+  }
+  // At the end: the first line may say how the script is run, and imports are hoisted anyway.
+  return { source: text + imports, late };
+}
+
+function formatImport(name: string, specifier: string): string {
+  const attributes = specifier.endsWith(".json") ? ' with { type: "json" }' : "";
+  return `import * as ${name} from "${specifier}"${attributes};\n`;
+}
+
+/** Writes the sources into a directory, rewritten, and the index of the late modules. */
+async function copySources(directory: string, eager: ReadonlySet<string>): Promise<void> {
+  await must(["cp", "-R", ...SOURCES.map((name) => `${ROOT}/${name}`), directory]);
+  const late = new Set<string>();
+  for (const path of ["cli.ts", ...await filesBelow(ROOT, "lib", ".ts")]) {
     const file = `${directory}/${path}`;
-    const made = importAhead(await Deno.readTextFile(file), (specifier) => {
-      const to = pathOf(new URL(specifier, `file://${ROOT}/${path}`).href);
-      return late.has(to) && !late.has(path) ? { late: to } : "ahead";
+    const rewritten = rewriteImports(await Deno.readTextFile(file), (specifier) => {
+      const to = pathOf(specifier, path);
+      return eager.has(path) && !eager.has(to) ? to : null;
     });
-    if (/\bimport\((?!\s*"node:)/.test(made.source)) {
-      throw new Error(`Cannot bundle "${path}": it has an import that cannot be laid out`);
-    }
-    made.late.forEach((attributes, to) => asked.set(to, attributes));
-    const index = path === "cli.ts" ? `import "./${LATE_INDEX}";\n` : "";
-    await Deno.writeTextFile(file, made.source + index);
+    rewritten.late.forEach((name) => late.add(name));
+    const index = path === "cli.ts" ? `import "./${INDEX}";\n` : "";
+    await Deno.writeTextFile(file, rewritten.source + index);
   }
-  await Deno.writeTextFile(`${directory}/${LATE_INDEX}`, lateIndex(asked));
+  await Deno.writeTextFile(`${directory}/${INDEX}`, formatIndex(late));
+}
+
+/** The module that makes late modules known by name. */
+export function formatIndex(late: ReadonlySet<string>): string {
+  const imports = [...late].map((path, at) => formatImport(`module${at}`, `./${path}`));
+  const entries = [...late].map((path, at) => `"${path}": module${at}`);
+  return `${imports.join("")}lateModules.all = { ${entries.join(", ")} };\n`;
+}
+
+/**
+ * Puts the functions of eager modules in parentheses, and before all else, where they were hoisted to without
+ * these; and late modules into a function.
+ *
+ * @param code A bundle as esbuild writes it: functions start and end in the first column, and a comment
+ * above each module says its path.
+ * @param isLate Tells whether a module is late, by its path.
+ * @returns The bundle, to be minified, and then {@linkcode finish finished}.
+ */
+export function layOut(code: string, isLate: (module: string) => boolean): string {
+  const [functions, eager, late]: [string[], string[], string[]] = [[], [], []];
+  const [first = "", ...rest] = code.split("\n");
+  let [lines, isOpen] = [eager, false];
+  for (const line of rest) {
+    const [, module] = /^\/\/ (\S+)$/.exec(line) ?? [];
+    if (module !== undefined) lines = isLate(module) ? late : eager;
+    const [, name] = /^(?:async )?function (\w+)\([^]*\{$/.exec(line) ?? [];
+    if (lines === eager && name !== undefined) isOpen = true;
+    const begin = isOpen && name !== undefined ? `var ${name} = ${EAGERLY}(` : "";
+    const end = isOpen && line === "}" ? ");" : "";
+    (isOpen ? functions : lines).push(begin + line + end);
+    if (end !== "") isOpen = false;
+  }
+  return [
+    first,
+    ...functions,
+    ...eager,
+    "function lateModules(path) {",
+    "  if (lateModules.all === undefined) loadLateModules();",
+    "  return lateModules.all[path];",
+    "}",
+    "function loadLateModules() {",
+    ...late,
+    "}",
+    "",
+  ].join("\n");
+}
+
+/** Puts the parentheses into a script that is minified. */
+export function finish(script: string): string {
+  return script.replaceAll(`${EAGERLY}(`, "(");
+}
+
+/** Runs a program that has to succeed. */
+async function must(argv: readonly string[], cwd = ROOT): Promise<void> {
+  const { status, stderr } = await run(argv, { cwd, env: { NO_COLOR: "1" } });
+  if (status !== 0) throw new Error(`Cannot bundle: ${stderr}`);
 }
 
 /**
@@ -147,25 +182,16 @@ async function copySources(directory: string, late: ReadonlySet<string>): Promis
  */
 export async function bundle(output: string): Promise<void> {
   const directory = await Deno.makeTempDir({ prefix: "overlay-render-bundle-" });
+  const [script, minified] = [`${directory}/script.js`, `${directory}/minified.js`];
+  const deno = (...args: string[]) => must([Deno.execPath(), ...args], directory);
   try {
-    const modules = new Modules(await must("info", "--json", "cli.ts"));
-    const late = modules.late();
-    await copySources(directory, late);
-    const script = `${directory}/script.js`;
-    await must("bundle", "--quiet", "--output", script, `${directory}/cli.ts`);
-    // The bundler names modules from where it runs; theirs are those of the copy.
-    const code = (await Deno.readTextFile(script))
-      .replaceAll(/^\/\/ \S*?overlay-render-bundle-[^/]+\//gm, "// ");
-    const [loaded, idle] = [modules.reachedFrom(OF_RENDER, { later: false }), new Set(IDLE)];
-    if (!idle.isSubsetOf(loaded)) throw new Error(`No render loads all of ${IDLE.join(", ")}`);
-    const ofRender = loaded.difference(idle);
-    const laidOut = layOut(code, {
-      isAhead: (module) => !module.startsWith("lib/") || ofRender.has(module),
-      isLate: (module) => module === LATE_INDEX || late.has(module),
-    });
-    await Deno.writeTextFile(script, laidOut);
-    const minified = `${directory}/minified.js`;
-    await must("run", "-A", "-q", "--no-lock", ...MINIFY, `--outfile=${minified}`, script);
+    const eager = await loadedWith(RENDER);
+    await copySources(directory, eager);
+    await deno("bundle", "--quiet", "--output", script, "cli.ts");
+    const isOurs = (module: string) => /^(?:lib\/|deno\.json$|late\.ts$)/.test(module);
+    const isLate = (module: string) => isOurs(module) && !eager.has(module);
+    await Deno.writeTextFile(script, layOut(await Deno.readTextFile(script), isLate));
+    await deno("run", "-A", "-q", "--no-lock", ...MINIFY, `--outfile=${minified}`, script);
     await Deno.mkdir(dirname(output), { recursive: true });
     await Deno.writeTextFile(output, finish(await Deno.readTextFile(minified)));
     await Deno.chmod(output, 0o755);
@@ -174,4 +200,44 @@ export async function bundle(output: string): Promise<void> {
   }
 }
 
-if (import.meta.main) await bundle(`${ROOT}/dist/overlay-render.js`);
+/**
+ * Leaves out of the types of a library what its module does not export. `deno bundle` writes all that the
+ * modules behind the exports declare, and imports that lead out of the file where only the rest needs them.
+ *
+ * @param types Declarations as TypeScript writes them: each begins in the first column.
+ * @param module The text of the module, of which the exports are read.
+ */
+export function shakeTypes(types: string, module: string): string {
+  const blocks = types.split(/^(?=\/\*\*)|(?<!\*\/\n)^(?=[a-z])/m);
+  const codes = blocks.map((block) => block.replaceAll(/\/\*[^]*?\*\//g, ""));
+  const names = codes.map((code) => /^export (?:declare )?[a-z]+ (\w+)/m.exec(code)?.[1] ?? "");
+  const exports = [...module.matchAll(/^export (?:type )?\{([^}]*)\}/gm)].map(([, list]) => list);
+  const wanted = new Set(exports.join().match(/\w+/g));
+  for (const name of wanted) {
+    const used = codes.filter((_, at) => names[at] === name).join().match(/\w+\b(?!\??:)/g) ?? [];
+    used.filter((word) => names.includes(word)).forEach((word) => wanted.add(word));
+  }
+  return blocks.filter((_, at) => at === 0 || wanted.has(names[at] ?? "")).join("");
+}
+
+/**
+ * Bundles the library: `mod.js`, and its types in `mod.d.ts`, which the first line of `mod.js` names.
+ *
+ * @param directory The directory to write into.
+ * @throws {Error} If it cannot be bundled.
+ */
+export async function bundleLibrary(directory: string): Promise<void> {
+  const argv = ["bundle", "--quiet", "--declaration", "--outdir", directory, "mod.ts"];
+  await must([Deno.execPath(), ...argv]);
+  const [script, types] = [`${directory}/mod.js`, `${directory}/mod.d.ts`];
+  // A comment that says where a package lay on this machine says nothing to others.
+  const code = (await Deno.readTextFile(script)).replaceAll(/^\/\/ \.\.\/\S*\/npm\//gm, "// npm/");
+  await Deno.writeTextFile(script, `// @ts-self-types="./mod.d.ts"\n\n${code}`);
+  const module = await Deno.readTextFile(`${ROOT}/mod.ts`);
+  await Deno.writeTextFile(types, shakeTypes(await Deno.readTextFile(types), module));
+}
+
+if (import.meta.main) {
+  await bundle(`${ROOT}/dist/overlay-render.js`);
+  await bundleLibrary(`${ROOT}/dist`);
+}

@@ -1,7 +1,6 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { bundle } from "../../tools/bundle.ts";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { bundle, finish, formatIndex, layOut, rewriteImports } from "../../tools/bundle.ts";
 import { filesBelow } from "../../tools/files.ts";
-import { finish, importAhead, lateIndex, layOut } from "../../tools/script.ts";
 import { sh, tempDir } from "../_temp.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
@@ -16,61 +15,61 @@ async function usingsOfSources(): Promise<number> {
   return count;
 }
 
-Deno.test("importAhead() turns imports that are made later into imports at the top", () => {
+Deno.test("rewriteImports() asks for late modules by name, and imports the others at the top", () => {
   const source = [
     "#!/usr/bin/env deno",
     'const { a } = await import("./a.ts");',
     "const b = (await import(",
     '  "./b.ts"',
     ")).b;",
-    "const {",
-    "  g,",
-    "  h: i,",
-    '} = await import("./g.ts");',
     'const { default: c } = await import("./c.json", { with: { type: "json" } });',
     'const d = await import("./d.ts");',
-    'const e = await import("./e.json", { with: { type: "json" } });',
+    'const { default: e } = await import("./e.json", {',
+    '  with: { type: "json" },',
+    "});",
     'const f = await import("node:zlib");',
     "",
   ].join("\n");
-  const made = importAhead(source, (specifier) => {
-    return /[de]/.test(specifier.slice(2, 3)) ? { late: `lib/${specifier.slice(2)}` } : "ahead";
+  const made = rewriteImports(source, (specifier) => {
+    return /[de]/.test(specifier.slice(2, 3)) ? `lib/${specifier.slice(2)}` : null;
   });
   assertEquals(made.source.split("\n"), [
     "#!/usr/bin/env deno",
-    "const { a } = { a: ahead0_a };",
-    "const b = (ahead1).b;",
-    "const {",
-    "  g,",
-    "  h: i,",
-    "} = { g: ahead2_g, h: ahead2_h };",
-    "const { default: c } = { default: ahead3 };",
+    "const { a } = loaded0;",
+    "const b = (loaded1).b;",
+    "const { default: c } = loaded2;",
     'const d = lateModules("lib/d.ts");',
-    'const e = lateModules("lib/e.json");',
+    'const { default: e } = lateModules("lib/e.json");',
     'const f = await import("node:zlib");',
-    "",
-    'import { a as ahead0_a } from "./a.ts";',
-    'import * as ahead1 from "./b.ts";',
-    'import { g as ahead2_g, h as ahead2_h } from "./g.ts";',
-    'import ahead3 from "./c.json" with { type: "json" };',
+    'import * as loaded0 from "./a.ts";',
+    'import * as loaded1 from "./b.ts";',
+    'import * as loaded2 from "./c.json" with { type: "json" };',
     "",
   ]);
-  assertEquals([...made.late], [["lib/d.ts", undefined], ["lib/e.json", '{ type: "json" }']]);
+  assertEquals([...made.late], ["lib/d.ts", "lib/e.json"]);
 });
 
-Deno.test("lateIndex() imports the late modules, and knows them by name", () => {
-  const late = new Map([["lib/d.ts", undefined], ["lib/e.json", '{ type: "json" }']]);
-  assertEquals(lateIndex(late).split("\n"), [
-    'import * as late0 from "./lib/d.ts";',
-    'import late1 from "./lib/e.json" with { type: "json" };',
-    'lateModules.all = { "lib/d.ts": late0, "lib/e.json": { default: late1 } };',
+Deno.test("rewriteImports() refuses an import that would stay", () => {
+  for (const source of ["import(path)", 'await import("jsr:@std/tar")', 'import("./a.ts")']) {
+    assertThrows(() => rewriteImports(source, () => null), Error, "another form");
+  }
+});
+
+Deno.test("formatIndex() imports the late modules, and knows them by name", () => {
+  assertEquals(formatIndex(new Set(["lib/d.ts", "lib/e.json"])).split("\n"), [
+    'import * as module0 from "./lib/d.ts";',
+    'import * as module1 from "./lib/e.json" with { type: "json" };',
+    'lateModules.all = { "lib/d.ts": module0, "lib/e.json": module1 };',
     "",
   ]);
 });
 
-Deno.test("layOut() puts functions that are wanted ahead in parentheses, and late modules last", () => {
+Deno.test("layOut() puts functions of eager modules in parentheses and first, and late modules last", () => {
   const code = [
+    "#!/usr/bin/env deno",
+    "var helper = 1;",
     "// lib/a.ts",
+    "var before = a(1);",
     "function a(x) {",
     "  if (x) {",
     "  }",
@@ -79,34 +78,34 @@ Deno.test("layOut() puts functions that are wanted ahead in parentheses, and lat
     "var late = 1;",
     "function fromLate() {",
     "}",
-    "// lib/b.ts",
-    "async function b() {",
-    "}",
     "// lib/c.ts",
     "async function c() {",
     "}",
+    "export {",
+    "  c",
+    "};",
   ].join("\n");
-  const laidOut = layOut(code, {
-    isAhead: (module) => !["lib/b.ts", "lib/late.ts"].includes(module),
-    isLate: (module) => module === "lib/late.ts",
-  });
+  const laidOut = layOut(code, (module) => module === "lib/late.ts");
   assertEquals(finish(laidOut).split("\n"), [
-    "// lib/a.ts",
+    "#!/usr/bin/env deno",
     "var a = (function a(x) {",
     "  if (x) {",
     "  }",
     "});",
-    "// lib/b.ts",
-    "async function b() {",
-    "}",
-    "// lib/c.ts",
     "var c = (async function c() {",
     "});",
+    "var helper = 1;",
+    "// lib/a.ts",
+    "var before = a(1);",
+    "// lib/c.ts",
+    "export {",
+    "  c",
+    "};",
     "function lateModules(path) {",
-    "  if (lateModules.all === undefined) makeLateModules();",
+    "  if (lateModules.all === undefined) loadLateModules();",
     "  return lateModules.all[path];",
     "}",
-    "function makeLateModules() {",
+    "function loadLateModules() {",
     "// lib/late.ts",
     "var late = 1;",
     "function fromLate() {",
@@ -116,12 +115,7 @@ Deno.test("layOut() puts functions that are wanted ahead in parentheses, and lat
   ]);
 });
 
-Deno.test("layOut() leaves a bundle without late modules alone", () => {
-  const code = "// lib/a.ts\nvar a = 1;\n";
-  assertEquals(layOut(code, { isAhead: () => true, isLate: () => false }), code);
-});
-
-Deno.test("bundle() makes one script that loads nothing later, compiled ahead where a render needs it", async () => {
+Deno.test("bundle() makes one script that loads nothing later, compiled eagerly where a render needs it", async () => {
   await using dir = await tempDir();
   await bundle(dir.join("script.js"));
   const code = await Deno.readTextFile(dir.join("script.js"));
@@ -132,13 +126,13 @@ Deno.test("bundle() makes one script that loads nothing later, compiled ahead wh
   for (const [text] of imports) assert(/^import\("node:\w+"\)/.test(text), text);
   // A minifier that loses one would leave locks held, and files open.
   assertEquals([...code.matchAll(/\busing [\w$]+ ?=/g)].length, await usingsOfSources());
-  // Of the some 250 functions of a render, each is in parentheses.
+  // Of the some 350 functions of a render, each is in parentheses.
   assert([...code.matchAll(/=\((?:async )?function \w+\(/g)].length > 200);
   assertStringIncludes(code, '"lib/cli/tree_cli.ts":');
   // A name that one part of the script does not see would show when it is needed, and not before.
   const lint = ["lint", "--no-config", "--rules-tags=", "--rules-include=no-undef"];
   await sh(Deno.execPath(), ...lint, dir.join("script.js"));
-  for (const left of ["compiledAhead", "overlay-render-bundle-"]) {
+  for (const left of ["compiledEagerly", "overlay-render-bundle-"]) {
     assert(!code.includes(left), `${left} is left in it`);
   }
 });
