@@ -7,8 +7,8 @@
 import { configOfLine } from "../overlay/app_line.ts";
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { attempt, entriesIn, look } from "../system/disk.ts";
-import { errno, OverlayError, RefusedError } from "../core/errors.ts";
+import { attempt, entriesIn, errno, look } from "../system/disk.ts";
+import { OverlayError, RefusedError } from "../core/errors.ts";
 import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { checkAbove } from "../system/trust.ts";
 import { podLayout } from "../request/layout.ts";

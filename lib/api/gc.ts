@@ -9,6 +9,7 @@ import type { ChangeOptions } from "../system/change_options.ts";
 import { look } from "../system/disk.ts";
 import { formatDuration } from "../core/duration.ts";
 import {
+  asFailure,
   InvalidValueError,
   MissingPermissionError,
   OverlayError,
@@ -20,7 +21,7 @@ import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { checkAbove } from "../system/trust.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
-import { asFailure, checkGarbage, setAsidePod } from "./set_aside.ts";
+import { checkGarbage, setAsidePod } from "./set_aside.ts";
 import { parsePath } from "../request/names.ts";
 import { checkLinePermissions } from "../pod/open.ts";
 import type { Trusted } from "../pod/open.ts";

@@ -8,8 +8,18 @@ import type { AppLine } from "../overlay/app_line.ts";
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { makeDirectory } from "../system/directory.ts";
-import { attempt, entriesIn, failure, isSame, look, reasonOf, typeOf } from "../system/disk.ts";
-import { errno, isDiskFull, OverlayError, RefusedError } from "../core/errors.ts";
+import {
+  attempt,
+  entriesIn,
+  errno,
+  failure,
+  isDiskFull,
+  isSame,
+  look,
+  reasonOf,
+  typeOf,
+} from "../system/disk.ts";
+import { asFailure, OverlayError, RefusedError } from "../core/errors.ts";
 import { checkPermissions } from "../system/permissions.ts";
 import { checkGuarded } from "../system/trust.ts";
 import type { PodLayout } from "../request/layout.ts";
@@ -108,17 +118,6 @@ async function stop(pod: PodLayout, record: PodRecord, { options }: Marking): Pr
   } catch (error) {
     throw asFailure(error);
   }
-}
-
-/** The error for a refusal after something was touched: that is a failure. */
-export function asFailure(error: unknown): unknown {
-  if (!(error instanceof RefusedError)) return error;
-  const { code, message, path, hint } = error;
-  return new OverlayError(code, message, {
-    ...(path === null ? {} : { path }),
-    hint: hint ?? undefined,
-    cause: error,
-  });
 }
 
 /**

@@ -317,7 +317,7 @@ function write(entries: readonly FstabEntry[], pod: PodLayout): void {
     if (!(error instanceof OverlayError)) throw error;
     const hint = "what could be unmounted is, but mount --all would mount it again: " +
       `${error.hint ?? "see to that file"}, and run this again`;
-    throw new OverlayError(error.code, error.message, { path: pod.fstab, hint, cause: error });
+    throw error.with({ path: pod.fstab, hint });
   }
 }
 

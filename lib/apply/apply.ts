@@ -6,7 +6,7 @@
  */
 import { ApplyRun } from "./apply_run.ts";
 import type { ApplyOptions, AppRun } from "./apply_run.ts";
-import { OverlayError, PodError } from "../core/errors.ts";
+import { asFailure, OverlayError } from "../core/errors.ts";
 import { HANDLERS } from "./handlers.ts";
 import type { Handler } from "./handlers.ts";
 import type { Operation } from "../plan/operation.ts";
@@ -93,14 +93,9 @@ async function tell(
 /** The error, and what could not be taken back after it. */
 function withProblems(error: unknown, problems: readonly string[]): unknown {
   if (problems.length === 0) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  const { code, path, hint } = error instanceof OverlayError
-    ? error
-    : { code: "failed" as const, path: null, hint: null };
-  const text = `${message}; and then ${problems.join("; ")}`;
-  const how = { ...(path === null ? {} : { path }), hint: hint ?? undefined, cause: error };
-  // Something was touched, so nothing was only refused.
-  return error instanceof PodError
-    ? new PodError(code, text, { ...how, failures: error.failures, refused: false })
-    : new OverlayError(code, text, how);
+  const failure = error instanceof OverlayError
+    // Something was touched, so nothing was only refused.
+    ? asFailure(error)
+    : new OverlayError("failed", error instanceof Error ? error.message : String(error));
+  return failure.with({ message: `${failure.message}; and then ${problems.join("; ")}` });
 }

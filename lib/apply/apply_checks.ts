@@ -5,8 +5,8 @@
  */
 import { operationsOf } from "./apply_run.ts";
 import type { ApplyRun } from "./apply_run.ts";
-import { attempt, typeOf } from "../system/disk.ts";
-import { errno, OverlayError, RefusedError } from "../core/errors.ts";
+import { attempt, errno, typeOf } from "../system/disk.ts";
+import { OverlayError, RefusedError } from "../core/errors.ts";
 import type { RealOperation, RequireOperation, TrustOperation } from "../plan/operation.ts";
 import { child } from "../core/path.ts";
 import { quote } from "../core/quote.ts";

@@ -11,8 +11,7 @@ import {
   setGroup,
   takeOwner,
 } from "../system/directory.ts";
-import { attempt, isEmptyDirectory, look, modeOf } from "../system/disk.ts";
-import { errno } from "../core/errors.ts";
+import { attempt, errno, isEmptyDirectory, look, modeOf } from "../system/disk.ts";
 import { checkAbove, checkGuarded, checkPod } from "../system/trust.ts";
 import { checkPermissions, isGranted } from "../system/permissions.ts";
 import type { DirectoryOperation, GroupOperation, LikeMode } from "../plan/operation.ts";

@@ -6,8 +6,7 @@
 import type { ApplyRun } from "./apply_run.ts";
 import { operationsOf } from "./apply_run.ts";
 import { applyDirectory } from "./apply_directory.ts";
-import { deviceAt } from "../system/disk.ts";
-import { errnoOfCause } from "../core/errors.ts";
+import { deviceAt, errnoOfCause } from "../system/disk.ts";
 import { checkPod } from "../system/trust.ts";
 import { child, isWithin } from "../core/path.ts";
 import { lockPod } from "../system/lock.ts";

@@ -28,7 +28,7 @@ export function parseDuration(what: string, value: string): number {
   const factor = UNITS[unit];
   if (number === undefined || factor === undefined) {
     const reason = "it must be a number with a unit: ms, s, m, h or d";
-    throw invalid(what, value, reason, "write it like 500ms, 10s or 30m");
+    throw invalid(what, value, reason, { hint: "write it like 500ms, 10s or 30m" });
   }
   return Number(number) * factor;
 }

@@ -73,12 +73,15 @@ export interface ErrorJson {
 /** What an error may carry beside its message. */
 export interface OverlayErrorOptions {
   /** The path the error is about. */
-  readonly path?: string;
+  readonly path?: string | null | undefined;
   /** What to do about it, in one line. */
-  readonly hint?: string | undefined;
+  readonly hint?: string | null | undefined;
   /** The error that caused this one. */
   readonly cause?: unknown;
 }
+
+/** The parts in which a copy of an error differs, see {@linkcode OverlayError.with}. */
+export type ErrorChanges = Partial<Pick<OverlayError, "code" | "message" | "path" | "hint">>;
 
 /**
  * An operation failed; the base of all errors that this project throws on purpose. The command exits
@@ -117,6 +120,15 @@ export class OverlayError extends Error {
   /** The exit status that the command ends with. */
   get exitStatus(): number {
     return 1;
+  }
+
+  /** A copy of the same class with other words; this error is its cause. */
+  with(changes: ErrorChanges): this {
+    const copy = new Error(changes.message ?? this.message, { cause: this });
+    Object.setPrototypeOf(copy, Object.getPrototypeOf(this));
+    Object.assign(copy, this, changes);
+    Error.captureStackTrace(copy, this.with);
+    return copy as this;
   }
 
   /** The form used by `--json`; `JSON.stringify` of a plain error loses the message. */
@@ -236,7 +248,8 @@ export class PodError extends OverlayError {
   }
   /** What went wrong, app by app. */
   readonly failures: readonly AppFailureJson[];
-  readonly #refused: boolean;
+  /** Whether a safety check refused all of them, and nothing was touched. */
+  readonly refused: boolean;
 
   /** Makes an error of several apps. */
   constructor(
@@ -249,12 +262,12 @@ export class PodError extends OverlayError {
   ) {
     super(code, message, options);
     this.failures = options.failures;
-    this.#refused = options.refused;
+    this.refused = options.refused;
   }
 
   /** The exit status that the command ends with: 3 or 1. */
   override get exitStatus(): number {
-    return this.#refused ? 3 : 1;
+    return this.refused ? 3 : 1;
   }
 }
 
@@ -278,19 +291,12 @@ export class InterruptedError extends OverlayError {
   }
 }
 
-/** The code of an error of the operating system, such as `"ENOENT"`; `null` when it has none. */
-export function errno(error: unknown): string | null {
-  if (!(error instanceof Error)) return null;
-  const code = (error as Error & { code?: unknown }).code;
-  return typeof code === "string" ? code : null;
-}
-
-/** As {@linkcode errno}, of the error of the operating system that is the cause of an {@linkcode OverlayError}. */
-export function errnoOfCause(error: unknown): string | null {
-  return error instanceof OverlayError ? errno(error.cause) : null;
-}
-
-/** Tells whether an action failed since there is no space on the disk, or none is left for the user. */
-export function isDiskFull(error: unknown): boolean {
-  return ["ENOSPC", "EDQUOT"].includes(errnoOfCause(error) ?? "");
+/**
+ * The error of a refusal that came after something was touched: a failure, with exit status 1. Any other
+ * error stays as it is.
+ */
+export function asFailure<T>(error: T): T | OverlayError {
+  if (error instanceof PodError) return Object.assign(error.with({}), { refused: false });
+  if (!(error instanceof RefusedError)) return error;
+  return new OverlayError(error.code, error.message, { ...error, cause: error });
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { OverlayError, PodError, RefusedError } from "./errors.ts";
+import { embed } from "./invalid.ts";
 import { appWords } from "./quote.ts";
 
 /** One app that failed. */
@@ -39,14 +40,13 @@ export function forEachApp<T extends Named>(apps: readonly T[], act: (app: T) =>
 /** The error of several apps. */
 export function podError(verb: string, failures: readonly AppFailure[]): PodError {
   const reasons = failures.map(({ app, error }) => {
-    const message = error.message.replace(/^C/, "c");
-    return `${appWords(app)} (${message})`;
+    return `${appWords(app)} (${embed(error)})`;
   });
   const [first] = failures;
   const { path = null, hint = null, code = "failed" } = first?.error ?? {};
   return new PodError(code, `Cannot ${verb} ${reasons.join(" and ")}`, {
-    ...(path === null ? {} : { path }),
-    hint: hint ?? undefined,
+    path,
+    hint,
     cause: first?.error,
     refused: failures.every(({ error }) => error instanceof RefusedError),
     failures: failures.map(({ app, error }) => ({ app, ...error.toJSON() })),

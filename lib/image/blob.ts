@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { archiveError } from "../tar/archive_error.ts";
+import { ArchiveError, archiveError } from "../tar/archive_error.ts";
 import { compressionOf, foreignFormat } from "./compression.ts";
 import type { Compression } from "./compression.ts";
 import { throughProgram } from "./decompress.ts";
@@ -237,10 +237,9 @@ async function compressionOfBlob(blob: Blob, options: ReadOptions): Promise<Comp
   const compression = compressionOf(beginning);
   const format = compression === "none" ? foreignFormat(beginning) : null;
   if (format === null) return compression;
-  const message = `Cannot read archive: it is ${format.what}, which is not supported`;
-  throw new OverlayError("bad-archive", message, {
-    hint: "make the image again, with gzip or zstd",
-  });
+  const reason = `it is ${format.what}, which is not supported`;
+  const hint = "make the image again, with gzip or zstd";
+  throw new ArchiveError("bad-archive", "read archive", reason, hint);
 }
 
 /**

@@ -5,11 +5,10 @@
  *
  * @module
  */
-import { OverlayError } from "../core/errors.ts";
 import { COMPRESSION_PROGRAMS } from "../system/programs.ts";
 import { printable, quote } from "../core/quote.ts";
 import { spawn } from "../system/run.ts";
-import { archiveError } from "../tar/archive_error.ts";
+import { ArchiveError, archiveError } from "../tar/archive_error.ts";
 
 /** The most memory that taking off a compression may need, in MiB; two layers are unpacked at once. */
 const MEMORY_MAX = 512;
@@ -67,11 +66,10 @@ async function* outputOf(
   throw archiveError(`${COMPRESSION_PROGRAMS[name]} said ${quote(printable(said))}`);
 }
 
-function memoryError(name: string): OverlayError {
+function memoryError(name: string): ArchiveError {
   const reason = `its ${name} compression needs more than ${MEMORY_MAX} MiB of memory`;
-  return new OverlayError("too-large", `Cannot read archive: ${reason}`, {
-    hint: "compress it again, with a smaller dictionary or window",
-  });
+  const hint = "compress it again, with a smaller dictionary or window";
+  return new ArchiveError("too-large", "read archive", reason, hint);
 }
 
 /** Tells why reading failed. */

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { ofArchive } from "../tar/archive_error.ts";
+import { nameArchive } from "../tar/archive_error.ts";
 import { look, openRegular, typeOf } from "../system/disk.ts";
 import { pathInLayer } from "../tar/entry_name.ts";
 import { imageError } from "./image.ts";
@@ -124,7 +124,7 @@ function named<T>(path: string, act: () => T): T {
   try {
     return act();
   } catch (error) {
-    throw ofArchive(error, { name: path, path });
+    throw nameArchive(error, { name: path, path });
   }
 }
 

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { OverlayError } from "../core/errors.ts";
+import { ArchiveError } from "../tar/archive_error.ts";
 
 /** How many bytes of headers, records and padding an entry may have, of all that an archive may have. */
 const AROUND_ENTRY = 4096;
@@ -127,9 +127,9 @@ export class LayerLimits {
   }
 }
 
-function limitError(limit: string, flag?: string): OverlayError {
+function limitError(limit: string, flag?: string): ArchiveError {
   const hint = flag === undefined
     ? "make the image again, with less in it"
     : `if that is as it should be, raise the limit with ${flag}`;
-  return new OverlayError("too-large", `Cannot unpack layer: it has more than ${limit}`, { hint });
+  return new ArchiveError("too-large", "unpack layer", `it has more than ${limit}`, hint);
 }

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { archiveError, ofArchive } from "../tar/archive_error.ts";
+import { archiveError, nameArchive } from "../tar/archive_error.ts";
 import { readBlob } from "../image/blob.ts";
 import type { Blob, ReadOptions } from "../image/blob.ts";
 import { attempt } from "../system/disk.ts";
@@ -186,6 +186,6 @@ export async function unpackLayer(
     await tar.kill();
     // Then tar was ended for that, and what it said is no cause.
     options.signal?.throwIfAborted();
-    throw ofArchive(error, blob);
+    throw nameArchive(error, blob);
   }
 }

@@ -15,6 +15,7 @@ import { parsePodRequest } from "../request/pod_request.ts";
 import type { PodRequest } from "../request/options.ts";
 import { appWords, quote } from "../core/quote.ts";
 import type { ParsedRequest } from "../request/request.ts";
+import { errorWithin } from "../core/invalid.ts";
 
 /**
  * The apps in groups: each lies in the rootfs of one of the group before, or in none of the others.
@@ -72,13 +73,7 @@ function plannedOf(request: ParsedRequest): PlannedApp {
     return planned(request);
   } catch (error) {
     if (!(error instanceof RefusedError)) throw error;
-    const message = `Cannot render ${appWords(request.app)}: ${error.message.replace(/^C/, "c")}`;
-    const { code, path, hint } = error;
-    throw new RefusedError(code, message, {
-      ...(path === null ? {} : { path }),
-      hint: hint ?? undefined,
-      cause: error,
-    });
+    throw errorWithin(`render ${appWords(request.app)}`, error);
   }
 }
 

@@ -9,8 +9,8 @@
  */
 import { configOfLine } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
-import { attempt, look, writeScratch } from "../system/disk.ts";
-import { isDiskFull, RefusedError } from "../core/errors.ts";
+import { attempt, isDiskFull, look, writeScratch } from "../system/disk.ts";
+import { RefusedError } from "../core/errors.ts";
 import { formatFstab } from "../overlay/fstab.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { mountOptions } from "../overlay/mount_config.ts";

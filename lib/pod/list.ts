@@ -4,8 +4,8 @@
  * @module
  */
 import type { Reporter } from "../system/change_options.ts";
-import { entriesIn, look, lookForDirectory } from "../system/disk.ts";
-import { errnoOfCause, OverlayError } from "../core/errors.ts";
+import { entriesIn, errnoOfCause, look, lookForDirectory } from "../system/disk.ts";
+import { OverlayError } from "../core/errors.ts";
 import { podLayout } from "../request/layout.ts";
 import { parsePath } from "../request/names.ts";
 import { child, nameOf } from "../core/path.ts";

@@ -4,8 +4,7 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
-import { attempt, ifAny, isSame, look } from "../system/disk.ts";
-import { errno } from "../core/errors.ts";
+import { attempt, errno, ifAny, isSame, look } from "../system/disk.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { parseMountOptions } from "../overlay/mount_config.ts";
 import type { MountConfig } from "../overlay/mount_config.ts";

@@ -4,9 +4,8 @@
  * @module
  */
 import { child, parent } from "../core/path.ts";
-import { attempt, entriesIn, look, modeOf } from "../system/disk.ts";
+import { attempt, entriesIn, errno, look, modeOf } from "../system/disk.ts";
 import { checkRemoved, removeAll, runRm } from "../system/remove.ts";
-import { errno } from "../core/errors.ts";
 import { podLayout } from "../request/layout.ts";
 import type { RemovalOptions } from "../system/remove.ts";
 import type { PodLayout } from "../request/layout.ts";

@@ -4,8 +4,7 @@
  *
  * @module
  */
-import { deviceAt, identityOf, ifAny, isMissing, look, majorOf } from "../system/disk.ts";
-import { errno } from "../core/errors.ts";
+import { deviceAt, errno, identityOf, ifAny, isMissing, look, majorOf } from "../system/disk.ts";
 import { isGranted } from "../system/permissions.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import { child, isWithin, parent } from "../core/path.ts";

@@ -38,7 +38,7 @@ function parseOption(option: string): string {
   const allowed = Object.hasOwn(OPTION_VALUES, name) ? OPTION_VALUES[name] : undefined;
   if (allowed === undefined) {
     if (name === "ro") {
-      throw invalid("option", option, "a view has a flag of its own", "--read-only");
+      throw invalid("option", option, "a view has a flag of its own", { hint: "--read-only" });
     }
     const names = Object.keys(OPTION_VALUES).join(", ");
     throw invalid("option", option, `it must be one of ${names}`);

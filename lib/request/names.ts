@@ -8,10 +8,10 @@
  */
 import { normalize } from "../core/deps.ts";
 import { InvalidValueError } from "../core/errors.ts";
-import { isPlain, quote } from "../core/quote.ts";
+import { isPlain } from "../core/quote.ts";
 import { PROFILE_NAMES, PROFILES } from "./profile.ts";
 import type { Profile } from "./profile.ts";
-import { invalid } from "../core/invalid.ts";
+import { invalid, ValueError } from "../core/invalid.ts";
 
 /** The name of an app: one path segment, or empty for the pod's own image. */
 export type AppName = string & { readonly __brand: "AppName" };
@@ -39,9 +39,7 @@ function excessOf(text: string, most: number): number | null {
 /** Callers without types can give anything. */
 function checkText(what: string, value: unknown): void {
   if (typeof value === "string") return;
-  const text = JSON.stringify(value) ?? String(value);
-  const message = `Cannot use ${what} ${text}: it must be a string`;
-  throw new InvalidValueError("invalid-value", message);
+  throw new ValueError(what, JSON.stringify(value) ?? String(value), "it must be a string", {});
 }
 
 function parseSegment(what: string, value: string): string {
@@ -95,8 +93,7 @@ export function treeIdOfLower(lower: AbsolutePath): TreeId {
     return parseTreeId(name);
   } catch (error) {
     if (!(error instanceof InvalidValueError)) throw error;
-    const { code, message } = error;
-    throw new InvalidValueError(code, message, { hint: "name the tree with --tree", cause: error });
+    throw error.with({ hint: "name the tree with --tree" });
   }
 }
 
@@ -108,22 +105,19 @@ export function treeIdOfLower(lower: AbsolutePath): TreeId {
  * @throws {InvalidValueError} If it is empty, relative, holds `..` or NUL, or is too long for the kernel.
  */
 export function parsePath(what: string, value: string): AbsolutePath {
-  const invalid = (what: string, value: string, reason: string) => {
-    const message = `Cannot use ${what} ${quote(value)}: ${reason}`;
-    return new InvalidValueError("invalid-value", message, { path: value });
+  const refuse = (reason: string) => {
+    throw invalid(what, value, reason, { path: value });
   };
   checkText(what, value);
-  if (value === "") throw invalid(what, value, "a path must not be empty");
-  if (value.includes("\0")) throw invalid(what, value, "a path must not hold NUL");
-  if (!value.startsWith("/")) throw invalid(what, value, 'it is relative, and must start with "/"');
+  if (value === "") refuse("a path must not be empty");
+  if (value.includes("\0")) refuse("a path must not hold NUL");
+  if (!value.startsWith("/")) refuse('it is relative, and must start with "/"');
   if (value.split("/").includes("..")) {
-    throw invalid(what, value, 'it holds "..", which means another place where a link is followed');
+    refuse('it holds "..", which means another place where a link is followed');
   }
-  if (!value.isWellFormed()) throw invalid(what, value, "a path must be valid Unicode");
+  if (!value.isWellFormed()) refuse("a path must be valid Unicode");
   const length = excessOf(value, PATH_MAX);
-  if (length !== null) {
-    throw invalid(what, value, `a path has at most ${PATH_MAX} bytes and this one has ${length}`);
-  }
+  if (length !== null) refuse(`a path has at most ${PATH_MAX} bytes and this one has ${length}`);
   // Most are as they should be, and are not read from their first character again.
   const ends = value.endsWith("/.") || (value.length > 1 && value.endsWith("/"));
   if (!ends && !value.includes("//") && !value.includes("/./")) return value as AbsolutePath;
@@ -139,10 +133,8 @@ export function parsePath(what: string, value: string): AbsolutePath {
 export function parsePod(value: string): AbsolutePath {
   const path = parsePath("pod", value);
   if (path !== "/") return path;
-  throw new InvalidValueError("invalid-value", 'Cannot use pod "/": it is the root directory', {
-    path,
-    hint: "give a directory of its own: --pod DIR",
-  });
+  const hint = "give a directory of its own: --pod DIR";
+  throw invalid("pod", path, "it is the root directory", { path, hint });
 }
 
 /**
@@ -218,7 +210,10 @@ export function parseLabel(value: string): string {
       "label",
       value,
       "it must be an SELinux context",
-      'write user:role:type or user:role:type:level, such as "system_u:object_r:container_file_t:s0:c1,c2"',
+      {
+        hint: "write user:role:type or user:role:type:level, such as " +
+          '"system_u:object_r:container_file_t:s0:c1,c2"',
+      },
     );
   }
   return value;

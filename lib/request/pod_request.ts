@@ -15,6 +15,7 @@ import { parseRequest } from "./request.ts";
 import type { ParsedRequest } from "./request.ts";
 import { APP_FIELDS, POD_FIELDS } from "./options.ts";
 import type { PodApp, PodRequest } from "./options.ts";
+import { errorWithin, ValueError } from "../core/invalid.ts";
 
 /**
  * Checks the names and types of the fields of a request, which callers without types can get wrong.
@@ -47,27 +48,20 @@ const FIELDS_BY_WORD: Readonly<Record<string, keyof PodApp>> = {
   live: "live",
 };
 
-/** What all apps have in common is not named as a field of one. */
-const POD_WORDS: readonly string[] = ["pod", "store", "dir", "group", "layout"];
+/** The values that all apps have in common, which are not named as a field of one. */
+const POD_WORDS: readonly string[] = ["pod", "store", "dir mode", "group", "layout", "profile"];
 
-/** The error of an app, which names the field that is wrong. */
-function named(error: InvalidValueError, app: PodApp, at: number): InvalidValueError {
-  const message = error.message.replace(/^Cannot (?:use|render) (\w+)?/, (text, word = "") => {
-    // A profile is that of the pod, but the manifest that it needs is that of an app.
-    const isProfile = word === "profile" && !error.message.includes('manifest": ');
-    if (isProfile || POD_WORDS.includes(word)) return text;
-    if (word === "label" && app.label === undefined) {
-      return text.replace("Cannot", `Cannot use apps[${at}]: cannot`);
-    }
-    const field = Object.hasOwn(FIELDS_BY_WORD, word) ? FIELDS_BY_WORD[word] : undefined;
-    if (field !== undefined) return `Cannot use apps[${at}].${field}`;
-    return text.replace("Cannot", `Cannot use apps[${at}]: cannot`);
-  });
-  return new InvalidValueError(error.code, message, {
-    ...(error.path === null ? {} : { path: error.path }),
-    hint: error.hint ?? undefined,
-    cause: error,
-  });
+/** Adds to an error of an app which app it is, and the field that is wrong. */
+function nameApp(error: InvalidValueError, app: PodApp, at: number): InvalidValueError {
+  if (error instanceof ValueError) {
+    const { what } = error;
+    if (POD_WORDS.includes(what)) return error;
+    const field = Object.hasOwn(FIELDS_BY_WORD, what) ? FIELDS_BY_WORD[what] : undefined;
+    // The label can be that of the pod.
+    const isOwn = what !== "label" || app.label !== undefined;
+    if (field !== undefined && isOwn) return error.rename(`apps[${at}].${field}`);
+  }
+  return errorWithin(`use apps[${at}]`, error);
 }
 
 interface Common extends Omit<PodRequest, "apps"> {
@@ -78,7 +72,7 @@ function parseApp({ place, ...common }: Common, app: PodApp, at: number): Parsed
   try {
     return parseRequest({ ...common, ...app }, place);
   } catch (error) {
-    throw error instanceof InvalidValueError ? named(error, app, at) : error;
+    throw error instanceof InvalidValueError ? nameApp(error, app, at) : error;
   }
 }
 

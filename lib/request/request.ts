@@ -29,6 +29,7 @@ import type { Profile } from "./profile.ts";
 import { quote } from "../core/quote.ts";
 import { REQUEST_FIELDS } from "./options.ts";
 import type { RenderRequest, StoredTree } from "./options.ts";
+import { invalid } from "../core/invalid.ts";
 
 /**
  * Checks the names and types of the fields of a request, which callers without types can get wrong.
@@ -100,8 +101,9 @@ export function parseLowers(request: LowersRequest): [AbsolutePath, ...AbsoluteP
   const [first, ...rest] = given.map((lower) => parsePath("lower", lower));
   if (first !== undefined) return [first, ...rest];
   if (request.image !== undefined) {
-    const message = `Cannot use image ${quote(request.image)}: its tree must be looked up first`;
-    throw new InvalidValueError("usage", message, { hint: "call resolveTree with the request" });
+    const hint = "call resolveTree with the request";
+    const reason = "its tree must be looked up first";
+    throw invalid("image", request.image, reason, { code: "usage", hint });
   }
   if (request.tree === undefined) {
     throw new InvalidValueError(
@@ -123,10 +125,7 @@ function parseReal(real: readonly string[], count: number): readonly string[] {
 }
 
 function refuse(what: string, value: string, reason: string, hint?: string): never {
-  throw new InvalidValueError("invalid-value", `Cannot use ${what} ${quote(value)}: ${reason}`, {
-    ...(value.startsWith("/") ? { path: value } : {}),
-    hint,
-  });
+  throw invalid(what, value, reason, { path: value.startsWith("/") ? value : null, hint });
 }
 
 const OTHER_DEST = "give another destination (--dest DIR), or leave it out";
@@ -250,7 +249,10 @@ export function parseRequest(request: RenderRequest, place?: PodLayout): ParsedR
   checkView(parsed);
   checkCopy(parsed);
   if (profile.needsManifest && parsed.manifest === null) {
-    refuse("profile", profile.name, "it needs a manifest", "give one with --manifest FILE");
+    const message = `Cannot use profile ${quote(profile.name)}: it needs a manifest`;
+    throw new InvalidValueError("invalid-value", message, {
+      hint: "give one with --manifest FILE",
+    });
   }
   return parsed;
 }

@@ -6,8 +6,8 @@
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { makeDirectory } from "../system/directory.ts";
-import { attempt, look } from "../system/disk.ts";
-import { errno, OverlayError } from "../core/errors.ts";
+import { attempt, errno, look } from "../system/disk.ts";
+import { OverlayError } from "../core/errors.ts";
 import { checkAbove, checkPod } from "../system/trust.ts";
 import { makeLink } from "../system/symlink.ts";
 import { lockPodIfThere } from "../system/lock.ts";

@@ -22,6 +22,7 @@ import {
   wholeTrees,
 } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
+import { errorWithin } from "../core/invalid.ts";
 
 /** The part of a request that says what is rendered. */
 export type TreeRequest = Pick<
@@ -208,22 +209,9 @@ export function resolvePod(request: PodRequest): PodRequest {
       const { pod: _, store: __, ...resolved } = resolveTree({ ...common, ...app });
       return resolved;
     } catch (error) {
-      if (!(error instanceof OverlayError)) throw error;
-      throw inApp(error, at);
+      if (!(error instanceof OverlayError) || error instanceof MissingPermissionError) throw error;
+      throw errorWithin(`use apps[${at}]`, error);
     }
   });
   return { ...request, apps };
-}
-
-/** An error that says of which app it is. */
-function inApp(error: OverlayError, at: number): OverlayError {
-  const message = error.message.replace("Cannot", `Cannot use apps[${at}]: cannot`);
-  const how = {
-    ...(error.path === null ? {} : { path: error.path }),
-    hint: error.hint ?? undefined,
-    cause: error,
-  };
-  if (error instanceof InvalidValueError) return new InvalidValueError(error.code, message, how);
-  if (error instanceof MissingPermissionError) return error;
-  return new OverlayError(error.code, message, how);
 }

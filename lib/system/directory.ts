@@ -7,8 +7,7 @@
  *
  * @module
  */
-import { errno, errnoOfCause } from "../core/errors.ts";
-import { attempt, lookForDirectory, modeOf } from "./disk.ts";
+import { attempt, errno, errnoOfCause, lookForDirectory, modeOf } from "./disk.ts";
 import { checkMode, parseGroup } from "../request/names.ts";
 import { quote } from "../core/quote.ts";
 

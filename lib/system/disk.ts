@@ -6,10 +6,28 @@
  *
  * @module
  */
-import { errno, OverlayError, RefusedError } from "../core/errors.ts";
+import { OverlayError, RefusedError } from "../core/errors.ts";
 import { isGranted } from "./permissions.ts";
 import { parent } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
+
+/** The code of an error of the operating system, such as `"ENOENT"`; `null` when it has none. */
+export function errno(error: unknown): string | null {
+  if (!(error instanceof Error)) return null;
+  const code = (error as Error & { code?: unknown }).code;
+  return typeof code === "string" ? code : null;
+}
+
+/** As {@linkcode errno}, of the error of the operating system that is the cause of an {@linkcode OverlayError}. */
+export function errnoOfCause(error: unknown): string | null {
+  if (!(error instanceof OverlayError)) return null;
+  return errno(error.cause) ?? errnoOfCause(error.cause);
+}
+
+/** Tells whether an action failed since there is no space on the disk, or none is left for the user. */
+export function isDiskFull(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT"].includes(errnoOfCause(error) ?? "");
+}
 
 /** Says why the operating system refused, without the path and the number that Deno adds. */
 export function reasonOf(error: unknown): string {

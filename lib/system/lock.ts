@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { attempt, isOpened, look, readOwnFile, typeOf } from "./disk.ts";
-import { errno, errnoOfCause, OverlayError, RefusedError } from "../core/errors.ts";
+import { attempt, errno, errnoOfCause, isOpened, look, readOwnFile, typeOf } from "./disk.ts";
+import { OverlayError, RefusedError } from "../core/errors.ts";
 import { isTrustedOwner } from "./trust.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
+import { errno } from "../../lib/system/disk.ts";
 import {
-  errno,
   InterruptedError,
   InvalidValueError,
   MissingPermissionError,

@@ -5,7 +5,8 @@
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { APART_SIZE } from "../../lib/image/blob.ts";
-import { errno, InterruptedError, OverlayError } from "../../lib/core/errors.ts";
+import { errno } from "../../lib/system/disk.ts";
+import { InterruptedError, OverlayError } from "../../lib/core/errors.ts";
 import { checkTrees, importTree, listTrees } from "../../lib/store/tree.ts";
 import { archive, archiveOfFiles, bytes, concat, file, gzip, layoutFiles } from "../_archive.ts";
 import type { Bytes } from "../_archive.ts";
