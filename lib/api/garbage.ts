@@ -7,7 +7,7 @@
 import { configOfLine } from "../overlay/app_line.ts";
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { attempt, entriesIn, errno, look } from "../system/disk.ts";
+import { attempt, entriesIn, look } from "../system/disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { checkAbove } from "../system/trust.ts";
@@ -19,6 +19,7 @@ import { readRecord } from "../pod/record.ts";
 import { directoriesIn, GARBAGE, isPod, withoutNumber } from "../pod/list.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import { isBegun } from "../pod/removal.ts";
+import { removeIfEmpty } from "../system/directory.ts";
 
 /** A pod that is in its place again. */
 export interface Undone {
@@ -76,19 +77,6 @@ export function graceLeft(garbage: string, gracePeriodMs: number, dryRun: boolea
   return gracePeriodMs;
 }
 
-/** Removes the garbage, unless something is in it. */
-export function removeIfEmpty(directory: string): void {
-  const garbage = child(directory, GARBAGE);
-  if (look(garbage)?.isDirectory !== true) return;
-  attempt("remove", garbage, () => {
-    try {
-      Deno.removeSync(garbage);
-    } catch (error) {
-      if (errno(error) !== "ENOENT" && errno(error) !== "ENOTEMPTY") throw error;
-    }
-  });
-}
-
 /**
  * Brings a pod back that gc has put aside, as long as it is not removed. What its apps wrote is there, and
  * its lines work again; apps that gc unmounted are mounted by `restoreOverlays`.
@@ -134,7 +122,7 @@ export async function undoCollect(path: string, options: ChangeOptions = {}): Pr
   refuseUndo(pod, garbage);
   open.check();
   attempt("bring back", garbage, () => Deno.renameSync(garbage, pod));
-  removeIfEmpty(directory);
+  removeIfEmpty(child(directory, GARBAGE));
   return { pod, garbage };
 }
 

@@ -16,7 +16,8 @@ import {
   RefusedError,
 } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
-import { garbageIn, graceLeft, isOf, removeIfEmpty } from "./garbage.ts";
+import { garbageIn, graceLeft, isOf } from "./garbage.ts";
+import { removeIfEmpty } from "../system/directory.ts";
 import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { checkAbove } from "../system/trust.ts";
 import { podLayout } from "../request/layout.ts";
@@ -198,7 +199,7 @@ async function collectAll(
       await sweepOld(garbage, { gracePeriodMs, dryRun, options: patient, trusted, run });
     });
   }
-  if (!dryRun) removeIfEmpty(directory);
+  if (!dryRun) removeIfEmpty(child(directory, GARBAGE));
 }
 
 /**
@@ -254,7 +255,7 @@ async function collectOne(
     }
   }
   if (!there && aside.length === 0) {
-    if (!dryRun) removeIfEmpty(directory);
+    if (!dryRun) removeIfEmpty(child(directory, GARBAGE));
     if (request.ignoreMissing) return;
     throw noPodError(pod);
   }
@@ -266,7 +267,7 @@ async function collectOne(
       throw run.marked.length === 0 && run.removed.length === 0 ? error : asFailure(error);
     }
   }
-  if (!dryRun) removeIfEmpty(directory);
+  if (!dryRun) removeIfEmpty(child(directory, GARBAGE));
 }
 
 /** Removes a pod that was put aside, unless it is not there for its grace period. */

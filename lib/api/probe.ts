@@ -10,6 +10,7 @@ import { PROGRAMS } from "../system/programs.ts";
 import { printable } from "../core/quote.ts";
 import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
+import { saidOf } from "../pod/mount_output.ts";
 
 /** Does something in a temporary directory, which is gone afterwards. */
 export async function withScratch<T>(
@@ -51,7 +52,7 @@ export async function probeMount(
     const text = mountOptions({ lower: [lower], upper, work, label: null, options });
     const args = ["--types", "overlay", "--options", text, "--", "overlay", root];
     const mounted = await run(PROGRAMS.mount, args, { ...programs, cwd: "/" });
-    if (mounted.status !== 0) return saidWithout(mounted.stderr, root);
+    if (mounted.status !== 0) return saidOf(mounted, root);
     const failed = await use(root);
     const unmounted = await run(PROGRAMS.umount, ["--", root], { ...programs, cwd: "/" });
     if (unmounted.status === 0) return failed;
@@ -59,10 +60,6 @@ export async function probeMount(
     await run(PROGRAMS.umount, ["--lazy", "--", root], { ...programs, cwd: "/" });
     return `it cannot be unmounted: ${printable(unmounted.stderr)}`;
   });
-}
-
-function saidWithout(said: string, root: string): string {
-  return printable(said.replaceAll(`${root}: `, "").replaceAll(/^u?mount: /gm, ""));
 }
 
 /**

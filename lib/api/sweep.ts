@@ -8,7 +8,7 @@ import type { AppLine } from "../overlay/app_line.ts";
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { busyError } from "../pod/unmount_error.ts";
-import { attempt, entriesIn, errno, failure, look } from "../system/disk.ts";
+import { attempt, entriesIn, errnoOfCause, look } from "../system/disk.ts";
 import { OverlayError } from "../core/errors.ts";
 import { originsOf } from "./garbage.ts";
 import { isGranted } from "../system/permissions.ts";
@@ -28,6 +28,7 @@ import { PodMounts } from "../pod/mounts.ts";
 import { readRecord } from "../pod/record.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import { removePod } from "../pod/removal.ts";
+import { removeIfEmpty } from "../system/directory.ts";
 
 /** How a pod is removed. */
 export interface Sweeping {
@@ -153,19 +154,15 @@ function removeDestination(dest: string): void {
 }
 
 function removeEmpty(path: string): void {
-  if (look(path)?.isDirectory !== true) return;
   try {
-    Deno.removeSync(path);
+    if (!removeIfEmpty(path)) throw notEmpty(path, "something is in it");
   } catch (error) {
-    if (errno(error) === "ENOTEMPTY") throw notEmpty(path, "something is in it");
-    if (errno(error) === "EBUSY") {
-      throw notEmpty(
-        path,
-        "something is mounted on it",
-        `see what, with findmnt ${shellQuote(path)}`,
-      );
-    }
-    if (errno(error) !== "ENOENT") throw failure("remove", path, error);
+    if (errnoOfCause(error) !== "EBUSY") throw error;
+    throw notEmpty(
+      path,
+      "something is mounted on it",
+      `see what, with findmnt ${shellQuote(path)}`,
+    );
   }
 }
 

@@ -5,7 +5,9 @@
  */
 import type { ApplyRun } from "./apply_run.ts";
 import { formatAppLine } from "../overlay/app_line.ts";
-import { look, makeFile, modeOf, readOwnFile, readRegular, replaceFile } from "../system/disk.ts";
+import { look, modeOf } from "../system/disk.ts";
+import { makeFile, readOwnFile, replaceFile } from "../system/own_file.ts";
+import { readRegular } from "../system/regular_file.ts";
 import { appLines, formatFstab, FSTAB_MODE, withLines } from "../overlay/fstab.ts";
 import type { ManifestOperation, RecordOperation } from "../plan/operation.ts";
 import { isWithin } from "../core/path.ts";

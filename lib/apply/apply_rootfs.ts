@@ -8,13 +8,13 @@
 import type { ApplyRun, AppRun } from "./apply_run.ts";
 import { makeDirectory, ownerWarning } from "../system/directory.ts";
 import { attempt, isEmptyDirectory, look, modeOf } from "../system/disk.ts";
-import { OverlayError, RefusedError } from "../core/errors.ts";
+import { RefusedError } from "../core/errors.ts";
 import { makeLink } from "../system/symlink.ts";
 import type { CopyOperation, MtabOperation, TouchOperation } from "../plan/operation.ts";
 import { child, isWithin, nameOf, parent } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
-import { appWords, printable, quote } from "../core/quote.ts";
-import { run as runProgram } from "../system/run.ts";
+import { appWords, quote } from "../core/quote.ts";
+import { programError, run as runProgram } from "../system/run.ts";
 
 /**
  * Copies the lower beside the rootfs, and puts the copy into its place when it is whole: with owners,
@@ -61,11 +61,8 @@ async function copy(from: string, to: string, run: ApplyRun): Promise<void> {
     cwd: "/",
   });
   if (result.status === 0) return;
-  const said = printable(result.stderr.split("\n").slice(0, 3).join("\n"));
-  throw new OverlayError("failed", `Cannot copy ${quote(from)}: cp said "${said}"`, {
-    path: from,
-    hint: "run as a user who may read all of it, such as root, and see to free space",
-  });
+  const hint = "run as a user who may read all of it, such as root, and see to free space";
+  throw programError(result, "copy", from, { hint });
 }
 
 /** Makes `etc/mtab` in a copy that is not in its place yet, and that nobody uses. */

@@ -5,7 +5,8 @@
  */
 import type { ApplyRun } from "./apply_run.ts";
 import { hexDigest } from "../core/digest.ts";
-import { look, makeFile, readOwnFile, typeOf } from "../system/disk.ts";
+import { look, typeOf } from "../system/disk.ts";
+import { makeFile, readOwnFile } from "../system/own_file.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { makeLink } from "../system/symlink.ts";
 import type { LinkOperation, UseOperation } from "../plan/operation.ts";

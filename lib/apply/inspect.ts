@@ -6,7 +6,8 @@
  */
 import type { AppLine } from "../overlay/app_line.ts";
 import type { ApplyRun, AppRun } from "./apply_run.ts";
-import { attempt, look, readOwnFile } from "../system/disk.ts";
+import { attempt, look } from "../system/disk.ts";
+import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError } from "../core/errors.ts";
 import { forEachApp, podError } from "../core/pod_error.ts";
 import type { AppFailure } from "../core/pod_error.ts";

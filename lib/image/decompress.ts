@@ -6,8 +6,7 @@
  * @module
  */
 import { COMPRESSION_PROGRAMS } from "../system/programs.ts";
-import { printable, quote } from "../core/quote.ts";
-import { spawn } from "../system/run.ts";
+import { describeFailure, spawn } from "../system/run.ts";
 import { ArchiveError, archiveError } from "../tar/archive_error.ts";
 
 /** The most memory that taking off a compression may need, in MiB; two layers are unpacked at once. */
@@ -60,10 +59,10 @@ async function* outputOf(
 ): AsyncGenerator<Uint8Array> {
   const listening = new Response(child.stderr).text();
   yield* child.stdout;
-  const [{ success }, said] = [await child.status, await listening];
-  if (success) return;
-  if (MEMORY[name].says.test(said)) throw memoryError(name);
-  throw archiveError(`${COMPRESSION_PROGRAMS[name]} said ${quote(printable(said))}`);
+  const [{ code: status }, stderr] = [await child.status, await listening];
+  if (status === 0) return;
+  if (MEMORY[name].says.test(stderr)) throw memoryError(name);
+  throw archiveError(describeFailure({ argv: [name], status, stderr }));
 }
 
 function memoryError(name: string): ArchiveError {

@@ -6,7 +6,8 @@
  * @module
  */
 import { hexDigest } from "../core/digest.ts";
-import { attempt, openRegular } from "../system/disk.ts";
+import { attempt } from "../system/disk.ts";
+import { openRegular } from "../system/regular_file.ts";
 import { OverlayError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { Blob } from "./blob.ts";

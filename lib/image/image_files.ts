@@ -5,7 +5,8 @@
  * @module
  */
 import { nameArchive } from "../tar/archive_error.ts";
-import { look, openRegular, typeOf } from "../system/disk.ts";
+import { look, typeOf } from "../system/disk.ts";
+import { openRegular } from "../system/regular_file.ts";
 import { pathInLayer } from "../tar/entry_name.ts";
 import { imageError } from "./image.ts";
 import type { ImageFiles } from "./image.ts";

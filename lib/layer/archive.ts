@@ -5,10 +5,8 @@
  */
 import { programOptions } from "../system/change_options.ts";
 import type { Reporter } from "../system/change_options.ts";
-import { OverlayError } from "../core/errors.ts";
 import { PROGRAMS } from "../system/programs.ts";
-import { printable, quote } from "../core/quote.ts";
-import { spawn } from "../system/run.ts";
+import { programError, spawn } from "../system/run.ts";
 
 /** The same directory is the same archive, whenever and wherever it is read. */
 const HOW = [
@@ -49,11 +47,9 @@ export async function* archiveOf(
     yield* child.stdout;
     const { code } = await child.status;
     if (code === 0) return;
-    throw new OverlayError(
-      "failed",
-      `Cannot read ${quote(path)}: tar said ${quote(printable((await said).slice(0, 2000)))}`,
-      { path, hint: "run as a user who may read all of it, such as root" },
-    );
+    const hint = "run as a user who may read all of it, such as root";
+    const result = { argv: [PROGRAMS.tar], status: code, stderr: await said };
+    throw programError(result, "read", path, { hint });
   } finally {
     end(child);
     await said;

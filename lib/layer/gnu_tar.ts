@@ -3,12 +3,10 @@
  *
  * @module
  */
-import { OverlayError } from "../core/errors.ts";
 import { PROGRAMS } from "../system/programs.ts";
-import { printable, quote } from "../core/quote.ts";
 import type { ProgramOptions } from "../system/run.ts";
-import { spawn } from "../system/run.ts";
-import { archiveError } from "../tar/archive_error.ts";
+import { describeFailure, spawn } from "../system/run.ts";
+import { ArchiveError, archiveError } from "../tar/archive_error.ts";
 import { BLOCK, formatEntry, NO_ATTRIBUTES } from "../tar/tar_entry.ts";
 import type { TarEntry } from "../tar/tar_entry.ts";
 
@@ -167,13 +165,11 @@ export class Tar {
   /** Waits for its end, which must be a good one. */
   async #wait(): Promise<void> {
     const { process, said: listening } = this.#child;
-    const [{ code, signal }, { text, lost, unset }] = [await process.status, await listening];
+    const [{ code: status }, { text, lost, unset }] = [await process.status, await listening];
     this.#unset += unset;
-    if (code === 0 && text === "" && !lost) return;
-    const said = text === "" && signal !== null
-      ? `tar was ended by ${signal}`
-      : `tar said ${quote(printable(text))}`;
-    throw new OverlayError("failed", `Cannot unpack layer: ${said}`, { hint: hintOf(text, lost) });
+    if (status === 0 && text === "" && !lost) return;
+    const reason = describeFailure({ argv: ["tar"], status, stderr: text });
+    throw new ArchiveError("failed", "unpack layer", reason, hintOf(text, lost));
   }
 
   /** Ends it; what it has unpacked is for the caller to remove. */

@@ -9,7 +9,8 @@
  */
 import { configOfLine } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
-import { attempt, isDiskFull, look, writeScratch } from "../system/disk.ts";
+import { attempt, isDiskFull, look } from "../system/disk.ts";
+import { writeScratch } from "../system/own_file.ts";
 import { RefusedError } from "../core/errors.ts";
 import { formatFstab } from "../overlay/fstab.ts";
 import type { PodLayout } from "../request/layout.ts";

@@ -93,7 +93,7 @@ const LABEL_DROPPED =
 function wordsOf(said: string): string {
   if (ANYTHING.test(said)) return "the kernel refused it as invalid";
   if (IN_USE.test(said)) return "its upper or its work is in use";
-  return `mount said "${said}"`;
+  return `mount failed: "${said}"`;
 }
 
 /** The errors of the apps that one mount process could not mount. */

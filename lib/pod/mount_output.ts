@@ -17,7 +17,7 @@ export function saidOf(result: ProgramResult, target: string): string {
     ? stderr.replaceAll(/^u?mount: /gm, "")
     : stderr.slice(at + before.length, endOfWords(stderr, at + before.length));
   if (words !== "") return printable(words);
-  return result.status === 0 ? "nothing, and nothing is mounted" : `exit status ${result.status}`;
+  return result.status === 0 ? "no error, and nothing is mounted" : `exit status ${result.status}`;
 }
 
 /** Where mount begins to speak of the next mount point. Many are looked for in one long text. */

@@ -4,7 +4,8 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
-import { attempt, look, writeScratch } from "../system/disk.ts";
+import { attempt, look } from "../system/disk.ts";
+import { writeScratch } from "../system/own_file.ts";
 import type { MountError } from "../core/errors.ts";
 import { formatFstab } from "../overlay/fstab.ts";
 import type { ChangeOptions } from "../system/change_options.ts";

@@ -5,7 +5,8 @@
  */
 import { configOfLine } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
-import { isMissing, readOwnFile } from "../system/disk.ts";
+import { isMissing } from "../system/disk.ts";
+import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { appLines, parseFstab } from "../overlay/fstab.ts";
 import type { FstabEntry } from "../overlay/fstab.ts";

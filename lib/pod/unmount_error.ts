@@ -45,7 +45,7 @@ export async function busyError(
   const { gone, mounts, pod, result, programs } = unmounting;
   const all = left.map((line) => {
     const target = mounts.targetOf(line.rootfs) ?? line.rootfs;
-    return `${quote(line.rootfs)}: umount said "${saidOf(result, target)}"`;
+    return `${quote(line.rootfs)}: umount failed: "${saidOf(result, target)}"`;
   });
   const first = left[0]?.rootfs ?? pod.pod;
   const { argv, status, stderr } = result;

@@ -10,10 +10,9 @@ import { parseMountOptions } from "../overlay/mount_config.ts";
 import type { Mounting } from "./mount_context.ts";
 import { mountTable } from "../system/mount_table.ts";
 import type { Mount } from "../system/mount_table.ts";
-import { PROGRAMS } from "../system/programs.ts";
 import { PodMounts, sameDirectory, samePaths } from "./mounts.ts";
-import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
+import { findPrinted } from "../system/find.ts";
 
 /** What has become of the mount of a line. */
 export interface FoundMount {
@@ -115,12 +114,6 @@ async function inodesOf(
   paths: readonly string[],
   programs: ProgramOptions,
 ): Promise<ReadonlyMap<string, string>> {
-  const args = [...paths, "-maxdepth", "0", "-printf", "%i %p\\0"];
-  const { stdout } = await run(PROGRAMS.find, args, { ...programs, cwd: "/" });
-  return new Map(
-    stdout.split("\0").map((field) => {
-      const at = field.indexOf(" ");
-      return [field.slice(at + 1), field.slice(0, at)];
-    }),
-  );
+  const { records } = await findPrinted([...paths, "-maxdepth", "0"], ["%p", "%i"], programs);
+  return new Map(records.map(([path = "", inode = ""]) => [path, inode]));
 }

@@ -5,7 +5,8 @@
  */
 import { compressionOf, foreignFormat } from "../image/compression.ts";
 import type { Compression } from "../image/compression.ts";
-import { attempt, deviceAt, ifAny, look, openRegular, typeOf } from "../system/disk.ts";
+import { attempt, deviceAt, ifAny, look, typeOf } from "../system/disk.ts";
+import { openRegular } from "../system/regular_file.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { checkPermissions } from "../system/permissions.ts";
 import { imageError } from "../image/image.ts";

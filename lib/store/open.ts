@@ -5,8 +5,8 @@
  */
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { makeDirectory } from "../system/directory.ts";
-import { attempt, errno, look } from "../system/disk.ts";
+import { makeDirectory, removeIfEmpty } from "../system/directory.ts";
+import { attempt, look } from "../system/disk.ts";
 import { OverlayError } from "../core/errors.ts";
 import { checkAbove, checkPod } from "../system/trust.ts";
 import { makeLink } from "../system/symlink.ts";
@@ -14,9 +14,9 @@ import { lockPodIfThere } from "../system/lock.ts";
 import type { PodLock } from "../system/lock.ts";
 import { child, nameOf } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
-import { printable, quote } from "../core/quote.ts";
+import { quote } from "../core/quote.ts";
 import { removeAll } from "../system/remove.ts";
-import { run } from "../system/run.ts";
+import { programError, run } from "../system/run.ts";
 import { linkTo, storedTreeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import { linkOf, namesIn } from "./tree_manifest.ts";
@@ -47,9 +47,9 @@ export async function openStore(store: StoreLayout, options: ChangeOptions): Pro
   const made: string[] = [];
   const takeBack = () => {
     if (made.some((path) => namesIn(path).length > 0)) return;
-    made.forEach(removeEmpty);
+    made.forEach(removeIfEmpty);
     if (isNew && lock.made) Deno.removeSync(lock.path);
-    if (isNew) removeEmpty(store.store);
+    if (isNew) removeIfEmpty(store.store);
   };
   try {
     if (!whole) await checkAbove([store.store], programOptions(options));
@@ -90,15 +90,6 @@ function makeStore(path: string): boolean {
   } catch (error) {
     if (made) remove(path);
     throw error;
-  }
-}
-
-/** Another command may have put something there. */
-function removeEmpty(path: string): void {
-  try {
-    Deno.removeSync(path);
-  } catch (error) {
-    if (!["ENOTEMPTY", "ENOENT"].includes(errno(error) ?? "")) throw error;
   }
 }
 
@@ -174,8 +165,7 @@ export async function syncStore({ store }: StoreLayout, options: ChangeOptions):
   const args = ["--file-system", "--", store];
   const result = await run(PROGRAMS.sync, args, { ...programOptions(options), cwd: "/" });
   if (result.status === 0) return;
-  const said = quote(printable(result.stderr));
-  throw new OverlayError("failed", `Cannot write ${quote(store)} to the disk: sync said ${said}`);
+  throw programError(result, "write to the disk", store);
 }
 
 /** Sees to it that the names in a directory are on the disk. */

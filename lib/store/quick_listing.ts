@@ -5,13 +5,11 @@
  */
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { OverlayError } from "../core/errors.ts";
 import { entryLine, parseLines } from "../tar/mtree.ts";
 import type { Keywords } from "../tar/mtree.ts";
-import { PROGRAMS } from "../system/programs.ts";
-import { printable, quote } from "../core/quote.ts";
-import { spawn } from "../system/run.ts";
 import { textOfBytes } from "../tar/tar_entry.ts";
+import { programError } from "../system/run.ts";
+import { findPrinted } from "../system/find.ts";
 
 /** What is said of each path. */
 export type Entries = ReadonlyMap<string, Keywords>;
@@ -35,23 +33,14 @@ const TYPES: Readonly<Record<string, string>> = {
  * @throws {OverlayError} If find cannot read something of it.
  */
 export async function outlineOf(root: string, options: ChangeOptions): Promise<Entries> {
-  const fields = ["P", "y", "U", "G", "m", "T@", "s", "l"].map((field) => `%${field}\\0`).join("");
-  const args = [root, "-xdev", "-printf", fields];
-  programOptions(options).trace?.([PROGRAMS.find, ...args]);
-  const child = spawn(PROGRAMS.find, args, { stdin: "null", stdout: "piped" });
-  const { code, stdout, stderr } = await child.output();
-  if (code !== 0) {
-    const said = quote(printable(new TextDecoder().decode(stderr).slice(0, 2000)));
-    throw new OverlayError("failed", `Cannot read ${quote(root)}: find said ${said}`, {
-      path: root,
-    });
+  const fields = ["%P", "%y", "%U", "%G", "%m", "%T@", "%s", "%l"];
+  const how = { ...programOptions(options), decode: textOfBytes };
+  const { records, result } = await findPrinted([root, "-xdev"], fields, how);
+  if (result.status !== 0) {
+    const hint = "run as a user who may read all of it, such as root";
+    throw programError(result, "read", root, { hint });
   }
-  const words = textOfBytes(stdout).split("\0");
-  const lines: string[] = [];
-  for (let at = 0; at + 8 < words.length; at += 8) {
-    lines.push(outlineLine(words.slice(at, at + 8)));
-  }
-  return parseLines(lines.join(""));
+  return parseLines(records.map(outlineLine).join(""));
 }
 
 /** find(1) writes a time as seconds and what is added to them, so that 1.5 seconds before 1970 are -2.5. */

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { attempt, entriesIn, look, readOwnFile } from "../system/disk.ts";
+import { attempt, entriesIn, look } from "../system/disk.ts";
+import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError } from "../core/errors.ts";
 import type { AttributeClass, LayerSummary } from "../layer/layer_filter.ts";
 import { child } from "../core/path.ts";

@@ -6,7 +6,8 @@
 import { configOfLine } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { hexDigest } from "../core/digest.ts";
-import { attempt, ifAny, look, readOwnFile } from "../system/disk.ts";
+import { attempt, ifAny, look } from "../system/disk.ts";
+import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { splitEscaped, unescapeOption } from "../overlay/escape.ts";
 import { isGranted } from "../system/permissions.ts";

@@ -6,7 +6,7 @@
 import type { ChangeOptions } from "../system/change_options.ts";
 import { hexDigest } from "../core/digest.ts";
 import { makeDirectory } from "../system/directory.ts";
-import { makeFile, readOwnFile, replaceFile } from "../system/disk.ts";
+import { makeFile, readOwnFile, replaceFile } from "../system/own_file.ts";
 import { quote } from "../core/quote.ts";
 import { fullName } from "../image/reference.ts";
 import { storedTreeLayout } from "./layout.ts";

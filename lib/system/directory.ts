@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { attempt, errno, errnoOfCause, lookForDirectory, modeOf } from "./disk.ts";
+import { attempt, errno, errnoOfCause, look, lookForDirectory, modeOf } from "./disk.ts";
 import { checkMode, parseGroup } from "../request/names.ts";
 import { quote } from "../core/quote.ts";
 
@@ -96,6 +96,27 @@ export function takeOwner(
     if (errno(error) === "EPERM" || errno(error) === "EINVAL") return false;
     throw error;
   }
+}
+
+/**
+ * Removes a directory unless something is in it.
+ *
+ * @returns `false` if something is.
+ * @throws {OverlayError} If it cannot be removed for another reason.
+ */
+export function removeIfEmpty(path: string): boolean {
+  if (look(path)?.isDirectory !== true) return true;
+  return attempt("remove", path, () => {
+    try {
+      Deno.removeSync(path);
+      return true;
+    } catch (error) {
+      if (errno(error) === "ENOTEMPTY") return false;
+      // Another process has removed it.
+      if (errno(error) === "ENOENT") return true;
+      throw error;
+    }
+  });
 }
 
 /** The warning for a directory that {@linkcode makeDirectory} could not give its owner. */

@@ -3,11 +3,9 @@
  *
  * @module
  */
-import { OverlayError } from "../core/errors.ts";
-import { PROGRAMS } from "./programs.ts";
-import { printable, quote } from "../core/quote.ts";
-import { run } from "./run.ts";
 import type { ProgramOptions } from "./run.ts";
+import { programError } from "./run.ts";
+import { findPrinted } from "./find.ts";
 
 /** What a directory takes on the disk. */
 export interface DiskUse {
@@ -49,24 +47,16 @@ const REPLACED = ": Not a directory";
  */
 export async function diskUse(directory: string, options: ProgramOptions): Promise<DiskUse> {
   // What is gone by now is no error.
-  const args = [directory, "-ignore_readdir_race", "-mindepth", "1", "-printf", "%D:%i %b\\n"];
-  const { status, stdout, stderr } = await run(PROGRAMS.find, args, {
-    ...options,
-    cwd: "/",
-    buffered: true,
-  });
-  const wrong = stderr.split("\n").filter((line) => !line.endsWith(REPLACED));
-  if (status !== 0 && wrong.length > 0) {
-    const said = quote(printable(wrong.join("\n").slice(0, 2000)));
-    throw new OverlayError("failed", `Cannot read ${quote(directory)}: find said ${said}`, {
-      path: directory,
-      hint: "run as a user who may read all of it, such as root",
-    });
+  const args = [directory, "-ignore_readdir_race", "-mindepth", "1"];
+  const how = { ...options, buffered: true };
+  const { records, result } = await findPrinted(args, ["%D:%i", "%b"], how);
+  const { status, stderr } = result;
+  const wrong = stderr.split("\n").filter((line) => !line.endsWith(REPLACED)).join("\n");
+  if (status !== 0 && wrong !== "") {
+    const hint = "run as a user who may read all of it, such as root";
+    throw programError({ ...result, stderr: wrong }, "read", directory, { hint });
   }
   const sum = new Sum();
-  for (const line of stdout.split("\n")) {
-    const [id, blocks] = line.split(" ");
-    if (id !== undefined && blocks !== undefined) sum.add(id, Number(blocks));
-  }
+  for (const [id = "", blocks] of records) sum.add(id, Number(blocks));
   return sum.total;
 }

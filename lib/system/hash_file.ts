@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { attempt, openRegular } from "./disk.ts";
+import { attempt } from "./disk.ts";
+import { openRegular } from "./regular_file.ts";
 import { loadHash } from "./hash.ts";
 
 const READ = 1 << 20;

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { attempt, errno, errnoOfCause, isOpened, look, readOwnFile, typeOf } from "./disk.ts";
+import { attempt, errno, errnoOfCause, look, typeOf } from "./disk.ts";
+import { isOpened, readOwnFile } from "./own_file.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { isTrustedOwner } from "./trust.ts";
 import { quote, shellQuote } from "../core/quote.ts";

@@ -4,11 +4,9 @@
  *
  * @module
  */
-import { OverlayError } from "../core/errors.ts";
 import { PROGRAMS } from "./programs.ts";
 import { isWithin } from "../core/path.ts";
-import { printable } from "../core/quote.ts";
-import { run } from "./run.ts";
+import { programError, run } from "./run.ts";
 import type { ProgramOptions } from "./run.ts";
 
 /** A mount of this mount namespace. */
@@ -64,8 +62,7 @@ async function rowsOf<Row>(
   // With status 1 and no word, nothing matched.
   if (result.status === 1 && result.stderr === "") return [];
   if (result.status === 0) return (JSON.parse(result.stdout) as { filesystems: Row[] }).filesystems;
-  const said = printable(result.stderr);
-  throw new OverlayError("failed", `Cannot read the mount table: findmnt said "${said}"`);
+  throw programError(result, "read the mount table", null);
 }
 
 interface PropagationRow {

@@ -7,11 +7,10 @@
 import { programOptions } from "./change_options.ts";
 import type { ChangeOptions, Reporter } from "./change_options.ts";
 import { look } from "./disk.ts";
-import { OverlayError } from "../core/errors.ts";
 import { parent } from "../core/path.ts";
 import { PROGRAMS } from "./programs.ts";
-import { printable, quote, shellQuote } from "../core/quote.ts";
-import { run } from "./run.ts";
+import { shellQuote } from "../core/quote.ts";
+import { programError, run } from "./run.ts";
 import type { ProgramResult } from "./run.ts";
 
 /** Who is told of a removal, and what ends it. */
@@ -65,13 +64,9 @@ export async function runRm(
 export function checkRemoved(result: ProgramResult | null, paths: readonly string[]): void {
   if (result === null) return;
   const [first = ""] = paths;
-  const said = result.stderr === ""
-    ? `ended with exit status ${result.status}`
-    : `said ${quote(printable(result.stderr.split("\n").slice(0, 3).join("\n")))}`;
   const isForeign = result.stderr.includes("on a different device");
-  const code = isForeign ? "foreign-mount" : "failed";
-  throw new OverlayError(code, `Cannot remove ${quote(first)}: rm ${said}`, {
-    path: first,
+  throw programError(result, "remove", first, {
+    code: isForeign ? "foreign-mount" : "failed",
     hint: hintFor(result.stderr, paths.length === 1 ? first : parent(first)),
   });
 }

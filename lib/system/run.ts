@@ -5,6 +5,7 @@
  */
 import { reasonOf } from "./disk.ts";
 import { OverlayError } from "../core/errors.ts";
+import type { ErrorCode } from "../core/errors.ts";
 import { nameOf } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 
@@ -46,6 +47,8 @@ export interface RunOptions extends ProgramOptions {
    * reads meanwhile; this process then only waits, and reads all at once. @default {false}
    */
   readonly buffered?: boolean;
+  /** Makes text of stdout. @default {as UTF-8} */
+  readonly decode?: (bytes: Uint8Array) => string;
   /** Ends the program with SIGTERM when it is aborted; whether it was is for the caller to see. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -82,7 +85,7 @@ export async function run(
     return {
       argv,
       status: output.code,
-      stdout: textOf(output.stdout),
+      stdout: (options.decode ?? textOf)(output.stdout),
       stderr: textOf(output.stderr).trim(),
     };
   } catch (error) {
@@ -113,6 +116,41 @@ function startError(program: string, error: unknown): unknown {
     cause: error,
     hint: isMissing ? `install ${origin}` : `it must be the program of ${origin}, and executable`,
   });
+}
+
+/** A program that failed, as {@linkcode run} reports it. */
+type Failed = Pick<ProgramResult, "status" | "stderr"> & { readonly argv: readonly string[] };
+
+/** How many lines, and characters, of a program's words a message has. */
+const WORDS_MAX = { lines: 3, characters: 2000 };
+
+/** Tells how a program ended, with its own words: `cp failed with exit status 1: "…"`. */
+export function describeFailure({ argv, status, stderr }: Failed): string {
+  const lines = stderr.trim().split(/\s*\n\s*/, WORDS_MAX.lines);
+  const words = lines.join(" ").slice(0, WORDS_MAX.characters);
+  const said = words === "" ? "" : `: ${quote(words)}`;
+  return `${nameOf(argv[0] ?? "")} ${describeStatus(status)}${said}`;
+}
+
+function describeStatus(status: number): string {
+  if (status > 128) return `was ended by signal ${status - 128}`;
+  return status === 0 ? "reported an error" : `failed with exit status ${status}`;
+}
+
+/**
+ * The error of a program that failed.
+ *
+ * @param verb What cannot be done, such as `copy`.
+ * @param path What it cannot be done to; `null` where the verb tells.
+ */
+export function programError(
+  result: Failed,
+  verb: string,
+  path: string | null,
+  { code = "failed", hint }: { readonly code?: ErrorCode; readonly hint?: string | undefined } = {},
+): OverlayError {
+  const action = path === null ? verb : `${verb} ${quote(path)}`;
+  return new OverlayError(code, `Cannot ${action}: ${describeFailure(result)}`, { path, hint });
 }
 
 /**

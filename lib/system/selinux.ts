@@ -8,8 +8,8 @@ import { OverlayError } from "../core/errors.ts";
 import { mountTable } from "./mount_table.ts";
 import { parseLabel } from "../request/names.ts";
 import { PROGRAMS } from "./programs.ts";
-import { printable, quote } from "../core/quote.ts";
-import { run } from "./run.ts";
+import { quote } from "../core/quote.ts";
+import { programError, run } from "./run.ts";
 import type { ProgramOptions } from "./run.ts";
 import type { Mount } from "./mount_table.ts";
 
@@ -79,11 +79,8 @@ export async function setLabel(
   const args = ["--no-dereference", "--", label, path];
   const result = await run(PROGRAMS.chcon, args, { ...options, cwd: "/" });
   if (result.status === 0) return;
-  const said = printable(result.stderr);
-  throw new OverlayError("failed", `Cannot set label of ${quote(path)}: chcon said "${said}"`, {
-    path,
-    hint: CURES.find(([words]) => words.test(said))?.[1],
-  });
+  const hint = CURES.find(([words]) => words.test(result.stderr))?.[1];
+  throw programError(result, "set label of", path, { hint });
 }
 
 /**

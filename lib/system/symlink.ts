@@ -3,10 +3,8 @@
  *
  * @module
  */
-import { OverlayError } from "../core/errors.ts";
 import { PROGRAMS } from "./programs.ts";
-import { printable, quote } from "../core/quote.ts";
-import { run } from "./run.ts";
+import { programError, run } from "./run.ts";
 import type { ProgramOptions } from "./run.ts";
 
 /**
@@ -22,6 +20,5 @@ export async function makeLink(path: string, to: string, options: ProgramOptions
   const args = ["--symbolic", "--no-target-directory", "--", to, path];
   const result = await run(PROGRAMS.ln, args, { ...options, cwd: "/" });
   if (result.status === 0) return;
-  const said = quote(printable(result.stderr));
-  throw new OverlayError("failed", `Cannot make ${quote(path)}: ln said ${said}`, { path });
+  throw programError(result, "make", path);
 }

@@ -6,14 +6,16 @@
  * @module
  */
 import { identityOf, ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
-import { OverlayError, RefusedError } from "../core/errors.ts";
+import type { OverlayError } from "../core/errors.ts";
+import { RefusedError } from "../core/errors.ts";
 import { isGranted } from "./permissions.ts";
 import { formatMode } from "../request/names.ts";
 import { isWithin, parent } from "../core/path.ts";
 import { PROGRAMS } from "./programs.ts";
-import { printable, quote, shellQuote } from "../core/quote.ts";
-import { run } from "./run.ts";
-import type { ProgramOptions } from "./run.ts";
+import { quote, shellQuote } from "../core/quote.ts";
+import { findPrinted } from "./find.ts";
+import { programError } from "./run.ts";
+import type { ProgramOptions, ProgramResult } from "./run.ts";
 
 const SHARED_WRITE = 0o022;
 const OTHERS_WRITE = 0o002;
@@ -251,23 +253,19 @@ function lookHere(paths: readonly string[]): readonly Component[] {
 
 function lookByFind(options: ProgramOptions): LookAt {
   return async (paths) => {
-    const format = ["-maxdepth", "0", "-printf", "%y %m %U %p\\0%l\\0"];
-    const result = await run(PROGRAMS.find, [...paths, ...format], { ...options, cwd: "/" });
-    const fields = result.stdout.split("\0");
-    const found: Component[] = [];
-    for (let at = 0; at + 1 < fields.length; at += 2) {
-      const [, type, mode = "", uid, path] = /^(.) (\d+) (\d+) (.*)$/s.exec(fields[at] ?? "") ?? [];
-      if (path === undefined || !paths.includes(path)) throw findError(result.stdout);
-      const link = type === "l" ? fields[at + 1] ?? "" : null;
-      found.push({ path, uid: Number(uid), mode: parseInt(mode, 8), link });
-    }
+    const fields = ["%y", "%m", "%U", "%p", "%l"];
+    const { records, result } = await findPrinted([...paths, "-maxdepth", "0"], fields, options);
+    const found = records.map(([type = "", mode = "", uid = "", path = "", link = ""]) => {
+      if (!paths.includes(path) || !/^\d+ \d+$/.test(`${mode} ${uid}`)) throw findError(result);
+      const isLink = type === "l";
+      return { path, uid: Number(uid), mode: parseInt(mode, 8), link: isLink ? link : null };
+    });
     // "/" is always there.
-    if (found.length === 0) throw findError(result.stderr);
+    if (found.length === 0) throw findError(result);
     return found;
   };
 }
 
-function findError(said: string): OverlayError {
-  const message = `Cannot look at the directories above: find said "${printable(said)}"`;
-  return new OverlayError("failed", message);
+function findError(result: ProgramResult): OverlayError {
+  return programError(result, "look at the directories above", null);
 }

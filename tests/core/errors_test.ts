@@ -1,11 +1,13 @@
 import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std/assert";
 import { errno } from "../../lib/system/disk.ts";
 import {
+  asFailure,
   InterruptedError,
   InvalidValueError,
   MissingPermissionError,
   MountError,
   OverlayError,
+  PodError,
   RefusedError,
 } from "../../lib/core/errors.ts";
 
@@ -95,4 +97,47 @@ Deno.test("errno() finds the code of an error of the operating system, and of no
     [undefined, null],
   ];
   for (const [error, code] of table) assertEquals(errno(error), code);
+});
+
+for (const [error, name, code, exitStatus] of ERRORS) {
+  Deno.test(`OverlayError.with() keeps the class of ${name} of code ${code}, and what it carries`, {
+    permissions: "none",
+  }, () => {
+    const copy = error.with({ message: "Cannot b", path: "/b", hint: "do b" });
+    assertInstanceOf(copy, error.constructor as typeof OverlayError);
+    assertEquals([copy.name, copy.exitStatus, copy.cause], [name, exitStatus, error]);
+    assertEquals(copy.toJSON(), {
+      code: error.code,
+      message: "Cannot b",
+      path: "/b",
+      hint: "do b",
+    });
+    assert(copy.stack?.startsWith(`${name}: Cannot b`), copy.stack);
+    const { cause: _, message: __, path: ___, hint: ____, ...rest } = { ...error };
+    assertEquals({ ...copy, path: undefined, hint: undefined }, {
+      ...rest,
+      path: undefined,
+      hint: undefined,
+    });
+    assertEquals([error.code, error.message.startsWith("Cannot b")], [code, false]);
+  });
+}
+
+Deno.test("OverlayError.with() keeps what is not named", { permissions: "none" }, () => {
+  const error = new RefusedError("symlink", "Cannot a", { path: "/a", hint: "do a" });
+  assertEquals(error.with({ code: "in-use" }).toJSON(), { ...error.toJSON(), code: "in-use" });
+});
+
+Deno.test("asFailure() makes a failure of a refusal, and leaves others as they are", {
+  permissions: "none",
+}, () => {
+  const refusal = new RefusedError("symlink", "Cannot a", { path: "/a", hint: "do a" });
+  assertEquals([refusal, asFailure(refusal)].map((error) => error.exitStatus), [3, 1]);
+  assertEquals(asFailure(refusal).toJSON(), refusal.toJSON());
+  const pod = new PodError("symlink", "Cannot a", { failures: [], refused: true });
+  assertEquals([pod, asFailure(pod)].map((error) => error.exitStatus), [3, 1]);
+  assertInstanceOf(asFailure(pod), PodError);
+  for (const [error] of ERRORS) {
+    if (!(error instanceof RefusedError)) assertStrictEquals(asFailure(error), error);
+  }
 });

@@ -1,16 +1,8 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { OverlayError, RefusedError } from "../../mod.ts";
-import {
-  attempt,
-  look,
-  lookForDirectory,
-  openRegular,
-  readOwnFile,
-  readRegular,
-  reasonOf,
-  replaceFile,
-  typeOf,
-} from "../../lib/system/disk.ts";
+import { attempt, look, lookForDirectory, reasonOf, typeOf } from "../../lib/system/disk.ts";
+import { openRegular, readRegular } from "../../lib/system/regular_file.ts";
+import { readOwnFile, replaceFile } from "../../lib/system/own_file.ts";
 import { afterFirst, writerOf } from "../_fifo.ts";
 import { isRealRoot } from "../_privilege.ts";
 import { modeOf, sh, snapshot, tempDir } from "../_temp.ts";

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { OverlayError } from "../../mod.ts";
-import { run } from "../../lib/system/run.ts";
+import { findPrinted } from "../../lib/system/find.ts";
+import { describeFailure, programError, run } from "../../lib/system/run.ts";
 import { tempDir } from "../_temp.ts";
 
 Deno.test("run() answers with status, stdout and trimmed stderr", async () => {
@@ -72,4 +73,44 @@ Deno.test("run() needs the permission to run the program", {
   permissions: { run: ["/usr/bin/mount"] },
 }, async () => {
   await assertRejects(() => run("/usr/bin/umount", [], { cwd: "/" }), Deno.errors.NotCapable);
+});
+
+/** How a program ended, and how that is told. */
+const ENDED: readonly (readonly [status: number, stderr: string, told: string])[] = [
+  [1, "cp: no\n  space \n\n", 'cp failed with exit status 1: "cp: no space"'],
+  [1, 'a\nb\nc\nd "e"\u001b', 'cp failed with exit status 1: "a b c"'],
+  [7, 'say "x"\u001b', 'cp failed with exit status 7: "say \\"x\\"\\u001b"'],
+  [2, " ", "cp failed with exit status 2"],
+  [137, "", "cp was ended by signal 9"],
+  [0, "odd", 'cp reported an error: "odd"'],
+];
+
+for (const [status, stderr, told] of ENDED) {
+  Deno.test(`describeFailure() tells status ${status} and ${JSON.stringify(stderr)}`, {
+    permissions: "none",
+  }, () => {
+    const result = { argv: ["/usr/bin/cp", "-a"], status, stderr };
+    assertEquals(describeFailure(result), told);
+    assertEquals(programError(result, "copy", "/a", { hint: "do" }).toJSON(), {
+      code: "failed",
+      message: `Cannot copy "/a": ${told}`,
+      path: "/a",
+      hint: "do",
+    });
+    const { message, path } = programError(result, "copy all", null);
+    assertEquals([message, path], [`Cannot copy all: ${told}`, null]);
+  });
+}
+
+Deno.test("findPrinted() separates files and fields whatever their names are", async () => {
+  await using dir = await tempDir();
+  const names = ["a\nb c", "d"];
+  for (const name of names) await Deno.writeTextFile(dir.join(name), name);
+  const args = [dir.path, "-mindepth", "1"];
+  const { records, result } = await findPrinted(args, ["%f", "%s"], {});
+  assertEquals(result.status, 0);
+  assertEquals([...records].sort(), names.map((name) => [name, `${name.length}`]).sort());
+  const missing = await findPrinted([dir.path, "/missing", "-maxdepth", "0"], ["%p"], {});
+  assertEquals([missing.records, missing.result.status], [[[dir.path]], 1]);
+  assertEquals((await findPrinted([dir.path, "-name", "x"], ["%p"], {})).records, []);
 });

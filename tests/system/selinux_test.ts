@@ -208,7 +208,7 @@ Deno.test("setLabel() fails on a file system without labels", async () => {
   const path = dir.join("directory");
   const error = await assertRejects(() => setLabel(path, LABEL), OverlayError);
   assertEquals([error.code, error.path], ["failed", path]);
-  assertStringIncludes(error.message, 'chcon said "');
+  assertStringIncludes(error.message, 'chcon failed with exit status 1: "');
   assertStringIncludes(error.hint ?? "", "file system that stores labels");
 });
 

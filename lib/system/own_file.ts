@@ -1,0 +1,194 @@
+/**
+ * Files of this project: read as they are, and replaced as a whole.
+ *
+ * @module
+ */
+import { attempt, errno, failure, isSame, look, typeOf } from "./disk.ts";
+import { OverlayError, RefusedError } from "../core/errors.ts";
+import { quote } from "../core/quote.ts";
+import { isGranted } from "./permissions.ts";
+
+/**
+ * Replaces a file as a whole: written beside, synced, given its mode whatever the umask, renamed.
+ *
+ * @throws {OverlayError} If any of that fails; the file is then as it was.
+ */
+export function replaceFile(path: string, content: Uint8Array, mode: number): void {
+  using file = writeBeside(path, content);
+  putInPlace(path, mode, () => file.syncSync());
+}
+
+/**
+ * Makes a file where there is none. It is in place at once, and on the disk when the result settles: it
+ * replaces nothing that a power cut could take, so the caller may go on meanwhile.
+ *
+ * @throws {OverlayError} If it cannot be written.
+ */
+export function makeFile(path: string, content: Uint8Array, mode: number): Promise<void> {
+  const file = writeBeside(path, content);
+  try {
+    putInPlace(path, mode, () => {});
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+  return file.sync()
+    .catch((error) => Promise.reject(failure("write", path, error)))
+    .finally(() => file.close());
+}
+
+function writeBeside(path: string, content: Uint8Array): Deno.FsFile {
+  return attempt("write", path, () => writeNew(`${path}.new`, content));
+}
+
+/** Writes a file that goes again when it cannot be written as a whole. */
+function writeNew(path: string, content: Uint8Array): Deno.FsFile {
+  const file = createNew(path);
+  try {
+    for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
+    return file;
+  } catch (error) {
+    file.close();
+    Deno.removeSync(path);
+    throw error;
+  }
+}
+
+/**
+ * Writes a file that is gone again soon, and need not be on the disk. What a killed run left at the path
+ * is removed first, never followed.
+ *
+ * @throws {OverlayError} If it cannot be written.
+ */
+export function writeScratch(path: string, content: Uint8Array): void {
+  attempt("write", path, () => writeNew(path, content).close());
+}
+
+function putInPlace(path: string, mode: number, sync: () => void): void {
+  const beside = `${path}.new`;
+  attempt("write", path, () => {
+    try {
+      sync();
+      Deno.chmodSync(beside, mode);
+      Deno.renameSync(beside, path);
+    } catch (error) {
+      if (look(beside) !== null) Deno.removeSync(beside);
+      throw error;
+    }
+  });
+}
+
+/** Makes a file that is not there; one that a killed run left is removed first, never followed. */
+function createNew(path: string): Deno.FsFile {
+  const options = { write: true, createNew: true, mode: 0o600 };
+  try {
+    return Deno.openSync(path, options);
+  } catch (error) {
+    if (errno(error) !== "EEXIST") throw error;
+    Deno.removeSync(path);
+    return Deno.openSync(path, options);
+  }
+}
+
+/** The most bytes of a file of ours: some ten thousand lines of apps have fewer. */
+const OWN_MAX = 64 << 20;
+
+/**
+ * Reads a file that must not be a symlink; `null` when nothing is there.
+ *
+ * @throws {RefusedError} If it is something else, or was replaced each time while it was opened.
+ * @throws {OverlayError} If it cannot be read, or is too large to be one of ours.
+ */
+export function readOwnFile(path: string): Uint8Array<ArrayBuffer> | null {
+  // A command can replace its file while another one, which takes no lock, is about to read it.
+  for (let attempts = 0; attempts < READ_ATTEMPTS; attempts++) {
+    const content = readSame(path, attempts > 0);
+    if (content !== "replaced") return content;
+  }
+  throw notOwn(path, REPLACED);
+}
+
+const READ_ATTEMPTS = 100;
+
+const REPLACED = "it was replaced meanwhile";
+
+/** Reads what was looked at, and nothing that has taken its place since. */
+function readSame(path: string, again: boolean): Uint8Array<ArrayBuffer> | null | "replaced" {
+  const info = look(path);
+  if (info === null) return null;
+  if (!info.isFile) throw notOwn(path, again ? REPLACED : `it is ${typeOf(info)}`);
+  return attempt("read", path, () => {
+    // Another process has removed it, or what it is in, since it was looked at.
+    using file = openOwn(path);
+    if (file === null) return null;
+    if (!isOpened(file, info)) return "replaced";
+    return readAll(file, OWN_MAX) ?? tooLarge("read", path, OWN_MAX);
+  });
+}
+
+function notOwn(path: string, reason: string): RefusedError {
+  return new RefusedError("symlink", `Cannot read ${quote(path)}: ${reason}`, {
+    path,
+    hint: "a file must be there, or nothing",
+  });
+}
+
+/** For writing too where that can be: so open(2) does not wait for the other end of a FIFO. */
+function openOwn(path: string): Deno.FsFile | null {
+  const write = isGranted({ name: "write", path });
+  for (const options of write ? [{ read: true, write }, { read: true }] : [{ read: true }]) {
+    try {
+      return Deno.openSync(path, options);
+    } catch (error) {
+      const code = errno(error) ?? "";
+      if (code === "ENOENT") return null;
+      if (!options.write || !["EACCES", "EPERM", "EROFS"].includes(code)) throw error;
+    }
+  }
+  return null;
+}
+
+/**
+ * Tells whether the file that was opened is the one that was looked at: a name can be given to another file
+ * in between. In a trusted pod nobody else can do that.
+ */
+export function isOpened(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
+  try {
+    return isSame(file.statSync(), seen);
+  } catch (error) {
+    // Under path-scoped permissions Deno looks at no open file whose path leads through a symlink.
+    if (error instanceof Deno.errors.NotCapable) return true;
+    throw error;
+  }
+}
+
+const READ = 1 << 16;
+
+/** All that is in an open file; `null` when that is more than `max` bytes. */
+export function readAll(file: Deno.FsFile, max: number): Uint8Array<ArrayBuffer> | null {
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  for (let left = max + 1; left > 0;) {
+    const part = new Uint8Array(Math.min(left, READ));
+    const read = file.readSync(part);
+    if (read === null) return joined(parts);
+    parts.push(part.subarray(0, read));
+    left -= read;
+  }
+  return null;
+}
+
+/** Refuses a file with more bytes than any of its kind has. */
+export function tooLarge(verb: string, path: string, max: number): never {
+  const message = `Cannot ${verb} ${quote(path)}: it has more than ${max} bytes`;
+  throw new OverlayError("too-large", message, { path, hint: "see whether it is the right file" });
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
