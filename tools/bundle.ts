@@ -5,13 +5,14 @@
  *
  * The script is made in five steps:
  *
- * 1. The modules that each render loads are eager, all others are late.
- * 2. In a copy of the sources, an eager module asks for a late one by name: `import("./x.ts")` becomes
+ * 1. Modules that no everyday command loads are late.
+ * 2. In a copy of the sources, the others ask for a late module by name: `import("./x.ts")` becomes
  *    `lateModules("lib/x.ts")`. All other imports move to the top.
  * 3. `deno bundle` makes one file of the copy.
  * 4. Late modules move into one function, which V8 does not look into before it is called. The functions of
- *    eager modules are put in parentheses, which V8 takes as a sign to compile them with the file: only so
- *    do they come into Deno's code cache, and functions that do not are compiled by every process.
+ *    the modules that each render loads are put in parentheses, which V8 takes as a sign to compile them
+ *    with the file: only so do they come into Deno's code cache, and what does not is compiled by every
+ *    process that calls it.
  * 5. esbuild shortens names and removes white space.
  *
  * @module
@@ -24,8 +25,20 @@ const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
 
 const SOURCES = ["cli.ts", "lib", "std", "deno.json", "deno.lock"];
 
-/** What a render loads, with all that these import at the top. */
+/** What each render loads, with all that these import at the top. */
 const RENDER = ["cli.ts", "lib/api/render.ts"];
+
+/** What other everyday commands load, with all that these import at the top. */
+const EVERYDAY = [
+  "lib/api/render_pod.ts",
+  "lib/api/status.ts",
+  "lib/api/unmount.ts",
+  "lib/apply/inspect.ts",
+  "lib/cli/output.ts",
+  "lib/pod/verify.ts",
+  "lib/preflight/run_preflight.ts",
+  "lib/request/spec.ts",
+];
 
 /** The module that makes the late modules known by name. */
 const INDEX = "late.ts";
@@ -78,22 +91,32 @@ export function rewriteImports(
   source: string,
   lateFor: (specifier: string) => string | null,
 ): Rewritten {
-  const late = new Set<string>();
-  let [count, imports] = [0, ""];
+  const [late, imports] = [new Set<string>(), new Set<string>()];
   const text = source.replaceAll(
+    // By its names: a module that is imported as a whole is made into an object by every process.
+    /^ *const \{([^}]*)\} = await import\(\s*"(\.[^"]+)"\s*\);\n/gm,
+    (statement, names: string, specifier: string) => {
+      if (lateFor(specifier) !== null) return statement;
+      for (const name of names.split(",").map((name) => name.trim()).filter(Boolean)) {
+        imports.add(`import { ${name.replace(":", " as")} } from "${specifier}";\n`);
+      }
+      return "";
+    },
+  ).replaceAll(
     /await import\(\s*"(\.[^"]+)"(?:,\s*\{\s*with: \{[^}]*\},?\s*\})?,?\s*\)/g,
     (_, specifier: string) => {
       const name = lateFor(specifier);
       if (name !== null) late.add(name);
-      else imports += formatImport(`loaded${count}`, specifier);
-      return name === null ? `loaded${count++}` : `lateModules("${name}")`;
+      const module = `module${imports.size}`;
+      if (name === null) imports.add(formatImport(module, specifier));
+      return name === null ? module : `lateModules("${name}")`;
     },
   );
   if (/\bimport\((?!"node:)/.test(text)) {
     throw new Error("Cannot bundle: an import has another form");
   }
   // At the end: the first line may say how the script is run, and imports are hoisted anyway.
-  return { source: text + imports, late };
+  return { source: text + [...imports].join(""), late };
 }
 
 function formatImport(name: string, specifier: string): string {
@@ -102,14 +125,14 @@ function formatImport(name: string, specifier: string): string {
 }
 
 /** Writes the sources into a directory, rewritten, and the index of the late modules. */
-async function copySources(directory: string, eager: ReadonlySet<string>): Promise<void> {
+async function copySources(directory: string, everyday: ReadonlySet<string>): Promise<void> {
   await must(["cp", "-R", ...SOURCES.map((name) => `${ROOT}/${name}`), directory]);
   const late = new Set<string>();
   for (const path of ["cli.ts", ...await filesBelow(ROOT, "lib", ".ts")]) {
     const file = `${directory}/${path}`;
     const rewritten = rewriteImports(await Deno.readTextFile(file), (specifier) => {
       const to = pathOf(specifier, path);
-      return eager.has(path) && !eager.has(to) ? to : null;
+      return everyday.has(path) && !everyday.has(to) ? to : null;
     });
     rewritten.late.forEach((name) => late.add(name));
     const index = path === "cli.ts" ? `import "./${INDEX}";\n` : "";
@@ -125,33 +148,37 @@ export function formatIndex(late: ReadonlySet<string>): string {
   return `${imports.join("")}lateModules.all = { ${entries.join(", ")} };\n`;
 }
 
+/** How the modules of the script are laid out: compiled with the file, when they are called, or not seen. */
+export type Place = "eager" | "lazy" | "late";
+
 /**
  * Puts the functions of eager modules in parentheses, and before all else, where they were hoisted to without
  * these; and late modules into a function.
  *
  * @param code A bundle as esbuild writes it: functions start and end in the first column, and a comment
  * above each module says its path.
- * @param isLate Tells whether a module is late, by its path.
+ * @param placeOf The place of a module, by its path.
  * @returns The bundle, to be minified, and then {@linkcode finish finished}.
  */
-export function layOut(code: string, isLate: (module: string) => boolean): string {
-  const [functions, eager, late]: [string[], string[], string[]] = [[], [], []];
+export function layOut(code: string, placeOf: (module: string) => Place): string {
+  const [functions, others, late]: [string[], string[], string[]] = [[], [], []];
   const [first = "", ...rest] = code.split("\n");
-  let [lines, isOpen] = [eager, false];
+  let [place, isOpen]: [Place, boolean] = ["eager", false];
   for (const line of rest) {
     const [, module] = /^\/\/ (\S+)$/.exec(line) ?? [];
-    if (module !== undefined) lines = isLate(module) ? late : eager;
+    if (module !== undefined) place = placeOf(module);
     const [, name] = /^(?:async )?function (\w+)\([^]*\{$/.exec(line) ?? [];
-    if (lines === eager && name !== undefined) isOpen = true;
+    if (place === "eager" && name !== undefined) isOpen = true;
     const begin = isOpen && name !== undefined ? `var ${name} = ${EAGERLY}(` : "";
     const end = isOpen && line === "}" ? ");" : "";
-    (isOpen ? functions : lines).push(begin + line + end);
+    const lines = place === "late" ? late : isOpen ? functions : others;
+    lines.push(begin + line + end);
     if (end !== "") isOpen = false;
   }
   return [
     first,
     ...functions,
-    ...eager,
+    ...others,
     "function lateModules(path) {",
     "  if (lateModules.all === undefined) loadLateModules();",
     "  return lateModules.all[path];",
@@ -186,11 +213,14 @@ export async function bundle(output: string): Promise<void> {
   const deno = (...args: string[]) => must([Deno.execPath(), ...args], directory);
   try {
     const eager = await loadedWith(RENDER);
-    await copySources(directory, eager);
+    const everyday = await loadedWith([...RENDER, ...EVERYDAY]);
+    await copySources(directory, everyday);
     await deno("bundle", "--quiet", "--output", script, "cli.ts");
-    const isOurs = (module: string) => /^(?:lib\/|deno\.json$|late\.ts$)/.test(module);
-    const isLate = (module: string) => isOurs(module) && !eager.has(module);
-    await Deno.writeTextFile(script, layOut(await Deno.readTextFile(script), isLate));
+    const placeOf = (module: string): Place => {
+      if (eager.has(module) || !/^(?:lib\/|deno\.json$|late\.ts$)/.test(module)) return "eager";
+      return everyday.has(module) ? "lazy" : "late";
+    };
+    await Deno.writeTextFile(script, layOut(await Deno.readTextFile(script), placeOf));
     await deno("run", "-A", "-q", "--no-lock", ...MINIFY, `--outfile=${minified}`, script);
     await Deno.mkdir(dirname(output), { recursive: true });
     await Deno.writeTextFile(output, finish(await Deno.readTextFile(minified)));

@@ -18,6 +18,7 @@ async function usingsOfSources(): Promise<number> {
 Deno.test("rewriteImports() asks for late modules by name, and imports the others at the top", () => {
   const source = [
     "#!/usr/bin/env deno",
+    '  const { a, g: h } = await import("./a.ts");',
     'const { a } = await import("./a.ts");',
     "const b = (await import(",
     '  "./b.ts"',
@@ -35,15 +36,15 @@ Deno.test("rewriteImports() asks for late modules by name, and imports the other
   });
   assertEquals(made.source.split("\n"), [
     "#!/usr/bin/env deno",
-    "const { a } = loaded0;",
-    "const b = (loaded1).b;",
-    "const { default: c } = loaded2;",
+    "const b = (module2).b;",
+    "const { default: c } = module3;",
     'const d = lateModules("lib/d.ts");',
     'const { default: e } = lateModules("lib/e.json");',
     'const f = await import("node:zlib");',
-    'import * as loaded0 from "./a.ts";',
-    'import * as loaded1 from "./b.ts";',
-    'import * as loaded2 from "./c.json" with { type: "json" };',
+    'import { a } from "./a.ts";',
+    'import { g as h } from "./a.ts";',
+    'import * as module2 from "./b.ts";',
+    'import * as module3 from "./c.json" with { type: "json" };',
     "",
   ]);
   assertEquals([...made.late], ["lib/d.ts", "lib/e.json"]);
@@ -78,6 +79,9 @@ Deno.test("layOut() puts functions of eager modules in parentheses and first, an
     "var late = 1;",
     "function fromLate() {",
     "}",
+    "// lib/lazy.ts",
+    "function fromLazy() {",
+    "}",
     "// lib/c.ts",
     "async function c() {",
     "}",
@@ -85,7 +89,9 @@ Deno.test("layOut() puts functions of eager modules in parentheses and first, an
     "  c",
     "};",
   ].join("\n");
-  const laidOut = layOut(code, (module) => module === "lib/late.ts");
+  const laidOut = layOut(code, (module) => {
+    return module === "lib/late.ts" ? "late" : module === "lib/lazy.ts" ? "lazy" : "eager";
+  });
   assertEquals(finish(laidOut).split("\n"), [
     "#!/usr/bin/env deno",
     "var a = (function a(x) {",
@@ -97,6 +103,9 @@ Deno.test("layOut() puts functions of eager modules in parentheses and first, an
     "var helper = 1;",
     "// lib/a.ts",
     "var before = a(1);",
+    "// lib/lazy.ts",
+    "function fromLazy() {",
+    "}",
     "// lib/c.ts",
     "export {",
     "  c",
