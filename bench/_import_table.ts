@@ -4,11 +4,14 @@
  * @module
  */
 import { say } from "../tools/run.ts";
-import { median, medianOf } from "./_measure.ts";
+import { medianOf } from "./_measure.ts";
 import type { Measured } from "./_measure.ts";
+import { COST_HEAD, costCells, middleOf } from "./_process.ts";
 import { OURS } from "./_table.ts";
 import { sayTargets } from "./_targets.ts";
 import type { Target } from "./_targets.ts";
+
+const HEAD = [...COST_HEAD, "ratio", "rounds"];
 
 function cells(values: readonly string[]): string {
   return values.map((value) => value.padStart(9)).join("");
@@ -16,15 +19,14 @@ function cells(values: readonly string[]): string {
 
 /** Prints a table; with the row of one as the measure of the others, if there is such a row. */
 export function sayRows(title: string, all: readonly Measured[], measure = ""): void {
-  say(`\n${title}\n\n${cells(["ms median", "ms min", "ratio", "rounds"])}  what\n`);
+  say(`\n${title}\n\n${cells(HEAD)}  what\n`);
   const whole = medianOf(all, measure, 1);
-  for (const { row, times, failure } of all) {
-    const middle = median(times);
-    const ratio = Number.isNaN(whole) ? "-" : (middle / whole).toFixed(2);
-    const shown = [middle.toFixed(1), Math.min(...times).toFixed(1), ratio, `${times.length}`];
+  for (const { row, costs, failure } of all) {
+    const ratio = Number.isNaN(whole) ? "-" : (middleOf(costs).ms / whole).toFixed(2);
     const isThere = failure === "";
+    const shown = isThere ? [...costCells(costs), ratio, `${costs.length}`] : HEAD.map(() => "-");
     const text = isThere ? row.what : `${row.what}: FAILED: ${failure}`;
-    say(`${cells(isThere ? shown : shown.map(() => "-"))}  ${text}\n`);
+    say(`${cells(shown)}  ${text}\n`);
   }
 }
 

@@ -65,13 +65,16 @@ async function makeImages({ tree, scratch }: Place): Promise<Images> {
   return { layout, archive };
 }
 
+/** How long each table may take. */
+const SECONDS = { tmpfs: 90, disk: 100, layers: 40 };
+
 async function table(
   title: string,
   rows: readonly Row[],
   place: Place,
-  bare = "",
+  { seconds, bare = "" }: { readonly seconds: number; readonly bare?: string },
 ): Promise<Measured[]> {
-  const all = await measure(rows, place);
+  const all = await measure(rows, place, seconds);
   sayRows(title, all, bare);
   return all;
 }
@@ -82,12 +85,20 @@ export async function measureImports(place: Place, programs: ReadonlySet<string>
   const images = await makeImages(place);
   const rows = importing(place, images)
     .filter(({ by }) => !PEERS.includes(by) || programs.has(by));
-  const inTmpfs = await table("Importing, on tmpfs", inMemory(place, rows), place, "tar");
-  const onDisk = await table("Importing, on the disk of TMPDIR", rows, place, "tar");
+  const inTmpfs = await table("Importing, on tmpfs", inMemory(place, rows), place, {
+    seconds: SECONDS.tmpfs,
+    bare: "tar",
+  });
+  const onDisk = await table("Importing, on the disk of TMPDIR", rows, place, {
+    seconds: SECONDS.disk,
+    bare: "tar",
+  });
   const layered = await Promise.all([1, MANY_LAYERS].map(async (count) => {
     return { count, layout: await makeManyLayers(count, `${place.scratch}/layers-${count}`) };
   }));
-  const layers = await table("Layers", layering(place, layered), place);
+  const layers = await table("Layers", layering(place, layered), place, {
+    seconds: SECONDS.layers,
+  });
   const memory = await measureMemory(place, images);
   const media = new Map([["tmpfs", inTmpfs], ["disk", onDisk]]);
   sayImportTargets({ media, layers, memory }, MANY_LAYERS);

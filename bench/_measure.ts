@@ -5,10 +5,15 @@
  * @module
  */
 import { run } from "../tools/run.ts";
+import { measureProcess, median } from "./_process.ts";
+import type { Cost } from "./_process.ts";
 
 /** The most rounds that a row takes part in. */
 export const ROUNDS = 30;
 const WARM_UP = 2;
+
+/** The rounds that a row takes part in however long its table takes. */
+const LEAST_ROUNDS = 3;
 
 /** Where it is measured. Nothing outside the scratch directory is written to. */
 export interface Place {
@@ -52,7 +57,7 @@ export interface Row {
 /** A row, and what came of it. */
 export interface Measured {
   readonly row: Row;
-  readonly times: number[];
+  readonly costs: Cost[];
   /** Why it is measured no longer; empty as long as it did not fail. */
   failure: string;
 }
@@ -71,18 +76,6 @@ export async function must(
   const { status, stdout, stderr } = await run(argv, { env });
   if (status === 0) return stdout;
   throw new Error(`exit status ${status} of ${argv[0]}: ${stderr.trim()}`);
-}
-
-/** Times a process while this one only waits: nothing of it runs beside what is measured. */
-function timeOf({ command: [program = "", ...args], cwd }: Row, { env }: Place): number {
-  const where = cwd === undefined ? {} : { cwd };
-  const options = { args, ...where, clearEnv: true, env, stdin: "null", stdout: "null" } as const;
-  const command = new Deno.Command(program, options);
-  const start = performance.now();
-  const { code, stderr } = command.outputSync();
-  const time = performance.now() - start;
-  if (code === 0) return time;
-  throw new Error(`exit status ${code}: ${new TextDecoder().decode(stderr).trim()}`);
 }
 
 async function countOverlays(): Promise<number> {
@@ -137,24 +130,24 @@ async function touchMemory(bytes: number): Promise<void> {
   await must(["sh", "-c", script, `${bytes}`]);
 }
 
-async function timed(row: Row, place: Place): Promise<number> {
+async function costOf(row: Row, place: Place): Promise<Cost> {
   await row.prepare?.();
   await settle(place);
   if (row.memory !== undefined) await touchMemory(row.memory);
   const before = await countOverlays();
-  const time = timeOf(row, place);
+  const cost = measureProcess(row.command, { cwd: row.cwd, env: place.env });
   const mounts = await countOverlays() - before;
   if (mounts !== row.mounts) throw new Error(`it mounted ${mounts} and not ${row.mounts}`);
   if (row.removes !== undefined && await isThere(row.removes)) {
     throw new Error(`${row.removes} is still there`);
   }
-  return time;
+  return cost;
 }
 
-async function timedInCell(row: Row, place: Place): Promise<number> {
+async function costInCell(row: Row, place: Place): Promise<Cost> {
   const act = async () => {
     try {
-      return await timed(row, place);
+      return await costOf(row, place);
     } finally {
       await row.cleanUp?.();
     }
@@ -168,15 +161,27 @@ function takesPart({ rounds }: Row, round: number): boolean {
   return (round * rounds) % ROUNDS < rounds;
 }
 
-/** Measures rows in turn. One that fails is measured no longer; the others are. */
-export async function measure(rows: readonly Row[], place: Place): Promise<Measured[]> {
-  const all = rows.map((row): Measured => ({ row, times: [], failure: "" }));
+/**
+ * Measures rows in turn. One that fails is measured no longer; the others are.
+ *
+ * @param seconds How long it may take: after that, rows take part that were measured too few times.
+ */
+export async function measure(
+  rows: readonly Row[],
+  place: Place,
+  seconds: number,
+): Promise<Measured[]> {
+  const all = rows.map((row): Measured => ({ row, costs: [], failure: "" }));
+  const end = performance.now() + seconds * 1000;
+  const isWanted = ({ costs, failure }: Measured) => {
+    return failure === "" && (performance.now() < end || costs.length < LEAST_ROUNDS);
+  };
   for (let round = -WARM_UP; round < ROUNDS; round++) {
     for (const one of all.filter(({ row }) => takesPart(row, round))) {
-      if (one.failure !== "") continue;
+      if (!isWanted(one)) continue;
       try {
-        const time = await timedInCell(one.row, place);
-        if (round >= 0) one.times.push(time);
+        const cost = await costInCell(one.row, place);
+        if (round >= 0) one.costs.push(cost);
       } catch (error) {
         one.failure = reasonOf(error);
       }
@@ -185,15 +190,9 @@ export async function measure(rows: readonly Row[], place: Place): Promise<Measu
   return all;
 }
 
-/** The median, or NaN if there is none. */
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (index: number) => sorted[index] ?? NaN;
-  return (at(Math.floor((sorted.length - 1) / 2)) + at(Math.floor(sorted.length / 2))) / 2;
-}
-
-/** The median of a row that did not fail, or NaN. */
+/** The median time of a row that did not fail, or NaN. */
 export function medianOf(all: readonly Measured[], by: string, apps: number): number {
   const found = all.find(({ row }) => row.by === by && row.apps === apps);
-  return found === undefined || found.failure !== "" ? NaN : median(found.times);
+  if (found === undefined || found.failure !== "") return NaN;
+  return median(found.costs.map(({ ms }) => ms));
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BAKED_PROGRAMS } from "../tools/flags.ts";
 import { ROUNDS } from "./_measure.ts";
 import type { Place } from "./_measure.ts";
 
@@ -40,9 +41,8 @@ export function overlayRender(
 
 /** The flags for all that is done with a pod. */
 export function podFlags({ scratch }: Place): string[] {
-  const programs = ["mount", "umount", "findmnt"].map((name) => `/usr/bin/${name}`);
-  const run = `--allow-run=${programs.join(",")}`;
-  return [`--allow-read=${scratch}`, `--allow-write=${scratch}`, run];
+  const run = `--allow-run=${BAKED_PROGRAMS.join(",")}`;
+  return [`--allow-read=${scratch}`, `--allow-write=${scratch}`, run, "--allow-sys=uid"];
 }
 
 function specFile({ scratch }: Place, apps: number): string {

@@ -4,25 +4,25 @@
  * @module
  */
 import { say } from "../tools/run.ts";
-import { median, medianOf } from "./_measure.ts";
+import { medianOf } from "./_measure.ts";
 import type { Measured } from "./_measure.ts";
+import { COST_HEAD, costCells, middleOf } from "./_process.ts";
 
 /** Whose rows the others are compared with. */
 export const OURS = "overlay-render";
-const HEAD = ["ms median", "ms min", "per app", "ratio", "rounds"];
+const HEAD = [...COST_HEAD, "per app", "ratio", "rounds"];
 
 function line(cells: readonly string[], what: string): string {
   return `${cells.map((cell, at) => cell.padStart(at === 0 ? 9 : 8)).join(" ")}  ${what}\n`;
 }
 
-function rowText({ row, times, failure }: Measured, all: readonly Measured[]): string {
+function rowText({ row, costs, failure }: Measured, all: readonly Measured[]): string {
   if (failure !== "") return line(HEAD.map(() => "-"), `${row.what}: FAILED: ${failure}`);
-  const middle = median(times);
+  const { ms } = middleOf(costs);
   const ours = medianOf(all, OURS, row.apps);
-  const ratio = Number.isNaN(ours) ? "-" : (middle / ours).toFixed(2);
-  const cells = [middle, Math.min(...times)].map((time) => time.toFixed(1));
-  const perApp = (middle / row.apps).toFixed(2);
-  return line([...cells, perApp, ratio, `${times.length}`], row.what);
+  const ratio = Number.isNaN(ours) ? "-" : (ms / ours).toFixed(2);
+  const perApp = (ms / row.apps).toFixed(2);
+  return line([...costCells(costs), perApp, ratio, `${costs.length}`], row.what);
 }
 
 /** Prints a table, with a part for each number of apps. */

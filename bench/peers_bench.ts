@@ -41,11 +41,11 @@ const PEERS = ["buildah", "podman", "ctr", "busybox"];
 async function table(
   title: string,
   rows: readonly Row[],
-  ready: ReadonlySet<string>,
   place: Place,
+  { ready, seconds }: { readonly ready: ReadonlySet<string>; readonly seconds: number },
 ): Promise<Measured[]> {
   const wanted = rows.filter(({ by }) => !PEERS.includes(by) || ready.has(by));
-  const all = await measure(wanted, place);
+  const all = await measure(wanted, place, seconds);
   sayTable(title, all);
   return all;
 }
@@ -61,6 +61,9 @@ async function sayMemory(place: Place): Promise<void> {
   }
 }
 
+/** How long each table may take; with that of the imports and what is made ready, less than ten minutes. */
+const SECONDS = { one: 40, many: 70, unmounting: 60, removing: 30 };
+
 /** Everything in turn, each table as soon as it is measured. */
 async function measureAll(scratch: string): Promise<void> {
   say(`Deno ${Deno.version.deno}, ${navigator.hardwareConcurrency} processors\n`);
@@ -68,16 +71,28 @@ async function measureAll(scratch: string): Promise<void> {
   const place = await prepare(scratch);
   const measureOne = async () => {
     await using peers = await startPeers(place, programs);
-    const one = await table("One writable root", oneRoot(place), peers.ready, place);
+    const one = await table("One writable root", oneRoot(place), place, {
+      ready: peers.ready,
+      seconds: SECONDS.one,
+    });
     return { one, ready: peers.ready };
   };
   // First, since they remove little: of an image each makes all files anew.
   await measureImports(place, programs);
   say("\nratio: to the row of overlay-render with as many apps\n");
   const { one, ready } = await measureOne();
-  const many = await table("Apps of one pod", manyApps(place), ready, place);
-  await table("Unmounting the apps of a pod", unmounting(place), ready, place);
-  await table("Unmounting and removing a pod", removing(place), ready, place);
+  const many = await table("Apps of one pod", manyApps(place), place, {
+    ready,
+    seconds: SECONDS.many,
+  });
+  await table("Unmounting the apps of a pod", unmounting(place), place, {
+    ready,
+    seconds: SECONDS.unmounting,
+  });
+  await table("Unmounting and removing a pod", removing(place), place, {
+    ready,
+    seconds: SECONDS.removing,
+  });
   await sayMemory(place);
   sayTargets(renderTargets(one, many));
 }

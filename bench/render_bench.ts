@@ -12,6 +12,8 @@ import { bundle } from "../tools/bundle.ts";
 import { findNamespace } from "../tools/namespace.ts";
 import { run, say } from "../tools/run.ts";
 import { freshGround } from "./_ground.ts";
+import { COST_HEAD, costCells, measureProcess, middleOf } from "./_process.ts";
+import type { Cost } from "./_process.ts";
 
 const RUNS = 31;
 const WARM_UP = 3;
@@ -25,7 +27,7 @@ interface Row {
   before?(pod: string): Promise<void>;
   command(pod: string): readonly string[];
   after?(pod: string): Promise<void>;
-  readonly times: number[];
+  readonly costs: Cost[];
 }
 
 async function must(argv: readonly string[]): Promise<string> {
@@ -34,26 +36,11 @@ async function must(argv: readonly string[]): Promise<string> {
   return stdout;
 }
 
-/** Times a process while this one only waits: nothing of it runs beside what is measured. */
-function timeOf([program = "", ...args]: readonly string[]): number {
-  const command = new Deno.Command(program, { args, stdin: "null", stdout: "null" });
-  const start = performance.now();
-  const { code, stderr } = command.outputSync();
-  const time = performance.now() - start;
-  if (code === 0) return time;
-  throw new Error(`${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
-}
-
-async function timed(row: Row, pod: string): Promise<number> {
+async function costOf(row: Row, pod: string): Promise<Cost> {
   await row.before?.(pod);
-  const time = timeOf(row.command(pod));
+  const cost = measureProcess(row.command(pod));
   await row.after?.(pod);
-  return time;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
+  return cost;
 }
 
 const rootfsOf = (pod: string): string => `${pod}/apps/web/rootfs`;
@@ -107,20 +94,20 @@ function looks([name, script]: [string, string], scratch: string, options: strin
       without: `${name} render, a new pod`,
       command: of({ lowers: two }),
       after: unmountApp,
-      times: [],
+      costs: [],
     },
-    { name: `${name} render, on a tmpfs`, ...above(of({})), times: [] },
+    { name: `${name} render, on a tmpfs`, ...above(of({})), costs: [] },
     {
       name: `${name} render, on a tmpfs that is looked at`,
       without: `${name} render, on a tmpfs`,
       ...above(of({ read })),
-      times: [],
+      costs: [],
     },
     {
       name: `${name} render, two lowers, on a tmpfs that is looked at`,
       without: `${name} render, on a tmpfs`,
       ...above(of({ read, lowers: two })),
-      times: [],
+      costs: [],
     },
   ];
 }
@@ -132,7 +119,7 @@ function rows(scratch: string, options: string): Row[] {
     {
       name: "deno run of an empty script",
       command: () => [...deno, `${scratch}/empty.ts`],
-      times: [],
+      costs: [],
     },
     {
       name: "one mount process",
@@ -142,7 +129,7 @@ function rows(scratch: string, options: string): Row[] {
         return ["/usr/bin/mount", "-t", "overlay", "overlay", "-o", data, `${pod}/m`];
       },
       after: async (pod) => void await unmount(`${pod}/m`),
-      times: [],
+      costs: [],
     },
   ];
   const render = (script: string, pod: string) => {
@@ -157,14 +144,14 @@ function rows(scratch: string, options: string): Row[] {
       name: `${name} render, a new pod`,
       command: (pod) => render(script, pod),
       after: unmountApp,
-      times: [],
+      costs: [],
     },
     {
       name: `${name} render, nothing to do`,
       before: async (pod) => void await must(render(script, pod)),
       command: (pod) => render(script, pod),
       after: unmountApp,
-      times: [],
+      costs: [],
     },
     ...looks([name, script], scratch, options),
   ]);
@@ -184,31 +171,29 @@ async function measure(scratch: string, options: string): Promise<void> {
   await must(["sync"]);
   for (let round = -WARM_UP; round < RUNS; round++) {
     for (const [at, row] of all.entries()) {
-      const time = await timed(row, `${scratch}/pod-${round}-${at}`);
-      if (round >= 0) row.times.push(time);
+      const cost = await costOf(row, `${scratch}/pod-${round}-${at}`);
+      if (round >= 0) row.costs.push(cost);
     }
   }
   report(all);
 }
 
 function report(all: readonly Row[]): void {
-  const [empty, mount] = all;
-  const base = median(empty?.times ?? []) + median(mount?.times ?? []);
+  const timeOf = (row: Row | undefined) => middleOf(row?.costs ?? []).ms;
+  const base = timeOf(all[0]) + timeOf(all[1]);
+  const line = (cells: readonly string[], what: string) => {
+    say(`${cells.map((cell) => cell.padStart(7)).join(" ")}  ${what}\n`);
+  };
   say(`Medians of ${RUNS} interleaved runs of whole processes, Deno ${Deno.version.deno}.\n`);
   say(`Ratio to a bare start plus one mount process, ${base.toFixed(1)} ms.\n\n`);
-  say(`${["ms", "min", "ratio", "more"].map((word) => word.padStart(7)).join(" ")}  what\n`);
-  for (const { name, without, times } of all) {
-    const other = all.find((row) => row.name === without);
-    const more = other === undefined ? "" : (median(times) - median(other.times)).toFixed(1);
-    const cells = [
-      median(times).toFixed(1),
-      Math.min(...times).toFixed(1),
-      (median(times) / base).toFixed(2),
-      more,
-    ];
-    say(`${cells.map((cell) => cell.padStart(7)).join(" ")}  ${name}\n`);
+  line([...COST_HEAD, "ratio", "more"], "what");
+  for (const row of all) {
+    const other = all.find(({ name }) => name === row.without);
+    const more = other === undefined ? "" : (timeOf(row) - timeOf(other)).toFixed(1);
+    line([...costCells(row.costs), (timeOf(row) / base).toFixed(2), more], row.name);
   }
   say("\nmore: milliseconds more than the same render without that look.\n");
+  say("cpu s, faults: processor time and page faults, with those of the programs that it runs.\n");
 }
 
 /** Starts again where mounts are private, so that nothing is left even if this is killed. */
