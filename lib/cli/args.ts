@@ -1,6 +1,6 @@
 /**
- * A strict reader of command lines over `parseArgs`, which by itself accepts everything: unknown flags,
- * `--json=0`, a flag given twice, and a flag that eats the next one as its value.
+ * A strict reader of command lines. `parseArgs` parses; by itself it accepts everything: unknown flags,
+ * `--json=0`, a flag that is given twice, and a flag without its value.
  *
  * Requires no permissions.
  *
@@ -9,23 +9,16 @@
 import { parseArgs } from "../core/deps.ts";
 import { InvalidValueError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
+import type { Flag } from "../request/options.ts";
 
-/** Which flags a command takes; all by their long names, without dashes. */
+/** The flags and operands that a command takes. */
 export interface FlagSpec {
   /** The command's name, for messages. */
   readonly command: string;
-  /** Flags with a value, given at most once. */
-  readonly single: readonly string[];
-  /** Flags with a value that may be given several times. */
-  readonly repeated: readonly string[];
-  /** Flags without a value. */
-  readonly boolean: readonly string[];
-  /** Flags whose value may be empty. */
-  readonly emptyAllowed: readonly string[];
-  /** What is given without a flag, by the words of the help; all of it must be given. @default {nothing} */
+  /** The flags. */
+  readonly flags: readonly Flag[];
+  /** The arguments that are no flags, by the words of the help; all of them are required. @default {none} */
   readonly operands?: readonly string[];
-  /** One-letter names. */
-  readonly alias: Readonly<Record<string, string>>;
 }
 
 /** The flags that were given. */
@@ -34,7 +27,7 @@ export interface Flags {
   readonly values: Readonly<Record<string, readonly string[]>>;
   /** The flags without a value that were given. */
   readonly set: ReadonlySet<string>;
-  /** What was given without a flag, as many as the command takes. */
+  /** The operands, as many as the command takes. */
   readonly operands: readonly string[];
 }
 
@@ -44,122 +37,106 @@ function usage(spec: FlagSpec, message: string, hint?: string): InvalidValueErro
   });
 }
 
-function dashes(name: string): string {
-  return name.length === 1 ? `-${name}` : `--${name}`;
-}
-
 function unknownFlag(spec: FlagSpec, given: string): InvalidValueError {
-  const names = [...spec.single, ...spec.repeated, ...spec.boolean].map(dashes).sort();
+  const names = spec.flags.map(({ name }) => `--${name}`).sort();
   const message = `Cannot use flag ${quote(given)}: ${spec.command} has no such flag`;
   return usage(spec, message, `it has ${names.join(", ")}`);
 }
 
 function unexpected(spec: FlagSpec, argument: string): InvalidValueError {
-  const takes = ["flags only", ...spec.operands ?? []].join(", and ").replace("only, and", "and");
+  const takes = spec.operands === undefined
+    ? "flags only"
+    : `flags and ${spec.operands.join(", ")}`;
   return usage(spec, `Cannot use argument ${quote(argument)}: ${spec.command} takes ${takes}`);
 }
 
-function missing(spec: FlagSpec, operand: string): InvalidValueError {
-  const hint = `write overlay-render ${spec.command} ${operand}`;
-  return usage(spec, `Cannot go on without ${operand}: ${spec.command} needs one`, hint);
+/** A lone dash is a value: it stands for stdin. */
+function isFlag(argument: string): boolean {
+  return argument.startsWith("-") && argument !== "-";
 }
 
-/** The long name of a flag; a letter has one dash, and a word two. */
-function nameOf(spec: FlagSpec, given: string): string {
-  const bare = given.slice(given.startsWith("--") ? 2 : 1);
-  const isShort = bare.length === 1;
-  if (given.startsWith("--") === isShort) throw unknownFlag(spec, given);
-  const name = Object.hasOwn(spec.alias, bare) ? spec.alias[bare] ?? bare : bare;
-  const known = [...spec.boolean, ...spec.single, ...spec.repeated];
-  if (!known.includes(name)) throw unknownFlag(spec, given);
-  return name;
+function split(argument: string): readonly [given: string, inline?: string] {
+  const equals = argument.indexOf("=");
+  return equals < 0 ? [argument] : [argument.slice(0, equals), argument.slice(equals + 1)];
 }
 
-/** The value of a flag that takes one: after the equals sign, or the next argument. */
-function valueOf(
-  spec: FlagSpec,
-  name: string,
-  given: { readonly flag: string; readonly inline: string | null; readonly next?: string },
-): string {
-  const { flag, inline, next } = given;
-  if (inline === null && (next === undefined || (next.startsWith("-") && next !== "-"))) {
+/** An argument holds no NUL. With one in front, parseArgs takes "-", "" and "true" for values, too. */
+const VALUE = "\0";
+
+/** Writes short names as long ones: parseArgs takes `-no` for `-n -o`, and cuts `-o=…` at a newline. */
+function guarded({ flags }: FlagSpec, argument: string): string {
+  if (argument === "--") return argument;
+  if (!isFlag(argument)) return VALUE + argument;
+  const [given, inline] = split(argument);
+  const name = flags.find(({ short }) => short !== undefined && given === `-${short}`)?.name;
+  const long = name === undefined ? given : `--${name}`;
+  return inline === undefined ? long : `${long}=${VALUE}${inline}`;
+}
+
+/** Checks that a known flag has a value if it takes one, and only then. */
+function checkValue(spec: FlagSpec, argument: string, next: string | undefined): void {
+  if (argument === "--") throw unexpected(spec, argument);
+  const [given, inline] = split(argument);
+  const flag = spec.flags.find(({ name, short }) => [`--${name}`, `-${short}`].includes(given));
+  if (flag === undefined) return;
+  if (flag.kind === "boolean") {
+    if (inline === undefined) return;
+    throw usage(spec, `Cannot use ${quote(argument)}: ${given} takes no value`);
+  }
+  if (inline === undefined && (next === undefined || isFlag(next))) {
     const reason = next === undefined ? "nothing follows" : `${quote(next)} is a flag`;
-    throw usage(spec, `Cannot use ${flag} without a value: ${reason}`, `write ${flag}=VALUE`);
+    throw usage(spec, `Cannot use ${given} without a value: ${reason}`, `write ${given}=VALUE`);
   }
-  const value = inline ?? next ?? "";
-  if (value === "" && !spec.emptyAllowed.includes(name)) {
-    throw usage(spec, `Cannot use ${flag} with an empty value: leave it out, or give one`);
+  if ((inline ?? next) === "" && !flag.mayBeEmpty) {
+    throw usage(spec, `Cannot use ${given} with an empty value: leave it out, or give one`);
   }
-  return value;
 }
 
-/**
- * Checks every argument, and writes it in the one way that `parseArgs` always understands:
- * `--name=value`, and `--name` for an empty value.
- */
-function checked(
+function checkRepeated(
   spec: FlagSpec,
-  args: readonly string[],
-): {
-  readonly canonical: string[];
-  readonly given: ReadonlySet<string>;
-  readonly operands: readonly string[];
-} {
-  const canonical: string[] = [];
-  const given = new Set<string>();
-  const operands: string[] = [];
-  const wanted = spec.operands ?? [];
-  for (let at = 0; at < args.length; at++) {
-    const argument = args[at] ?? "";
-    if (!argument.startsWith("-") || argument === "-" || argument === "--") {
-      if (operands.length >= wanted.length || argument === "--") throw unexpected(spec, argument);
-      operands.push(argument);
-      continue;
-    }
-    const equals = argument.indexOf("=");
-    const flag = equals < 0 ? argument : argument.slice(0, equals);
-    const inline = equals < 0 ? null : argument.slice(equals + 1);
-    const name = nameOf(spec, flag);
-    given.add(name);
-    if (spec.boolean.includes(name)) {
-      if (inline !== null) {
-        throw usage(spec, `Cannot use ${quote(argument)}: ${flag} takes no value`);
-      }
-      canonical.push(`--${name}`);
-      continue;
-    }
-    const next = args[at + 1];
-    const value = valueOf(spec, name, { flag, inline, ...(next === undefined ? {} : { next }) });
-    if (inline === null) at++;
-    canonical.push(value === "" ? `--${name}` : `--${name}=${value}`);
-  }
-  const open = wanted[operands.length];
-  if (open !== undefined) throw missing(spec, open);
-  return { canonical, given, operands };
+  { name, repeatable }: Flag,
+  values: readonly string[],
+): void {
+  const last = values.at(-1);
+  if (repeatable || values.length < 2 || last === undefined) return;
+  throw usage(spec, `Cannot use --${name} ${quote(last)}: it was given before`);
+}
+
+function checkOperands(spec: FlagSpec, operands: readonly string[]): void {
+  const { command, operands: wanted = [] } = spec;
+  const [extra, missing] = [operands[wanted.length], wanted[operands.length]];
+  if (extra !== undefined) throw unexpected(spec, extra);
+  if (missing === undefined) return;
+  const hint = `write overlay-render ${command} ${missing}`;
+  throw usage(spec, `Cannot run ${command}: ${missing} is required`, hint);
 }
 
 /**
  * Reads a command line.
  *
- * @param args What follows the command's name.
+ * @param args The arguments after the command's name.
  * @throws {InvalidValueError} If a flag is unknown, lacks its value, has one it does not take, has an
- * empty one or is given twice; or if there is an argument that is no flag.
+ * empty one or is given twice; or if an operand is missing or too many.
  */
 export function parseFlags(args: readonly string[], spec: FlagSpec): Flags {
-  const { canonical, given, operands } = checked(spec, args);
-  // Told of those that were given it is done sooner; of the others there is nothing to parse.
-  const [boolean, valued]: [string[], string[]] = [[], []];
-  for (const name of given) (spec.boolean.includes(name) ? boolean : valued).push(name);
-  const parsed = parseArgs(canonical, { string: valued, collect: valued, boolean });
-  const values: Record<string, readonly string[]> = {};
-  for (const name of [...spec.single, ...spec.repeated]) values[name] = [];
-  for (const name of valued) {
-    const all = parsed[name] as string[];
-    const last = all.at(-1);
-    if (spec.single.includes(name) && all.length > 1 && last !== undefined) {
-      throw usage(spec, `Cannot use --${name} ${quote(last)}: it was given before`);
-    }
-    values[name] = all;
-  }
-  return { values, set: new Set(boolean), operands };
+  for (const [at, arg] of args.entries()) if (isFlag(arg)) checkValue(spec, arg, args[at + 1]);
+  const valued = spec.flags.filter(({ kind }) => kind !== "boolean");
+  const names = valued.map(({ name }) => name);
+  const found: Record<string, unknown> = parseArgs(args.map((arg) => guarded(spec, arg)), {
+    string: [...names, "_"],
+    collect: names,
+    boolean: spec.flags.filter(({ kind }) => kind === "boolean").map(({ name }) => name),
+    "--": true,
+    unknown: (argument: string, key?: string) => {
+      if (key !== undefined) throw unknownFlag(spec, split(argument)[0]);
+    },
+  });
+  const given = (name: string) => (found[name] as string[]).map((value) => value.slice(1));
+  const values = Object.fromEntries(names.map((name) => [name, given(name)]));
+  for (const flag of valued) checkRepeated(spec, flag, values[flag.name] ?? []);
+  const operands = given("_");
+  checkOperands(spec, operands);
+  // In the order given: parseArgs notes those that were not given last.
+  const set = Object.keys(found).filter((name) => found[name] === true);
+  return { values, set: new Set(set), operands };
 }

@@ -7,21 +7,21 @@
  */
 import { parseFlags } from "./args.ts";
 import type { Flags, FlagSpec } from "./args.ts";
+import { COMMANDS, FLAGS_OF, REQUEST_FLAGS, TREE_ACTIONS } from "./commands.ts";
+import type { CommandName, TreeAction } from "./commands.ts";
 import { normalize } from "../core/deps.ts";
 import { parseDuration } from "../core/duration.ts";
 import { InvalidValueError } from "../core/errors.ts";
-import { parseLayout, parseOverlayMode, parseProfile } from "../request/names.ts";
-import type { OverlayMode } from "../request/names.ts";
 import { quote } from "../core/quote.ts";
-import type { RenderRequest } from "../request/options.ts";
+import { parseChoice } from "../request/names.ts";
+import type { Flag, RenderRequest } from "../request/options.ts";
 import type { DoctorRequest } from "../api/doctor.ts";
 import type { CollectRequest } from "../api/gc.ts";
-import type { PodsRequest } from "../pod/list.ts";
 import type { RestoreRequest } from "../api/restore.ts";
 import type { StatusRequest } from "../api/status.ts";
 import type { UnmountRequest } from "../api/unmount.ts";
 
-/** How a command talks. */
+/** The form and the amount of a command's output. */
 export interface OutputOptions {
   /** Whether stdout is one JSON object. */
   readonly json: boolean;
@@ -29,63 +29,49 @@ export interface OutputOptions {
   readonly quiet: boolean;
   /** Whether each operation and each command that is run is told. */
   readonly verbose: boolean;
+  /** Set if of a plan only the flags of `deno run` are printed. */
+  readonly flags?: true;
 }
 
-/** How long a command waits for another one that changes the pod, in milliseconds. */
-interface Waiting {
-  /** The wait. @default {10000} */
+/** The options of every command. */
+export interface Common {
+  readonly output: OutputOptions;
+  /** How long it waits for another command on the same pod or store, in milliseconds. @default {10000} */
   readonly waitMs?: number;
 }
 
-/** What to do. */
+type Render = "plan" | "prepare" | "render";
+
+/** A command with its flags and values. */
 export type Command =
   | { readonly kind: "help"; readonly topic: string | null }
   | { readonly kind: "version" }
-  | Waiting & {
-    readonly kind: "plan" | "prepare" | "render";
+  | Common & {
+    readonly kind: Render;
     readonly request: RenderRequest;
-    readonly voice: OutputOptions;
     /** What `plan` plans: a render, or with `prepare --dry-run` the preparation. */
     readonly mount: boolean;
   }
-  | Waiting & {
+  | Common & {
     readonly kind: "spec";
-    readonly action: "plan" | "prepare" | "render";
+    readonly action: Render;
     /** The spec's file, or `-` for stdin. */
     readonly file: string;
     /** The directory that its relative paths are taken from. */
     readonly cwd: string;
-    readonly voice: OutputOptions;
     readonly mount: boolean;
   }
-  | Waiting & {
-    readonly kind: "unmount";
-    readonly request: UnmountRequest;
-    readonly voice: OutputOptions;
-  }
-  | { readonly kind: "status"; readonly request: StatusRequest; readonly voice: OutputOptions }
-  | Waiting & {
-    readonly kind: "gc";
-    readonly request: CollectRequest;
-    readonly voice: OutputOptions;
-  }
-  | Waiting & {
+  | Common & { readonly kind: "unmount"; readonly request: UnmountRequest }
+  | Common & { readonly kind: "status"; readonly request: StatusRequest }
+  | Common & { readonly kind: "restore"; readonly request: RestoreRequest }
+  | Common & { readonly kind: "gc"; readonly request: CollectRequest }
+  | Common & {
     readonly kind: "gc";
     /** The pod that is brought back, or the path that it has in the garbage. */
     readonly undo: string;
-    readonly voice: OutputOptions;
   }
-  | Waiting & {
-    readonly kind: "keep" | "unkeep";
-    readonly pod: string;
-    readonly voice: OutputOptions;
-  }
-  | Waiting & {
-    readonly kind: "restore";
-    readonly request: RestoreRequest;
-    readonly voice: OutputOptions;
-  }
-  | { readonly kind: "doctor"; readonly request: DoctorRequest; readonly voice: OutputOptions }
+  | Common & { readonly kind: "keep" | "unkeep"; readonly pod: string }
+  | Common & { readonly kind: "doctor"; readonly request: DoctorRequest }
   | {
     readonly kind: "tree";
     readonly action: TreeAction;
@@ -94,98 +80,8 @@ export type Command =
     readonly cwd: string;
   };
 
-/** The names of all commands. */
-export const COMMANDS = [
-  "plan",
-  "prepare",
-  "render",
-  "unmount",
-  "status",
-  "restore",
-  "gc",
-  "keep",
-  "unkeep",
-  "doctor",
-  "tree",
-] as const;
-
-/** What can be done with the tree store. */
-const TREE_ACTIONS = [
-  "import",
-  "list",
-  "path",
-  "check",
-  "verify-all",
-  "remove",
-  "gc",
-] as const;
-
-/** The name of something that can be done with the tree store. */
-export type TreeAction = (typeof TREE_ACTIONS)[number];
-
-const VOICE_FLAGS = ["json", "quiet", "verbose", "help"];
-
-/** The flags of a render that a spec has fields for. */
-const REQUEST_FLAGS = [
-  "tree",
-  "image",
-  "store",
-  "pod",
-  "app",
-  "dest",
-  "layout",
-  "profile",
-  "dir-mode",
-  "group",
-  "label",
-  "manifest",
-  "overlay",
-];
-
-/** The same without a value. */
-const REQUEST_SWITCHES = ["read-only", "no-overlay", "mtab", "live", "ephemeral"];
-
-function spec(command: (typeof COMMANDS)[number]): FlagSpec {
-  const base = {
-    command,
-    single: ["pod", "wait"],
-    repeated: [],
-    boolean: VOICE_FLAGS,
-    emptyAllowed: ["app"],
-    alias: { h: "help", q: "quiet" },
-  };
-  switch (command) {
-    case "status":
-      return { ...base, single: ["pod", "pods"], boolean: [...VOICE_FLAGS, "size"] };
-    case "doctor":
-      return { ...base, single: ["pod"] };
-    case "keep":
-    case "unkeep":
-      return base;
-    case "unmount":
-      return { ...base, repeated: ["app"], boolean: [...VOICE_FLAGS, "lazy", "foreign"] };
-    case "restore":
-      return {
-        ...base,
-        single: ["pod", "pods", "wait"],
-        boolean: [...VOICE_FLAGS, "live"],
-      };
-    case "gc":
-      return {
-        ...base,
-        single: ["pod", "pods", "undo", "older-than", "grace-period", "wait"],
-        boolean: [...VOICE_FLAGS, "mark", "sweep", "ignore-missing", "dry-run"],
-        alias: { ...base.alias, n: "dry-run" },
-      };
-    default:
-      return {
-        ...base,
-        single: [...REQUEST_FLAGS, "spec", "wait"],
-        repeated: ["lower", "option"],
-        boolean: [...VOICE_FLAGS, ...REQUEST_SWITCHES, "dry-run"],
-        alias: { ...base.alias, o: "option", n: "dry-run" },
-      };
-  }
+function usage(message: string, hint: string): InvalidValueError {
+  return new InvalidValueError("usage", message, { hint });
 }
 
 /** A path as the user names it, from the working directory on. Only there is `..` taken away by name. */
@@ -193,200 +89,160 @@ export function absolute(path: string, cwd: string): string {
   return path.startsWith("/") ? path : normalize(`${cwd}/${path}`);
 }
 
-function requestOf(flags: Flags, cwd: string): RenderRequest {
-  const one = (name: string) => flags.values[name]?.[0];
-  const path = (name: string) => {
-    const value = one(name);
-    return value === undefined ? undefined : absolute(value, cwd);
-  };
-  const [profile, layout] = [one("profile"), one("layout")];
-  const all = {
-    lower: flags.values.lower?.map((lower) => absolute(lower, cwd)),
-    tree: one("tree"),
-    image: one("image"),
-    store: path("store"),
-    app: one("app"),
-    dest: path("dest"),
-    layout: layout === undefined ? undefined : parseLayout(layout),
-    profile: profile === undefined ? undefined : parseProfile(profile).name,
-    dirMode: one("dir-mode"),
-    group: one("group"),
-    label: one("label"),
-    manifest: path("manifest"),
-    options: flags.values.option,
-    readOnly: flags.set.has("read-only"),
-    overlay: overlayOf(flags),
-    mtab: flags.set.has("mtab") ? true : undefined,
-    live: flags.set.has("live") ? true : undefined,
-    ephemeral: flags.set.has("ephemeral") ? true : undefined,
-  };
-  const given = Object.entries(all).filter(([, value]) => value !== undefined);
-  return { pod: podOf(flags, cwd), ...Object.fromEntries(given) };
+/** Reads the value of a flag as its kind. Names, modes and groups are for the request's own parsers. */
+function parseValue({ name, kind, choices }: Flag, value: string, cwd: string): unknown {
+  if (choices !== undefined) return parseChoice(name, value, choices);
+  if (kind === "dir" || kind === "file") return absolute(value, cwd);
+  return kind === "duration" ? parseDuration(name.replaceAll("-", " "), value) : value;
 }
 
-function overlayOf(flags: Flags): OverlayMode | undefined {
-  const mode = flags.values.overlay?.[0];
-  if (!flags.set.has("no-overlay")) return mode === undefined ? undefined : parseOverlayMode(mode);
-  if (mode === undefined || mode === "never") return "never";
-  throw new InvalidValueError("usage", `Cannot use --no-overlay with --overlay ${quote(mode)}`, {
-    hint: "leave one of them out",
-  });
+/** Reads the fields of a request that flags set; a flag that was not given sets none. */
+export function requestFields(
+  { flags: table }: FlagSpec,
+  { set, values }: Flags,
+  cwd: string,
+): Record<string, unknown> {
+  const fields: Record<string, unknown> = {};
+  for (const flag of table) {
+    const { name, field, kind, repeatable } = flag;
+    const given = kind === "boolean" ? set.has(name) : (values[name] ?? []).length > 0;
+    if (field === undefined || !given) continue;
+    const all = (values[name] ?? []).map((value) => parseValue(flag, value, cwd));
+    const value = kind === "boolean" ? flag.sets ?? true : repeatable ? all : all[0];
+    const before = fields[field];
+    if (before !== undefined && before !== value) {
+      const message = `Cannot use --${name} with --${field} ${quote(String(before))}`;
+      throw usage(message, "leave one of them out");
+    }
+    fields[field] = value;
+  }
+  return fields;
 }
 
-function podOf(flags: Flags, cwd: string): string {
-  const pod = flags.values.pod?.[0];
-  if (pod !== undefined) return absolute(pod, cwd);
-  throw new InvalidValueError("usage", "Cannot go on without a pod: --pod is missing", {
-    hint: "give the directory that owns the renders: --pod DIR",
-  });
+/** Reads the options of every command. */
+export function commonOptions({ set, values }: Flags): Common {
+  const wait = values.wait?.[0];
+  return {
+    output: {
+      json: set.has("json"),
+      quiet: set.has("quiet"),
+      verbose: set.has("verbose"),
+      ...(set.has("flags") ? { flags: true } : {}),
+    },
+    ...(wait === undefined ? {} : { waitMs: parseDuration("wait", wait) }),
+  };
+}
+
+/** Checks that one pod is given, or a directory of pods, for a command that takes both. */
+function checkPod(command: CommandName, { pod, pods }: Record<string, unknown>): void {
+  const takesPods = command !== "tree" && FLAGS_OF[command].some(({ name }) => name === "pods");
+  if (pod !== undefined && pods !== undefined) {
+    const message = "Cannot use --pod and --pods together: give one of them";
+    throw usage(message, `overlay-render ${command} --help lists what it takes`);
+  }
+  if (pod !== undefined || pods !== undefined) return;
+  if (takesPods) {
+    const hint = "give one pod (--pod DIR), or the directory that all of them are in (--pods DIR)";
+    throw usage(`Cannot run ${command}: --pod or --pods is required`, hint);
+  }
+  const hint = "give the directory that owns the renders: --pod DIR";
+  throw usage(`Cannot run ${command}: --pod is required`, hint);
+}
+
+/** Returns the first of these flags that was given. */
+function firstGiven({ set, values }: Flags, flags: readonly Flag[]): string | undefined {
+  return flags.find(({ name }) => set.has(name) || (values[name] ?? []).length > 0)?.name;
+}
+
+function parseCollect(
+  flags: Flags,
+  request: Record<string, unknown>,
+  cwd: string,
+): { readonly undo: string } | { readonly request: CollectRequest } {
+  const undo = flags.values.undo?.[0];
+  if (undo !== undefined) {
+    const other = firstGiven(flags, FLAGS_OF.gc.filter(({ field }) => field !== undefined));
+    if (other === undefined) return { undo: absolute(undo, cwd) };
+    const hint = `leave out --${other}: --undo only brings back`;
+    throw usage(`Cannot use --undo and --${other} together`, hint);
+  }
+  if (request.olderThanMs !== undefined && request.pods === undefined) {
+    const hint = "a pod that is named is collected whatever its age";
+    throw usage("Cannot use --older-than without --pods", hint);
+  }
+  checkPod("gc", request);
+  return { request: request as unknown as CollectRequest };
+}
+
+/** An app that is alone is no list of one. */
+function parseUnmount({ app, ...request }: Record<string, unknown>): UnmountRequest {
+  const apps = (app ?? []) as readonly string[];
+  const given = apps.length === 0 ? {} : { app: apps.length === 1 ? apps[0] : apps };
+  return { ...request, ...given } as unknown as UnmountRequest;
+}
+
+function parseRender(name: Render, flags: Flags, cwd: string): Command {
+  const action = flags.set.has("dry-run") || flags.set.has("flags") ? "plan" : name;
+  const common = { ...commonOptions(flags), mount: name !== "prepare" };
+  const file = flags.values.spec?.[0];
+  if (file === undefined) {
+    const request = requestFields({ command: name, flags: REQUEST_FLAGS }, flags, cwd);
+    checkPod(name, request);
+    return { kind: action, request: request as unknown as RenderRequest, ...common };
+  }
+  const given = firstGiven(flags, REQUEST_FLAGS);
+  if (given === undefined) return { kind: "spec", action, file, cwd, ...common };
+  const hint = "leave it out, and put it in the spec";
+  throw usage(`Cannot use --${given} with --spec: the spec says it`, hint);
+}
+
+function parseTree(args: readonly string[], cwd: string): Command {
+  const [name, ...rest] = args;
+  const action = TREE_ACTIONS.find((action) => action === name);
+  if (action !== undefined) return { kind: "tree", action, args: rest, cwd };
+  const what = name === undefined
+    ? "a subcommand is required"
+    : `unknown subcommand ${quote(name)}`;
+  const hint = `it must be one of ${TREE_ACTIONS.join(", ")}; overlay-render tree --help says more`;
+  throw usage(`Cannot run tree: ${what}`, hint);
+}
+
+function parseNamed(name: CommandName, args: readonly string[], cwd: string): Command {
+  // Help wins over whatever else is wrong with the line.
+  if (args.includes("--help") || args.includes("-h")) return { kind: "help", topic: name };
+  // Its flags are for a module that only it loads.
+  if (name === "tree") return parseTree(args, cwd);
+  const spec = { command: name, flags: FLAGS_OF[name] };
+  const flags = parseFlags(args, spec);
+  if (name === "plan" || name === "prepare" || name === "render") {
+    return parseRender(name, flags, cwd);
+  }
+  if (flags.set.has("mark") && flags.set.has("sweep")) {
+    throw usage("Cannot use --mark and --sweep together: gc does both", "leave both out");
+  }
+  const fields = requestFields(spec, flags, cwd);
+  const common = commonOptions(flags);
+  if (name === "gc") return { kind: name, ...parseCollect(flags, fields, cwd), ...common };
+  if (name !== "doctor") checkPod(name, fields);
+  if (name === "unmount") return { kind: name, request: parseUnmount(fields), ...common };
+  if (name === "keep" || name === "unkeep") {
+    return { kind: name, pod: String(fields.pod), ...common };
+  }
+  // The table and the tests of it hold that each field is one of the request.
+  return { kind: name, request: fields, ...common } as unknown as Command;
 }
 
 function unknownCommand(name: string): InvalidValueError {
   if (name.startsWith("-")) {
-    return new InvalidValueError(
-      "usage",
-      `Cannot go on without a command: ${quote(name)} is a flag`,
-      {
-        hint: `start with one of ${COMMANDS.join(", ")}`,
-      },
-    );
+    const message = `Cannot run overlay-render: ${
+      quote(name)
+    } is a flag, and a command is required`;
+    return usage(message, `start with one of ${COMMANDS.join(", ")}`);
   }
-  if (name === "umount") {
-    return new InvalidValueError("usage", `Cannot use command "umount": there is none`, {
-      hint: "it is called unmount here",
-    });
-  }
-  return new InvalidValueError("usage", `Cannot use command ${quote(name)}: there is none`, {
-    hint: `it must be one of ${COMMANDS.join(", ")}; overlay-render --help says what they do`,
-  });
-}
-
-/** One pod, or all pods in a directory. */
-function podsOf(flags: Flags, cwd: string): PodsRequest {
-  const [pod, pods] = [flags.values.pod?.[0], flags.values.pods?.[0]];
-  if (pod !== undefined && pods !== undefined) {
-    throw new InvalidValueError("usage", "Cannot use --pod and --pods together: give one of them");
-  }
-  if (pods !== undefined) return { pods: absolute(pods, cwd) };
-  if (pod !== undefined) return { pod: absolute(pod, cwd) };
-  throw new InvalidValueError("usage", "Cannot go on without a pod: --pod and --pods are missing", {
-    hint: "give one pod (--pod DIR), or the directory that all of them are in (--pods DIR)",
-  });
-}
-
-function waitOf(flags: Flags): Waiting {
-  const wait = flags.values.wait?.[0];
-  return wait === undefined ? {} : { waitMs: parseDuration("wait", wait) };
-}
-
-function unmountOf(flags: Flags, cwd: string): UnmountRequest {
-  const [first, ...more] = flags.values.app ?? [];
-  return {
-    pod: podOf(flags, cwd),
-    ...(first === undefined ? {} : { app: more.length === 0 ? first : [first, ...more] }),
-    ...(flags.set.has("lazy") ? { lazy: true } : {}),
-    ...(flags.set.has("foreign") ? { foreign: true } : {}),
-  };
-}
-
-function collectOf(flags: Flags, cwd: string): CollectRequest {
-  const grace = flags.values["grace-period"]?.[0];
-  const age = flags.values["older-than"]?.[0];
-  if (age !== undefined && flags.values.pods?.[0] === undefined) {
-    throw new InvalidValueError("usage", "Cannot use --older-than without --pods", {
-      hint: "a pod that is named is collected whatever its age",
-    });
-  }
-  if (flags.set.has("mark") && flags.set.has("sweep")) {
-    throw new InvalidValueError("usage", "Cannot use --mark and --sweep together: gc does both", {
-      hint: "leave both out",
-    });
-  }
-  return {
-    ...podsOf(flags, cwd),
-    ...(flags.set.has("mark") ? { phase: "mark" as const } : {}),
-    ...(flags.set.has("sweep") ? { phase: "sweep" as const } : {}),
-    ...(age === undefined ? {} : { olderThanMs: parseDuration("older-than", age) }),
-    ...(grace === undefined ? {} : { gracePeriodMs: parseDuration("grace period", grace) }),
-    ...(flags.set.has("ignore-missing") ? { ignoreMissing: true } : {}),
-    ...(flags.set.has("dry-run") ? { dryRun: true } : {}),
-  };
-}
-
-function gcOf(flags: Flags, cwd: string, voice: OutputOptions): Command {
-  const undo = flags.values.undo?.[0];
-  if (undo === undefined) {
-    return { kind: "gc", request: collectOf(flags, cwd), voice, ...waitOf(flags) };
-  }
-  const other = ["pod", "pods", "older-than", "grace-period"].find((name) => {
-    return flags.values[name]?.[0] !== undefined;
-  }) ?? ["mark", "sweep", "ignore-missing", "dry-run"].find((name) => flags.set.has(name));
-  if (other === undefined) {
-    return { kind: "gc", undo: absolute(undo, cwd), voice, ...waitOf(flags) };
-  }
-  throw new InvalidValueError("usage", `Cannot use --undo and --${other} together`, {
-    hint: `leave out --${other}: --undo only brings back`,
-  });
-}
-
-/** A render from a spec, which has fields for what is given by flags otherwise. */
-function specOf(file: string, flags: Flags): { readonly file: string } {
-  const given = [...REQUEST_FLAGS, "lower", "option"].find((name) => {
-    return (flags.values[name]?.length ?? 0) > 0;
-  }) ?? REQUEST_SWITCHES.find((name) => flags.set.has(name));
-  if (given === undefined) return { file };
-  throw new InvalidValueError("usage", `Cannot use --${given} with --spec: the spec says it`, {
-    hint: "leave it out, and put it in the spec",
-  });
-}
-
-function treeOf(args: readonly string[], cwd: string): Command {
-  const [name, ...rest] = args;
-  const action = TREE_ACTIONS.find((action) => action === name);
-  if (action !== undefined) return { kind: "tree", action, args: rest, cwd };
-  const given = name === undefined ? "none was given" : `${quote(name)} is none`;
-  throw new InvalidValueError("usage", `Cannot use tree without its own command: ${given}`, {
-    hint: `it must be one of ${TREE_ACTIONS.join(", ")}; overlay-render tree --help says more`,
-  });
-}
-
-function parseOf(name: (typeof COMMANDS)[number], args: readonly string[], cwd: string): Command {
-  // Help wins over whatever else is wrong with the line.
-  if (args.includes("--help") || args.includes("-h")) return { kind: "help", topic: name };
-  // Has commands of its own, which only it loads.
-  if (name === "tree") return treeOf(args, cwd);
-  const flags = parseFlags(args, spec(name));
-  const voice: OutputOptions = {
-    json: flags.set.has("json"),
-    quiet: flags.set.has("quiet"),
-    verbose: flags.set.has("verbose"),
-  };
-  switch (name) {
-    case "status": {
-      const size = flags.set.has("size") ? { size: true } : {};
-      return { kind: name, request: { ...podsOf(flags, cwd), ...size }, voice };
-    }
-    case "unmount":
-      return { kind: name, request: unmountOf(flags, cwd), voice, ...waitOf(flags) };
-    case "doctor": {
-      const request = flags.values.pod?.[0] === undefined ? {} : { pod: podOf(flags, cwd) };
-      return { kind: name, request, voice };
-    }
-    case "restore": {
-      const live = flags.set.has("live") ? { live: true } : {};
-      return { kind: name, request: { ...podsOf(flags, cwd), ...live }, voice, ...waitOf(flags) };
-    }
-    case "gc":
-      return gcOf(flags, cwd, voice);
-    case "keep":
-    case "unkeep":
-      return { kind: name, pod: podOf(flags, cwd), voice, ...waitOf(flags) };
-  }
-  const action = flags.set.has("dry-run") ? "plan" : name;
-  const common = { voice, mount: name !== "prepare", ...waitOf(flags) };
-  const file = flags.values.spec?.[0];
-  if (file === undefined) return { kind: action, request: requestOf(flags, cwd), ...common };
-  return { kind: "spec", action, ...specOf(file, flags), cwd, ...common };
+  const hint = name === "umount"
+    ? "it is called unmount here"
+    : `it must be one of ${COMMANDS.join(", ")}; overlay-render --help says what they do`;
+  return usage(`Cannot run overlay-render: unknown command ${quote(name)}`, hint);
 }
 
 /**
@@ -399,19 +255,18 @@ function parseOf(name: (typeof COMMANDS)[number], args: readonly string[], cwd: 
 export function parseCommand(args: readonly string[], cwd: string): Command {
   const [first, ...rest] = args;
   if (first === undefined) {
-    throw new InvalidValueError("usage", "Cannot go on without a command: none was given", {
-      hint: `give one of ${COMMANDS.join(", ")}; overlay-render --help says what they do`,
-    });
-  }
-  if (first === "--help" || first === "-h" || first === "help") {
-    const topic = COMMANDS.find((name) => name === rest[0]);
-    if (first === "help" && rest[0] !== undefined && topic === undefined) {
-      throw unknownCommand(rest[0]);
-    }
-    return { kind: "help", topic: topic ?? null };
+    const hint = `give one of ${COMMANDS.join(", ")}; overlay-render --help says what they do`;
+    throw usage("Cannot run overlay-render: a command is required", hint);
   }
   if (first === "--version") return { kind: "version" };
+  if (first === "--help" || first === "-h" || first === "help") {
+    const topic = COMMANDS.find((name) => name === rest[0]);
+    if (topic !== undefined || first !== "help" || rest[0] === undefined) {
+      return { kind: "help", topic: topic ?? null };
+    }
+    throw unknownCommand(rest[0]);
+  }
   const name = COMMANDS.find((name) => name === first);
   if (name === undefined) throw unknownCommand(first);
-  return parseOf(name, rest, cwd);
+  return parseNamed(name, rest, cwd);
 }

@@ -55,6 +55,12 @@ function shortened(mount: MountPlan): string[] {
   ];
 }
 
+/** The flags of `deno run` that a plan needs, in one line for a shell. */
+export function planFlags(plan: Plan | PodPlan, json: boolean): string {
+  const flags = permissionFlags(requiredPermissions(plan));
+  return json ? formatJson({ flags }) : `${flags.map(shellQuote).join(" ")}\n`;
+}
+
 /** A plan as text. */
 export function planText(plan: Plan): string {
   const flags = permissionFlags(requiredPermissions(plan)).map(shellQuote);

@@ -18,38 +18,38 @@ export interface TreeIo extends ChangeOptions {
 
 type Of<A extends TreeCommand["action"]> = Extract<TreeCommand, { action: A }>;
 
-async function runImport({ request, voice }: Of<"import">, io: TreeIo): Promise<number> {
+async function runImport({ request, output }: Of<"import">, io: TreeIo): Promise<number> {
   const { importTree } = await import("../store/import_tree.ts");
   const { progressTo } = await import("./progress.ts");
   const isTerminal = Deno.stderr.isTerminal();
-  const progress = voice.quiet
+  const progress = output.quiet
     ? null
     : progressTo({ write: io.err, isTerminal, now: () => performance.now() });
   try {
     const tree = await importTree(request, { ...io, ...progress });
-    io.out(voice.json ? formatJson(tree) : `${tree.id}\n`);
+    io.out(output.json ? formatJson(tree) : `${tree.id}\n`);
     return 0;
   } finally {
     progress?.end();
   }
 }
 
-async function runList({ request, voice }: Of<"list">, io: TreeIo): Promise<number> {
+async function runList({ request, output }: Of<"list">, io: TreeIo): Promise<number> {
   const { listTrees } = await import("../store/list.ts");
   const { storeLayout } = await import("../store/layout.ts");
   const { treesText } = await import("./tree_output.ts");
   const trees = listTrees(request);
-  if (trees.length === 0 && !voice.quiet) {
+  if (trees.length === 0 && !output.quiet) {
     io.err(`no tree is in ${printable(quote(storeLayout(request.store).store))}\n`);
   }
-  io.out(voice.json ? formatJson({ trees }) : treesText(trees));
+  io.out(output.json ? formatJson({ trees }) : treesText(trees));
   return 0;
 }
 
-async function runPath({ request, voice }: Of<"path" | "remove">, io: TreeIo): Promise<number> {
+async function runPath({ request, output }: Of<"path" | "remove">, io: TreeIo): Promise<number> {
   const { treePath } = await import("../store/list.ts");
   const lower = treePath(request);
-  io.out(voice.json ? formatJson({ lower }) : lower.map((path) => `${path}\n`).join(""));
+  io.out(output.json ? formatJson({ lower }) : lower.map((path) => `${path}\n`).join(""));
   return 0;
 }
 
@@ -57,24 +57,24 @@ async function runRemove(command: Of<"path" | "remove">, io: TreeIo): Promise<nu
   const { removeTree } = await import("../store/tree_removal.ts");
   const { removedTreesText } = await import("./tree_output.ts");
   const removed = await removeTree(command.request, io);
-  io.out(command.voice.json ? formatJson(removed) : removedTreesText(removed));
+  io.out(command.output.json ? formatJson(removed) : removedTreesText(removed));
   return 0;
 }
 
-async function runGc({ request, voice }: Of<"gc">, io: TreeIo): Promise<number> {
+async function runGc({ request, output }: Of<"gc">, io: TreeIo): Promise<number> {
   const { collectTrees } = await import("../store/tree_removal.ts");
   const { removedTreesText } = await import("./tree_output.ts");
   const removed = await collectTrees(request, io);
-  io.out(voice.json ? formatJson(removed) : removedTreesText(removed));
+  io.out(output.json ? formatJson(removed) : removedTreesText(removed));
   return 0;
 }
 
 /** Exits with 1 when something is not as it was. */
-async function runCheck({ request, voice }: Of<"check">, io: TreeIo): Promise<number> {
+async function runCheck({ request, output }: Of<"check">, io: TreeIo): Promise<number> {
   const { checkTrees } = await import("../store/tree_check.ts");
   const { checkedText } = await import("./tree_output.ts");
   const trees = await checkTrees(request, io);
-  io.out(voice.json ? formatJson({ trees }) : checkedText(trees));
+  io.out(output.json ? formatJson({ trees }) : checkedText(trees));
   return trees.some(({ differences }) => differences.length > 0) ? 1 : 0;
 }
 

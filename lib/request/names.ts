@@ -219,8 +219,16 @@ export function parseLabel(value: string): string {
   return value;
 }
 
-/** Parses a value of a few that there are. */
-function parseChoice<T extends string>(what: string, value: string, choices: readonly T[]): T {
+/**
+ * Parses one of a few words.
+ *
+ * @throws {InvalidValueError} If it is none of them; the message names all.
+ */
+export function parseChoice<T extends string>(
+  what: string,
+  value: string,
+  choices: readonly T[],
+): T {
   const found = choices.find((choice) => choice === value);
   if (found !== undefined) return found;
   const words = `${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}`;

@@ -148,7 +148,7 @@ export function flag<More extends Partial<Flag>>(
   kind: ValueKind,
   usage: string,
   help: string,
-  more: More,
+  more: More = {} as More,
 ): Flag & More {
   const [name = "", value] = usage.split(" ");
   return { name, kind, ...(value === undefined ? {} : { value }), help, ...more };

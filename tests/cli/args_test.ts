@@ -2,16 +2,22 @@ import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/a
 import { parseFlags } from "../../lib/cli/args.ts";
 import type { FlagSpec } from "../../lib/cli/args.ts";
 import { InvalidValueError } from "../../lib/core/errors.ts";
+import { flag } from "../../lib/request/options.ts";
 import { random } from "../_random.ts";
 import type { Random } from "../_random.ts";
 
 const SPEC: FlagSpec = {
   command: "make",
-  single: ["root", "mode", "app"],
-  repeated: ["lower", "option"],
-  boolean: ["json", "color", "dry-run"],
-  emptyAllowed: ["app"],
-  alias: { o: "option", n: "dry-run" },
+  flags: [
+    flag("dir", "root DIR", "the root"),
+    flag("octal", "mode OCTAL", "the mode"),
+    flag("name", "app NAME", "the app", { mayBeEmpty: true }),
+    flag("dir", "lower DIR", "a lower", { repeatable: true }),
+    flag("name", "option OPT", "an option", { short: "o", repeatable: true }),
+    flag("boolean", "json", "JSON"),
+    flag("boolean", "color", "colours"),
+    flag("boolean", "dry-run", "nothing is done", { short: "n" }),
+  ],
 };
 
 const NONE = { root: [], mode: [], app: [], lower: [], option: [] };
@@ -192,7 +198,7 @@ Deno.test("parseFlags() reads any mixture of flags in order", { permissions: "no
       const values = given.filter((flag) => flag.name === name).map(({ value }) => value);
       assertEquals<unknown>(flags.values[name], values);
     }
-    for (const name of SPEC.boolean) {
+    for (const name of ["json", "color", "dry-run"]) {
       assertEquals(flags.set.has(name), given.some((flag) => flag.name === name));
     }
   }

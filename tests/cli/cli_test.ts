@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import config from "../../deno.json" with { type: "json" };
 import { overlayStatus, prepareOverlay } from "../../mod.ts";
 import type { RenderRequest } from "../../mod.ts";
-import { COMMANDS } from "../../lib/cli/command.ts";
+import { COMMANDS } from "../../lib/cli/commands.ts";
 import { BAKED } from "../../tools/flags.ts";
 import { cli } from "../_cli.ts";
 import { assertErrorText, assertFails, disk, flagsOf, runMain } from "../_main.ts";
@@ -311,7 +311,10 @@ Deno.test("main() shows where an error comes from that it does not expect", asyn
   };
   const { status, stdout, stderr } = await runMain(["render", "--pod", "x"], { cwd });
   assertEquals([status, stdout], [1, ""]);
-  assertMatch(stderr, /^error: Cannot go on: TypeError: a mistake of ours\n {4}at /);
+  assertMatch(
+    stderr,
+    /^error: Internal error: TypeError: a mistake of ours \(please report it\)\n {4}at /,
+  );
   const json = await runMain(["render", "--pod", "x", "--json"], { cwd });
   assertEquals(json.status, 1);
   const { version, error } = JSON.parse(json.stdout);

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { absolute, COMMANDS, parseCommand } from "../../lib/cli/command.ts";
+import { absolute, parseCommand } from "../../lib/cli/command.ts";
+import { COMMANDS } from "../../lib/cli/commands.ts";
 import type { Command } from "../../lib/cli/command.ts";
 import { InvalidValueError } from "../../lib/core/errors.ts";
 
@@ -19,7 +20,7 @@ function refused(...args: string[]): InvalidValueError {
 
 function assertParsed(table: readonly (readonly [args: string[], command: object])[]): void {
   for (const [args, command] of table) {
-    assertEquals<unknown>(parse(...args), { voice: SILENT, ...command });
+    assertEquals<unknown>(parse(...args), { output: SILENT, ...command });
   }
 }
 
@@ -33,7 +34,7 @@ Deno.test("parseCommand() reads status of a pod and of all pods", { permissions:
     [["status", "--pod", "/p", "--json", "-q", "--verbose"], {
       kind,
       request: POD,
-      voice: { json: true, quiet: true, verbose: true },
+      output: { json: true, quiet: true, verbose: true },
     }],
   ]);
 });
@@ -47,7 +48,7 @@ Deno.test("parseCommand() reads restore", { permissions: "none" }, () => {
     [["restore", "--pods", "/pods", "--json"], {
       kind,
       request: PODS,
-      voice: { ...SILENT, json: true },
+      output: { ...SILENT, json: true },
     }],
   ]);
 });
@@ -74,7 +75,7 @@ Deno.test("parseCommand() reads gc", { permissions: "none" }, () => {
       kind,
       request: { ...POD, phase: "mark", dryRun: true, gracePeriodMs: 30_000 },
       waitMs: 0,
-      voice: { ...SILENT, json: true, quiet: true },
+      output: { ...SILENT, json: true, quiet: true },
     }],
   ]);
 });
@@ -123,7 +124,7 @@ Deno.test("parseCommand() reads a spec's file, and where it is read from", {
         file: "s",
         mount,
         waitMs: 2000,
-        voice: { ...SILENT, json: true },
+        output: { ...SILENT, json: true },
       }],
     ]);
   }
@@ -195,7 +196,7 @@ Deno.test("parseCommand() says that a render without a spec needs a pod", {
   permissions: "none",
 }, () => {
   for (const action of RENDERS) {
-    assertStringIncludes(refused(action, "--lower", "/l").message, "--pod is missing");
+    assertStringIncludes(refused(action, "--lower", "/l").message, "--pod is required");
   }
 });
 
@@ -274,7 +275,7 @@ for (const name of OF_PODS) {
     ]);
     const none = refused(name);
     assertEquals(none.code, "usage");
-    assertEquals(none.message, "Cannot go on without a pod: --pod and --pods are missing");
+    assertEquals(none.message, `Cannot run ${name}: --pod or --pods is required`);
     assertStringIncludes(none.hint ?? "", "--pod DIR");
     assertStringIncludes(none.hint ?? "", "--pods DIR");
     for (const flag of ["--pod", "--pods"]) {

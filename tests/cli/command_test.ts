@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { COMMANDS, parseCommand } from "../../lib/cli/command.ts";
+import { COMMANDS } from "../../lib/cli/commands.ts";
+import { parseCommand } from "../../lib/cli/command.ts";
 import type { Command } from "../../lib/cli/command.ts";
 import { InvalidValueError } from "../../lib/core/errors.ts";
 
@@ -17,7 +18,7 @@ function refused(...args: string[]): InvalidValueError {
 }
 
 Deno.test("parseCommand() reads plan, prepare and render", { permissions: "none" }, () => {
-  const request = { pod: "/p", lower: ["/l"], options: [], readOnly: false };
+  const request = { pod: "/p", lower: ["/l"] };
   const table: readonly [args: string[], kind: string, mount: boolean][] = [
     [["plan", ...LEAST], "plan", true],
     [["render", ...LEAST], "render", true],
@@ -28,7 +29,7 @@ Deno.test("parseCommand() reads plan, prepare and render", { permissions: "none"
     [["plan", ...LEAST, "--dry-run"], "plan", true],
   ];
   for (const [args, kind, mount] of table) {
-    assertEquals<unknown>(parse(...args), { kind, request, voice: SILENT, mount });
+    assertEquals<unknown>(parse(...args), { kind, request, output: SILENT, mount });
   }
 });
 
@@ -57,28 +58,28 @@ Deno.test("parseCommand() reads every flag of a render", { permissions: "none" }
       options: ["volatile", "nodev,nosuid"],
       readOnly: true,
     },
-    voice: { json: true, quiet: true, verbose: true },
+    output: { json: true, quiet: true, verbose: true },
     mount: true,
   });
 });
 
 Deno.test("parseCommand() reads unmount and status", { permissions: "none" }, () => {
   const table: readonly [args: string[], command: unknown][] = [
-    [["unmount", "--pod", "/p"], { kind: "unmount", request: { pod: "/p" }, voice: SILENT }],
+    [["unmount", "--pod", "/p"], { kind: "unmount", request: { pod: "/p" }, output: SILENT }],
     [["unmount", "--pod", "/p", "--app", "web"], {
       kind: "unmount",
       request: { pod: "/p", app: "web" },
-      voice: SILENT,
+      output: SILENT,
     }],
     [["unmount", "--pod", "/p", "--app", ""], {
       kind: "unmount",
       request: { pod: "/p", app: "" },
-      voice: SILENT,
+      output: SILENT,
     }],
     [["status", "--pod", "/p", "--quiet"], {
       kind: "status",
       request: { pod: "/p" },
-      voice: { ...SILENT, quiet: true },
+      output: { ...SILENT, quiet: true },
     }],
   ];
   for (const [args, command] of table) assertEquals<unknown>(parse(...args), command);
@@ -174,7 +175,7 @@ Deno.test("parseCommand() refuses a command without a pod", { permissions: "none
   for (const name of COMMANDS.filter((name) => name !== "doctor" && name !== "tree")) {
     const error = refused(name);
     assertEquals(error.code, "usage");
-    assertStringIncludes(error.message, "Cannot go on without a pod: --pod ");
+    assertStringIncludes(error.message, `Cannot run ${name}: --pod `);
     assertStringIncludes(error.hint ?? "", "--pod DIR");
   }
 });

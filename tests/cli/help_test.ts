@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { COMMANDS, parseCommand } from "../../lib/cli/command.ts";
+import { COMMANDS } from "../../lib/cli/commands.ts";
+import { parseCommand } from "../../lib/cli/command.ts";
 import { InvalidValueError } from "../../lib/core/errors.ts";
 import { helpText } from "../../lib/cli/help.ts";
 import { parseTreeCommand } from "../../lib/cli/tree_command.ts";
-import type { TreeAction } from "../../lib/cli/command.ts";
+import type { TreeAction } from "../../lib/cli/commands.ts";
 
 /** The long flags that the parser of a command takes, as it says itself when it refuses one. */
 function flagsOf(command: string): string[] {

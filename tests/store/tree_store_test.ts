@@ -330,7 +330,7 @@ Deno.test("the command refuses what it does not know", async () => {
   const table: readonly [args: string[], word: string][] = [
     [[], "none was given"],
     [["imp"], '"imp"'],
-    [["import"], "without SOURCE"],
+    [["import"], "SOURCE is required"],
     [["import", "a", "b"], '"b"'],
     [["check"], "without ID"],
     [["list", "x"], '"x"'],

@@ -1,0 +1,240 @@
+/**
+ * The commands and their flags: the one table that the parser and the help are made from.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { flag, RENDER_OPTIONS } from "../request/options.ts";
+import type { Flag } from "../request/options.ts";
+
+/** The names of all commands. */
+export const COMMANDS = [
+  "plan",
+  "prepare",
+  "render",
+  "unmount",
+  "status",
+  "restore",
+  "gc",
+  "keep",
+  "unkeep",
+  "doctor",
+  "tree",
+] as const;
+
+/** The name of a command. */
+export type CommandName = (typeof COMMANDS)[number];
+
+/** The names of the commands of the tree store. */
+export const TREE_ACTIONS = [
+  "import",
+  "list",
+  "path",
+  "check",
+  "verify-all",
+  "remove",
+  "gc",
+] as const;
+
+/** The name of a command of the tree store. */
+export type TreeAction = (typeof TREE_ACTIONS)[number];
+
+/** The flags of every command. */
+const OUTPUT: readonly Flag[] = [
+  flag("boolean", "json", "one JSON object on stdout, errors included"),
+  flag("boolean", "quiet", "no warnings", { short: "q" }),
+  flag("boolean", "verbose", "each operation and each command run, on stderr"),
+  flag("boolean", "help", "this text", { short: "h" }),
+];
+
+/** The flags of every command that changes something. */
+const DRY_RUN: readonly Flag[] = [
+  flag("boolean", "dry-run", "print the plan, and touch nothing", { short: "n" }),
+  flag("boolean", "flags", "print the flags of deno run that it needs, in one line; touch nothing"),
+];
+
+const GC_DRY_RUN = flag("boolean", "dry-run", "say what would go, and touch nothing", {
+  short: "n",
+  field: "dryRun",
+});
+
+const WAIT = flag("duration", "wait TIME", "how long to wait for another command on the same pod", {
+  default: "10s",
+});
+
+const ONE_POD = flag("dir", "pod DIR", "the pod; required", { field: "pod" });
+const POD = flag("dir", "pod DIR", "the pod", { field: "pod" });
+const PODS = flag("dir", "pods DIR", "a directory of pods", { field: "pods" });
+
+/** The flags of a render that a spec has fields for. */
+export const REQUEST_FLAGS: readonly Flag[] = [
+  ...Object.entries(RENDER_OPTIONS).map(([field, option]) => ({ ...option, field })),
+  flag("boolean", "no-overlay", "the same as --overlay never", { field: "overlay", sets: "never" }),
+];
+
+const RENDER: readonly Flag[] = [
+  ...REQUEST_FLAGS,
+  flag(
+    "file",
+    "spec FILE",
+    "many apps of a pod from a file of JSON, - for stdin; instead of the flags above",
+  ),
+  ...DRY_RUN,
+  WAIT,
+  ...OUTPUT,
+];
+
+const KEEP: readonly Flag[] = [ONE_POD, WAIT, ...OUTPUT];
+
+/** The flags of each command, in the order of its help. */
+export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Flag[]>> = {
+  plan: RENDER,
+  prepare: RENDER,
+  render: RENDER,
+  unmount: [
+    ONE_POD,
+    flag("name", "app NAME", 'an app, "" for the pod\'s own image', {
+      field: "app",
+      repeatable: true,
+      mayBeEmpty: true,
+      default: "all",
+    }),
+    flag(
+      "boolean",
+      "lazy",
+      "take away what is in use too; the kernel unmounts it when nothing uses it any more, and until " +
+        "then the app can be neither rendered nor collected",
+      { field: "lazy" },
+    ),
+    flag(
+      "boolean",
+      "foreign",
+      "unmount all of the pod, and what no line of overlay.fstab names too, as when the file was " +
+        "damaged",
+      { field: "foreign" },
+    ),
+    WAIT,
+    ...OUTPUT,
+  ],
+  status: [
+    POD,
+    PODS,
+    flag("boolean", "size", "measure what each upper takes on the disk", { field: "size" }),
+    ...OUTPUT,
+  ],
+  restore: [
+    POD,
+    PODS,
+    flag(
+      "boolean",
+      "live",
+      "nothing runs in an image that is mounted, so an app whose destination lies in it may be " +
+        "mounted again",
+      { field: "live" },
+    ),
+    WAIT,
+    ...OUTPUT,
+  ],
+  gc: [
+    flag("dir", "pods DIR", "a directory of pods; they are put into DIR/garbage", {
+      field: "pods",
+    }),
+    flag("dir", "pod DIR", "one pod", { field: "pod" }),
+    flag(
+      "duration",
+      "older-than TIME",
+      "with --pods: also pods that are not ephemeral, if their overlay.fstab has not changed for " +
+        "this time: no render, unmount or restore",
+      { field: "olderThanMs" },
+    ),
+    flag(
+      "dir",
+      "undo DIR",
+      "bring back a pod that is set aside, by its own path or the one in the garbage; restore mounts " +
+        "its apps again",
+    ),
+    flag("boolean", "mark", "only put aside", { field: "phase", sets: "mark" }),
+    flag("boolean", "sweep", "only remove what is aside", { field: "phase", sets: "sweep" }),
+    flag("duration", "grace-period TIME", "how long a pod is aside before it is removed", {
+      field: "gracePeriodMs",
+      default: "30m; 0 with --pod",
+    }),
+    flag("boolean", "ignore-missing", "a pod or directory that is not there is no error", {
+      field: "ignoreMissing",
+    }),
+    GC_DRY_RUN,
+    WAIT,
+    ...OUTPUT,
+  ],
+  keep: KEEP,
+  unkeep: KEEP,
+  doctor: [
+    flag("dir", "pod DIR", "the pod that is to be rendered into; it need not be there", {
+      field: "pod",
+      default: "/tmp",
+    }),
+    ...OUTPUT,
+  ],
+};
+
+const STORE: Flag = { ...RENDER_OPTIONS.store, field: "store" };
+
+const STORE_WAIT = flag(
+  "duration",
+  "wait TIME",
+  "how long to wait for another command on the same store",
+  { default: "10m" },
+);
+
+const QUICK = flag("boolean", "quick", "without contents, devices and attributes", {
+  field: "quick",
+});
+
+/** The flags and operands of each command of the tree store. */
+export const TREE_FLAGS: Readonly<
+  Record<TreeAction, { readonly flags: readonly Flag[]; readonly operands?: readonly string[] }>
+> = {
+  import: {
+    operands: ["SOURCE"],
+    flags: [
+      STORE,
+      flag("name", "ref NAME", "which of several images, by name or digest", { field: "ref" }),
+      flag("name", "platform P", "such as linux/arm64", {
+        field: "platform",
+        default: "this machine's",
+      }),
+      flag("name", "name NAME", "what --image finds it by", {
+        field: "name",
+        default: "the image's own",
+      }),
+      flag(
+        "name",
+        "strip PARTS",
+        "leave out setuid (setuid and setgid bits, and capabilities), devices, or both: " +
+          "--strip setuid,devices",
+        { field: "strip" },
+      ),
+      flag("boolean", "userxattr", "mount it with userxattr", {
+        field: "userxattr",
+        default: "in a user namespace",
+      }),
+      flag("size", "max-size SIZE", "the most that the files of an image may have together", {
+        field: "maxBytes",
+        default: "64G",
+      }),
+      flag("count", "max-entries N", "the most entries its layers may have together", {
+        field: "maxEntries",
+        default: "2000000",
+      }),
+      STORE_WAIT,
+      ...OUTPUT,
+    ],
+  },
+  list: { flags: [STORE, ...OUTPUT] },
+  path: { operands: ["ID"], flags: [STORE, ...OUTPUT] },
+  check: { operands: ["ID"], flags: [STORE, QUICK, ...OUTPUT] },
+  "verify-all": { flags: [STORE, QUICK, ...OUTPUT] },
+  remove: { operands: ["ID"], flags: [STORE, STORE_WAIT, ...OUTPUT] },
+  gc: { flags: [STORE, GC_DRY_RUN, STORE_WAIT, ...OUTPUT] },
+};

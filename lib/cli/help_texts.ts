@@ -1,0 +1,223 @@
+/**
+ * The texts of the help that no table holds: purpose, usage, examples, permissions.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import type { CommandName } from "./commands.ts";
+
+/** The texts of a command. Each is lines of at most 80 columns, without a newline at the end. */
+export interface HelpText {
+  /** What it is for. */
+  readonly purpose: string;
+  /** The command line. */
+  readonly usage: string;
+  /** Command lines to copy. */
+  readonly examples: string;
+  /** More to know, after the flags. @default {nothing} */
+  readonly notes?: string;
+  /** The flags of `deno run` that it needs. */
+  readonly permissions: string;
+}
+
+/** The texts of the help of all. */
+export const OVERVIEW: Omit<HelpText, "permissions"> = {
+  purpose: "overlay-render turns a read-only image tree into a writable root filesystem.",
+  usage: "overlay-render COMMAND [FLAGS]",
+  examples: `  # What would happen, and which Deno permissions it takes:
+  overlay-render plan --lower /images/debian --pod /run/pods/one --app web
+  # A writable root filesystem:
+  R=$(overlay-render render --lower /images/debian --pod /run/pods/one)
+  # Take it away again, and keep what was written:
+  overlay-render unmount --pod /run/pods/one`,
+  notes: "  overlay-render COMMAND --help says more; --version prints the version.",
+};
+
+/** Each command in one line. */
+export const SUMMARIES: Readonly<Record<CommandName, string>> = {
+  plan: "print what a render would do and the flags it needs; touch nothing",
+  prepare: "make the directories; print the mount configuration; do not mount",
+  render: "prepare and mount",
+  unmount: "unmount a pod's apps, or some of them",
+  status: "list renders, whether they are mounted, and any drift",
+  restore: "mount again what was mounted, as after a reboot",
+  gc: "unmount and remove pods",
+  keep: "keep a pod: gc does not collect it",
+  unkeep: "let gc collect a pod again",
+  doctor: "test what this machine can do, and say how to mend the rest",
+  tree: "images as trees: import, list, path, check, verify-all, remove, gc",
+};
+
+const SPEC = `Spec:
+  {"pod": DIR, "apps": [{"app": NAME, "lower": [DIR]}, ...]}
+  A pod may have group, layout, profile, dirMode, label, ephemeral and store; an
+  app tree, image, dest, manifest, label, options (a list), readOnly, overlay,
+  mtab, live and ephemeral. They mean what the flags mean. All apps are mounted
+  by one mount process, or none is.`;
+
+const RENDER_PERMISSIONS =
+  "  overlay-render plan prints the flags of deno run that a request needs.";
+
+/** The texts of each command. */
+export const HELP_TEXTS: Readonly<Record<CommandName, HelpText>> = {
+  plan: {
+    purpose: "Print what a render would do and the flags it needs; touch nothing.",
+    usage: "overlay-render plan --lower DIR --pod DIR [FLAGS]",
+    examples: `  overlay-render plan --lower /images/debian --pod /run/pods/one --app web
+  overlay-render plan --lower /images/debian --pod /run/pods/one --json
+  # The flags alone, as in: deno run $(overlay-render plan ... --flags) ...
+  overlay-render plan --lower /images/debian --pod /run/pods/one --flags`,
+    notes: `${SPEC}
+The exit status is that of the render, as far as the permissions of plan let it
+look.`,
+    permissions: `  none; with --image, or --tree of a tree that was imported,
+  --allow-read=STORE`,
+  },
+  prepare: {
+    purpose: "Make the directories and print the mount configuration; do not mount.",
+    usage: "overlay-render prepare --lower DIR --pod DIR [FLAGS]",
+    examples: `  overlay-render prepare --lower /images/debian --pod /run/pods/one --app web
+  # Mount it later, from the line that was written:
+  mount --fstab /run/pods/one/overlay.fstab \\
+    /run/pods/one/apps/web/rootfs`,
+    notes: SPEC,
+    permissions: RENDER_PERMISSIONS,
+  },
+  render: {
+    purpose: "Turn a tree into a writable root filesystem, and print its path.",
+    usage: "overlay-render render --lower DIR --pod DIR [FLAGS]",
+    examples: `  R=$(overlay-render render --lower /images/debian --pod /run/pods/one)
+  # Two layers, top first, and nothing that has to survive a crash:
+  overlay-render render --lower /layers/app --lower /layers/base \\
+    --pod /run/pods/one --app web --option volatile
+  # Without root; the mount lasts as long as the shell:
+  unshare --user --map-root-user --mount sh -c 'R=$(overlay-render render \\
+    --lower ~/debian --pod ~/pod --option userxattr) && cd "$R" && exec sh'`,
+    notes: SPEC,
+    permissions: RENDER_PERMISSIONS,
+  },
+  unmount: {
+    purpose: `Unmount a pod's apps, or some of them, and print each rootfs that was unmounted.
+What the apps wrote is kept.`,
+    usage: "overlay-render unmount --pod DIR [--app NAME]... [FLAGS]",
+    examples: `  overlay-render unmount --pod /run/pods/one
+  overlay-render unmount --pod /run/pods/one --app web --app db`,
+    permissions: `  --allow-read=POD --allow-write=POD
+  --allow-run=/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find --allow-sys=uid
+  and --allow-read=DEST for a destination outside the pod,
+  --allow-read=LOWER for a read-only view of one lower`,
+  },
+  status: {
+    purpose: `List what is rendered in a pod, or in all pods of a directory, what of it is
+mounted, and where overlay.fstab and the kernel differ.`,
+    usage: "overlay-render status --pod DIR | --pods DIR [FLAGS]",
+    examples: `  overlay-render status --pod /run/pods/one
+  overlay-render status --pods /run/pods --size --json`,
+    permissions: `  --allow-read=POD --allow-run=/usr/bin/findmnt,/usr/bin/find --allow-sys=uid
+  and --allow-read=DEST for a destination outside the pod,
+  --allow-read=LOWER for a read-only view of one lower`,
+  },
+  restore: {
+    purpose: `Mount again what was mounted when the machine stopped, in one mount process a
+pod, and print each rootfs. What was unmounted is left alone; what cannot be
+mounted is an error, and does not keep the rest from it.`,
+    usage: "overlay-render restore --pod DIR | --pods DIR [FLAGS]",
+    examples: "  overlay-render restore --pods /run/pods",
+    permissions: `  --allow-read=POD --allow-write=POD
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-sys=uid
+  and --allow-read=DEST for a destination outside the pod,
+  --allow-read=LOWER for the lowers`,
+  },
+  doctor: {
+    purpose: `Find out what a render needs and whether it works here, by trying it in a
+temporary directory: overlayfs and its options, user namespaces, the tools, the
+permissions. Says how each was found out, and what to do about what does not
+work. The exit status is 0 when a render will work.`,
+    usage: "overlay-render doctor [--pod DIR] [FLAGS]",
+    examples: `  overlay-render doctor
+  overlay-render doctor --pod /run/pods/one --json`,
+    permissions: `  where DIR is the pod or the nearest directory above it:
+  --allow-read=DIR --allow-write=DIR
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-sys=uid
+  and --allow-run=/usr/bin/unshare to try user namespaces`,
+  },
+  gc: {
+    purpose: `Remove pods, with all that their apps wrote. A pod is first set aside, in the
+directory garbage beside it, and removed when its grace period is over; until
+then --undo brings it back, and after that nothing does.
+
+With --pods, gc collects the pods that were rendered with --ephemeral, and with
+--older-than those that were not used for that time. A pod is left alone while a
+command works on it, an app of it is mounted, or one is to be restored. With
+--pod, gc collects the pod that is named, whatever it holds: its apps are
+unmounted first, never lazily, and it is removed at once. A pod that is kept
+(overlay-render keep) is left alone in any case.`,
+    usage: "overlay-render gc --pods DIR | --pod DIR | --undo DIR [FLAGS]",
+    examples: `  overlay-render gc --pods /run/pods --dry-run
+  overlay-render gc --pods /run/pods --older-than 30d
+  overlay-render gc --pod /run/pods/one --grace-period 1h
+  overlay-render gc --undo /run/pods/one`,
+    permissions: `  where DIR is the directory that the pods are in:
+  --allow-read=DIR --allow-write=DIR
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/rm,
+    /usr/bin/find --allow-sys=uid
+  and --allow-read=DEST for a destination outside it (with --allow-write=DEST,
+  gc removes the directories that a render made there, if they are empty),
+  --allow-read=LOWER for a read-only view of one lower,
+  --allow-run=/usr/bin/fuser to name the processes that hold a mount`,
+  },
+  keep: {
+    purpose: "Keep a pod, so that gc does not collect it, not even by its name.",
+    usage: "overlay-render keep --pod DIR [FLAGS]",
+    examples: `  overlay-render keep --pod /run/pods/one
+  overlay-render gc --pods /run/pods --older-than 30d`,
+    permissions: "  --allow-read=POD --allow-write=POD --allow-run=/usr/bin/find --allow-sys=uid",
+  },
+  unkeep: {
+    purpose: "Let gc collect a pod again that was kept.",
+    usage: "overlay-render unkeep --pod DIR [FLAGS]",
+    examples: `  overlay-render unkeep --pod /run/pods/one
+  overlay-render gc --pod /run/pods/one`,
+    permissions: "  --allow-read=POD --allow-write=POD --allow-run=/usr/bin/find --allow-sys=uid",
+  },
+  tree: {
+    purpose: `Keep images as trees that can be rendered. A tree is a stack of layers, each
+unpacked once, whatever images have it.`,
+    usage: `overlay-render tree import SOURCE [FLAGS]
+       overlay-render tree list | verify-all | gc [FLAGS]
+       overlay-render tree path | check | remove ID [FLAGS]`,
+    examples: `  overlay-render tree import debian.tar
+  skopeo copy docker://debian:12 oci:layout:debian
+  overlay-render tree import layout --ref debian
+  docker save debian:12 | overlay-render tree import -
+  R=$(overlay-render render --image debian --pod /run/pods/one)`,
+    permissions: `  import: --allow-read=SOURCE,STORE --allow-write=STORE
+    --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find
+    --allow-sys=uid
+    and /usr/bin/xz or /usr/bin/zstd for an archive that is compressed so
+  list, path: --allow-read=STORE, and --allow-read=POD for the pods
+  check, verify-all: --allow-read=STORE --allow-run=/usr/bin/tar
+    (with --quick, --allow-run=/usr/bin/find)
+  remove, gc: --allow-read=STORE,PODS --allow-write=STORE,PODS
+    --allow-run=/usr/bin/findmnt,/usr/bin/rm,/usr/bin/find --allow-sys=uid`,
+  },
+};
+
+/** The commands of the tree store. */
+export const TREE_COMMANDS: readonly (readonly [term: string, meaning: string])[] = [
+  [
+    "import SOURCE",
+    "import a directory, an archive of a root file system, an image of docker save or skopeo's dir:, " +
+    "or an OCI image layout, each a directory or an archive (plain, gzip, xz, zstd); - is stdin. " +
+    "Prints the tree id.",
+  ],
+  ["list", "list the trees: id, images, layers, size, the pods that use them"],
+  ["path ID", "print its lowers, top first, one a line"],
+  ["check ID", "compare it with what was imported; exits with 1 when it differs"],
+  ["verify-all", "check all trees"],
+  ["remove ID", "remove a tree that no pod uses; its layers stay until gc"],
+  ["gc", "remove the layers that no tree has"],
+];

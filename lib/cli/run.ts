@@ -1,0 +1,285 @@
+/**
+ * Carries out a command: calls the library, and prints. Each command loads only what it needs, since
+ * every module costs start-up time.
+ *
+ * @module
+ */
+import { absolute } from "./command.ts";
+import type { Command, Common, OutputOptions } from "./command.ts";
+import { SPEC_MAX } from "./io.ts";
+import type { Io } from "./io.ts";
+import { InterruptedError, UnmountError } from "../core/errors.ts";
+import { printable, quote } from "../core/quote.ts";
+import type { Plan, PodPlan } from "../plan/plan.ts";
+import type { ChangeOptions } from "../system/change_options.ts";
+
+type Of<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
+type RenderCommand = Of<"plan" | "prepare" | "render">;
+
+function changeOptions(io: Io, { output, waitMs }: Common, signal?: AbortSignal): ChangeOptions {
+  return {
+    ...(waitMs === undefined ? {} : { waitMs }),
+    ...(output.quiet ? {} : { warn: (text) => io.err(`warning: ${printable(text)}\n`) }),
+    ...(output.verbose ? { trace: (text) => io.err(`${printable(text)}\n`) } : {}),
+    ...(signal === undefined ? {} : { signal }),
+  };
+}
+
+/** The outcome of a signal where pods are done one by one. */
+const GO_ON = "what was done stays; run it again to go on";
+
+/** Runs what changes something; a signal ends it, and what it did is undone. */
+async function interruptible<T>(
+  io: Io,
+  command: Common,
+  act: (options: ChangeOptions) => Promise<T>,
+  outcome?: string,
+): Promise<T> {
+  const controller = new AbortController();
+  const done = io.onSignal((signal) => controller.abort(new InterruptedError(signal, outcome)));
+  try {
+    return await act(changeOptions(io, command, controller.signal));
+  } finally {
+    done();
+  }
+}
+
+/** Prints a result: as JSON, or as the text that the function makes of it. */
+async function print<T extends object>(
+  io: Io,
+  { json }: OutputOptions,
+  result: T,
+  text: (result: T) => string,
+): Promise<void> {
+  const { formatJson } = await import("./output.ts");
+  io.out(json ? formatJson(result) : text(result));
+}
+
+async function tellFailures(
+  failures: readonly { readonly reason: string; readonly hint: string | null }[],
+  { json }: OutputOptions,
+  io: Io,
+): Promise<number> {
+  if (failures.length === 0) return 0;
+  const { printError } = await import("./report.ts");
+  for (const { reason, hint } of json ? [] : failures) printError({ message: reason, hint }, io);
+  return 1;
+}
+
+/**
+ * Prints a plan, and what would keep it from being carried out, as far as the permissions go.
+ *
+ * @returns The exit status that carrying it out would end with, as far as that is known.
+ */
+async function tellPlan(plan: Plan | PodPlan, output: OutputOptions, io: Io): Promise<number> {
+  const { planFlags, planJson, planText } = await import("./output.ts");
+  if (output.flags) io.out(planFlags(plan, output.json));
+  else io.out(output.json ? planJson(plan) : planText(plan));
+  const { findingsOf, isInTheWay, statusOf } = await import("../preflight/run_preflight.ts");
+  const found = await findingsOf("mount" in plan ? [plan.mount] : plan.mounts);
+  const { operations } = plan;
+  const mounts = operations.some(({ kind }) => kind === "mount");
+  // Where an overlay cannot be, a copy may be asked for instead.
+  const orCopy = operations.some((operation) => operation.kind === "mount" && operation.orCopy);
+  const told = new Set<string>();
+  for (const finding of found.byApp.flatMap(({ findings }) => findings)) {
+    const { sentence, hint } = finding;
+    const isError = !orCopy && isInTheWay(finding, mounts);
+    if (!isError && output.quiet) continue;
+    told.add(`${isError ? "error" : "warning"}: ${sentence}\nhint: ${hint}\n`);
+  }
+  for (const text of told) io.err(text);
+  if (output.verbose && found.unchecked.length > 0) {
+    io.err(`not checked: ${printable(found.unchecked.join(", "))}\n`);
+  }
+  return orCopy ? 0 : statusOf(found, mounts);
+}
+
+async function runPlan({ request, mount, output }: RenderCommand, io: Io): Promise<number> {
+  const { planRender } = await import("../plan/plan.ts");
+  const { resolveRequest } = await import("../api/resolve_request.ts");
+  return await tellPlan(planRender(await resolveRequest(request), { mount }), output, io);
+}
+
+async function runRender(command: RenderCommand, io: Io): Promise<void> {
+  const { prepareOverlay, renderOverlay } = await import("../api/render.ts");
+  const { request, output, kind } = command;
+  const act = kind === "prepare" ? prepareOverlay : renderOverlay;
+  const render = await interruptible(io, command, (options) => act(request, options));
+  if (kind === "render" && !output.json) return io.out(`${render.rootfs}\n`);
+  const { formatJson, renderText } = await import("./output.ts");
+  io.out(output.json ? formatJson(render) : renderText(render));
+}
+
+/** Deno says so by itself when a file may not be read, but not how to allow it in our words. */
+async function readSpec(file: string, cwd: string, io: Io): Promise<Uint8Array | string> {
+  if (file === "-") return io.input();
+  const path = absolute(file, cwd);
+  const { checkPermissions } = await import("../system/permissions.ts");
+  const { readRegular } = await import("../system/disk.ts");
+  checkPermissions("read the spec", { read: [path], write: [], run: [] });
+  return await readRegular(path, SPEC_MAX, { verb: "read spec" });
+}
+
+async function runSpec(command: Of<"spec">, io: Io): Promise<number | void> {
+  const { file, cwd, action, output, mount } = command;
+  const { parseSpec } = await import("../request/spec.ts");
+  const content = await readSpec(file, cwd, io);
+  const request = parseSpec(content, (path) => absolute(path, cwd));
+  if (action === "plan") {
+    const { planPod } = await import("../plan/pod_plan.ts");
+    const { resolvePodRequest } = await import("../api/resolve_request.ts");
+    return await tellPlan(planPod(await resolvePodRequest(request), { mount }), output, io);
+  }
+  const { preparePod, renderPod } = await import("../api/render_pod.ts");
+  const { renderText } = await import("./output.ts");
+  const act = action === "prepare" ? preparePod : renderPod;
+  const { pod, renders } = await interruptible(io, command, (options) => act(request, options));
+  await print(io, output, { pod, renders }, ({ renders }) => {
+    return action === "render"
+      ? renders.map(({ rootfs }) => `${rootfs}\n`).join("")
+      : renders.map(renderText).join("\n");
+  });
+}
+
+async function runUnmount(command: Of<"unmount">, io: Io): Promise<void> {
+  const { unmountOverlay } = await import("../api/unmount.ts");
+  const { unmountedText } = await import("./output.ts");
+  const { request, output } = command;
+  try {
+    const result = await interruptible(io, command, (options) => unmountOverlay(request, options));
+    await print(io, output, result, unmountedText);
+  } catch (error) {
+    if (error instanceof UnmountError && !output.json) io.out(unmountedText(error));
+    throw error;
+  }
+}
+
+async function runStatus(command: Of<"status">, io: Io): Promise<number> {
+  const { overlayStatus } = await import("../api/status.ts");
+  const { statusText } = await import("./output.ts");
+  const { request, output } = command;
+  const failed: { pod: string; code: string; reason: string; hint: string | null }[] = [];
+  const renders = await overlayStatus(request, {
+    ...changeOptions(io, command),
+    failed: (pod, { code, message: reason, hint }) => void failed.push({ pod, code, reason, hint }),
+  });
+  const several = "pods" in request;
+  if (renders.length + failed.length === 0 && !output.quiet) {
+    io.err(`nothing is rendered in ${quote(several ? request.pods : request.pod)}\n`);
+  }
+  const result = { renders, ...(failed.length === 0 ? {} : { failed }) };
+  await print(io, output, result, ({ renders }) => statusText(renders, several));
+  return await tellFailures(failed, output, io);
+}
+
+async function runRestore(command: Of<"restore">, io: Io): Promise<number> {
+  const { restoreOverlays } = await import("../api/restore.ts");
+  const { restoredText } = await import("./output.ts");
+  const { request, output } = command;
+  const act = (options: ChangeOptions) => restoreOverlays(request, options);
+  const result = await interruptible(io, command, act, GO_ON);
+  await print(io, output, result, restoredText);
+  return await tellFailures(result.failed, output, io);
+}
+
+async function runGc(command: Extract<Of<"gc">, { request: unknown }>, io: Io): Promise<number> {
+  const { collectPods } = await import("../api/gc.ts");
+  const { collectedText } = await import("./output.ts");
+  const { request, output } = command;
+  const act = (options: ChangeOptions) => collectPods(request, options);
+  const collected = await interruptible(io, command, act, GO_ON);
+  await print(io, output, collected, collectedText);
+  for (const { pod, reason, failed } of output.json ? [] : collected.kept) {
+    if (!failed && !output.quiet) {
+      io.err(`kept ${printable(quote(pod))}: ${printable(reason)}\n`);
+    }
+  }
+  return await tellFailures(collected.kept.filter(({ failed }) => failed), output, io);
+}
+
+async function runUndo(command: Extract<Of<"gc">, { undo: string }>, io: Io): Promise<void> {
+  const { undoCollect } = await import("../api/garbage.ts");
+  const { undoneText } = await import("./output.ts");
+  const { undo, output } = command;
+  const undone = await interruptible(io, command, (options) => undoCollect(undo, options));
+  await print(io, output, undone, undoneText);
+}
+
+async function runKeep(command: Of<"keep" | "unkeep">, io: Io): Promise<void> {
+  const { keepPod, unkeepPod } = await import("../api/keep.ts");
+  const { keptText } = await import("./output.ts");
+  const { kind, pod, output } = command;
+  const act = kind === "keep" ? keepPod : unkeepPod;
+  await print(
+    io,
+    output,
+    await interruptible(io, command, (options) => act(pod, options)),
+    keptText,
+  );
+}
+
+async function runDoctor(command: Of<"doctor">, io: Io): Promise<number> {
+  const { diagnose } = await import("../api/doctor.ts");
+  const { diagnosisText } = await import("./output.ts");
+  const { request, output } = command;
+  const diagnosis = await interruptible(io, command, (options) => diagnose(request, options));
+  await print(io, output, diagnosis, diagnosisText);
+  return diagnosis.healthy ? 0 : 1;
+}
+
+/** Has its own lines, flags and output, which nothing else loads. */
+async function runTree({ action, args, cwd }: Of<"tree">, io: Io): Promise<number> {
+  const { runTreeCommand } = await import("./tree_cli.ts");
+  const { parseTreeCommand } = await import("./tree_command.ts");
+  const parsed = parseTreeCommand(action, args, cwd);
+  const { out, err } = io;
+  const act = (options: ChangeOptions) => runTreeCommand(parsed, { out, err, ...options });
+  return await interruptible(io, parsed, act, action === "import" ? undefined : GO_ON);
+}
+
+async function runVersion(io: Io): Promise<void> {
+  const { default: config } = await import("../../deno.json", { with: { type: "json" } });
+  io.out(`overlay-render ${config.version}\n`);
+}
+
+async function runHelp(topic: string | null, io: Io): Promise<void> {
+  const { helpText } = await import("./help.ts");
+  io.out(helpText(topic));
+}
+
+/**
+ * Carries out a command.
+ *
+ * @returns The exit status of a command that did what it could; nothing for 0.
+ */
+export function run(command: Command, io: Io): Promise<number | void> {
+  switch (command.kind) {
+    case "plan":
+      return runPlan(command, io);
+    case "prepare":
+    case "render":
+      return runRender(command, io);
+    case "spec":
+      return runSpec(command, io);
+    case "unmount":
+      return runUnmount(command, io);
+    case "status":
+      return runStatus(command, io);
+    case "gc":
+      return "undo" in command ? runUndo(command, io) : runGc(command, io);
+    case "keep":
+    case "unkeep":
+      return runKeep(command, io);
+    case "doctor":
+      return runDoctor(command, io);
+    case "restore":
+      return runRestore(command, io);
+    case "tree":
+      return runTree(command, io);
+    case "version":
+      return runVersion(io);
+    case "help":
+      return runHelp(command.topic, io);
+  }
+}
