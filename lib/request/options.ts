@@ -251,24 +251,6 @@ export const RENDER_OPTIONS: Readonly<
   ),
 };
 
-/** The fields of a request of one app, with the types of their values. */
-export const REQUEST_FIELDS: Fields = { ...fieldsOf(() => true), stored: "object", real: "names" };
-
-/** The fields of a {@linkcode PodRequest}. */
-export const POD_FIELDS: Fields = { ...fieldsOf(({ of }) => of !== "app"), apps: "apps" };
-
-/** The fields of a {@linkcode PodApp}. */
-export const APP_FIELDS: Fields = {
-  ...fieldsOf(({ of }) => of !== "pod"),
-  stored: "object",
-  real: "names",
-};
-
-function fieldsOf(isWanted: (option: RenderOption) => boolean): Fields {
-  const wanted = Object.entries(RENDER_OPTIONS).filter(([, option]) => isWanted(option));
-  return Object.fromEntries(wanted.map(([field, option]) => [field, typeOf(option)]));
-}
-
 function typeOf({ kind, repeatable }: RenderOption): FieldType {
   switch (kind) {
     case "dir":
@@ -283,3 +265,21 @@ function typeOf({ kind, repeatable }: RenderOption): FieldType {
       return repeatable ? "names" : "name";
   }
 }
+
+function fieldsOf(isWanted: (option: RenderOption) => boolean): Fields {
+  const wanted = Object.entries(RENDER_OPTIONS).filter(([, option]) => isWanted(option));
+  return Object.fromEntries(wanted.map(([field, option]) => [field, typeOf(option)]));
+}
+
+/** The fields of a request of one app, with the types of their values. */
+export const REQUEST_FIELDS: Fields = { ...fieldsOf(() => true), stored: "object", real: "names" };
+
+/** The fields of a {@linkcode PodRequest}. */
+export const POD_FIELDS: Fields = { ...fieldsOf(({ of }) => of !== "app"), apps: "apps" };
+
+/** The fields of a {@linkcode PodApp}. */
+export const APP_FIELDS: Fields = {
+  ...fieldsOf(({ of }) => of !== "pod"),
+  stored: "object",
+  real: "names",
+};
