@@ -11,11 +11,11 @@ export const EXIT_STATUS: readonly (readonly [status: string, meaning: string])[
   ["0", "done"],
   [
     "1",
-    "the operation failed; what a render had made was taken back, unless only its result could not " +
-    "be written",
+    "the operation failed; a render took back what it had made, unless only its result could not be " +
+    "written",
   ],
-  ["2", "usage or invalid value, nothing touched"],
-  ["3", "refused by a safety check, nothing touched"],
-  ["4", "a Deno permission is missing, nothing touched"],
-  ["130, 143", "interrupted; what was begun is undone, and pods that were done before stay done"],
+  ["2", "usage error, or a value that is not allowed; nothing was touched"],
+  ["3", "refused by a safety check; nothing was touched"],
+  ["4", "a Deno permission is missing; nothing was touched"],
+  ["130, 143", "interrupted by SIGINT or SIGTERM, and undone"],
 ];

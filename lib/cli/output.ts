@@ -56,7 +56,7 @@ function shortened(mount: MountPlan): string[] {
 }
 
 /** The flags of `deno run` that a plan needs, in one line for a shell. */
-export function planFlags(plan: Plan | PodPlan, json: boolean): string {
+export function planFlags(plan: Plan, json: boolean): string {
   const flags = permissionFlags(requiredPermissions(plan));
   return json ? formatJson({ flags }) : `${flags.map(shellQuote).join(" ")}\n`;
 }

@@ -10,7 +10,7 @@ import { SPEC_MAX } from "./io.ts";
 import type { Io } from "./io.ts";
 import { InterruptedError, UnmountError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
-import type { Plan, PodPlan } from "../plan/plan.ts";
+import type { Plan } from "../plan/plan.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 
 type Of<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
@@ -71,12 +71,17 @@ async function tellFailures(
  *
  * @returns The exit status that carrying it out would end with, as far as that is known.
  */
-async function tellPlan(plan: Plan | PodPlan, output: OutputOptions, io: Io): Promise<number> {
+async function tellPlan(
+  plan: Plan,
+  output: OutputOptions,
+  io: Io,
+  single = false,
+): Promise<number> {
   const { planFlags, planJson, planText } = await import("./output.ts");
   if (output.flags) io.out(planFlags(plan, output.json));
-  else io.out(output.json ? planJson(plan) : planText(plan));
+  else io.out(output.json ? planJson(plan, { single }) : planText(plan));
   const { findingsOf, isInTheWay, statusOf } = await import("../preflight/run_preflight.ts");
-  const found = await findingsOf("mount" in plan ? [plan.mount] : plan.mounts);
+  const found = await findingsOf(plan.mounts);
   const { operations } = plan;
   const mounts = operations.some(({ kind }) => kind === "mount");
   // Where an overlay cannot be, a copy may be asked for instead.
@@ -98,7 +103,7 @@ async function tellPlan(plan: Plan | PodPlan, output: OutputOptions, io: Io): Pr
 async function runPlan({ request, mount, output }: RenderCommand, io: Io): Promise<number> {
   const { planRender } = await import("../plan/plan.ts");
   const { resolveRequest } = await import("../api/resolve_request.ts");
-  return await tellPlan(planRender(await resolveRequest(request), { mount }), output, io);
+  return await tellPlan(planRender(await resolveRequest(request), { mount }), output, io, true);
 }
 
 async function runRender(command: RenderCommand, io: Io): Promise<void> {

@@ -6,7 +6,7 @@ import { COMMANDS } from "../../lib/cli/commands.ts";
 import { BAKED } from "../../tools/flags.ts";
 import { cli } from "../_cli.ts";
 import { assertErrorText, assertFails, disk, flagsOf, runMain } from "../_main.ts";
-import { mountsBelow, tempDir } from "../_temp.ts";
+import { mountsBelow, sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { isMissing, makeTree, MARKS } from "../_tree.ts";
 
@@ -407,4 +407,21 @@ Deno.test("overlay-render plan exits as the render of it would", async () => {
     const render = await runMain(["render", ...flags]);
     assertEquals(render.status, expected, render.stderr);
   }
+});
+
+Deno.test("main() prints with --flags the flags of the plan alone, in one line for a shell", async () => {
+  await using dir = await tempDir();
+  const { lower, ...request } = await setUp(dir);
+  const odd = { ...request, lower: `${lower}`, pod: dir.join("pod 1") };
+  for (const command of ["plan", "prepare", "render"]) {
+    const dry = await runMain([command, "--dry-run", "--json", ...flagsOf(odd)]);
+    const { flags } = JSON.parse(dry.stdout) as { flags: string[] };
+    const args = [command, "--flags", ...flagsOf(odd)];
+    const { status, stdout, stderr } = await runMain(args);
+    assertEquals([status, stderr, stdout.split("\n").length], [0, "", 2]);
+    assertEquals(await sh("sh", "-c", `printf '%s\\n' ${stdout.trim()}`), `${flags.join("\n")}\n`);
+    const json = await runMain([...args, "--json"]);
+    assertEquals(JSON.parse(json.stdout), { version: 1, flags });
+  }
+  assertEquals(await isMissing(odd.pod), true);
 });

@@ -5,7 +5,8 @@
  * @module
  */
 import { assert, assertEquals } from "@std/assert";
-import { COMMANDS } from "../../lib/cli/command.ts";
+import { COMMANDS } from "../../lib/cli/commands.ts";
+import { EXIT_STATUS } from "../../lib/cli/exit_status.ts";
 import { helpText } from "../../lib/cli/help.ts";
 import { filesBelow } from "../../tools/files.ts";
 import { assertAnswer, fencesOf, makeScene, runExamples } from "../_docs.ts";
@@ -28,6 +29,12 @@ Deno.test("docs/errors.md lists every code", async () => {
   const listed = [...text.matchAll(/^\| `([a-z-]+)` +\| +[\d, –]+\|/gm)].map(([, code]) => code);
   assertEquals([...listed, ...UNLISTED].sort(), codes.sort());
   for (const code of UNLISTED) assert(text.includes(`\`${code}\``), code);
+});
+
+Deno.test("docs/errors.md has the table of exit statuses that the help has", async () => {
+  const [, section = ""] = (await read("docs/errors.md")).split("## Exit statuses");
+  const rows = [...section.matchAll(/^\| ([\d, ]+?) +\| (.*?) +\|$/gm)];
+  assertEquals<unknown>(rows.map(([, status, meaning]) => [status, meaning]), EXIT_STATUS);
 });
 
 /** The flags that begin a line of a text, or a row of a table. */
