@@ -121,7 +121,7 @@ async function readSpec(file: string, cwd: string, io: Io): Promise<Uint8Array |
   if (file === "-") return io.input();
   const path = absolute(file, cwd);
   const { checkPermissions } = await import("../system/permissions.ts");
-  const { readRegular } = await import("../system/disk.ts");
+  const { readRegular } = await import("../system/regular_file.ts");
   checkPermissions("read the spec", { read: [path], write: [], run: [] });
   return await readRegular(path, SPEC_MAX, { verb: "read spec" });
 }
