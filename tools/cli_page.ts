@@ -1,0 +1,153 @@
+/**
+ * `deno task docs`: writes `docs/cli.md` from the table of commands and flags and the texts of the help.
+ *
+ * @module
+ */
+import { COMMANDS, FLAGS_OF, TREE_FLAGS } from "../lib/cli/commands.ts";
+import { HELP_TEXTS, TREE_COMMANDS } from "../lib/cli/help_texts.ts";
+import type { Flag } from "../lib/request/options.ts";
+import { run } from "./run.ts";
+
+const ROOT = new URL("..", import.meta.url).pathname;
+
+const INTRODUCTION = `# Commands
+
+\`overlay-render COMMAND [FLAGS]\`. \`overlay-render COMMAND --help\` prints the same, with examples.
+
+The value of a flag follows it, or an equals sign: \`--flag VALUE\`, \`--flag=VALUE\`. A value that begins
+with a dash needs the second form. Relative paths start at the working directory. Data goes to stdout,
+and everything else to stderr. [Errors](errors.md) has the exit statuses.
+`;
+
+/** Writes names of flags and of paths as code. */
+function marked(text: string): string {
+  return text.replaceAll(
+    /(?<![\w`/])(--[\w-]+(?: [A-Z]{2,}\b)?|[\w.]*<[\w<>/.]+|overlay\.\w+)/g,
+    "`$1`",
+  );
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const lines = [head, head.map(() => "---"), ...rows];
+  return lines.map((cells) => {
+    return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |\n`;
+  }).join("");
+}
+
+function termOf({ name, short, value }: Flag): string {
+  const long = `\`--${name}${value === undefined ? "" : ` ${value}`}\``;
+  return short === undefined ? long : `\`-${short}\`, ${long}`;
+}
+
+function meaningOf({ help, repeatable }: Flag): string {
+  return marked(help) + (repeatable ? "; may be repeated" : "");
+}
+
+function flagTable(flags: readonly Flag[]): string {
+  const rows = flags.map((flag) => [termOf(flag), meaningOf(flag), marked(flag.default ?? "")]);
+  return table(["flag", "meaning", "default"], rows);
+}
+
+/** The flags that all commands have. */
+const COMMON = FLAGS_OF.status.filter((flag) => {
+  return Object.values(FLAGS_OF).every((flags) => flags.includes(flag));
+});
+
+type Named = keyof typeof FLAGS_OF;
+
+const isOwn = (flag: Flag): boolean => !COMMON.includes(flag);
+
+/** Lines of a help text as one paragraph each; what is indented stays as it is. */
+function prose(text: string): string {
+  return text.split("\n\n").map((part) => marked(part.replaceAll("\n", " "))).join("\n\n");
+}
+
+function literal(text: string): string {
+  return `\`\`\`text\n${text.replaceAll(/^ {2}/gm, "")}\n\`\`\`\n`;
+}
+
+/** Texts of several commands, each once, and after the names of its commands if they differ. */
+function perCommand(
+  names: readonly Named[],
+  textOf: (name: Named) => string | undefined,
+): string[] {
+  const groups = [...Map.groupBy(names, textOf)];
+  return groups.flatMap(([text, of]) => {
+    if (text === undefined) return [];
+    return [groups.length === 1 ? literal(text) : `${of.join(", ")}:\n\n${literal(text)}`];
+  });
+}
+
+/** The commands that have the same flags share a section. */
+function sections(): string[] {
+  const names = COMMANDS.filter((name) => name !== "tree");
+  return [...Map.groupBy(names, (name) => FLAGS_OF[name])].map(([flags, names]) => {
+    const [first = "plan"] = names;
+    const usage = names.map((name) => HELP_TEXTS[name].usage).join("\n");
+    return [
+      `## ${names.join(", ")}\n\n${literal(usage)}`,
+      names.map((name) => {
+        const text = prose(HELP_TEXTS[name].purpose);
+        return names.length === 1 ? `${text}\n` : `- \`${name}\`: ${text}\n`;
+      }).join(""),
+      flagTable(flags.filter(isOwn)),
+      ...[HELP_TEXTS[first].notes ?? []].flat().map(literal),
+      "Permissions:\n",
+      ...perCommand(names, (name) => HELP_TEXTS[name].permissions),
+    ].join("\n");
+  });
+}
+
+function treeSection(): string {
+  const { purpose, permissions } = HELP_TEXTS.tree;
+  const rows = Object.entries(TREE_FLAGS).flatMap(([action, { flags }]) => {
+    return flags.filter(isOwn).map((flag) => ({ action, flag }));
+  });
+  const byName = Map.groupBy(rows, ({ flag }) => flag.name);
+  const flags = [...byName.values()].map((rows) => {
+    const [first] = rows;
+    if (first === undefined) return [];
+    const all = rows.length === Object.keys(TREE_FLAGS).length;
+    const of = all ? "all" : rows.map(({ action }) => `\`${action}\``).join(", ");
+    return [termOf(first.flag), of, meaningOf(first.flag), marked(first.flag.default ?? "")];
+  });
+  return [
+    "## tree\n",
+    `${
+      prose(purpose)
+    } [Images](images.md) has the details. An ID may also be the name of an image.\n`,
+    table(
+      ["command", "does"],
+      TREE_COMMANDS.map(([term, meaning]) => [`\`tree ${term}\``, marked(meaning)]),
+    ),
+    table(["flag", "of", "meaning", "default"], flags),
+    "Permissions:\n",
+    literal(permissions),
+  ].join("\n");
+}
+
+function makePage(): string {
+  const common = `## All commands\n\n${flagTable(COMMON)}`;
+  return [INTRODUCTION, common, ...sections(), treeSection()].join("\n");
+}
+
+/** Makes the page of commands. */
+export async function cliPage(): Promise<string> {
+  const directory = await Deno.makeTempDir();
+  try {
+    const path = `${directory}/cli.md`;
+    await Deno.writeTextFile(path, makePage());
+    const { status, stderr } = await run([
+      Deno.execPath(),
+      "fmt",
+      `--config=${ROOT}deno.json`,
+      path,
+    ]);
+    if (status !== 0) throw new Error(`Cannot format ${path}: ${stderr}`);
+    return await Deno.readTextFile(path);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+}
+
+if (import.meta.main) await Deno.writeTextFile(`${ROOT}docs/cli.md`, await cliPage());
