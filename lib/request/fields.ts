@@ -7,6 +7,9 @@
  */
 import { InvalidValueError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
+import { parseChoice } from "./names.ts";
+import type { RenderOption, RenderRequest } from "./options.ts";
+import { RENDER_OPTIONS } from "./options.ts";
 
 /** The type of a value. */
 export type FieldType =
@@ -126,4 +129,51 @@ export function requireField(
     hint === undefined ? reason : "it is missing",
     hint,
   );
+}
+
+const OPTIONS = Object.entries(RENDER_OPTIONS) as [keyof RenderRequest, RenderOption][];
+
+function typeOf({ kind, repeatable }: RenderOption): FieldType {
+  switch (kind) {
+    case "dir":
+    case "file":
+      return repeatable ? "path or paths" : "path";
+    case "boolean":
+      return "flag";
+    case "octal":
+    case "group":
+      return "number or name";
+    default:
+      return repeatable ? "names" : "name";
+  }
+}
+
+function fieldsOf(isWanted: (option: RenderOption) => boolean): Fields {
+  const wanted = OPTIONS.filter(([, option]) => isWanted(option));
+  return Object.fromEntries(wanted.map(([field, option]) => [field, typeOf(option)]));
+}
+
+/** The fields of a request of one app, with the types of their values. */
+export const REQUEST_FIELDS: Fields = { ...fieldsOf(() => true), stored: "object", real: "names" };
+
+/** The fields of a {@linkcode PodRequest}. */
+export const POD_FIELDS: Fields = { ...fieldsOf(({ of }) => of !== "app"), apps: "apps" };
+
+/** The fields of a {@linkcode PodApp}. */
+export const APP_FIELDS: Fields = {
+  ...fieldsOf(({ of }) => of !== "pod"),
+  stored: "object",
+  real: "names",
+};
+
+/**
+ * Checks the options of a request that have few values.
+ *
+ * @throws {InvalidValueError} If one has another value; the message names all that there are.
+ */
+export function checkChoices(request: RenderRequest): void {
+  for (const [field, { name, choices }] of OPTIONS) {
+    const value = request[field];
+    if (choices !== undefined && value !== undefined) parseChoice(name, String(value), choices);
+  }
 }

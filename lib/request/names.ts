@@ -242,15 +242,6 @@ export type OverlayMode = "always" | "auto" | "never";
 export const OVERLAY_MODES: readonly OverlayMode[] = ["always", "auto", "never"];
 
 /**
- * Parses an overlay mode.
- *
- * @throws {InvalidValueError} If it is none.
- */
-export function parseOverlayMode(value: string): OverlayMode {
-  return parseChoice("overlay", value, OVERLAY_MODES);
-}
-
-/**
  * The place of destinations in a pod. `default`: `<pod>/apps/<app>`, and the pod itself for the empty app.
  * `rkt`: `<pod>/stage1/rootfs/opt/stage2/<app>`, inside the rootfs of the empty app, which is `<pod>/stage1`.
  */
@@ -258,15 +249,6 @@ export type LayoutName = "default" | "rkt";
 
 /** The names of the layouts. */
 export const LAYOUTS: readonly LayoutName[] = ["default", "rkt"];
-
-/**
- * Reads the name of a layout.
- *
- * @throws {InvalidValueError} If there is none of that name.
- */
-export function parseLayout(value: string): LayoutName {
-  return parseChoice("layout", value, LAYOUTS);
-}
 
 /**
  * Finds a profile by its name.

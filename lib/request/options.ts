@@ -6,7 +6,6 @@
  *
  * @module
  */
-import type { Fields, FieldType } from "./fields.ts";
 import { DEFAULT_STORE } from "./layout.ts";
 import { OPTION_FORMS } from "./mount_option.ts";
 import { LAYOUTS, OVERLAY_MODES } from "./names.ts";
@@ -158,6 +157,8 @@ export function flag<More extends Partial<Flag>>(
 export interface RenderOption extends Flag {
   /** Where a {@linkcode PodRequest} has the field. */
   readonly of: "pod" | "app" | "both";
+  /** The word for it in errors. @default {the name} */
+  readonly word?: string;
 }
 
 function option(
@@ -165,7 +166,7 @@ function option(
   kind: ValueKind,
   usage: string,
   help: string,
-  more: Partial<Flag> = {},
+  more: Partial<RenderOption> = {},
 ): RenderOption {
   return { of, ...flag(kind, usage, help, more) };
 }
@@ -189,6 +190,7 @@ export const RENDER_OPTIONS: Readonly<
     default: "empty, the pod's own image",
   }),
   dest: option("app", "dir", "dest DIR", "the destination, which receives rootfs", {
+    word: "destination",
     default: "<pod>/apps/<app>; the pod for the empty app",
   }),
   layout: option(
@@ -204,6 +206,7 @@ export const RENDER_OPTIONS: Readonly<
     default: "rootfs-mode",
   }),
   dirMode: option("pod", "octal", "dir-mode OCTAL", "mode of the directories", {
+    word: "dir mode",
     default: "the profile's",
   }),
   group: option("pod", "group", "group GID|NAME", "group that may read the image directory", {
@@ -251,35 +254,14 @@ export const RENDER_OPTIONS: Readonly<
   ),
 };
 
-function typeOf({ kind, repeatable }: RenderOption): FieldType {
-  switch (kind) {
-    case "dir":
-    case "file":
-      return repeatable ? "path or paths" : "path";
-    case "boolean":
-      return "flag";
-    case "octal":
-    case "group":
-      return "number or name";
-    default:
-      return repeatable ? "names" : "name";
-  }
-}
+/** The value of each option that is used as it is given, where it is not given. */
+export const SWITCHES = {
+  readOnly: false,
+  overlay: "always" as OverlayMode,
+  mtab: false,
+  live: false,
+  ephemeral: false,
+} satisfies AppOptions;
 
-function fieldsOf(isWanted: (option: RenderOption) => boolean): Fields {
-  const wanted = Object.entries(RENDER_OPTIONS).filter(([, option]) => isWanted(option));
-  return Object.fromEntries(wanted.map(([field, option]) => [field, typeOf(option)]));
-}
-
-/** The fields of a request of one app, with the types of their values. */
-export const REQUEST_FIELDS: Fields = { ...fieldsOf(() => true), stored: "object", real: "names" };
-
-/** The fields of a {@linkcode PodRequest}. */
-export const POD_FIELDS: Fields = { ...fieldsOf(({ of }) => of !== "app"), apps: "apps" };
-
-/** The fields of a {@linkcode PodApp}. */
-export const APP_FIELDS: Fields = {
-  ...fieldsOf(({ of }) => of !== "pod"),
-  stored: "object",
-  real: "names",
-};
+/** The options of an app that are used as they are given. */
+export type Switches = Readonly<typeof SWITCHES>;

@@ -6,16 +6,16 @@
  * @module
  */
 import { InvalidValueError } from "../core/errors.ts";
-import { checkFields, requireField } from "./fields.ts";
+import { APP_FIELDS, checkFields, POD_FIELDS, requireField } from "./fields.ts";
 import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseLabel } from "./names.ts";
 import { appWords, quote } from "../core/quote.ts";
 import { parseRequest } from "./request.ts";
 import type { ParsedRequest } from "./request.ts";
-import { APP_FIELDS, POD_FIELDS } from "./options.ts";
 import type { PodApp, PodRequest } from "./options.ts";
 import { errorWithin, ValueError } from "../core/invalid.ts";
+import { RENDER_OPTIONS } from "./options.ts";
 
 /**
  * Checks the names and types of the fields of a request, which callers without types can get wrong.
@@ -33,32 +33,15 @@ export function checkPodRequest(request: PodRequest): void {
   }
 }
 
-/** The words of messages, and the fields that they are about. */
-const FIELDS_BY_WORD: Readonly<Record<string, keyof PodApp>> = {
-  app: "app",
-  lower: "lower",
-  tree: "tree",
-  image: "image",
-  destination: "dest",
-  manifest: "manifest",
-  label: "label",
-  option: "options",
-  overlay: "overlay",
-  mtab: "mtab",
-  live: "live",
-};
-
-/** The values that all apps have in common, which are not named as a field of one. */
-const POD_WORDS: readonly string[] = ["pod", "store", "dir mode", "group", "layout", "profile"];
-
 /** Adds to an error of an app which app it is, and the field that is wrong. */
 function nameApp(error: InvalidValueError, app: PodApp, at: number): InvalidValueError {
   if (error instanceof ValueError) {
-    const { what } = error;
-    if (POD_WORDS.includes(what)) return error;
-    const field = Object.hasOwn(FIELDS_BY_WORD, what) ? FIELDS_BY_WORD[what] : undefined;
+    const [field, option] = Object.entries(RENDER_OPTIONS).find(([, { name, word = name }]) => {
+      return word === error.what;
+    }) ?? [];
+    if (option?.of === "pod") return error;
     // The label can be that of the pod.
-    const isOwn = what !== "label" || app.label !== undefined;
+    const isOwn = option?.of !== "both" || app[option.name as keyof PodApp] !== undefined;
     if (field !== undefined && isOwn) return error.rename(`apps[${at}].${field}`);
   }
   return errorWithin(`use apps[${at}]`, error);

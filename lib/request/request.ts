@@ -7,7 +7,7 @@
  * @module
  */
 import { InvalidValueError, RefusedError } from "../core/errors.ts";
-import { checkFields, requireField } from "./fields.ts";
+import { checkChoices, checkFields, REQUEST_FIELDS, requireField } from "./fields.ts";
 import { DEFAULT_STORE, layoutIn, podLayout, treeLayout } from "./layout.ts";
 import type { AppLayout, PodLayout } from "./layout.ts";
 import { GENERIC_OPTIONS, parseOptions } from "./mount_option.ts";
@@ -16,20 +16,18 @@ import {
   parseDirMode,
   parseGroup,
   parseLabel,
-  parseLayout,
-  parseOverlayMode,
   parsePath,
   parseProfile,
   parseTreeId,
   treeIdOfLower,
 } from "./names.ts";
-import type { AbsolutePath, OverlayMode } from "./names.ts";
+import type { AbsolutePath } from "./names.ts";
 import { isWithin } from "../core/path.ts";
 import type { Profile } from "./profile.ts";
 import { quote } from "../core/quote.ts";
-import { REQUEST_FIELDS } from "./options.ts";
-import type { RenderRequest, StoredTree } from "./options.ts";
+import type { RenderRequest, StoredTree, Switches } from "./options.ts";
 import { invalid } from "../core/invalid.ts";
+import { SWITCHES } from "./options.ts";
 
 /**
  * Checks the names and types of the fields of a request, which callers without types can get wrong.
@@ -42,7 +40,7 @@ export function checkRequest(request: RenderRequest): void {
 }
 
 /** A request whose every part is known to be usable. */
-export interface ParsedRequest {
+export interface ParsedRequest extends Switches {
   /** Where everything of the pod lies. */
   readonly pod: PodLayout;
   /** Where everything of the app lies. */
@@ -71,16 +69,6 @@ export interface ParsedRequest {
   readonly manifest: string | null;
   /** Further mount options. */
   readonly options: readonly string[];
-  /** Whether the render is a view that cannot be written. */
-  readonly readOnly: boolean;
-  /** Whether the rootfs is an overlay, or a copy of the tree. */
-  readonly overlay: OverlayMode;
-  /** Whether there is to be an `etc/mtab`. */
-  readonly mtab: boolean;
-  /** The destination may lie in an image that was mounted before. */
-  readonly live: boolean;
-  /** Set if gc may collect it without being told the pod's name. */
-  readonly ephemeral: boolean;
 }
 
 /** Whether a request says itself what is rendered, so that nothing need be looked up in the store. */
@@ -206,6 +194,13 @@ function checkCopy({ overlay, readOnly, lower, options, label }: ParsedRequest):
   if (label !== null) refuse("label", label, "a copy has no mount label", hint);
 }
 
+function givenSwitches(request: RenderRequest): Switches {
+  const names = Object.keys(SWITCHES) as (keyof Switches)[];
+  return Object.fromEntries(
+    names.map((name) => [name, request[name] ?? SWITCHES[name]]),
+  ) as Switches;
+}
+
 /**
  * Parses a request.
  *
@@ -215,17 +210,17 @@ function checkCopy({ overlay, readOnly, lower, options, label }: ParsedRequest):
 export function parseRequest(request: RenderRequest, place?: PodLayout): ParsedRequest {
   // Those of a pod were checked together.
   if (place === undefined) checkRequest(request);
+  checkChoices(request);
   const pod = place ?? podLayout(request.pod);
   const lower = parseLowers(request);
   const app = parseAppName(request.app ?? "");
   const tree = request.tree === undefined ? treeIdOfLower(lower[0]) : parseTreeId(request.tree);
   const dest = request.dest === undefined ? {} : { dest: request.dest };
-  const layout = parseLayout(request.layout ?? "default");
   const profile = parseProfile(request.profile ?? "rootfs-mode");
   const { dirMode, group, label, manifest } = request;
   const parsed: ParsedRequest = {
     pod,
-    layout: layoutIn(pod, { app, tree, layout, ...dest }),
+    layout: layoutIn(pod, { app, tree, layout: request.layout ?? "default", ...dest }),
     app,
     tree,
     lower,
@@ -238,11 +233,7 @@ export function parseRequest(request: RenderRequest, place?: PodLayout): ParsedR
     label: label === undefined ? null : parseLabel(label),
     manifest: manifest === undefined ? null : parsePath("manifest", manifest),
     options: parseOptions(request.options ?? []),
-    readOnly: request.readOnly ?? false,
-    overlay: parseOverlayMode(request.overlay ?? "always"),
-    mtab: request.mtab ?? false,
-    live: request.live ?? false,
-    ephemeral: request.ephemeral ?? false,
+    ...givenSwitches(request),
   };
   checkDestination(pod, parsed.layout);
   checkLowers(parsed);

@@ -6,9 +6,8 @@
  *
  * @module
  */
-import { checkFields, refuseField, requireField } from "./fields.ts";
+import { APP_FIELDS, checkFields, POD_FIELDS, refuseField, requireField } from "./fields.ts";
 import type { Fields } from "./fields.ts";
-import { APP_FIELDS, POD_FIELDS } from "./options.ts";
 import type { PodRequest } from "./options.ts";
 import { printable, quote } from "../core/quote.ts";
 
