@@ -8,7 +8,8 @@
 import { COMMANDS, FLAGS_OF, TREE_FLAGS } from "./commands.ts";
 import { EXIT_STATUS } from "./exit_status.ts";
 import { HELP_TEXTS, OVERVIEW, SUMMARIES, TREE_COMMANDS } from "./help_texts.ts";
-import type { Flag } from "../request/options.ts";
+import { RENDER_OPTIONS } from "../request/options.ts";
+import type { Flag, RenderOption } from "../request/options.ts";
 
 const WIDTH = 80;
 /** The column in which the meaning of a flag begins. */
@@ -70,6 +71,21 @@ function treeFlags(): Flag[] {
   return [...(store === undefined ? [] : [store]), ...own, ...common].map(({ flag }) => flag);
 }
 
+/** The fields of a spec, from the table of options. */
+function specification(): string {
+  const named = (fields: readonly string[], isWanted: (option: RenderOption) => boolean) => {
+    const wanted = Object.entries(RENDER_OPTIONS).filter(([field, option]) => {
+      return isWanted(option) && !fields.includes(field);
+    });
+    return wanted.map(([field, { repeatable }]) => `${field}${repeatable ? " (a list)" : ""}`);
+  };
+  const words = `A pod may have ${named(["pod"], ({ of }) => of !== "app").join(", ")}; an app ` +
+    `${named(["app", "lower"], ({ of }) => of !== "pod").join(", ")}. They mean what the flags ` +
+    "mean. All apps are mounted by one mount process, or none is.";
+  const example = '{"pod": DIR, "apps": [{"app": NAME, "lower": [DIR]}, ...]}';
+  return `\nSpec:\n  ${[example, ...wrapped(words, WIDTH - 2)].join("\n  ")}\n`;
+}
+
 function exitStatus(): string {
   const lines = EXIT_STATUS.map(([status, meaning]) => {
     return `  ${wrapped(`${status} ${meaning}`, WIDTH - 4).join("\n    ")}\n`;
@@ -97,6 +113,7 @@ export function helpText(topic: string | null): string {
     `${purpose}\n\nUsage: ${usage}\n\nExamples:\n${examples}\n`,
     commands,
     `\nFlags:\n${flags.map(flagEntry).join("")}`,
+    flags.some(({ name }) => name === "spec") ? specification() : "",
     notes === undefined ? "" : `\n${notes}\n`,
     `\nPermissions:\n${permissions}\n`,
     exitStatus(),

@@ -49,13 +49,6 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   tree: "images as trees: import, list, path, check, verify-all, remove, gc",
 };
 
-const SPEC = `Spec:
-  {"pod": DIR, "apps": [{"app": NAME, "lower": [DIR]}, ...]}
-  A pod may have group, layout, profile, dirMode, label, ephemeral and store; an
-  app tree, image, dest, manifest, label, options (a list), readOnly, overlay,
-  mtab, live and ephemeral. They mean what the flags mean. All apps are mounted
-  by one mount process, or none is.`;
-
 const RENDER_PERMISSIONS =
   "  overlay-render plan prints the flags of deno run that a request needs.";
 
@@ -68,8 +61,7 @@ export const HELP_TEXTS: Readonly<Record<CommandName, HelpText>> = {
   overlay-render plan --lower /images/debian --pod /run/pods/one --json
   # The flags alone, as in: deno run $(overlay-render plan ... --flags) ...
   overlay-render plan --lower /images/debian --pod /run/pods/one --flags`,
-    notes: `${SPEC}
-The exit status is that of the render, as far as the permissions of plan let it
+    notes: `The exit status is that of the render, as far as the permissions of plan let it
 look.`,
     permissions: `  none; with --image, or --tree of a tree that was imported,
   --allow-read=STORE`,
@@ -81,7 +73,6 @@ look.`,
   # Mount it later, from the line that was written:
   mount --fstab /run/pods/one/overlay.fstab \\
     /run/pods/one/apps/web/rootfs`,
-    notes: SPEC,
     permissions: RENDER_PERMISSIONS,
   },
   render: {
@@ -94,7 +85,6 @@ look.`,
   # Without root; the mount lasts as long as the shell:
   unshare --user --map-root-user --mount sh -c 'R=$(overlay-render render \\
     --lower ~/debian --pod ~/pod --option userxattr) && cd "$R" && exec sh'`,
-    notes: SPEC,
     permissions: RENDER_PERMISSIONS,
   },
   unmount: {
