@@ -4,6 +4,7 @@
  * @module
  */
 import { COMMANDS, FLAGS_OF, TREE_FLAGS } from "../lib/cli/commands.ts";
+import { specification } from "../lib/cli/help.ts";
 import { HELP_TEXTS, TREE_COMMANDS } from "../lib/cli/help_texts.ts";
 import type { Flag } from "../lib/request/options.ts";
 import { run } from "./run.ts";
@@ -82,16 +83,16 @@ function perCommand(
 function sections(): string[] {
   const names = COMMANDS.filter((name) => name !== "tree");
   return [...Map.groupBy(names, (name) => FLAGS_OF[name])].map(([flags, names]) => {
-    const [first = "plan"] = names;
     const usage = names.map((name) => HELP_TEXTS[name].usage).join("\n");
     return [
       `## ${names.join(", ")}\n\n${literal(usage)}`,
       names.map((name) => {
-        const text = prose(HELP_TEXTS[name].purpose);
+        const { purpose, notes } = HELP_TEXTS[name];
+        const text = prose(notes === undefined ? purpose : `${purpose} ${notes}`);
         return names.length === 1 ? `${text}\n` : `- \`${name}\`: ${text}\n`;
       }).join(""),
       flagTable(flags.filter(isOwn)),
-      ...[HELP_TEXTS[first].notes ?? []].flat().map(literal),
+      ...flags.some(({ name }) => name === "spec") ? [literal(specification().trim())] : [],
       "Permissions:\n",
       ...perCommand(names, (name) => HELP_TEXTS[name].permissions),
     ].join("\n");

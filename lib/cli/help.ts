@@ -71,8 +71,8 @@ function treeFlags(): Flag[] {
   return [...(store === undefined ? [] : [store]), ...own, ...common].map(({ flag }) => flag);
 }
 
-/** The fields of a spec, from the table of options. */
-function specification(): string {
+/** Describes a spec: an example, and its fields from the table of options. */
+export function specification(): string {
   const named = (fields: readonly string[], isWanted: (option: RenderOption) => boolean) => {
     const wanted = Object.entries(RENDER_OPTIONS).filter(([field, option]) => {
       return isWanted(option) && !fields.includes(field);
