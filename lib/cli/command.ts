@@ -23,11 +23,11 @@ import type { UnmountRequest } from "../api/unmount.ts";
 
 /** The form and the amount of a command's output. */
 export interface OutputOptions {
-  /** Whether stdout is one JSON object. */
+  /** Set if stdout is one JSON object. */
   readonly json: boolean;
-  /** Whether warnings are left out. */
+  /** Set if warnings are left out. */
   readonly quiet: boolean;
-  /** Whether each operation and each command that is run is told. */
+  /** Set if each operation and each program that is run is printed. */
   readonly verbose: boolean;
   /** Set if of a plan only the flags of `deno run` are printed. */
   readonly flags?: true;
@@ -49,7 +49,7 @@ export type Command =
   | Common & {
     readonly kind: Render;
     readonly request: RenderRequest;
-    /** What `plan` plans: a render, or with `prepare --dry-run` the preparation. */
+    /** Set if `plan` plans a render; `prepare --dry-run` plans the preparation alone. */
     readonly mount: boolean;
   }
   | Common & {

@@ -73,13 +73,15 @@ export const REQUEST_FLAGS: readonly Flag[] = [
   flag("boolean", "no-overlay", "the same as --overlay never", { field: "overlay", sets: "never" }),
 ];
 
+const SPEC = flag(
+  "file",
+  "spec FILE",
+  "many apps of a pod from a file of JSON, - for stdin; instead of the flags above",
+);
+
 const RENDER: readonly Flag[] = [
   ...REQUEST_FLAGS,
-  flag(
-    "file",
-    "spec FILE",
-    "many apps of a pod from a file of JSON, - for stdin; instead of the flags above",
-  ),
+  SPEC,
   ...DRY_RUN,
   WAIT,
   ...OUTPUT,

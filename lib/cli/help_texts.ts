@@ -9,7 +9,7 @@ import type { CommandName } from "./commands.ts";
 
 /** The texts of a command. Each is lines of at most 80 columns, without a newline at the end. */
 export interface HelpText {
-  /** What it is for. */
+  /** The purpose. */
   readonly purpose: string;
   /** The command line. */
   readonly usage: string;

@@ -5,7 +5,7 @@
  */
 import { OverlayError } from "../core/errors.ts";
 
-/** What the command needs of the process it runs in. */
+/** The process that a command runs in. */
 export interface Io {
   /** Writes to stdout. */
   readonly out: (text: string) => void;

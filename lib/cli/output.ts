@@ -1,5 +1,5 @@
 /**
- * What the command prints. Text is for people, JSON for programs; both come from the same values.
+ * The output of the commands: text for people and JSON for programs, from the same values.
  *
  * Requires no permissions.
  *
@@ -44,7 +44,7 @@ function indented(lines: readonly string[]): string[] {
   return lines.map((line) => `  ${line}`);
 }
 
-/** What became of options that would not have been read as a whole. */
+/** Says how options were shortened that would be too long with whole paths. */
 function shortened(mount: MountPlan): string[] {
   const whole = mount.copy ? mount.optionString : mountOptions(configOf(mount));
   if (whole === mount.optionString) return [];
@@ -89,7 +89,7 @@ export function renderText(render: Render): string {
   return rows.map(([name, value]) => `${name.padEnd(8)} ${value}\n`).join("");
 }
 
-/** What was unmounted, as text: one rootfs a line. */
+/** Writes the mounts that are gone as text: one rootfs a line. */
 export function unmountedText(
   { unmounted, foreign = [] }: Pick<Unmounted, "unmounted" | "foreign">,
 ): string {
@@ -138,7 +138,7 @@ function tableText(table: readonly (readonly string[])[]): string {
   }).join("");
 }
 
-/** What gc did, as text: one pod a line. */
+/** Writes the pods that gc took as text: one a line. */
 export function collectedText({ marked, removed }: Collected): string {
   return [
     ...marked.map(({ pod, garbage }) => `marked   ${showName(pod)} as ${showName(garbage)}\n`),
@@ -158,7 +158,7 @@ export function keptText({ pod, kept }: KeptPod): string {
 
 const ANSWERS = new Map<boolean | null, string>([[true, "yes"], [false, "no"], [null, "?"]]);
 
-/** What the doctor found, as text: a line each, and what to do about what does not work. */
+/** Writes the checks of the doctor as text: a line each, and a hint for each that failed. */
 export function diagnosisText({ healthy, options, checks }: Diagnosis): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   const lines = checks.flatMap(({ name, ok, found, how, hint }) => [
@@ -171,7 +171,7 @@ export function diagnosisText({ healthy, options, checks }: Diagnosis): string {
   return `${lines.join("")}A render will ${healthy ? `work${how}` : "not work"}.\n`;
 }
 
-/** What was mounted again, as text: one rootfs a line. */
+/** Writes the mounts that were restored as text: one rootfs a line. */
 export function restoredText({ restored }: Restored): string {
   return restored.map(({ rootfs }) => `${showName(rootfs)}\n`).join("");
 }

@@ -1,6 +1,6 @@
 /**
- * What an import tells while it goes on: on a terminal a line of each layer that is kept up to date, elsewhere
- * a line when a layer is done.
+ * The progress of an import: on a terminal a line of each layer that is kept up to date, elsewhere a line
+ * when a layer is done.
  *
  * Requires no permissions.
  *
@@ -11,11 +11,11 @@ import { formatSize } from "../core/size.ts";
 import type { ImportProgress } from "../store/import_layers.ts";
 import type { Blob } from "../image/blob.ts";
 
-/** What progress is told to. */
+/** The stream that progress is written to. */
 export interface ProgressOutput {
   /** Writes text. */
   readonly write: (text: string) => void;
-  /** Whether a line that was written can be written again. */
+  /** Set if a line that was written can be written again. */
   readonly isTerminal: boolean;
   /** Milliseconds since anything. */
   readonly now: () => number;
@@ -30,7 +30,7 @@ interface Reading {
   read: number;
 }
 
-function nameOf(layer: number, { name }: Blob): string {
+function formatName(layer: number, { name }: Blob): string {
   const short = name.replace(/^(sha\d+:[0-9a-f]{12})[0-9a-f]+$/, "$1");
   return `layer ${layer + 1} ${showName(short)}`;
 }
@@ -45,7 +45,7 @@ export function progressLine(
   const left = rate > 0 ? Math.ceil((blob.size - read) / rate) : null;
   const of = blob.size > 0 ? ` of ${formatSize(blob.size)}` : "";
   const time = left === null || blob.size === 0 ? "" : `, ${left} s left`;
-  return `${nameOf(layer, blob)}: ${formatSize(read)}${of}, ${formatSize(rate)}/s${time}`;
+  return `${formatName(layer, blob)}: ${formatSize(read)}${of}, ${formatSize(rate)}/s${time}`;
 }
 
 /** Who tells how an import goes on, until it ends. */
@@ -66,7 +66,7 @@ export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress
     open = ends ? "" : line;
   };
   return {
-    onHave: (layer, blob) => put(`${nameOf(layer, blob)}: is there already`, true),
+    onHave: (layer, blob) => put(`${formatName(layer, blob)}: is there already`, true),
     onRead: (layer, bytes, blob) => {
       const reading = readings.get(layer) ?? { begun: now(), read: 0 };
       reading.read += bytes;
@@ -77,7 +77,7 @@ export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress
     },
     onUnpacked: (layer, blob, { summary }) => {
       const { entries, bytes } = summary;
-      put(`${nameOf(layer, blob)}: ${entries} entries, ${formatSize(bytes)}`, true);
+      put(`${formatName(layer, blob)}: ${entries} entries, ${formatSize(bytes)}`, true);
     },
     end: () => {
       if (open !== "") write("\r\x1b[K");

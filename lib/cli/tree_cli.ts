@@ -8,7 +8,7 @@ import { formatJson } from "./output.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { TreeCommand } from "./tree_command.ts";
 
-/** What the commands need. */
+/** The output and the options of a command. */
 export interface TreeIo extends ChangeOptions {
   /** Writes to stdout. */
   readonly out: (text: string) => void;
@@ -69,7 +69,7 @@ async function runGc({ request, output }: Of<"gc">, io: TreeIo): Promise<number>
   return 0;
 }
 
-/** Exits with 1 when something is not as it was. */
+/** Exits with 1 if a tree differs from its import. */
 async function runCheck({ request, output }: Of<"check">, io: TreeIo): Promise<number> {
   const { checkTrees } = await import("../store/tree_check.ts");
   const { checkedText } = await import("./tree_output.ts");

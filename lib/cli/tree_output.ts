@@ -1,5 +1,5 @@
 /**
- * What the commands of the tree store print.
+ * The output of the commands of the tree store.
  *
  * Requires no permissions.
  *
@@ -34,18 +34,18 @@ export function treesText(trees: readonly ListedTree[]): string {
   ]);
 }
 
-/** What a check found, one line each. */
+/** Writes the result of a check as text: a line for each tree, and one for each difference. */
 export function checkedText(trees: readonly CheckedTree[]): string {
   return trees.map(({ id, differences }) => {
     const verdict = differences.length === 0
-      ? "as it was"
+      ? "ok"
       : `${differences.length} difference${differences.length === 1 ? "" : "s"}`;
     const lines = differences.map(({ path, what }) => `  ${path} ${what}\n`);
     return `${showName(id)}: ${verdict}\n${lines.join("")}`;
   }).join("");
 }
 
-/** What is gone, one line each. */
+/** Writes the names of removed trees and layers as text, one a line. */
 export function removedTreesText({ trees, layers }: RemovedTrees): string {
   return [
     ...trees.map((id) => `tree ${showName(id)}\n`),

@@ -38,7 +38,7 @@ export interface PodLayout {
   readonly apps: string;
   /** Holds the destination of every app in rkt's layout (rkt `AppsPath`). */
   readonly stage1Apps: string;
-  /** Holds what is known of every app (rkt `AppsInfoPath`). */
+  /** Holds the information about every app (rkt `AppsInfoPath`). */
   readonly appsInfo: string;
 }
 
@@ -60,7 +60,7 @@ export interface AppLayout {
   readonly rootfs: string;
   /** The manifest in the destination (rkt `ImageManifestPath`). */
   readonly manifest: string;
-  /** What is known of the app (rkt `AppInfoPath`). */
+  /** The directory with the information about the app (rkt `AppInfoPath`). */
   readonly info: string;
   /** The app's manifest among what is known of it (rkt `AppImageManifestPath`). */
   readonly infoManifest: string;

@@ -235,7 +235,7 @@ export function parseChoice<T extends string>(
   throw invalid(what, value, `it must be ${words}`);
 }
 
-/** Whether a rootfs is an overlay: always, never (a copy), or a copy only where it cannot be one. */
+/** The form of a rootfs: an overlay always, never (a copy), or a copy only where it cannot be one. */
 export type OverlayMode = "always" | "auto" | "never";
 
 /** The overlay modes. */

@@ -13,7 +13,7 @@ import type { LayoutName, OverlayMode } from "./names.ts";
 import { PROFILE_NAMES } from "./profile.ts";
 import type { ProfileName } from "./profile.ts";
 
-/** What the store knows of a tree that is rendered. */
+/** A tree of the store that is rendered. */
 export interface StoredTree {
   /** The lower whose root the rootfs looks like. @default {the first} */
   readonly rootLike?: string;
@@ -33,7 +33,7 @@ export interface AppOptions {
   readonly tree?: string;
   /** An image of the store, by its name; `resolveTree` finds its tree. @default {none} */
   readonly image?: string;
-  /** What `resolveTree` found out of the tree. @default {nothing} */
+  /** The tree of the store that `resolveTree` found. @default {none} */
   readonly stored?: StoredTree;
   /** The lowers without symlinks, which a render finds out. @default {the lowers as they are named} */
   readonly real?: readonly string[];
@@ -45,11 +45,11 @@ export interface AppOptions {
   readonly manifest?: string;
   /** Further mount options, such as `volatile`. @default {none} */
   readonly options?: readonly string[];
-  /** Whether the render is a view that cannot be written. @default {false} */
+  /** Set if the render is a view that cannot be written. @default {false} */
   readonly readOnly?: boolean;
-  /** Whether the rootfs is an overlay, or a copy of the tree. @default {"always"} */
+  /** The form of the rootfs: an overlay, or a copy of the tree. @default {"always"} */
   readonly overlay?: OverlayMode;
-  /** Whether `etc/mtab` of the rootfs is made a link to `../proc/self/mounts`. @default {false} */
+  /** Set if `etc/mtab` of the rootfs is made a link to `../proc/self/mounts`. @default {false} */
   readonly mtab?: boolean;
   /**
    * Says that nothing runs in the image that the destination lies in, so that the app may be rendered
@@ -86,7 +86,7 @@ export interface RenderRequest extends PodOptions, AppOptions {
 export interface PodApp extends AppOptions {
   /** The app; empty for the pod's own image. */
   readonly app: string;
-  /** Whether the rootfs is an overlay, or a copy of the tree. @default {"always"} */
+  /** The form of the rootfs: an overlay, or a copy of the tree. @default {"always"} */
   readonly overlay?: "always" | "never";
 }
 

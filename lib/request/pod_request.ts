@@ -1,5 +1,5 @@
 /**
- * What a render of several apps of a pod is asked for.
+ * The request of a render of several apps of a pod, parsed.
  *
  * Requires no permissions.
  *

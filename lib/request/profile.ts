@@ -18,13 +18,13 @@ export interface Profile {
   readonly name: ProfileName;
   /** Mode of the directories that only the pod's owner needs, unless the request has one. */
   readonly dirMode: number;
-  /** Whether upper and rootfs take mode, owner and group of the lower; otherwise they get the dir mode. */
+  /** Set if upper and rootfs take mode, owner and group of the lower; otherwise they get the dir mode. */
   readonly rootLikeLower: boolean;
-  /** Whether `overlay/` is chmod'ed even if it was there, which drops its setgid bit. */
+  /** Set if `overlay/` is chmod'ed even if it was there, which drops its setgid bit. */
   readonly forceOverlayMode: boolean;
-  /** Whether the image directory gets the group of the request. */
+  /** Set if the image directory gets the group of the request. */
   readonly setsGroup: boolean;
-  /** Whether a render without a manifest is an error. */
+  /** Set if a render without a manifest is an error. */
   readonly needsManifest: boolean;
 }
 

@@ -1,6 +1,5 @@
 /**
- * What a render is asked for, and the same parsed: names, paths and modes that nothing after this file
- * checks again.
+ * The request of a render, parsed: names, paths and modes that nothing after this file checks again.
  *
  * Requires no permissions.
  *
@@ -55,7 +54,7 @@ export interface ParsedRequest extends Switches {
   readonly real: readonly string[];
   /** The lower whose root the rootfs looks like. */
   readonly rootLike: string;
-  /** What the store knows of the tree; `null` when it is none of a store. */
+  /** The tree of the store; `null` for another tree. */
   readonly stored: StoredTree | null;
   /** The profile. */
   readonly profile: Profile;
@@ -71,7 +70,7 @@ export interface ParsedRequest extends Switches {
   readonly options: readonly string[];
 }
 
-/** Whether a request says itself what is rendered, so that nothing need be looked up in the store. */
+/** Tells whether a request names its lowers, so that nothing need be looked up in the store. */
 export function namesLowers({ lower, image }: Pick<RenderRequest, "lower" | "image">): boolean {
   return image === undefined && [lower ?? []].flat().length > 0;
 }

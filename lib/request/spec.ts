@@ -62,7 +62,7 @@ export function parseSpec(
   return { ...fields, apps } as unknown as PodRequest;
 }
 
-/** What is not UTF-8 would be read as the name of something else. */
+/** Refuses other encodings: their names would be read as those of something else. */
 function decode(content: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(content);

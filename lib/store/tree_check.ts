@@ -120,7 +120,7 @@ function differencesOf(
     if (now === undefined) found.push({ path, what: "is gone" });
     else found.push(...changesOf(keywords, now, quick).map((what) => ({ path, what })));
   }
-  for (const path of is.keys()) if (!must.has(path)) found.push({ path, what: "was not there" });
+  for (const path of is.keys()) if (!must.has(path)) found.push({ path, what: "unexpected" });
   return found;
 }
 

@@ -67,7 +67,7 @@ const CHANGES: readonly Change[] = [
   {
     name: "an added file",
     script: `printf new >"$(printf 'new\\344\\nx')"`,
-    found: { "/new\\344\\012x": [/^was not there$/] },
+    found: { "/new\\344\\012x": [/^unexpected$/] },
   },
   { name: "a removed file", script: "rm none", found: { "/none": [/^is gone$/] } },
   {
