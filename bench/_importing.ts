@@ -47,7 +47,7 @@ export function storeOf({ cell }: Place): string {
 }
 
 /** The tree in memory, and what unpacks it. */
-const MEMORY = 1e9;
+const MEMORY = 6e8;
 
 const ONE = { apps: 1, mounts: 0, rounds: ROUNDS_OF_IMPORT, memory: MEMORY };
 

@@ -23,7 +23,7 @@ const FENCE = `
   mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/mount`;
 
 /** The places in a scratch directory. */
-function placeIn(scratch: string): Place {
+export function placeIn(scratch: string): Place {
   const env = {
     PATH,
     LC_ALL: "C",
