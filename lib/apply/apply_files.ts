@@ -7,7 +7,6 @@ import type { ApplyRun } from "./apply_run.ts";
 import { formatAppLine } from "../overlay/app_line.ts";
 import { look, modeOf } from "../system/disk.ts";
 import { makeFile, readOwnFile, replaceFile } from "../system/own_file.ts";
-import { readRegular } from "../system/regular_file.ts";
 import { appLines, formatFstab, FSTAB_MODE, withLines } from "../overlay/fstab.ts";
 import type { ManifestOperation, RecordOperation } from "../plan/operation.ts";
 import { isWithin } from "../core/path.ts";
@@ -44,6 +43,8 @@ export async function applyManifest(
 ): Promise<void> {
   const { from, path, mode } = operation;
   const { signal } = run.options;
+  // Loaded when it is needed: most renders have no manifest.
+  const { readRegular } = await import("../system/regular_file.ts");
   put(path, await readRegular(from, MANIFEST_MAX, { verb: "read manifest", signal }), mode, run);
 }
 

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { saidOf } from "../pod/mount_output.ts";
 import type { ApplyRun } from "./apply_run.ts";
 import { quote } from "../core/quote.ts";
 import type { AppLine } from "../overlay/app_line.ts";
@@ -43,7 +42,9 @@ function noteMounts(
     const targets = noted.targets ?? await mountedOf(lines, run);
     if (targets.length === 0) return;
     const result = await unmountAll(targets.toReversed(), run.programs);
-    if (result.status !== 0) throw new Error(saidOf(result, targets[0] ?? ""));
+    if (result.status === 0) return;
+    const { saidOf } = await import("../pod/mount_output.ts");
+    throw new Error(saidOf(result, targets[0] ?? ""));
   });
   return noted;
 }
