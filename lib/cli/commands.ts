@@ -54,7 +54,7 @@ const DRY_RUN: readonly Flag[] = [
   flag("boolean", "flags", "print the flags of deno run that it needs, in one line; touch nothing"),
 ];
 
-const GC_DRY_RUN = flag("boolean", "dry-run", "say what would go, and touch nothing", {
+const GC_DRY_RUN = flag("boolean", "dry-run", "print what would be removed, and touch nothing", {
   short: "n",
   field: "dryRun",
 });
@@ -105,15 +105,14 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     flag(
       "boolean",
       "lazy",
-      "take away what is in use too; the kernel unmounts it when nothing uses it any more, and until " +
-        "then the app can be neither rendered nor collected",
+      "also detach a rootfs that is in use; until nothing uses it, the app can be neither rendered " +
+        "nor collected",
       { field: "lazy" },
     ),
     flag(
       "boolean",
       "foreign",
-      "unmount all of the pod, and what no line of overlay.fstab names too, as when the file was " +
-        "damaged",
+      "unmount everything in the pod, also a mount that no line of overlay.fstab names",
       { field: "foreign" },
     ),
     WAIT,
@@ -122,7 +121,7 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
   status: [
     POD,
     PODS,
-    flag("boolean", "size", "measure what each upper takes on the disk", { field: "size" }),
+    flag("boolean", "size", "measure the disk use of each upper", { field: "size" }),
     ...OUTPUT,
   ],
   restore: [
@@ -131,38 +130,40 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     flag(
       "boolean",
       "live",
-      "nothing runs in an image that is mounted, so an app whose destination lies in it may be " +
-        "mounted again",
+      "nothing runs in a mounted image, so an app whose destination lies in it may be mounted again",
       { field: "live" },
     ),
     WAIT,
     ...OUTPUT,
   ],
   gc: [
-    flag("dir", "pods DIR", "a directory of pods; they are put into DIR/garbage", {
+    flag("dir", "pods DIR", "a directory of pods; they are set aside in DIR/garbage", {
       field: "pods",
     }),
     flag("dir", "pod DIR", "one pod", { field: "pod" }),
     flag(
       "duration",
       "older-than TIME",
-      "with --pods: also pods that are not ephemeral, if their overlay.fstab has not changed for " +
-        "this time: no render, unmount or restore",
+      "with --pods: also pods that are not ephemeral, if no render, unmount or restore changed " +
+        "their overlay.fstab for this time",
       { field: "olderThanMs" },
     ),
     flag(
       "dir",
       "undo DIR",
-      "bring back a pod that is set aside, by its own path or the one in the garbage; restore mounts " +
-        "its apps again",
+      "bring back a pod that is set aside, named by its own path or by the one in the garbage; " +
+        "restore mounts its apps again",
     ),
-    flag("boolean", "mark", "only put aside", { field: "phase", sets: "mark" }),
-    flag("boolean", "sweep", "only remove what is aside", { field: "phase", sets: "sweep" }),
-    flag("duration", "grace-period TIME", "how long a pod is aside before it is removed", {
+    flag("boolean", "mark", "only set pods aside", { field: "phase", sets: "mark" }),
+    flag("boolean", "sweep", "only remove pods that are set aside", {
+      field: "phase",
+      sets: "sweep",
+    }),
+    flag("duration", "grace-period TIME", "how long a pod is set aside before it is removed", {
       field: "gracePeriodMs",
       default: "30m; 0 with --pod",
     }),
-    flag("boolean", "ignore-missing", "a pod or directory that is not there is no error", {
+    flag("boolean", "ignore-missing", "a pod or directory that does not exist is no error", {
       field: "ignoreMissing",
     }),
     GC_DRY_RUN,
@@ -172,7 +173,7 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
   keep: KEEP,
   unkeep: KEEP,
   doctor: [
-    flag("dir", "pod DIR", "the pod that is to be rendered into; it need not be there", {
+    flag("dir", "pod DIR", "the pod to be rendered into; it need not exist", {
       field: "pod",
       default: "/tmp",
     }),
@@ -189,7 +190,7 @@ const STORE_WAIT = flag(
   { default: "10m" },
 );
 
-const QUICK = flag("boolean", "quick", "without contents, devices and attributes", {
+const QUICK = flag("boolean", "quick", "leave out contents, devices and attributes", {
   field: "quick",
 });
 
@@ -201,12 +202,12 @@ export const TREE_FLAGS: Readonly<
     operands: ["SOURCE"],
     flags: [
       STORE,
-      flag("name", "ref NAME", "which of several images, by name or digest", { field: "ref" }),
+      flag("name", "ref NAME", "one of several images, by name or digest", { field: "ref" }),
       flag("name", "platform P", "such as linux/arm64", {
         field: "platform",
         default: "this machine's",
       }),
-      flag("name", "name NAME", "what --image finds it by", {
+      flag("name", "name NAME", "the name by which --image finds it", {
         field: "name",
         default: "the image's own",
       }),

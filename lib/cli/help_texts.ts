@@ -99,8 +99,8 @@ What the apps wrote is kept.`,
   --allow-read=LOWER for a read-only view of one lower`,
   },
   status: {
-    purpose: `List what is rendered in a pod, or in all pods of a directory, what of it is
-mounted, and where overlay.fstab and the kernel differ.`,
+    purpose: `List the renders of a pod, or of all pods in a directory, whether they are
+mounted, and any drift between overlay.fstab and the kernel.`,
     usage: "overlay-render status --pod DIR | --pods DIR [FLAGS]",
     examples: `  overlay-render status --pod /run/pods/one
   overlay-render status --pods /run/pods --size --json`,
@@ -109,9 +109,9 @@ mounted, and where overlay.fstab and the kernel differ.`,
   --allow-read=LOWER for a read-only view of one lower`,
   },
   restore: {
-    purpose: `Mount again what was mounted when the machine stopped, in one mount process a
-pod, and print each rootfs. What was unmounted is left alone; what cannot be
-mounted is an error, and does not keep the rest from it.`,
+    purpose: `Mount again what was mounted when the machine stopped, with one mount process
+for each pod, and print each rootfs. An app that was unmounted stays unmounted;
+an app that cannot be mounted is an error, and does not stop the others.`,
     usage: "overlay-render restore --pod DIR | --pods DIR [FLAGS]",
     examples: "  overlay-render restore --pods /run/pods",
     permissions: `  --allow-read=POD --allow-write=POD
@@ -121,10 +121,10 @@ mounted is an error, and does not keep the rest from it.`,
   --allow-read=LOWER for the lowers`,
   },
   doctor: {
-    purpose: `Find out what a render needs and whether it works here, by trying it in a
-temporary directory: overlayfs and its options, user namespaces, the tools, the
-permissions. Says how each was found out, and what to do about what does not
-work. The exit status is 0 when a render will work.`,
+    purpose: `Try out in a temporary directory what a render needs, which is overlayfs and its
+options, user namespaces, the programs and the permissions. Each line names the
+trial, and a hint says what to do if it fails. The exit status is 0 if a render
+will work.`,
     usage: "overlay-render doctor [--pod DIR] [FLAGS]",
     examples: `  overlay-render doctor
   overlay-render doctor --pod /run/pods/one --json`,
@@ -142,9 +142,9 @@ then --undo brings it back, and after that nothing does.
 With --pods, gc collects the pods that were rendered with --ephemeral, and with
 --older-than those that were not used for that time. A pod is left alone while a
 command works on it, an app of it is mounted, or one is to be restored. With
---pod, gc collects the pod that is named, whatever it holds: its apps are
-unmounted first, never lazily, and it is removed at once. A pod that is kept
-(overlay-render keep) is left alone in any case.`,
+--pod, gc collects the named pod, whatever it holds: its apps are unmounted
+first, never lazily, and it is removed at once. A pod that is kept
+(overlay-render keep) is never removed.`,
     usage: "overlay-render gc --pods DIR | --pod DIR | --undo DIR [FLAGS]",
     examples: `  overlay-render gc --pods /run/pods --dry-run
   overlay-render gc --pods /run/pods --older-than 30d
@@ -175,7 +175,7 @@ unmounted first, never lazily, and it is removed at once. A pod that is kept
   },
   tree: {
     purpose: `Keep images as trees that can be rendered. A tree is a stack of layers, each
-unpacked once, whatever images have it.`,
+unpacked once, even if several images have it.`,
     usage: `overlay-render tree import SOURCE [FLAGS]
        overlay-render tree list | verify-all | gc [FLAGS]
        overlay-render tree path | check | remove ID [FLAGS]`,
