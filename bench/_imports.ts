@@ -66,7 +66,7 @@ async function makeImages({ tree, scratch }: Place): Promise<Images> {
 }
 
 /** How long each table may take. */
-const SECONDS = { tmpfs: 90, disk: 100, layers: 40 };
+const SECONDS = { tmpfs: 80, disk: 90, layers: 30 };
 
 async function table(
   title: string,

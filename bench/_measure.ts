@@ -13,7 +13,10 @@ export const ROUNDS = 30;
 const WARM_UP = 2;
 
 /** The rounds that a row takes part in however long its table takes. */
-const LEAST_ROUNDS = 3;
+const LEAST_ROUNDS = 1;
+
+/** A row that takes part in no more rounds than this takes long, and is not warmed up. */
+const FEW_ROUNDS = 5;
 
 /** Where it is measured. Nothing outside the scratch directory is written to. */
 export interface Place {
@@ -155,9 +158,9 @@ async function costInCell(row: Row, place: Place): Promise<Cost> {
   return await withCell(place, act, row.cell);
 }
 
-/** Spreads the rounds of a row over all rounds. The warm-up of a row that takes long is one round. */
+/** Spreads the rounds of a row over all rounds. The longer it takes, the fewer rounds warm it up. */
 function takesPart({ rounds }: Row, round: number): boolean {
-  if (round < 0) return round === -1 || rounds === ROUNDS;
+  if (round < 0) return rounds > FEW_ROUNDS && (round === -1 || rounds === ROUNDS);
   return (round * rounds) % ROUNDS < rounds;
 }
 

@@ -62,7 +62,7 @@ async function sayMemory(place: Place): Promise<void> {
 }
 
 /** How long each table may take; with that of the imports and what is made ready, less than ten minutes. */
-const SECONDS = { one: 40, many: 70, unmounting: 60, removing: 30 };
+const SECONDS = { one: 30, many: 60, unmounting: 60, removing: 20 };
 
 /** Everything in turn, each table as soon as it is measured. */
 async function measureAll(scratch: string): Promise<void> {
