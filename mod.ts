@@ -72,7 +72,6 @@ export type {
   PodOptions,
   PodRequest,
   RenderRequest,
-  StoredTree,
 } from "./lib/request/options.ts";
 export type { ChangeOptions, Reporter } from "./lib/system/change_options.ts";
 export { prepareOverlay, renderOverlay } from "./lib/api/render.ts";

@@ -3,15 +3,17 @@
  *
  * @module
  */
-import type { ChangeOptions } from "../system/change_options.ts";
 import { look } from "../system/disk.ts";
-import { MountError, RefusedError } from "../core/errors.ts";
-import type { ErrorCode, OverlayError } from "../core/errors.ts";
+import { MountError, OverlayError, RefusedError } from "../core/errors.ts";
+import type { ErrorCode } from "../core/errors.ts";
 import { podLayout } from "../request/layout.ts";
 import { planRender } from "../plan/plan.ts";
 import type { RenderPlan } from "../plan/plan.ts";
 import { readRecord } from "../pod/record.ts";
 import type { RenderRequest } from "../request/options.ts";
+import type { Applied } from "../apply/apply.ts";
+import type { ApplyOptions } from "../apply/apply_run.ts";
+import { applyPlan } from "../apply/apply.ts";
 
 /**
  * What mount(8) says where the kernel has no overlayfs, or the file system of the pod cannot hold an
@@ -42,38 +44,39 @@ function isPlain({ mounts: [mount] }: RenderPlan): boolean {
     mount.upper !== null;
 }
 
-function copyOf(request: RenderRequest): RenderPlan {
-  const options = request.options?.filter((option) => option !== OF_MARKS) ?? [];
-  return planRender({ ...request, options, overlay: "never" });
-}
-
 /**
- * The plan that fits what is there: of an app that was copied because overlayfs was not supported, the
- * copy again.
+ * Applies a plan, or makes a copy where an overlay cannot be: of an app that was copied because overlayfs
+ * was not supported, the copy again.
  *
- * Requires `--allow-read` permission for the pod.
- */
-export function copyAgain(request: RenderRequest, plan: RenderPlan): RenderPlan {
-  const { app, pod } = plan.mounts[0];
-  if (!isPlain(plan) || look(pod) === null) return plan;
-  const { lines } = readRecord(podLayout(pod).fstab);
-  const copied = lines.some((line) => line.app === app && line.copy);
-  return copied ? copyOf(request) : plan;
-}
-
-/**
- * Plans a copy instead of a mount that failed because overlayfs is not supported.
+ * Requires the permissions that `requiredPermissions` computes of the plan.
  *
- * @throws {OverlayError} The failure itself, if it can have another reason, or a copy would leave out
+ * @throws {OverlayError} The failure of the mount, if it can have another reason, or a copy would leave out
  * what was asked for: further options, a label, several lowers, that nothing can be written.
  */
-export function copyInstead(
-  request: RenderRequest,
+export async function applyOrCopy(
   plan: RenderPlan,
-  failed: { readonly error: OverlayError; readonly options: ChangeOptions },
-): RenderPlan {
-  const { error, options } = failed;
-  if (!isPlain(plan) || !isUnsupported(error)) throw error;
-  options.warn?.(`a copy is made instead of an overlay: ${error.message}`);
-  return copyOf(request);
+  options: ApplyOptions,
+  request: RenderRequest,
+): Promise<Applied> {
+  if (!isPlain(plan)) return await applyPlan(plan, options);
+  const copy = () => applyPlan(planCopy(request, plan), options);
+  if (isCopied(plan)) return await copy();
+  try {
+    return await applyPlan(plan, options);
+  } catch (error) {
+    if (!(error instanceof OverlayError && isUnsupported(error))) throw error;
+    options.warn?.(`a copy is made instead of an overlay: ${error.message}`);
+    return await copy();
+  }
+}
+
+function planCopy(request: RenderRequest, { action }: RenderPlan): RenderPlan {
+  const options = request.options?.filter((option) => option !== OF_MARKS) ?? [];
+  return planRender({ ...request, options, overlay: "never" }, { mount: action === "render" });
+}
+
+function isCopied({ mounts: [{ app, pod }] }: RenderPlan): boolean {
+  if (look(pod) === null) return false;
+  const { lines } = readRecord(podLayout(pod).fstab);
+  return lines.some((line) => line.app === app && line.copy);
 }

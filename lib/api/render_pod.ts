@@ -3,17 +3,14 @@
  *
  * @module
  */
-import { applyPlan } from "../apply/apply.ts";
-import { runPreflight } from "../preflight/run_preflight.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { checkPermissions } from "../system/permissions.ts";
-import { requiredPermissions } from "../plan/required_permissions.ts";
-import { planPod } from "../plan/pod_plan.ts";
-import { checkPodRequest } from "../request/pod_request.ts";
 import type { PodRequest } from "../request/options.ts";
-import { disposalOf, renderOf, tellReachable } from "./render.ts";
-import type { Outcome, Render } from "./render.ts";
+import type { Render } from "./render.ts";
 import { resolvePodRequest } from "./resolve_request.ts";
+import type { AppliedRender, RequestKind } from "./apply_request.ts";
+import { parseCheckedPod } from "../request/pod_request.ts";
+import { applyRequest, describeRender, makeDisposal } from "./apply_request.ts";
+import { planParsedPod } from "../plan/pod_plan.ts";
 
 /** A pod as it was prepared or rendered. */
 export interface PodRender {
@@ -26,27 +23,14 @@ export interface PodRender {
 /** A rendered pod. Disposing it unmounts the apps that the call mounted. */
 export interface RenderedPod extends PodRender, AsyncDisposable {}
 
-async function applyRequest(
-  action: "prepare" | "render",
-  given: PodRequest,
-  options: ChangeOptions,
-): Promise<Outcome<PodRender>> {
-  checkPodRequest(given);
-  const request = await resolvePodRequest(given);
-  const plan = planPod(request, { mount: action === "render" });
-  checkPermissions(action, requiredPermissions(plan));
-  await runPreflight(plan.mounts, options);
-  const { apps, mounts } = await applyPlan(plan, options);
-  await tellReachable(plan.mounts, options);
-  const renders = apps.map(({ mount, line, live, changed }) => {
-    const mounted = !mount.copy && (mounts || live);
-    return renderOf(mount, line.options, { mounted, changed });
-  });
-  const mounted = apps.filter(({ mount, live }) => !mount.copy && mounts && !live);
-  return {
-    result: { pod: plan.pod, renders },
-    mounted: mounted.map(({ mount }) => mount.app),
-  };
+const SEVERAL_APPS: RequestKind<PodRequest> = {
+  resolve: resolvePodRequest,
+  plan: (request, options) => planParsedPod(parseCheckedPod(request), options),
+};
+
+function describePod({ apps, mounts }: AppliedRender): PodRender {
+  const [{ mount: { pod } }] = apps;
+  return { pod, renders: apps.map((app) => describeRender(app, { mounts, changed: app.changed })) };
 }
 
 /**
@@ -85,7 +69,7 @@ export async function preparePod(
   request: PodRequest,
   options: ChangeOptions = {},
 ): Promise<PodRender> {
-  return (await applyRequest("prepare", request, options)).result;
+  return describePod(await applyRequest("prepare", request, { kind: SEVERAL_APPS, options }));
 }
 
 /**
@@ -134,6 +118,6 @@ export async function renderPod(
   request: PodRequest,
   options: ChangeOptions = {},
 ): Promise<RenderedPod> {
-  const { result, mounted } = await applyRequest("render", request, options);
-  return { ...result, [Symbol.asyncDispose]: disposalOf(result.pod, mounted, options) };
+  const applied = await applyRequest("render", request, { kind: SEVERAL_APPS, options });
+  return { ...describePod(applied), [Symbol.asyncDispose]: makeDisposal(applied, options) };
 }

@@ -7,11 +7,12 @@ import { InvalidValueError } from "../core/errors.ts";
 import { isGranted } from "../system/permissions.ts";
 import type { PodRequest, RenderRequest } from "../request/options.ts";
 import { quote } from "../core/quote.ts";
-import { namesLowers, parseLowers } from "../request/request.ts";
+import { checkRequest, namesLowers, parseLowers } from "../request/request.ts";
 import type { LowersRequest } from "../request/request.ts";
+import { resolvedFor, withResolved } from "../request/resolved.ts";
 
 /** An upper belongs to the tree that it was written over, and a symlink can be changed to lead to another. */
-function realPathOf(path: string, mayReadAll: boolean): string {
+function findRealPath(path: string, mayReadAll: boolean): string {
   // Deno would ask on a terminal.
   if (!mayReadAll && !isGranted({ name: "read", path })) return path;
   try {
@@ -27,19 +28,20 @@ function realPathOf(path: string, mayReadAll: boolean): string {
   }
 }
 
-/** The names of what was imported say what it is, wherever the store lies and whatever leads there. */
-function realLowers(
-  request: LowersRequest & Pick<RenderRequest, "stored">,
-): Pick<RenderRequest, "real"> {
-  if (request.stored !== undefined) return {};
-  const lowers = lowersOf(request);
+/**
+ * Finds the real paths of the lowers of a request. The names of what was imported say what it is, wherever
+ * the store lies and whatever leads there.
+ */
+function withRealLowers<T extends LowersRequest>(request: T, lowers = parsedLowers(request)): T {
+  if (resolvedFor(request).stored !== undefined) return request;
   // Of many lowers, asking for each takes longer than the look.
   const mayReadAll = lowers.length > 1 && isGranted({ name: "read" });
-  return { real: lowers.map((path) => realPathOf(path, mayReadAll)) };
+  const real = new Map(lowers.map((path) => [path, findRealPath(path, mayReadAll)]));
+  return withResolved(request, { real });
 }
 
-/** None where they are not usable, which is said when all of the request is parsed. */
-function lowersOf(request: LowersRequest): readonly string[] {
+/** Returns no lowers where they are not usable, which is said when all of the request is parsed. */
+function parsedLowers(request: LowersRequest): readonly string[] {
   try {
     return parseLowers(request);
   } catch (error) {
@@ -49,28 +51,30 @@ function lowersOf(request: LowersRequest): readonly string[] {
 }
 
 /**
- * Looks up in the store what a request names by tree or image, and where its lowers lie.
+ * Checks a request, and looks up in the store what it names by tree or image, and where its lowers lie.
  *
  * Requires `--allow-read` permission for the store and the lowers. A lower that may not be looked at, or
  * is not there, keeps its name.
  *
+ * @throws {InvalidValueError} If a field has another type.
  * @throws {OverlayError} If there is no such tree, or it is not whole.
  */
 export async function resolveRequest(request: RenderRequest): Promise<RenderRequest> {
+  checkRequest(request);
   const named = namesLowers(request)
     ? request
     : (await import("../store/resolve_tree.ts")).resolveTree(request);
-  return { ...named, ...realLowers(named) };
+  return withRealLowers(named);
 }
 
 /** As {@linkcode resolveRequest}, of all apps of a pod. */
 export async function resolvePodRequest(request: PodRequest): Promise<PodRequest> {
-  const store = request.store === undefined ? {} : { store: request.store };
+  const { checkPodRequest } = await import("../request/pod_request.ts");
+  checkPodRequest(request);
   const named = request.apps.every(namesLowers)
     ? request
     : (await import("../store/resolve_tree.ts")).resolvePod(request);
-  return {
-    ...named,
-    apps: named.apps.map((app) => ({ ...app, ...realLowers({ ...store, ...app }) })),
-  };
+  const store = request.store === undefined ? {} : { store: request.store };
+  const apps = named.apps.map((app) => withRealLowers(app, parsedLowers({ ...store, ...app })));
+  return { ...named, apps };
 }

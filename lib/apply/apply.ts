@@ -7,6 +7,7 @@
 import { ApplyRun } from "./apply_run.ts";
 import type { ApplyOptions, AppRun } from "./apply_run.ts";
 import { asFailure, OverlayError } from "../core/errors.ts";
+import { errnoOfCause } from "../system/disk.ts";
 import { HANDLERS } from "./handlers.ts";
 import type { Handler } from "./handlers.ts";
 import type { Operation } from "../plan/operation.ts";
@@ -40,7 +41,8 @@ export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise
     options.signal?.throwIfAborted();
   } catch (error) {
     await Promise.allSettled([run.onDisk]);
-    throw withProblems(error, await run.journal.rollBack());
+    const reason = await findReason(error, run);
+    throw withProblems(reason, await run.journal.rollBack());
   } finally {
     run.lock?.[Symbol.dispose]();
   }
@@ -56,6 +58,13 @@ async function applyBatch(batch: readonly Operation[], run: ApplyRun): Promise<v
   if (options.trace !== undefined) await tell(open, options.trace);
   await handlerOf(first).apply(open, run);
   options.checkpoint?.(first.kind);
+}
+
+/** A pod on a file system that is read-only is told as such, whatever could not be made on it first. */
+async function findReason(error: unknown, run: ApplyRun): Promise<unknown> {
+  if (run.lock !== null || errnoOfCause(error) !== "EROFS") return error;
+  const { runPreflight } = await import("../preflight/run_preflight.ts");
+  return await runPreflight(run.plan.mounts, run.options).then(() => error, (refusal) => refusal);
 }
 
 /** The operations, with those that follow one another and are done at once put together. */

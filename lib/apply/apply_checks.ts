@@ -5,12 +5,13 @@
  */
 import { operationsOf } from "./apply_run.ts";
 import type { ApplyRun } from "./apply_run.ts";
-import { attempt, errno, typeOf } from "../system/disk.ts";
+import { attempt, failure, isMissing, typeOf } from "../system/disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import type { RealOperation, RequireOperation, TrustOperation } from "../plan/operation.ts";
 import { child } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 import { checkAbove } from "../system/trust.ts";
+import { judgeLower, lookAtLower } from "../preflight/lower.ts";
 
 /** Something must be there; a lower may be named through a symlink. */
 export async function applyRequires(
@@ -52,46 +53,41 @@ function failureOf(action: () => void): unknown {
   }
 }
 
-function applyRequire(operation: RequireOperation): void {
-  const { path, type } = operation;
-  const word = type === "directory" ? "lower" : "manifest";
-  let info: Deno.FileInfo;
+function applyRequire({ path, type }: RequireOperation): void {
+  if (type === "directory") requireLower(path);
+  else requireManifest(path);
+}
+
+function requireLower(path: string): void {
+  const facts = lookAtLower(path);
+  // Deno says what it takes to look at a path that it guards.
+  if (facts.kind === "unchecked") attempt("read", path, () => Deno.statSync(path));
+  const finding = judgeLower(facts);
+  if (finding === null) return;
+  const { code, sentence, hint } = finding;
+  const how = { path, hint };
+  throw code === "unreadable"
+    ? new RefusedError(code, sentence, how)
+    : new OverlayError(code, sentence, how);
+}
+
+function requireManifest(path: string): void {
+  const info = statIfThere(path);
+  if (info?.isFile) return;
+  const reason = info === null ? "it does not exist" : `it is ${typeOf(info)}`;
+  throw new OverlayError("missing", `Cannot use manifest ${quote(path)}: ${reason}`, {
+    path,
+    hint: info === null ? "check the path that was given as manifest" : "a manifest must be a file",
+  });
+}
+
+function statIfThere(path: string): Deno.FileInfo | null {
   try {
-    info = Deno.statSync(path);
-    // The kernel takes what may not be read, and then shows nothing.
-    if (type === "directory" && info.isDirectory) openDirectory(path);
+    return Deno.statSync(path);
   } catch (error) {
-    const code = errno(error) ?? "";
-    if (type === "directory" && ["EACCES", "EPERM"].includes(code)) throw unreadable(path, error);
-    if (code !== "ENOENT" && code !== "ENOTDIR") {
-      return void attempt("read", path, () => Deno.statSync(path));
-    }
-    throw new OverlayError("missing", `Cannot use ${word} ${quote(path)}: it does not exist`, {
-      path,
-      cause: error,
-      hint: `check the path that was given as ${word}`,
-    });
+    if (isMissing(error)) return null;
+    throw failure("read", path, error);
   }
-  if (type === "directory" ? info.isDirectory : info.isFile) return;
-  const code = type === "directory" ? "not-a-directory" : "missing";
-  throw new OverlayError(code, `Cannot use ${word} ${quote(path)}: it is ${typeOf(info)}`, {
-    path,
-    hint: `a ${word} must be a ${type}`,
-  });
-}
-
-/** Unlike a file, a directory is opened as nothing else: a FIFO that takes its place is not waited for. */
-function openDirectory(path: string): void {
-  Deno.readDirSync(path)[Symbol.iterator]().next();
-}
-
-/** In the words of `preflight.ts`, which is not loaded where there is one lower. */
-function unreadable(path: string, cause: unknown): RefusedError {
-  return new RefusedError("unreadable", `Cannot use lower ${quote(path)}: it may not be read`, {
-    path,
-    cause,
-    hint: "run as a user who may read it, such as root",
-  });
 }
 
 /** No part of the path may be a symlink. */

@@ -11,12 +11,13 @@ import {
   setGroup,
   takeOwner,
 } from "../system/directory.ts";
-import { attempt, errno, isEmptyDirectory, look, modeOf } from "../system/disk.ts";
+import { attempt, deviceAt, errno, ifAny, isEmptyDirectory, look, modeOf } from "../system/disk.ts";
 import { checkAbove, checkGuarded, checkPod } from "../system/trust.ts";
 import { checkPermissions, isGranted } from "../system/permissions.ts";
 import type { DirectoryOperation, GroupOperation, LikeMode } from "../plan/operation.ts";
 import { isWithin, parent } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
+import { podInLower } from "../request/request.ts";
 
 function statOf(path: string): Deno.FileInfo {
   return attempt("read", path, () => Deno.statSync(path));
@@ -57,11 +58,36 @@ async function checkMade(operation: DirectoryOperation, run: ApplyRun): Promise<
 function makeOrUse(operation: DirectoryOperation, run: ApplyRun): void {
   const { path, ownerLike } = operation;
   const like = ownerLike === null ? undefined : lowerOf(ownerLike, run);
-  if (path === run.pod.pod) makeAbove(path, run);
+  if (path === run.pod.pod) {
+    refusePodInLower(run);
+    makeAbove(path, run);
+  }
   const { made, owned } = makeDirectory(path, modeFor(operation.mode, run), like);
   if (!made) return useDirectory(operation, run, like);
   noteMade(path, run);
   if (!owned && like !== undefined) run.options.warn?.(ownerWarning(path, like));
+}
+
+/**
+ * Refuses a pod in a lower, which would be written into it, whatever links the names of both lead through.
+ * A lower ends where another file system is mounted, so not every pod lies in the lower `/`. A pod that is
+ * not there will lie in the nearest directory above it that is.
+ */
+export function refusePodInLower({ pod: { pod }, apps }: ApplyRun): void {
+  const real = nearestRealPath(pod);
+  if (real === null) return;
+  for (const lower of new Set(apps.flatMap(({ mount }) => mount.lower))) {
+    const around = Deno.realPathSync(lower);
+    const isAround = around === "/" ? deviceAt(lower) === deviceAt(real) : isWithin(real, around);
+    if (isAround) throw podInLower(pod, lower);
+  }
+}
+
+/** Finds the real path of what is at a path or above it; `null` where that may not be looked at. */
+function nearestRealPath(path: string): string | null {
+  if (!isGranted({ name: "read", path })) return null;
+  const real = ifAny(() => Deno.realPathSync(path));
+  return real === null && path !== "/" ? nearestRealPath(parent(path)) : real;
 }
 
 /**

@@ -5,15 +5,15 @@
  */
 import type { ApplyRun } from "./apply_run.ts";
 import { operationsOf } from "./apply_run.ts";
-import { applyDirectory } from "./apply_directory.ts";
-import { deviceAt, errnoOfCause } from "../system/disk.ts";
+import { applyDirectory, refusePodInLower } from "./apply_directory.ts";
+import { deviceAt, errnoOfCause, majorOf } from "../system/disk.ts";
 import { checkPod } from "../system/trust.ts";
-import { child, isWithin } from "../core/path.ts";
+import { child, isWithin, parent } from "../core/path.ts";
 import { lockPod } from "../system/lock.ts";
 import type { PodLock } from "../system/lock.ts";
 import type { LockOperation } from "../plan/operation.ts";
 import { quote } from "../core/quote.ts";
-import { podInLower } from "../request/request.ts";
+import { isGranted } from "../system/permissions.ts";
 
 /**
  * Locks the pod, looks at what it holds, and refuses what must not be done to it. A pod that this run
@@ -29,30 +29,42 @@ export async function applyLock(operation: LockOperation, run: ApplyRun): Promis
   if (lock.made) {
     run.journal.add(() => `remove ${quote(lock.path)}`, () => Deno.removeSync(lock.path));
   }
-  refuseLowerAround(run);
+  refusePodInLower(run);
   const plain = run.apps.every(({ mount: { label, dest } }) => {
     return label === null && isWithin(dest, run.pod.pod);
   });
-  if (run.fresh && plain) return;
-  const { inspect } = await import("./inspect.ts");
-  await inspect(run);
+  const looking = run.fresh && plain ? null : await import("./inspect.ts");
+  await looking?.inspect(run);
+  if (run.live) return;
+  await judgePlace(run);
+  await looking?.makeWay(run);
+}
+
+/** Refuses apps of which it is known that they would fail: the one look at the disk that a render takes. */
+async function judgePlace(run: ApplyRun): Promise<void> {
+  if (run.fresh && isOrdinary(run)) return;
+  const { runPreflight } = await import("../preflight/run_preflight.ts");
+  await runPreflight(run.apps.filter(({ live }) => !live).map(({ mount }) => mount), run.options);
+}
+
+/**
+ * Tells whether nothing can be wrong with a pod that this run has made, but what making the rest of it shows:
+ * it lies on a disk, and its one app has one lower, no options that may exclude each other, and no
+ * destination elsewhere. Where the directory above may not be read, only the mount shows what it lies on:
+ * asking takes a program.
+ */
+function isOrdinary({ apps, pod: { pod } }: ApplyRun): boolean {
+  if (apps.length > 1) return false;
+  const above = parent(pod);
+  const device = isGranted({ name: "read", path: above }) ? deviceAt(pod) : null;
+  return apps.every(({ mount: { lower, upper, options, dest } }) => {
+    const onDisk = upper === null || device === null || majorOf(device) !== 0;
+    return onDisk && lower.length === 1 && options.length <= 1 && isWithin(dest, pod);
+  });
 }
 
 function holdsOnly(pod: string, path: string): boolean {
   return [...Deno.readDirSync(pod)].every(({ name }) => child(pod, name) === path);
-}
-
-/**
- * A pod in a lower would be written into it, whatever links the names of both lead through. A lower ends
- * where another file system is mounted, so not every pod lies in the lower `/`.
- */
-function refuseLowerAround(run: ApplyRun): void {
-  const pod = Deno.realPathSync(run.pod.pod);
-  for (const lower of new Set(run.apps.flatMap(({ mount }) => mount.lower))) {
-    const real = Deno.realPathSync(lower);
-    const isAround = real === "/" ? deviceAt(lower) === deviceAt(pod) : isWithin(pod, real);
-    if (isAround) throw podInLower(pod, real);
-  }
 }
 
 /** Another run that failed may have taken back the pod itself while we waited for its lock. */

@@ -11,7 +11,7 @@ import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError } from "../core/errors.ts";
 import { forEachApp, podError } from "../core/pod_error.ts";
 import type { AppFailure } from "../core/pod_error.ts";
-import { withLines } from "../overlay/fstab.ts";
+import { appLines, withLines } from "../overlay/fstab.ts";
 import { checkPermissions } from "../system/permissions.ts";
 import { FactsCache } from "../preflight/disk_facts.ts";
 import { checkFile, checkGuarded, checkWay } from "../system/trust.ts";
@@ -29,7 +29,7 @@ import { refuseElsewhere, refuseOtherMount, refuseOtherPaths } from "../pod/refu
 
 /**
  * Looks at what the pod holds. Afterwards the run knows its lines, which apps are mounted already, and
- * whether labels are set; and what a destination lies in is mounted.
+ * whether labels are set.
  *
  * @throws {RefusedError} If the pod holds something that must not be touched.
  * @throws {PodError} If it does so for one or more of many apps.
@@ -46,10 +46,11 @@ export async function inspect(run: ApplyRun): Promise<void> {
   await decideLabels(run);
   await checkUsers(lines, run);
   await checkApps(lines, run);
-  if (run.live) return;
-  const { runPreflight } = await import("../preflight/run_preflight.ts");
-  await runPreflight(run.apps.filter(({ live }) => !live).map(({ mount }) => mount), run.options);
-  await mountBelow(lines, run);
+}
+
+/** Makes the way to the destinations free: mounts what they lie in, and checks what leads to them. */
+export async function makeWay(run: ApplyRun): Promise<void> {
+  await mountBelow(appLines(run.entries), run);
   checkWays(run);
 }
 

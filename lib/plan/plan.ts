@@ -354,5 +354,10 @@ export function planned(request: ParsedRequest): PlannedApp {
  * ```
  */
 export function planRender(request: RenderRequest, options: PlanOptions = {}): RenderPlan {
-  return planApps([[planned(parseRequest(request))]], options);
+  return planParsed(parseRequest(request), options);
+}
+
+/** Plans a render whose request is parsed, see {@linkcode planRender}. */
+export function planParsed(request: ParsedRequest, options: PlanOptions): RenderPlan {
+  return planApps([[planned(request)]], options);
 }

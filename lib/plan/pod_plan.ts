@@ -62,7 +62,15 @@ function levels(apps: readonly PlannedApp[]): PlannedApp[][] {
  * ```
  */
 export function planPod(request: PodRequest, options: PlanOptions = {}): RenderPlan {
-  const groups = levels(parsePodRequest(request).map(plannedOf));
+  return planParsedPod(parsePodRequest(request), options);
+}
+
+/** Plans a render of several apps whose request is parsed, see {@linkcode planPod}. */
+export function planParsedPod(
+  apps: readonly ParsedRequest[],
+  options: PlanOptions,
+): RenderPlan {
+  const groups = levels(apps.map(plannedOf));
   checkTogether(groups.flat(), options.mount ?? true);
   return planApps(groups, options);
 }

@@ -11,7 +11,7 @@ import { collectMountingFacts } from "./kernel_facts.ts";
 import { judgeMounting } from "./kernel_rules.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import { preflight } from "./disk_rules.ts";
-import type { Finding } from "./disk_rules.ts";
+import type { Finding } from "./lower.ts";
 
 /** What was seen of a render. */
 export interface Seen {

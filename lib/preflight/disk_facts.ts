@@ -4,28 +4,15 @@
  *
  * @module
  */
-import { deviceAt, errno, identityOf, ifAny, isMissing, look, majorOf } from "../system/disk.ts";
+import { deviceAt, ifAny, look, majorOf } from "../system/disk.ts";
 import { isGranted } from "../system/permissions.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import { child, isWithin, parent } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
-
-/** What is at a path. */
-export type Kind = "directory" | "file" | "missing" | "unreadable" | "unchecked";
-
-/** What is known of a directory. */
-export interface DirectoryFacts {
-  /** The path, as it is named. */
-  readonly path: string;
-  /** What is there. */
-  readonly kind: Kind;
-  /** The path without symlinks; `null` when nothing is there, or it could not be found out. */
-  readonly real: string | null;
-  /** Which directory it is, whatever its name; `null` as above. */
-  readonly id: string | null;
-}
+import type { DirectoryFacts } from "./lower.ts";
+import { lookAtLower } from "./lower.ts";
 
 /** What is known of a file system. */
 export interface FileSystemFacts {
@@ -51,28 +38,6 @@ export interface Facts {
 
 function mayRead(path: string): boolean {
   return isGranted({ name: "read", path });
-}
-
-function directoryFacts(path: string): DirectoryFacts {
-  if (!mayRead(path)) return { path, kind: "unchecked", real: null, id: null };
-  try {
-    const info = Deno.statSync(path);
-    const { isDirectory } = info;
-    const real = Deno.realPathSync(path);
-    // A directory that may not be read mounts all the same, and then shows nothing to anybody but root.
-    if (isDirectory) Deno.readDirSync(path)[Symbol.iterator]().next();
-    return { path, kind: isDirectory ? "directory" : "file", real, id: identityOf(info) };
-  } catch (error) {
-    const code = errno(error) ?? "";
-    if (error instanceof Deno.errors.NotCapable) {
-      return { path, kind: "unchecked", real: null, id: null };
-    }
-    if (isMissing(error)) {
-      return { path, kind: "missing", real: null, id: null };
-    }
-    if (code !== "EACCES" && code !== "EPERM") throw error;
-    return { path, kind: "unreadable", real: null, id: null };
-  }
 }
 
 /**
@@ -120,7 +85,7 @@ export class FactsCache {
   /** What is known of a lower. */
   lower(path: string): DirectoryFacts {
     let facts = this.#lowers.get(path);
-    if (facts === undefined) this.#lowers.set(path, facts = directoryFacts(path));
+    if (facts === undefined) this.#lowers.set(path, facts = lookAtLower(path));
     return facts;
   }
 
@@ -203,8 +168,6 @@ export async function fileSystemOf(
 export interface CollectFactsOptions {
   /** Whether the type of the file system is asked for in any case, as when a mount has failed. @default {false} */
   readonly thorough?: boolean;
-  /** Whether lowers are looked at, and what lies in what; else only the file system is. @default {true} */
-  readonly lowers?: boolean;
   /** What was looked at already, for other apps. @default {nothing} */
   readonly cache?: FactsCache;
 }
@@ -220,8 +183,7 @@ export interface CollectFactsOptions {
 export async function collectFacts(
   mount: MountPlan,
   programs: ProgramOptions,
-  { thorough = false, lowers: looksAtLowers = true, cache = new FactsCache() }:
-    CollectFactsOptions = {},
+  { thorough = false, cache = new FactsCache() }: CollectFactsOptions = {},
 ): Promise<Facts> {
   const { lower, upper, work, pod, rootfs } = mount;
   const hasUpper = upper !== null && work !== null;
@@ -231,10 +193,8 @@ export async function collectFacts(
     ? null
     : cache.fileSystem(below.devices?.upper ?? null, below.askBy, programs);
   try {
-    const lowers = looksAtLowers ? lower.map((path) => cache.lower(path)) : [];
-    const real = looksAtLowers && hasUpper
-      ? realPathsOf({ upper, work, rootfs, pod }, cache)
-      : null;
+    const lowers = lower.map((path) => cache.lower(path));
+    const real = hasUpper ? realPathsOf({ upper, work, rootfs, pod }, cache) : null;
     const closed = lowers.filter(({ kind }) => kind === "unchecked").map(({ path }) => path);
     const unchecked = [...closed, ...below.unchecked];
     return { lowers, real, devices: below.devices, fileSystem: await asked, unchecked };

@@ -10,23 +10,13 @@
  */
 import { conflictOf } from "../overlay/conflicts.ts";
 import type { ErrorCode } from "../core/errors.ts";
-import type { DirectoryFacts, Facts } from "./disk_facts.ts";
+import type { DirectoryFacts, Finding } from "./lower.ts";
+import type { Facts } from "./disk_facts.ts";
 import { isWithin } from "../core/path.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import { podInLower } from "../request/request.ts";
-
-/** Something that is wrong with a render. */
-export interface Finding {
-  /** Stable name of the rule. */
-  readonly code: ErrorCode;
-  /** The paths it is about, the one to blame first. */
-  readonly paths: readonly [string, ...string[]];
-  /** What is so: `Cannot <verb> <thing> "<value>": <what is so>`. */
-  readonly sentence: string;
-  /** What to do about it. */
-  readonly hint: string;
-}
+import { judgeLower } from "./lower.ts";
 
 /** The most lowers that the kernel takes (OVL_MAX_STACK). */
 const LOWERS_MAX = 500;
@@ -42,26 +32,12 @@ function finding(
   return { code, paths, sentence, hint };
 }
 
-/** A lower that is not there, is no directory, or may not be read. */
 function badLower(_: MountPlan, { lowers }: Facts): Finding | null {
-  const bad = lowers.find(({ kind }) => kind !== "directory" && kind !== "unchecked");
-  if (bad === undefined) return null;
-  const { path, kind } = bad;
-  const cannot = `Cannot use lower ${quote(path)}`;
-  if (kind === "missing") {
-    const hint = "check the path that was given as lower";
-    return finding("missing", [path], `${cannot}: it does not exist`, hint);
+  for (const lower of lowers) {
+    const found = judgeLower(lower);
+    if (found !== null) return found;
   }
-  if (kind === "file") {
-    return finding(
-      "not-a-directory",
-      [path],
-      `${cannot}: it is a file`,
-      "a lower must be a directory",
-    );
-  }
-  const hint = `run as a user who may read it, such as root`;
-  return finding("unreadable", [path], `${cannot}: it may not be read`, hint);
+  return null;
 }
 
 function tooManyLowers({ lower, rootfs }: MountPlan): Finding | null {

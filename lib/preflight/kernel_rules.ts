@@ -9,7 +9,7 @@
 import { isBind } from "../overlay/mount_config.ts";
 import type { MountingFacts } from "./kernel_facts.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
-import type { Finding } from "./disk_rules.ts";
+import type { Finding } from "./lower.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { printable, quote } from "../core/quote.ts";
 import { isAtLeast, UTIL_LINUX_MIN } from "../system/util_linux.ts";

@@ -10,7 +10,7 @@ import { collectFacts, FactsCache } from "./disk_facts.ts";
 import type { CollectFactsOptions } from "./disk_facts.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import { preflight } from "./disk_rules.ts";
-import type { Finding } from "./disk_rules.ts";
+import type { Finding } from "./lower.ts";
 
 /** Found by the operations that require a lower, which name it in the same words. */
 const LEFT_TO_OTHERS: readonly Finding["code"][] = ["missing", "not-a-directory"];
@@ -71,38 +71,21 @@ export function statusOf({ byApp }: Findings, mounts: boolean): number {
 }
 
 /**
- * Begins to ask for the file system of a directory, which takes as long as making a plan does.
- *
- * Requires `--allow-run` permission for findmnt.
- *
- * @returns What was looked at, for {@linkcode runPreflight}, and what settles when the answer is there.
- */
-export function lookAhead(
-  directory: string,
-  device: number,
-  options: ChangeOptions,
-): { readonly cache: FactsCache; readonly done: Promise<unknown> } {
-  const cache = new FactsCache();
-  const asked = cache.fileSystem(device, directory, programOptions(options));
-  return { cache, done: Promise.allSettled([asked]) };
-}
-
-/**
  * Refuses a render of which it is known that it would fail, or would end badly.
  *
- * @param how Whether more is looked at than the file system that the pod lies on, and what was already.
+ * @param how What was looked at already.
  * @throws {RefusedError} If it is so; with one app, the plainest reason.
  * @throws {PodError} If it is so of one or more of many.
  */
 export async function runPreflight(
   mounts: readonly MountPlan[],
   options: ChangeOptions,
-  { lowers = true, cache = new FactsCache() }: Pick<CollectFactsOptions, "lowers" | "cache"> = {},
+  { cache = new FactsCache() }: Pick<CollectFactsOptions, "cache"> = {},
 ): Promise<void> {
   const programs = programOptions(options);
   const failures = [];
   for (const mount of mounts) {
-    const findings = preflight(mount, await collectFacts(mount, programs, { lowers, cache }));
+    const findings = preflight(mount, await collectFacts(mount, programs, { cache }));
     const finding = findings.find(({ code }) => !LEFT_TO_OTHERS.includes(code));
     if (finding !== undefined) failures.push({ app: mount.app, error: refusalOf(finding) });
   }

@@ -20,7 +20,6 @@ export type FieldType =
   | "path or paths"
   | "names"
   | "flag"
-  | "object"
   | "apps";
 
 /** The fields of an object, with the types of their values. */
@@ -34,7 +33,6 @@ const WORDS: Readonly<Record<FieldType, string>> = {
   "path or paths": "a path or a list of paths",
   names: "a list of strings",
   flag: "true or false",
-  object: "an object",
   apps: "a list of apps",
 };
 
@@ -60,8 +58,6 @@ function fits(value: unknown, type: FieldType): boolean {
       return isList(value);
     case "flag":
       return typeof value === "boolean";
-    case "object":
-      return isObject(value);
     case "apps":
       return Array.isArray(value);
   }
@@ -154,17 +150,13 @@ function fieldsOf(isWanted: (option: RenderOption) => boolean): Fields {
 }
 
 /** The fields of a request of one app, with the types of their values. */
-export const REQUEST_FIELDS: Fields = { ...fieldsOf(() => true), stored: "object", real: "names" };
+export const REQUEST_FIELDS: Fields = fieldsOf(() => true);
 
 /** The fields of a {@linkcode PodRequest}. */
 export const POD_FIELDS: Fields = { ...fieldsOf(({ of }) => of !== "app"), apps: "apps" };
 
 /** The fields of a {@linkcode PodApp}. */
-export const APP_FIELDS: Fields = {
-  ...fieldsOf(({ of }) => of !== "pod"),
-  stored: "object",
-  real: "names",
-};
+export const APP_FIELDS: Fields = fieldsOf(({ of }) => of !== "pod");
 
 /**
  * Checks the options of a request that have few values.

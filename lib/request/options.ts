@@ -13,18 +13,6 @@ import type { LayoutName, OverlayMode } from "./names.ts";
 import { PROFILE_NAMES } from "./profile.ts";
 import type { ProfileName } from "./profile.ts";
 
-/** A tree of the store that is rendered. */
-export interface StoredTree {
-  /** The lower whose root the rootfs looks like. @default {the first} */
-  readonly rootLike?: string;
-  /** The tree store. */
-  readonly store: string;
-  /** The directory in which the store notes the pods that use its trees. */
-  readonly notes: string;
-  /** The mark of the tree that it is whole. */
-  readonly rendered: string;
-}
-
 /** The options that each app of a pod has for itself. Every path is absolute. */
 export interface AppOptions {
   /** The lowers, top first. @default {the tree's rootfs in the store} */
@@ -33,10 +21,6 @@ export interface AppOptions {
   readonly tree?: string;
   /** An image of the store, by its name; `resolveTree` finds its tree. @default {none} */
   readonly image?: string;
-  /** The tree of the store that `resolveTree` found. @default {none} */
-  readonly stored?: StoredTree;
-  /** The lowers without symlinks, which a render finds out. @default {the lowers as they are named} */
-  readonly real?: readonly string[];
   /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
   readonly dest?: string;
   /** Mount label, an SELinux context. @default {the pod's, or none} */
@@ -171,12 +155,9 @@ function option(
   return { of, ...flag(kind, usage, help, more) };
 }
 
-/** The fields that the library fills in itself: neither flags nor fields of a spec file. */
-export type FoundOut = "stored" | "real";
-
 /** Every option of a render by its field, in the order of the help. */
 export const RENDER_OPTIONS: Readonly<
-  Record<Exclude<keyof RenderRequest, FoundOut>, RenderOption>
+  Record<keyof RenderRequest, RenderOption>
 > = {
   lower: option("app", "dir", "lower DIR", "a lower, top first", { repeatable: true }),
   tree: option("app", "name", "tree ID", "a tree of the store; with --lower, its name", {

@@ -11,7 +11,7 @@ import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseLabel } from "./names.ts";
 import { appWords, quote } from "../core/quote.ts";
-import { parseRequest } from "./request.ts";
+import { parseChecked } from "./request.ts";
 import type { ParsedRequest } from "./request.ts";
 import type { PodApp, PodRequest } from "./options.ts";
 import { errorWithin, ValueError } from "../core/invalid.ts";
@@ -53,7 +53,7 @@ interface Common extends Omit<PodRequest, "apps"> {
 
 function parseApp({ place, ...common }: Common, app: PodApp, at: number): ParsedRequest {
   try {
-    return parseRequest({ ...common, ...app }, place);
+    return parseChecked({ ...common, ...app }, place);
   } catch (error) {
     throw error instanceof InvalidValueError ? nameApp(error, app, at) : error;
   }
@@ -87,6 +87,15 @@ function checkDistinct(apps: readonly ParsedRequest[]): void {
  */
 export function parsePodRequest(request: PodRequest): readonly ParsedRequest[] {
   checkPodRequest(request);
+  return parseCheckedPod(request);
+}
+
+/**
+ * Parses a request of several apps whose fields are known to have their types.
+ *
+ * @throws {InvalidValueError} If a part of it is not usable; the message names and quotes the part.
+ */
+export function parseCheckedPod(request: PodRequest): readonly ParsedRequest[] {
   const { apps, ...common } = request;
   if (apps.length === 0) {
     throw new InvalidValueError("invalid-value", "Cannot render a pod without apps: apps is empty");

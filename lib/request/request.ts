@@ -24,9 +24,11 @@ import type { AbsolutePath } from "./names.ts";
 import { isWithin } from "../core/path.ts";
 import type { Profile } from "./profile.ts";
 import { quote } from "../core/quote.ts";
-import type { RenderRequest, StoredTree, Switches } from "./options.ts";
+import type { RenderRequest, Switches } from "./options.ts";
 import { invalid } from "../core/invalid.ts";
 import { SWITCHES } from "./options.ts";
+import { resolvedFor } from "./resolved.ts";
+import type { StoredTree } from "./resolved.ts";
 
 /**
  * Checks the names and types of the fields of a request, which callers without types can get wrong.
@@ -103,12 +105,6 @@ export function parseLowers(request: LowersRequest): [AbsolutePath, ...AbsoluteP
   }
   const { rootfs } = treeLayout(request.store ?? DEFAULT_STORE, request.tree);
   return [parsePath("lower", rootfs)];
-}
-
-function parseReal(real: readonly string[], count: number): readonly string[] {
-  if (real.length === count) return real.map((path) => parsePath("lower", path));
-  const message = `Cannot use ${real.length} real paths: there are ${count} lowers`;
-  throw new InvalidValueError("invalid-value", message, { hint: "leave real out" });
 }
 
 function refuse(what: string, value: string, reason: string, hint?: string): never {
@@ -203,14 +199,22 @@ function givenSwitches(request: RenderRequest): Switches {
 /**
  * Parses a request.
  *
- * @param place Where everything of its pod lies. @default {found out from the request}
  * @throws {InvalidValueError} If a part of it is not usable; the message quotes the part.
  */
-export function parseRequest(request: RenderRequest, place?: PodLayout): ParsedRequest {
-  // Those of a pod were checked together.
-  if (place === undefined) checkRequest(request);
+export function parseRequest(request: RenderRequest): ParsedRequest {
+  checkRequest(request);
+  return parseChecked(request, podLayout(request.pod));
+}
+
+/**
+ * Parses a request whose fields are known to have their types.
+ *
+ * @param pod Where everything of its pod lies.
+ * @throws {InvalidValueError} If a part of it is not usable; the message quotes the part.
+ */
+export function parseChecked(request: RenderRequest, pod: PodLayout): ParsedRequest {
   checkChoices(request);
-  const pod = place ?? podLayout(request.pod);
+  const { stored, real } = resolvedFor(request);
   const lower = parseLowers(request);
   const app = parseAppName(request.app ?? "");
   const tree = request.tree === undefined ? treeIdOfLower(lower[0]) : parseTreeId(request.tree);
@@ -223,9 +227,9 @@ export function parseRequest(request: RenderRequest, place?: PodLayout): ParsedR
     app,
     tree,
     lower,
-    real: parseReal(request.real ?? lower, lower.length),
-    rootLike: request.stored?.rootLike ?? lower[0],
-    stored: request.stored ?? null,
+    real: lower.map((path) => real?.get(path) ?? path),
+    rootLike: stored?.rootLike ?? lower[0],
+    stored: stored ?? null,
     profile,
     dirMode: dirMode === undefined ? profile.dirMode : parseDirMode(dirMode),
     group: group === undefined ? null : parseGroup(group),

@@ -13,8 +13,7 @@ import { printable, quote } from "../core/quote.ts";
 
 // A mode that is a number would be decimal in JSON, and each list of lowers looks the same.
 const SPEC_FIELDS: Fields = { ...POD_FIELDS, dirMode: "name" };
-const { stored: _stored, real: _real, ...GIVEN } = APP_FIELDS;
-const SPEC_APP_FIELDS: Fields = { ...GIVEN, lower: "paths" };
+const SPEC_APP_FIELDS: Fields = { ...APP_FIELDS, lower: "paths" };
 
 /** An object whose fields are all known and of their types; paths are made absolute. */
 function fieldsOf(

@@ -9,6 +9,7 @@ import { checkPermissions, isGranted } from "../system/permissions.ts";
 import { child } from "../core/path.ts";
 import type { PodApp, PodRequest, RenderRequest } from "../request/options.ts";
 import { quote } from "../core/quote.ts";
+import { withResolved } from "../request/resolved.ts";
 import { namesLowers } from "../request/request.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
@@ -27,7 +28,7 @@ import { errorWithin } from "../core/invalid.ts";
 /** The part of a request that says what is rendered. */
 export type TreeRequest = Pick<
   RenderRequest,
-  "pod" | "store" | "tree" | "image" | "lower" | "options" | "stored" | "readOnly" | "overlay"
+  "pod" | "store" | "tree" | "image" | "lower" | "options" | "readOnly" | "overlay"
 >;
 
 function mayRead({ store }: StoreLayout, what: string): void {
@@ -186,18 +187,20 @@ function withTree<T extends TreeRequest>(request: T, of: TreeManifest, store: St
   const adds = userxattr && isOverlay && !isGiven;
   if (isGiven && !userxattr) checkMarks(tree, store);
   checkLayers(tree, store);
-  return {
+  const found = {
     ...request,
     tree: id,
     lower: layers.length === 0 ? [layout.rootfs] : one ? [child(store.layers, only)] : lower,
     ...(adds ? { options: [...options, "userxattr"] } : {}),
+  };
+  return withResolved(found, {
     stored: {
       ...(rootLike === null ? {} : { rootLike: child(store.links, rootLike) }),
       store: store.store,
       notes: store.pods,
       rendered: layout.rendered,
     },
-  };
+  });
 }
 
 /** Finds the lowers of all apps of a pod that name none, see {@linkcode resolveTree}. */

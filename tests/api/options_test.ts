@@ -66,7 +66,7 @@ Deno.test("overlay-render prints the options that the kernel shows", async () =>
   const seeds = marked(
     `lowerdir=${lower},upperdir=${pod}/overlay/image/upper/web,workdir=${pod}/overlay/image/work/web`,
   );
-  assertEquals([plan.mounts[0].options, render.options], [seeds, seeds]);
+  assertEquals([plan.mount.options, render.options], [seeds, seeds]);
   const shown = await kernelOptions(render.rootfs);
   assertEquals(shown.startsWith(`rw,${seeds.replace(",userxattr", "")}`), true, shown);
 });

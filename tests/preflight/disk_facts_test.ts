@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
 import { collectFacts, fileSystemOf } from "../../lib/preflight/disk_facts.ts";
-import type { DirectoryFacts, Facts } from "../../lib/preflight/disk_facts.ts";
+import type { DirectoryFacts } from "../../lib/preflight/lower.ts";
+import type { Facts } from "../../lib/preflight/disk_facts.ts";
 import { permissionFlags } from "../../lib/system/permissions.ts";
 import { requiredPermissions } from "../../lib/plan/required_permissions.ts";
 import { planRender } from "../../lib/plan/plan.ts";

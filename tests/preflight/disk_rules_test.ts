@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { DirectoryFacts, Facts } from "../../lib/preflight/disk_facts.ts";
+import type { DirectoryFacts, Finding } from "../../lib/preflight/lower.ts";
+import type { Facts } from "../../lib/preflight/disk_facts.ts";
 import type { MountPlan } from "../../lib/overlay/app_line.ts";
 import { preflight } from "../../lib/preflight/disk_rules.ts";
-import type { Finding } from "../../lib/preflight/disk_rules.ts";
 import { quote } from "../../lib/core/quote.ts";
 
 const POD = "/pods/one";

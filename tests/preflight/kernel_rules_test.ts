@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { judgeMounting } from "../../lib/preflight/kernel_rules.ts";
 import type { LowerMount, MountingFacts } from "../../lib/preflight/kernel_facts.ts";
 import type { MountPlan } from "../../lib/overlay/app_line.ts";
-import type { Finding } from "../../lib/preflight/disk_rules.ts";
+import type { Finding } from "../../lib/preflight/lower.ts";
 
 const POD = "/pods/one";
 const [UPPER, WORK, ROOTFS] = [`${POD}/upper`, `${POD}/work`, `${POD}/rootfs`];

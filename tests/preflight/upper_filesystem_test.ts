@@ -127,9 +127,6 @@ Deno.test("collectFacts() finds where a pod would lie, whatever is missing above
   const facts = await collectFacts(mount, {});
   assertEquals(facts.devices, { upper: dev, work: dev });
   assertEquals([facts.fileSystem?.type, facts.unchecked], ["tmpfs", []]);
-  // Asked for the place alone, it leaves the lowers and what lies in what.
-  const place = await collectFacts(mount, {}, { lowers: false });
-  assertEquals(place, { ...facts, lowers: [], real: null });
 });
 
 Deno.test("a pod in the lower is one fact with one code, however it is found", async () => {
