@@ -33,6 +33,7 @@ const EVERYDAY = [
   "lib/api/render_pod.ts",
   "lib/api/status.ts",
   "lib/api/unmount.ts",
+  "lib/apply/apply_rootfs.ts",
   "lib/apply/inspect.ts",
   "lib/cli/output.ts",
   "lib/pod/verify.ts",
