@@ -288,7 +288,7 @@ Deno.test("an import that cannot be done makes no store", async () => {
   const source = await smallImage(dir);
   const table: readonly [source: string, store: string, status: number, says: string][] = [
     [dir.join("none"), dir.join("store"), 1, "it does not exist"],
-    ["", dir.join("store"), 2, "a subcommand is required"],
+    ["", dir.join("store"), 2, "none was given"],
     ["/dev/null", dir.join("store"), 1, "neither a file nor a directory"],
     [source, `${source}/store`, 3, `the tree store "${source}/store" lies in it`],
     [source, source, 3, "lies in it"],
@@ -332,7 +332,7 @@ Deno.test("the command refuses what it does not know", async () => {
     [["imp"], '"imp"'],
     [["import"], "SOURCE is required"],
     [["import", "a", "b"], '"b"'],
-    [["check"], "without ID"],
+    [["check"], "ID is required"],
     [["list", "x"], '"x"'],
     [["list", "--quick"], "--quick"],
     [["import", "a", "--max-size", "1X"], '"1X"'],
