@@ -49,16 +49,20 @@ export type {
   LikeMode,
   LinkOperation,
   LockOperation,
+  LookOperation,
   ManifestOperation,
   MountOperation,
   MtabOperation,
+  OpenOperation,
   Operation,
   RealOperation,
   RecordOperation,
   RequireOperation,
   TouchOperation,
   TrustOperation,
+  UnmountOperation,
   UseOperation,
+  VolatileOperation,
 } from "./lib/plan/operation.ts";
 export type { ProfileName } from "./lib/request/profile.ts";
 export type { LayoutName, OverlayMode } from "./lib/request/names.ts";
@@ -78,8 +82,9 @@ export { prepareOverlay, renderOverlay } from "./lib/api/render.ts";
 export type { Render, RenderedOverlay } from "./lib/api/render.ts";
 export { preparePod, renderPod } from "./lib/api/render_pod.ts";
 export type { PodRender, RenderedPod } from "./lib/api/render_pod.ts";
-export { unmountOverlay, unmountPermissions } from "./lib/api/unmount.ts";
-export type { Unmounted, UnmountRequest } from "./lib/api/unmount.ts";
+export { unmountOverlay, unmountPermissions, unmountPlan } from "./lib/api/unmount.ts";
+export type { Unmounted } from "./lib/api/unmount.ts";
+export type { UnmountRequest } from "./lib/request/unmount_request.ts";
 export { overlayStatus, statusPermissions } from "./lib/api/status.ts";
 export type { Drift, OverlayStatus, StatusOptions, StatusRequest } from "./lib/api/status.ts";
 export type { DiskUse } from "./lib/system/disk_use.ts";
@@ -92,7 +97,7 @@ export { keepPod, unkeepPod } from "./lib/api/keep.ts";
 export type { KeptPod } from "./lib/api/keep.ts";
 export { diagnose } from "./lib/api/doctor.ts";
 export type { Check, Diagnosis, DoctorRequest } from "./lib/api/doctor.ts";
-export { restoreOverlays, restorePermissions } from "./lib/api/restore.ts";
+export { restoreOverlays, restorePermissions, restorePlan } from "./lib/api/restore.ts";
 export type { NotRestored, Restored, RestoreRequest } from "./lib/api/restore.ts";
 export {
   InterruptedError,

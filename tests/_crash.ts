@@ -8,7 +8,7 @@ import type { ChangeOptions, Checkpoints } from "../lib/system/change_options.ts
 import type { CollectRequest } from "../lib/api/gc.ts";
 import type { PodRequest } from "../lib/request/options.ts";
 import type { PodsRequest } from "../lib/pod/list.ts";
-import type { UnmountRequest } from "../lib/api/unmount.ts";
+import type { UnmountRequest } from "../lib/request/unmount_request.ts";
 import type { CliResult } from "./_cli.ts";
 
 /** What is done. */

@@ -13,7 +13,7 @@ import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { checkAbove } from "../system/trust.ts";
 import { podLayout } from "../request/layout.ts";
 import { checkGarbage } from "./set_aside.ts";
-import { openPod } from "../pod/open.ts";
+import { Call, openPod } from "../pod/open.ts";
 import { child, isWithin, nameOf, parent } from "../core/path.ts";
 import { readRecord } from "../pod/record.ts";
 import { directoriesIn, GARBAGE, isPod, withoutNumber } from "../pod/list.ts";
@@ -116,7 +116,7 @@ export async function undoCollect(path: string, options: ChangeOptions = {}): Pr
   checkGarbage(directory);
   const garbage = isAside ? given : onlyOne(given, directory);
   if (!isPod(garbage)) throw notAside(given);
-  using open = await openPod(podLayout(garbage), options);
+  using open = await openPod(podLayout(garbage), new Call(options));
   if (open === null) throw notAside(given);
   const pod = isAside ? originOf(garbage) : given;
   refuseUndo(pod, garbage);

@@ -24,13 +24,12 @@ import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { checkGarbage, setAsidePod } from "./set_aside.ts";
 import { parsePath } from "../request/names.ts";
-import { checkLinePermissions } from "../pod/open.ts";
-import type { Trusted } from "../pod/open.ts";
+import { Call, openAll } from "../pod/open.ts";
 import { child, nameOf, parent } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { noPodError } from "../pod/record.ts";
-import type { PodRecord } from "../pod/record.ts";
+import type { PodRecord } from "../plan/snapshot.ts";
 import { GARBAGE, podsOf } from "../pod/list.ts";
 import type { PodsRequest } from "../pod/list.ts";
 import { quote, shellQuote } from "../core/quote.ts";
@@ -178,15 +177,15 @@ async function collectAll(
   const directory = parsePath("directory of pods", request.pods);
   if (request.ignoreMissing && look(directory) === null) return;
   const patient = { ...options, waitMs: options.waitMs ?? 0 };
-  const trusted: Trusted = new Set();
+  const call = new Call(patient);
   const pods = podsOf({ pods: directory }, options).map((pod) => podLayout(pod));
   // Before the first pod is touched.
-  await checkLinePermissions("collect", pods, { options, trusted });
+  await openAll("collect", pods, call);
   for (const pod of phase === "sweep" ? [] : pods) {
     options.signal?.throwIfAborted();
     const check = (record: PodRecord) => refuseUndue(pod, record, request);
     await keepGoing(pod.pod, run, async () => {
-      const how = { named: false, dryRun, check, options: patient, trusted };
+      const how = { named: false, dryRun, check, options: patient, call };
       const garbage = await setAsidePod(pod, how);
       if (garbage !== null) run.marked.push({ pod: pod.pod, garbage });
     });
@@ -196,7 +195,7 @@ async function collectAll(
     options.signal?.throwIfAborted();
     await keepGoing(garbage, run, async () => {
       checkGarbage(directory);
-      await sweepOld(garbage, { gracePeriodMs, dryRun, options: patient, trusted, run });
+      await sweepOld(garbage, { gracePeriodMs, dryRun, options: patient, call, run });
     });
   }
   if (!dryRun) removeIfEmpty(child(directory, GARBAGE));
@@ -277,7 +276,7 @@ async function sweepOld(
     readonly gracePeriodMs: number;
     readonly dryRun: boolean;
     readonly options: ChangeOptions;
-    readonly trusted?: Trusted;
+    readonly call?: Call;
     readonly run: Run;
   },
 ): Promise<void> {

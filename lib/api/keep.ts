@@ -9,8 +9,7 @@ import { OverlayError, RefusedError } from "../core/errors.ts";
 import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
-import { checkTrusted, openPod } from "../pod/open.ts";
-import type { Trusted } from "../pod/open.ts";
+import { Call, checkTrusted, openPod } from "../pod/open.ts";
 import { noPodError } from "../pod/record.ts";
 import { isPod } from "../pod/list.ts";
 import { quote, shellQuote } from "../core/quote.ts";
@@ -84,15 +83,15 @@ async function mark(layout: PodLayout, kept: boolean, options: ChangeOptions): P
   const { pod } = layout;
   const verb = kept ? "keep" : "unkeep";
   checkPermissions(verb, { read: [pod], write: [pod], ...TRUST });
-  const trusted: Trusted = new Set();
-  if (await checkTrusted(layout, options, trusted) === null) throw noPodError(pod);
+  const call = new Call(options);
+  if (await checkTrusted(layout, call) === null) throw noPodError(pod);
   if (!isPod(pod)) {
     throw new RefusedError("refused", `Cannot ${verb} ${quote(pod)}: it is no pod`, {
       path: pod,
       hint: "check --pod; a pod is made by prepare and render",
     });
   }
-  using open = await openPod(layout, options, trusted);
+  using open = await openPod(layout, call);
   if (open === null) throw noPodError(pod);
   const path = layout.keep;
   const info = look(path);

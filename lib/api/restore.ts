@@ -4,32 +4,32 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
-import { programOptions } from "../system/change_options.ts";
-import type { ChangeOptions } from "../system/change_options.ts";
+import type { ChangeOptions, Reporter } from "../system/change_options.ts";
 import { look } from "../system/disk.ts";
 import { MissingPermissionError, OverlayError, RefusedError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
-import { checkPermissions, TRUST } from "../system/permissions.ts";
+import { checkPermissions } from "../system/permissions.ts";
 import { FactsCache } from "../preflight/disk_facts.ts";
-import { checkRecordedLine, LineJudge } from "../pod/judge.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
-import { mountTable } from "../system/mount_table.ts";
-import { tryMount, unmountAll } from "../pod/mounting.ts";
-import type { Mounting } from "../pod/mount_context.ts";
 import { parsePath } from "../request/names.ts";
-import { imagesAround, linesWithin } from "../overlay/overlaps.ts";
-import { checkLinePermissions, checkTrusted, openPod } from "../pod/open.ts";
-import type { Trusted } from "../pod/open.ts";
+import { Call, openAll, openPermissions, openPod } from "../pod/open.ts";
+import type { OpenPod, Visited } from "../pod/open.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
-import { PodMounts } from "../pod/mounts.ts";
-import { linePermissions, noPodError, readRecord } from "../pod/record.ts";
-import type { PodRecord } from "../pod/record.ts";
+import { noPodError } from "../pod/record.ts";
+import type { PodRecord } from "../plan/snapshot.ts";
 import { podsOf } from "../pod/list.ts";
 import type { PodsRequest } from "../pod/list.ts";
-import { appWords } from "../core/quote.ts";
-import { refuseElsewhere } from "../pod/refusals.ts";
+import { refuseElsewhere } from "../plan/refusals.ts";
+import { joinPlans, linesToRestore, planRestore } from "../plan/plan_restore.ts";
+import { uninterrupted } from "../system/change_options.ts";
+import type { Plan } from "../plan/plan.ts";
+import { applyPlan } from "../apply/apply.ts";
+import { operationsOf } from "../apply/apply_run.ts";
+import { findProblems } from "../pod/restorable.ts";
+import { requiredPermissions } from "../plan/required_permissions.ts";
+import { namesHolder } from "../system/lock.ts";
 
 /** The pod, or the directory of pods, to mount again. */
 export type RestoreRequest = PodsRequest & {
@@ -66,15 +66,6 @@ export interface Restored {
   readonly failed: readonly NotRestored[];
 }
 
-interface Run {
-  readonly restored: { pod: string; app: string; rootfs: string }[];
-  readonly failed: NotRestored[];
-  /** The directories above pods that were checked already. */
-  readonly trusted: Trusted;
-  /** Apps may be mounted in images that are mounted. */
-  readonly live: boolean;
-}
-
 /**
  * The Deno permissions that restoring a pod, or all pods in a directory, needs, beside reading lowers
  * and destinations outside it.
@@ -82,9 +73,8 @@ interface Run {
  * Requires no permissions.
  */
 export function restorePermissions(directory: string): RequiredPermissions {
-  const { mount, umount, findmnt } = PROGRAMS;
-  const run = [mount, umount, findmnt, ...TRUST.run];
-  return { read: [directory], write: [directory], run, sys: TRUST.sys };
+  const { run, ...more } = openPermissions(directory, true);
+  return { ...more, run: [PROGRAMS.mount, PROGRAMS.umount, ...run] };
 }
 
 /**
@@ -121,28 +111,48 @@ export async function restoreOverlays(
   request: RestoreRequest,
   options: ChangeOptions = {},
 ): Promise<Restored> {
-  const directory = "pod" in request
-    ? podLayout(request.pod).pod
-    : parsePath("directory of pods", request.pods);
-  checkPermissions("restore", restorePermissions(directory));
-  if ("pod" in request && look(podLayout(request.pod).pod) === null) throw noPodError(request.pod);
-  const run: Run = { restored: [], failed: [], trusted: new Set(), live: request.live ?? false };
-  const once = warningOnce(options);
-  const pods = podsOf(request, options).map((path) => podLayout(path));
-  const { trusted } = run;
-  await checkLinePermissions("restore", pods, { options, trusted, isWanted });
-  for (const pod of pods) {
-    options.signal?.throwIfAborted();
-    try {
-      await restorePod(pod, run, once);
-    } catch (error) {
-      if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
-      // A pod that was named is all that was asked for.
-      if ("pod" in request || error instanceof MissingPermissionError) throw error;
-      run.failed.push(notRestored(pod, null, error));
-    }
-  }
+  const run = new Restoring(request, warningOnce(options));
+  const { directory } = run;
+  checkPermissions("restore", openPermissions(directory), restorePermissions(directory));
+  const pods = await run.lookAtAll();
+  // Before the first pod is touched.
+  const operations = pods.flatMap(({ plan }) => plan?.operations ?? []);
+  checkPermissions("restore", requiredPermissions({ operations }));
+  await run.restoreAll(pods);
   return { restored: run.restored, failed: run.failed };
+}
+
+/**
+ * Plans what {@linkcode restoreOverlays} would do now, and touches nothing. Whether an app is in use where
+ * nobody sees it is not asked.
+ *
+ * Requires `--allow-read` permission for the pods, for lowers and for destinations outside them,
+ * `--allow-run` for findmnt and find, and `--allow-sys=uid`.
+ *
+ * @param request A pod, or a directory of pods.
+ * @param options Who is told, as a warning, what could not be mounted.
+ * @returns The plan of all pods; `requiredPermissions` computes of it what restoring needs.
+ * @throws As {@linkcode restoreOverlays} does before it mounts anything.
+ *
+ * @tags allow-read, allow-run, allow-sys
+ */
+export async function restorePlan(
+  request: RestoreRequest,
+  options: Reporter = {},
+): Promise<Plan> {
+  const run = new Restoring(request, warningOnce(options));
+  const { directory } = run;
+  checkPermissions("plan to restore", openPermissions(directory));
+  const plans: Plan[] = [];
+  for (const pod of await run.lookAtAll()) {
+    await run.keepGoing(pod.layout, async () => {
+      const { plan, problems } = await run.judge(openOf(pod), false);
+      run.noteAll(pod.layout, problems);
+      plans.push(plan);
+    });
+  }
+  for (const { reason } of run.failed) options.warn?.(reason);
+  return joinPlans(plans, directory);
 }
 
 /** Many pods may have a label in common, which is left out of each. */
@@ -155,118 +165,166 @@ function warningOnce(options: ChangeOptions): ChangeOptions {
   return { ...options, warn };
 }
 
-function notRestored(pod: PodLayout, app: string | null, error: OverlayError): NotRestored {
+/** So many pods are mounted one by one, so that a signal ends the call between two. */
+const FEW = 8;
+
+/** So many pods of more than a few share one mount process. */
+const GROUP = 16;
+
+/** A pod that was looked at, and what is planned for it; nothing if it cannot be looked at. */
+type Looked = Visited & { readonly plan?: Plan };
+
+function openOf(pod: Looked): OpenPod {
+  if ("error" in pod) throw pod.error;
+  return pod.open;
+}
+
+/** A call that restores pods, and what it has done so far. */
+class Restoring {
+  /** The pod or the directory of pods. */
+  readonly directory: string;
+  readonly restored: { pod: string; app: string; rootfs: string }[] = [];
+  readonly failed: NotRestored[] = [];
+  readonly #request: RestoreRequest;
+  readonly #call: Call;
+  /** Pods have lowers and a file system in common. */
+  readonly #cache = new FactsCache();
+
+  constructor(request: RestoreRequest, options: ChangeOptions) {
+    this.directory = "pod" in request
+      ? podLayout(request.pod).pod
+      : parsePath("directory of pods", request.pods);
+    this.#request = request;
+    this.#call = new Call(options);
+  }
+
+  /** Whether nothing runs in images that are mounted. */
+  get #live(): boolean {
+    return this.#request.live === true;
+  }
+
+  /** The pods that have something to be mounted, or cannot be looked at. The mount table is read once. */
+  async lookAtAll(): Promise<readonly Looked[]> {
+    const request = this.#request;
+    if ("pod" in request && look(this.directory) === null) throw noPodError(this.directory);
+    const pods = podsOf(request, this.#call.options).map((pod) => podLayout(pod));
+    const isWanted = ({ lines }: PodRecord) => lines.some(({ auto }) => auto);
+    const found: Looked[] = [];
+    for (const pod of await openAll("restore", pods, this.#call, isWanted)) {
+      if ("error" in pod) found.push(pod);
+      else if (isWanted(pod.open.record)) found.push(...await this.#lookAt(pod));
+    }
+    return found;
+  }
+
+  async #lookAt({ layout, open }: Visited & { readonly open: OpenPod }): Promise<Looked[]> {
+    try {
+      const snapshot = await open.snapshot("restore");
+      const plan = planRestore(snapshot, { problems: new Map(), live: this.#live });
+      // A command that works on the pod may change that.
+      const isDone = linesToRestore(snapshot).length === 0 && !namesHolder(layout.lock);
+      return isDone ? [] : [{ layout, open, plan }];
+    } catch (error) {
+      if (!(error instanceof OverlayError) || error instanceof MissingPermissionError) throw error;
+      return [{ layout, error }];
+    }
+  }
+
+  /** Plans what can be mounted of a pod, and finds what cannot. */
+  async judge(open: OpenPod, asksKernel: boolean): Promise<{ plan: Plan; problems: Problems }> {
+    const snapshot = await open.snapshot("restore");
+    refuseElsewhere(open.record.lines, open.layout);
+    const live = this.#live;
+    const problems = await findProblems(open, snapshot, { live, cache: this.#cache, asksKernel });
+    return { plan: planRestore(snapshot, { problems, live }), problems };
+  }
+
+  /** Mounts what can be mounted of pods. */
+  async restoreAll(pods: readonly Looked[]): Promise<void> {
+    const busy: Looked[] = [];
+    const size = pods.length > FEW ? GROUP : 1;
+    for (let at = 0; at < pods.length; at += size) {
+      this.#call.options.signal?.throwIfAborted();
+      busy.push(...await this.#restoreGroup(pods.slice(at, at + size)));
+    }
+    // Nobody waits for a lock while he holds others.
+    for (const pod of busy) await this.#restoreGroup([pod]);
+  }
+
+  /** Mounts what can be mounted of pods, all at once. Returns those of several that are locked. */
+  async #restoreGroup(pods: readonly Looked[]): Promise<readonly Looked[]> {
+    using stack = new DisposableStack();
+    const open: OpenPod[] = [];
+    const plans: Plan[] = [];
+    const busy: Looked[] = [];
+    for (const pod of pods) {
+      await this.keepGoing(pod.layout, async () => {
+        const found = await this.#lock(pod, pods.length > 1);
+        if (found === "locked") busy.push(pod);
+        if (found === null || found === "locked") return;
+        stack.use(found);
+        const { plan, problems } = await this.judge(found, true);
+        this.noteAll(pod.layout, problems);
+        checkPermissions("restore", requiredPermissions(plan));
+        open.push(found);
+        plans.push(plan);
+      });
+    }
+    try {
+      if (plans.length > 0) await this.#apply(plans, open);
+    } catch (error) {
+      const fail = () => Promise.reject(error);
+      for (const { layout } of open) await this.keepGoing(layout, fail);
+    }
+    return busy;
+  }
+
+  async #lock(pod: Looked, others: boolean): Promise<OpenPod | "locked" | null> {
+    try {
+      const how = { earlier: openOf(pod), ...(others ? { waitMs: 0 } : {}) };
+      return await openPod(pod.layout, this.#call, how);
+    } catch (error) {
+      if (others && error instanceof RefusedError && error.code === "locked") return "locked";
+      throw error;
+    }
+  }
+
+  async #apply(plans: readonly Plan[], open: readonly OpenPod[]): Promise<void> {
+    const options = { ...uninterrupted(this.#call.options), open };
+    const { outcome } = await applyPlan(joinPlans(plans, this.directory), options);
+    const failures = new Map(outcome.failures.map(({ line, error }) => [line, error]));
+    for (const plan of plans) {
+      for (const { line } of operationsOf(plan, "mount")) {
+        if (line === undefined) continue;
+        const { app, rootfs } = line;
+        const error = failures.get(line);
+        if (error === undefined) this.restored.push({ pod: plan.pod, app, rootfs });
+        else this.failed.push(notRestored(plan.pod, app, error));
+      }
+    }
+  }
+
+  /** Notes what could not be mounted of a pod. */
+  noteAll({ pod }: PodLayout, problems: Problems): void {
+    for (const [{ app }, error] of problems) this.failed.push(notRestored(pod, app, error));
+  }
+
+  /** Does something with a pod; what is wrong with one of several does not keep the others from it. */
+  async keepGoing({ pod }: PodLayout, act: () => Promise<void>): Promise<void> {
+    try {
+      await act();
+    } catch (error) {
+      if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
+      // A pod that was named is all that was asked for.
+      if ("pod" in this.#request || error instanceof MissingPermissionError) throw error;
+      this.failed.push(notRestored(pod, null, error));
+    }
+  }
+}
+
+type Problems = ReadonlyMap<AppLine, OverlayError>;
+
+function notRestored(pod: string, app: string | null, error: OverlayError): NotRestored {
   const { code, message: reason, hint } = error;
-  return { pod: pod.pod, app, code, reason, hint };
-}
-
-/** Tells whether anything of a pod is to be mounted again. */
-function isWanted({ lines }: PodRecord): boolean {
-  return lines.some((line) => line.auto);
-}
-
-async function restorePod(
-  pod: PodLayout,
-  run: Run,
-  options: ChangeOptions,
-): Promise<void> {
-  if (await checkTrusted(pod, options, run.trusted) === null) return;
-  if (!isWanted(readRecord(pod.fstab))) return;
-  using open = await openPod(pod, options, run.trusted);
-  if (open === null) return;
-  const { lines } = open.record;
-  checkPermissions("restore", linePermissions(lines, pod));
-  refuseElsewhere(lines, pod);
-  const programs = programOptions(options);
-  const mounts = new PodMounts(pod, await mountTable(programs));
-  const mounting = { pod, programs, options, isLive: () => run.live };
-  const sound = await fitLines(lines, { mounting, mounts, run });
-  const asked = imagesAround(sound, lines).filter((line) => mounts.stateOf(line) === "unmounted");
-  const fit = await freeLines(sound, asked, { mounting, run });
-  if (fit.length === 0) return;
-  open.check();
-  const { failures, targets } = await tryMount(fit, mounting);
-  const failed = new Set(failures.map(({ line }) => line));
-  await takeBack(targets, fit.filter((line) => !failed.has(line)), { mounts, mounting });
-  for (const { line, error } of failures) run.failed.push(notRestored(pod, line.app, error));
-  for (const line of fit) {
-    const { app, rootfs } = line;
-    if (!failed.has(line)) run.restored.push({ pod: pod.pod, app, rootfs });
-  }
-}
-
-/** Takes away what was mounted for a line and is not as it must be: elsewhere, or open to be written through. */
-async function takeBack(
-  targets: readonly string[],
-  good: readonly AppLine[],
-  known: { readonly mounts: PodMounts; readonly mounting: Mounting },
-): Promise<void> {
-  const { mounts, mounting } = known;
-  const right = new Set(good.flatMap(({ rootfs }) => [rootfs, mounts.targetOf(rootfs)]));
-  const wrong = targets.filter((target) => !right.has(target));
-  if (wrong.length > 0) await unmountAll(wrong.toReversed(), mounting.programs);
-}
-
-/**
- * The lines whose uppers nobody uses since they were unmounted lazily, and which lie in no image that somebody
- * uses; what is wrong with the others is noted.
- */
-async function freeLines(
-  lines: readonly AppLine[],
-  images: readonly AppLine[],
-  { mounting, run }: { readonly mounting: Mounting; readonly run: Run },
-): Promise<readonly AppLine[]> {
-  const asked = new Set([...lines.filter((line) => line.lazy), ...images]);
-  if (asked.size === 0) return lines;
-  const { refuseInUse } = await import("../pod/in_use.ts");
-  const used = new Set<AppLine>();
-  for (const line of asked) {
-    try {
-      await refuseInUse("restore", [line], mounting);
-    } catch (error) {
-      if (!(error instanceof RefusedError)) throw error;
-      used.add(line);
-      run.failed.push(notRestored(mounting.pod, line.app, error));
-    }
-  }
-  const within = linesWithin(lines, new Set([...used].map(({ rootfs }) => rootfs)));
-  const lost = new Set([...within.values()].flat());
-  for (const line of lost) {
-    if (!used.has(line)) run.failed.push(notRestored(mounting.pod, line.app, lostError(line)));
-  }
-  return lines.filter((line) => !used.has(line) && !lost.has(line));
-}
-
-function lostError({ app, rootfs }: AppLine): RefusedError {
-  const reason = "the image that it lies in is in use where nobody sees it";
-  const hint = "end the processes that were started in that one, and run this again";
-  const message = `Cannot mount ${appWords(app)} again: ${reason}`;
-  return new RefusedError("busy", message, { path: rootfs, hint });
-}
-
-/** The lines that are to be mounted and can be; what is wrong with the others is noted. */
-async function fitLines(
-  lines: readonly AppLine[],
-  known: { readonly mounting: Mounting; readonly mounts: PodMounts; readonly run: Run },
-): Promise<readonly AppLine[]> {
-  const { mounting, mounts, run } = known;
-  const { pod, options } = mounting;
-  // Further lines of an app would mount it on itself.
-  const first = new Map(lines.toReversed().map((line) => [line.app, line]));
-  const open = lines.filter((line) => {
-    return line.auto && first.get(line.app) === line && mounts.stateOf(line) !== "mounted";
-  });
-  const judge = new LineJudge({ pod, mounts, recorded: lines, asked: open });
-  const judging = { pod, judge, idle: open, cache: new FactsCache(), options, live: run.live };
-  const fit: AppLine[] = [];
-  for (const line of open) {
-    try {
-      await checkRecordedLine(line, judging);
-      fit.push(line);
-    } catch (error) {
-      if (!(error instanceof OverlayError)) throw error;
-      run.failed.push(notRestored(pod, line.app, error));
-    }
-  }
-  return fit;
+  return { pod, app, code, reason, hint };
 }

@@ -5,7 +5,7 @@
  */
 import { configOfLine } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
-import { programOptions } from "../system/change_options.ts";
+import { programOptions, uninterrupted } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { makeDirectory } from "../system/directory.ts";
 import {
@@ -27,18 +27,20 @@ import { refuseInUse } from "../pod/in_use.ts";
 import { refuseKept } from "./keep.ts";
 import { parseMountOptions } from "../overlay/mount_config.ts";
 import { mountTable, peersOf } from "../system/mount_table.ts";
-import { checkTrusted, openPod } from "../pod/open.ts";
-import type { Trusted } from "../pod/open.ts";
+import { Call, checkTrusted, openPod } from "../pod/open.ts";
+import type { OpenPod } from "../pod/open.ts";
 import { child, isWithin, parent } from "../core/path.ts";
 import { PodMounts } from "../pod/mounts.ts";
 import { linePermissions, readRecord } from "../pod/record.ts";
-import type { PodRecord } from "../pod/record.ts";
+import type { PodRecord } from "../plan/snapshot.ts";
 import { freeName, GARBAGE } from "../pod/list.ts";
 import { appWords, quote, shellQuote } from "../core/quote.ts";
-import { refuseElsewhere } from "../pod/refusals.ts";
+import { refuseElsewhere } from "../plan/refusals.ts";
 import { removeAll } from "../system/remove.ts";
 import type { ProgramOptions } from "../system/run.ts";
-import { unmountLines } from "./unmount.ts";
+import { unmountOperations } from "../plan/plan_unmount.ts";
+import { applyPlan } from "../apply/apply.ts";
+import type { Plan } from "../plan/plan.ts";
 
 /** How a pod is put aside. */
 export interface Marking {
@@ -50,8 +52,8 @@ export interface Marking {
   readonly check?: (record: PodRecord) => void;
   /** Who is told what happens. */
   readonly options: ChangeOptions;
-  /** The directories above pods that were checked already. */
-  readonly trusted?: Trusted;
+  /** The call, if it has opened other pods before. */
+  readonly call?: Call;
 }
 
 /**
@@ -64,8 +66,8 @@ export interface Marking {
  * @throws {UnmountError} If it was named and an app is in use.
  */
 export async function setAsidePod(pod: PodLayout, marking: Marking): Promise<string | null> {
-  const { options, dryRun, trusted = new Set() } = marking;
-  if (await checkTrusted(pod, options, trusted) === null) return null;
+  const { options, dryRun, call = new Call(options) } = marking;
+  if (await checkTrusted(pod, call) === null) return null;
   refuseNoPod(pod);
   checkGarbage(parent(pod.pod));
   if (dryRun) {
@@ -73,13 +75,13 @@ export async function setAsidePod(pod: PodLayout, marking: Marking): Promise<str
     await checkRecord(pod, readRecord(pod.fstab), marking);
     return freeName(child(parent(pod.pod), GARBAGE), pod.pod);
   }
-  using open = await openPod(pod, options, trusted);
+  using open = await openPod(pod, call);
   if (open === null) return null;
   const info = look(pod.pod);
   const { record } = open;
   await checkRecord(pod, record, marking);
   open.check();
-  if (marking.named) await stop(pod, record, marking);
+  if (marking.named) await stop(open, marking);
   open.check();
   await makeGarbage(pod, marking);
   const garbage = putAside(pod, info);
@@ -104,15 +106,13 @@ async function checkRecord(
  * Unmounts the apps of a pod. Their lines stay as they are: that takes no space on a disk that is full, and
  * a pod that is brought back can be restored.
  */
-async function stop(pod: PodLayout, record: PodRecord, { options }: Marking): Promise<void> {
-  const unmounted = await unmountLines(record.lines, {
-    record,
-    pod,
-    lazy: false,
-    unrecorded: true,
-    options,
-  });
-  if (unmounted.apps.length === 0) return;
+async function stop(open: OpenPod, { options }: Marking): Promise<void> {
+  const { layout: pod, record } = open;
+  const snapshot = await open.snapshot("collect");
+  const operations = unmountOperations(snapshot, { lazy: false, foreign: false });
+  if (operations.length === 0) return;
+  const plan: Plan = { action: "collect", pod: pod.pod, operations, mounts: [] };
+  await applyPlan(plan, { ...uninterrupted(options), open: [open] });
   try {
     await checkFree(pod, record, { named: false, stopped: true, dryRun: false, options });
   } catch (error) {

@@ -9,23 +9,18 @@ import { programOptions } from "../system/change_options.ts";
 import type { Reporter } from "../system/change_options.ts";
 import { look, lookForDirectory } from "../system/disk.ts";
 import { MissingPermissionError, OverlayError } from "../core/errors.ts";
-import { checkPermissions, TRUST } from "../system/permissions.ts";
+import { checkPermissions } from "../system/permissions.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
-import { mountTable } from "../system/mount_table.ts";
-import type { Mount } from "../system/mount_table.ts";
-import { checkTrusted } from "../pod/open.ts";
-import type { Trusted } from "../pod/open.ts";
-import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
-import { PodMounts } from "../pod/mounts.ts";
-import type { MountState } from "../pod/mounts.ts";
-import { linePermissions, missingOf, noPodError, readRecord } from "../pod/record.ts";
+import type { MountState, PodSnapshot } from "../plan/snapshot.ts";
+import { missingOf, noPodError } from "../pod/record.ts";
 import { podsOf } from "../pod/list.ts";
 import type { PodsRequest } from "../pod/list.ts";
-import { refuseElsewhere } from "../pod/refusals.ts";
+import { refuseElsewhere } from "../plan/refusals.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import type { DiskUse } from "../system/disk_use.ts";
+import { Call, openAll, openPermissions } from "../pod/open.ts";
 
 /** Whose status is asked for. */
 export type StatusRequest = PodsRequest & {
@@ -81,7 +76,7 @@ export interface OverlayStatus {
  * Requires no permissions.
  */
 export function statusPermissions(directory: string): RequiredPermissions {
-  return { read: [directory], write: [], run: [PROGRAMS.findmnt, ...TRUST.run], sys: TRUST.sys };
+  return openPermissions(directory);
 }
 
 /**
@@ -124,58 +119,21 @@ export async function overlayStatus(
   const directory = "pod" in wanted ? podLayout(wanted.pod).pod : wanted.pods;
   checkPermissions("read the status", statusPermissions(directory));
   if ("pod" in wanted && lookForDirectory(directory) === null) throw noPodError(directory);
-  const records = await trustedPods(wanted, options);
-  if (records.length === 0) return [];
-  for (const { lines, layout } of records) {
-    checkPermissions("read the status", linePermissions(lines, layout));
-  }
-  const table = await mountTable(programOptions(options));
-  for (const record of records) warnOfUnnamed(record, table, options);
-  const all = records.flatMap(({ layout, lines }) => {
+  const call = new Call(options);
+  const pods = podsOf(wanted, options).map((pod) => podLayout(pod));
+  const all: OverlayStatus[] = [];
+  for (const pod of await openAll("read the status", pods, call)) {
     try {
-      return statusOfPod(layout, lines, table);
+      if ("error" in pod) throw pod.error;
+      // Of a pod that is named it is shown what its lines say, wherever it is.
+      if ("pods" in wanted) refuseElsewhere(pod.open.record.lines, pod.layout);
+      all.push(...statusOfPod(await pod.open.snapshot("read the status"), options));
     } catch (error) {
       if ("pod" in wanted || !(error instanceof OverlayError)) throw error;
-      tellFailure(layout.pod, error, options);
-      return [];
-    }
-  });
-  if (!wanted.size) return all;
-  const { diskUse } = await import("../system/disk_use.ts");
-  const sized: OverlayStatus[] = [];
-  for (const status of all) {
-    const { upper } = status;
-    const isThere = upper !== null && look(upper)?.isDirectory === true;
-    sized.push(
-      isThere ? { ...status, size: await diskUse(upper, programOptions(options)) } : status,
-    );
-  }
-  return sized;
-}
-
-/** A pod and its lines. */
-interface Recorded {
-  readonly layout: PodLayout;
-  readonly lines: readonly AppLine[];
-}
-
-/** The pods that only root and the user we are can change; the lines of others may say anything. */
-async function trustedPods(request: PodsRequest, options: StatusOptions): Promise<Recorded[]> {
-  const trusted: Trusted = new Set();
-  const found: Recorded[] = [];
-  for (const layout of podsOf(request, options).map((pod) => podLayout(pod))) {
-    try {
-      if (await checkTrusted(layout, options, trusted) === null) continue;
-      const { lines } = readRecord(layout.fstab);
-      // Of a pod that is named it is shown what its lines say, wherever it is.
-      if ("pods" in request) refuseElsewhere(lines, layout);
-      found.push({ layout, lines });
-    } catch (error) {
-      if ("pod" in request || !(error instanceof OverlayError)) throw error;
-      tellFailure(layout.pod, error, options);
+      tellFailure(pod.layout.pod, error, options);
     }
   }
-  return found;
+  return wanted.size ? await withSizes(all, options) : all;
 }
 
 /** A pod of another user is none of ours; what else is wrong with one does not keep the others from being shown. */
@@ -185,29 +143,38 @@ function tellFailure(pod: string, error: OverlayError, { failed, warn }: StatusO
   warn?.(`pod ${quote(pod)} is left out: ${error.message}`);
 }
 
+async function withSizes(
+  all: readonly OverlayStatus[],
+  options: StatusOptions,
+): Promise<readonly OverlayStatus[]> {
+  const { diskUse } = await import("../system/disk_use.ts");
+  const sized: OverlayStatus[] = [];
+  for (const status of all) {
+    const { upper } = status;
+    const isThere = upper !== null && look(upper)?.isDirectory === true;
+    const size = isThere ? { size: await diskUse(upper, programOptions(options)) } : {};
+    sized.push({ ...status, ...size });
+  }
+  return sized;
+}
+
 /** A mount whose line was lost would be seen by nobody. */
-function warnOfUnnamed({ layout, lines }: Recorded, table: readonly Mount[], to: Reporter): void {
-  for (const { target } of new PodMounts(layout, table).unnamed(lines)) {
-    const pod = shellQuote(layout.pod);
-    to.warn?.(
+function warnOfUnnamed({ pod: { pod }, unnamed }: PodSnapshot, { warn }: Reporter): void {
+  for (const { target } of unnamed) {
+    warn?.(
       `something is mounted on ${quote(target)}, and no line of overlay.fstab names it; ` +
-        `to unmount it: overlay-render unmount --foreign --pod ${pod}`,
+        `to unmount it: overlay-render unmount --foreign --pod ${shellQuote(pod)}`,
     );
   }
 }
 
-function statusOfPod(
-  layout: PodLayout,
-  lines: readonly AppLine[],
-  table: readonly Mount[],
-): OverlayStatus[] {
-  const mounts = new PodMounts(layout, table);
-  const states = new Map(lines.map((line) => [line, mounts.stateOf(line)]));
-  const idle = lines.filter((line) => states.get(line) !== "mounted");
-  return lines.map((line) => {
+function statusOfPod(snapshot: PodSnapshot, options: Reporter): OverlayStatus[] {
+  const { pod: layout, seen } = snapshot;
+  warnOfUnnamed(snapshot, options);
+  const idle = seen.filter(({ state }) => state !== "mounted").map(({ line }) => line);
+  return seen.map(({ line, state }) => {
     const { app, tree, rootfs } = line;
     const { lower, upper, work } = configOfLine(line, layout.pod);
-    const state = states.get(line) ?? "unmounted";
     const drift = driftOf(line, state, { layout, idle });
     const copy = line.copy ? { copy: true as const } : {};
     const status = { pod: layout.pod, app, tree, rootfs, lower, upper, work, ...copy };

@@ -21,8 +21,7 @@ import { parseMountOptions } from "../overlay/mount_config.ts";
 import { mountTable } from "../system/mount_table.ts";
 import type { Mount } from "../system/mount_table.ts";
 import { unmountAll } from "../pod/mounting.ts";
-import { checkTrusted, openPod } from "../pod/open.ts";
-import type { Trusted } from "../pod/open.ts";
+import { Call, checkTrusted, openPod } from "../pod/open.ts";
 import { child, parent } from "../core/path.ts";
 import { PodMounts } from "../pod/mounts.ts";
 import { readRecord } from "../pod/record.ts";
@@ -36,8 +35,8 @@ export interface Sweeping {
   readonly dryRun: boolean;
   /** Who is told what happens. */
   readonly options: ChangeOptions;
-  /** The directories above pods that were checked already. */
-  readonly trusted?: Trusted;
+  /** The call, if it has opened other pods before. */
+  readonly call?: Call;
 }
 
 /**
@@ -48,17 +47,17 @@ export interface Sweeping {
  * @throws {UnmountError} If an app of it is in use.
  */
 export async function sweepPod(pod: PodLayout, sweeping: Sweeping): Promise<boolean> {
-  const { dryRun, options, trusted } = sweeping;
+  const { dryRun, options, call = new Call(options) } = sweeping;
   // Whoever named a directory so may keep other things in it.
   refuseNoPod(pod);
   if (dryRun) {
     // It may be one that would be put aside first.
-    if (await checkTrusted(pod, options, trusted) === null) return true;
+    if (await checkTrusted(pod, call) === null) return true;
     refuseLocked(pod);
     await checkSweep(pod, options);
     return true;
   }
-  using open = await openPod(pod, options, trusted);
+  using open = await openPod(pod, call);
   if (open === null) return false;
   const { lines, own } = await checkSweep(pod, options);
   await unmountOwn(pod, own, options);

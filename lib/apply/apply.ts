@@ -5,7 +5,7 @@
  * @module
  */
 import { ApplyRun } from "./apply_run.ts";
-import type { ApplyOptions, AppRun } from "./apply_run.ts";
+import type { ApplyOptions, AppRun, Outcome } from "./apply_run.ts";
 import { asFailure, OverlayError } from "../core/errors.ts";
 import { errnoOfCause } from "../system/disk.ts";
 import { HANDLERS } from "./handlers.ts";
@@ -21,6 +21,8 @@ export interface Applied {
   readonly mounts: boolean;
   /** Whether anything was changed. */
   readonly changed: boolean;
+  /** What became of mounts that were there, or are put back. */
+  readonly outcome: Outcome;
 }
 
 /**
@@ -37,6 +39,7 @@ export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise
   try {
     for (const batch of batches(plan.operations)) await applyBatch(batch, run);
     await run.onDisk;
+    if (run.outcome.error !== null) throw await run.outcome.error();
     // It may have come while the last operation was applied.
     options.signal?.throwIfAborted();
   } catch (error) {
@@ -46,7 +49,7 @@ export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise
   } finally {
     run.lock?.[Symbol.dispose]();
   }
-  return { apps: run.apps, mounts: run.mounts, changed: run.changed };
+  return { apps: run.apps, mounts: run.mounts, changed: run.changed, outcome: run.outcome };
 }
 
 async function applyBatch(batch: readonly Operation[], run: ApplyRun): Promise<void> {

@@ -61,7 +61,11 @@ function noteDestinations(run: ApplyRun): void {
 }
 
 /** Writes the lines of the apps, all at once. */
-export function applyRecords(operations: readonly RecordOperation[], run: ApplyRun): void {
+export function applyRecords(
+  operations: readonly RecordOperation[],
+  run: ApplyRun,
+): void | Promise<void> {
+  if (run.options.open !== undefined) return changeRecord(operations, run);
   const path = operations[0]?.path ?? run.pod.fstab;
   if (run.apps.some(({ mount }) => !isWithin(mount.dest, run.pod.pod))) noteDestinations(run);
   const lines = run.apps.map(({ line }) => line);
@@ -77,4 +81,13 @@ export function applyRecords(operations: readonly RecordOperation[], run: ApplyR
   // It is awaited when all else is done; until then a failure must not end the process.
   run.onDisk.catch(() => {});
   run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path));
+}
+
+/** Loaded when it is needed: a render writes all lines of its apps. */
+async function changeRecord(
+  operations: readonly RecordOperation[],
+  run: ApplyRun,
+): Promise<void> {
+  const { applyChanges } = await import("./apply_unmount.ts");
+  applyChanges(operations, run);
 }

@@ -20,6 +20,10 @@ export async function applyMounts(
   run: ApplyRun,
 ): Promise<void> {
   run.checkPlace();
+  if (operations.some(({ line }) => line !== undefined)) {
+    const { putBack } = await import("./apply_restore.ts");
+    return await putBack(operations, run);
+  }
   const apps = operations.flatMap(({ path }) => run.appOf(path) ?? []);
   await mountLines(apps.map(({ line }) => line), run);
   for (const app of apps) app.changed = true;

@@ -14,10 +14,11 @@ import { Journal } from "./journal.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import type { PodLock } from "../system/lock.ts";
-import type { Kind, OperationOf } from "../plan/operation.ts";
+import type { Kind, OperationOf, UnmountOperation } from "../plan/operation.ts";
 import type { Plan } from "../plan/plan.ts";
 import { child } from "../core/path.ts";
 import type { ProgramOptions } from "../system/run.ts";
+import type { OpenPod } from "../pod/open.ts";
 
 /** How a plan is applied. */
 export interface ApplyOptions extends ChangeOptions {
@@ -25,6 +26,8 @@ export interface ApplyOptions extends ChangeOptions {
   readonly selinux?: () => Promise<boolean>;
   /** The look at what is above the pod, if it was begun before. */
   readonly asked?: Asked | null;
+  /** The pods, if they were opened before; who has opened them closes them. */
+  readonly open?: readonly OpenPod[];
 }
 
 /** What a run knows of one of its apps. */
@@ -39,6 +42,18 @@ export interface AppRun {
   recorded: boolean;
   /** Whether this run changed anything of the app that stays. */
   changed: boolean;
+}
+
+/** What became of the mounts that a plan takes away or puts back, and that of one does not end the run. */
+export interface Outcome {
+  /** What was unmounted, in the order of unmounting. */
+  readonly gone: UnmountOperation[];
+  /** The rootfs of each app that is in use, and mounted still. */
+  readonly left: Set<string>;
+  /** The lines that could not be mounted, each with the reason. */
+  readonly failures: { readonly line: AppLine; readonly error: OverlayError }[];
+  /** Finds the error that is thrown when the rest of the plan is applied. */
+  error: (() => Promise<OverlayError>) | null;
 }
 
 /** The state of one run. */
@@ -75,6 +90,8 @@ export class ApplyRun {
   readonly lowers: Map<string, Deno.FileInfo> = new Map();
   /** Whether the plan mounts the apps. */
   readonly mounts: boolean;
+  /** What became of mounts that were there, or are put back. */
+  readonly outcome: Outcome = { gone: [], left: new Set(), failures: [], error: null };
   readonly #owners = new Map<string, AppRun>();
 
   /** Starts a run of a plan. */
@@ -82,6 +99,7 @@ export class ApplyRun {
     this.plan = plan;
     this.pod = podLayout(plan.pod);
     this.options = options;
+    this.entries = options.open?.[0]?.record.entries ?? [];
     const lines = operationsOf(plan, "record").map(({ line }) => line);
     this.apps = plan.mounts.map((mount, at) => {
       const line = lines[at];
@@ -114,12 +132,14 @@ export class ApplyRun {
   }
 
   /**
-   * Checks that the pod is still the directory that was made or found.
+   * Checks that the pod is still the directory that was made or found; or all pods that were opened before.
    *
    * @throws {RefusedError} If it was moved or replaced.
    */
   checkPlace(): void {
-    checkSame(this.pod.pod, this.identity);
+    const { open } = this.options;
+    if (open === undefined) return checkSame(this.pod.pod, this.identity);
+    for (const pod of open) pod.check();
   }
 
   /** Whether apps are rendered, and every one is mounted already, just as asked for. */

@@ -44,6 +44,10 @@ export const HANDLERS: { readonly [K in Kind]: Handler<K> } = {
   trust: { apply: applyTrust, together: true },
   directory: each(applyDirectory),
   lock: each(applyLock),
+  // It was looked at to make the plan.
+  look: each(() => {}),
+  // A plan for a pod that is there is made while the pod is open.
+  open: each((_, run) => run.checkPlace()),
   group: each(applyGroup),
   label: each(applyLabel),
   manifest: { ...each(applyManifest), always: true },
@@ -52,6 +56,13 @@ export const HANDLERS: { readonly [K in Kind]: Handler<K> } = {
   record: { apply: applyRecords, together: true, always: true },
   copy: late(async () => (await import("./apply_rootfs.ts")).applyCopy),
   mount: { apply: applyMounts, together: true },
+  unmount: {
+    apply: async (operations, run) => {
+      await (await import("./apply_unmount.ts")).applyUnmounts(operations, run);
+    },
+    together: true,
+  },
+  volatile: late(async () => (await import("./apply_unmount.ts")).applyVolatile),
   touch: { ...late(async () => (await import("./apply_rootfs.ts")).applyTouch), always: true },
   mtab: { ...late(async () => (await import("./apply_rootfs.ts")).applyMtab), always: true },
 };

@@ -25,7 +25,7 @@ import { isWithin, parent, upwards } from "../core/path.ts";
 import { PodMounts } from "../pod/mounts.ts";
 import { linePermissions, readRecord } from "../pod/record.ts";
 import { appWords, quote } from "../core/quote.ts";
-import { refuseElsewhere, refuseOtherMount, refuseOtherPaths } from "../pod/refusals.ts";
+import { refuseElsewhere, refuseOtherMount, refuseOtherPaths } from "../plan/refusals.ts";
 
 /**
  * Looks at what the pod holds. Afterwards the run knows its lines, which apps are mounted already, and

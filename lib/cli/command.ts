@@ -19,7 +19,7 @@ import type { DoctorRequest } from "../api/doctor.ts";
 import type { CollectRequest } from "../api/gc.ts";
 import type { RestoreRequest } from "../api/restore.ts";
 import type { StatusRequest } from "../api/status.ts";
-import type { UnmountRequest } from "../api/unmount.ts";
+import type { UnmountRequest } from "../request/unmount_request.ts";
 
 /** The form and the amount of a command's output. */
 export interface OutputOptions {

@@ -22,6 +22,8 @@ const DETAILS: { readonly [K in Kind]: (operation: OperationOf<K>) => string } =
   real: () => "must not lead through a symlink",
   trust: () => "only root and the user of this command may change what is above it",
   lock: () => "",
+  look: () => "for what is recorded and mounted there",
+  open: () => "locked, if only root and the user of this command may change it",
   directory: ({ mode, force }) => describeMode(mode) + (force ? ", even if it is there" : ""),
   group: ({ group }) => `group ${group}`,
   label: ({ context }) => `label ${context}`,
@@ -30,6 +32,8 @@ const DETAILS: { readonly [K in Kind]: (operation: OperationOf<K>) => string } =
   copy: ({ from, mtab }) => `a copy of ${showName(from)}` + (mtab ? ", with etc/mtab" : ""),
   mount: ({ fstab, orCopy }) =>
     `as in ${showName(fstab)}` + (orCopy ? ", or a copy where overlayfs cannot be mounted" : ""),
+  unmount: ({ lazy }) => lazy ? "also if it is in use" : "unless it is in use",
+  volatile: () => "removed, if it is there",
   touch: () => "if the image has it",
   link: ({ to }) => `link to ${showName(to)}`,
   use: ({ pod }) => `says that ${showName(pod)} uses trees of the store`,

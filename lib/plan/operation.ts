@@ -63,6 +63,22 @@ export interface LockOperation {
   readonly path: string;
 }
 
+/** A pod that is there is opened: it is checked who else could change it, and it is locked until the plan is applied. */
+export interface OpenOperation {
+  /** Tells the operations apart. */
+  readonly kind: "open";
+  /** The pod. */
+  readonly path: string;
+}
+
+/** A pod, or all pods in a directory, are looked at: what they record, and what is mounted of it. */
+export interface LookOperation {
+  /** Tells the operations apart. */
+  readonly kind: "look";
+  /** The pod or the directory. */
+  readonly path: string;
+}
+
 /** A directory gets a group. */
 export interface GroupOperation {
   /** Tells the operations apart. */
@@ -113,8 +129,34 @@ export interface MountOperation {
   readonly path: string;
   /** The `overlay.fstab`. */
   readonly fstab: string;
+  /** The line, if it stands in `overlay.fstab`; one that cannot be mounted does not keep others from it. */
+  readonly line?: AppLine;
+  /** Set when it may be mounted in an image that was mounted before. */
+  readonly live?: true;
   /** Set when a copy of the tree will do where overlayfs cannot be mounted. */
   readonly orCopy?: true;
+}
+
+/** Something is unmounted. What is in use stays, and does not keep the rest from being unmounted. */
+export interface UnmountOperation {
+  /** Tells the operations apart. */
+  readonly kind: "unmount";
+  /** The mount point, without symlinks. */
+  readonly path: string;
+  /** The line that names it; not there when it is the mount of a line that was lost. */
+  readonly line?: AppLine;
+  /** Set when what is in use goes, too: out of the file tree, and from the kernel when nothing uses it any more. */
+  readonly lazy?: true;
+}
+
+/** The mark by which the kernel knows a volatile mount is removed after the unmount (kernel, overlayfs.rst). */
+export interface VolatileOperation {
+  /** Tells the operations apart. */
+  readonly kind: "volatile";
+  /** The mark, in the work. */
+  readonly path: string;
+  /** The rootfs that was unmounted. */
+  readonly rootfs: string;
 }
 
 /** The rootfs is made a copy of the lower, where it is not to be an overlay. */
@@ -185,6 +227,8 @@ export type Operation =
   | TrustOperation
   | DirectoryOperation
   | LockOperation
+  | OpenOperation
+  | LookOperation
   | GroupOperation
   | LabelOperation
   | ManifestOperation
@@ -193,6 +237,8 @@ export type Operation =
   | RecordOperation
   | CopyOperation
   | MountOperation
+  | UnmountOperation
+  | VolatileOperation
   | TouchOperation
   | MtabOperation;
 

@@ -9,10 +9,14 @@ import type { RequiredPermissions } from "../system/permissions.ts";
 import { GROUP_FILE, PROGRAMS } from "../system/programs.ts";
 import type { Plan } from "./plan.ts";
 import type { Kind, OperationOf } from "./operation.ts";
+import type { AppLine } from "../overlay/app_line.ts";
 import { parent } from "../core/path.ts";
 import { leastPaths, TRUST } from "../system/permissions.ts";
 
 const { mount, umount, findmnt, chcon, cp, ln, rm } = PROGRAMS;
+
+/** The permissions to find out who could change a pod, and what is mounted in it. */
+const MOUNTS = { run: [findmnt, ...TRUST.run], sys: TRUST.sys };
 
 /** The permissions that an operation of each kind needs. */
 const NEEDS: { readonly [K in Kind]: (operation: OperationOf<K>) => Partial<RequiredPermissions> } =
@@ -22,6 +26,8 @@ const NEEDS: { readonly [K in Kind]: (operation: OperationOf<K>) => Partial<Requ
     trust: () => TRUST,
     directory: ({ path }) => ({ read: [path], write: [path] }),
     lock: ({ path }) => ({ read: [path], write: [path] }),
+    look: ({ path }) => ({ read: [path], ...MOUNTS }),
+    open: ({ path }) => ({ read: [path], write: [path], ...MOUNTS }),
     group: ({ path, group }) => ({
       read: typeof group === "string" ? [path, GROUP_FILE] : [path],
       write: [path],
@@ -37,13 +43,23 @@ const NEEDS: { readonly [K in Kind]: (operation: OperationOf<K>) => Partial<Requ
       write: [parent(path)],
       run: [cp, findmnt, rm, ...(mtab ? [ln] : [])],
     }),
-    mount: ({ path, orCopy }) => ({
-      read: [path],
+    mount: ({ path, orCopy, line }) => ({
+      read: line === undefined ? [path] : lookedAt(line),
       run: [mount, umount, findmnt, ...(orCopy ? [cp, rm] : [])],
     }),
+    unmount: ({ line }) => ({
+      read: line === undefined ? [] : lookedAt(line),
+      run: [umount, findmnt],
+    }),
+    volatile: ({ path }) => ({ read: [path], write: [path] }),
     touch: ({ path }) => ({ read: [path], write: [path] }),
     mtab: ({ path }) => ({ read: [path], write: [path], run: [ln] }),
   };
+
+/** The directory that a rootfs lies in, and the lower of a bind mount, which is told by what it shows. */
+export function lookedAt({ rootfs, source }: AppLine): readonly string[] {
+  return source === "overlay" ? [parent(rootfs)] : [parent(rootfs), source];
+}
 
 function needsOf<K extends Kind>(operation: OperationOf<K>): Partial<RequiredPermissions> {
   return NEEDS[operation.kind as K](operation);

@@ -17,7 +17,6 @@ import { volatileMark } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { mountOptions } from "../overlay/mount_config.ts";
 import { linesWithin, Overlaps, refuseSharedUpper } from "../overlay/overlaps.ts";
-import { Writers } from "./writers.ts";
 import { isWithin, parent, upwards } from "../core/path.ts";
 import type { PodMounts } from "./mounts.ts";
 import { missingOf } from "./record.ts";
@@ -30,7 +29,7 @@ import {
   refuseLiveUpper,
   refuseSameRootfs,
   refuseVolatile,
-} from "./refusals.ts";
+} from "../plan/refusals.ts";
 
 /** The lines that are judged, and what they are judged by. */
 export interface Docket {
@@ -49,7 +48,6 @@ export class LineJudge {
   readonly #pod: PodLayout;
   readonly #mounts: PodMounts;
   readonly #overlaps: Overlaps;
-  readonly #writers: Writers;
   readonly #places: ReadonlyMap<AppLine, number>;
   /** The place of the first line of each app. */
   readonly #first: ReadonlyMap<string, number>;
@@ -63,7 +61,6 @@ export class LineJudge {
     this.#pod = pod;
     this.#mounts = mounts;
     this.#overlaps = new Overlaps([...others, ...asked], pod.pod);
-    this.#writers = new Writers(mounts.table);
     this.#places = new Map(recorded.map((line, at) => [line, at]));
     this.#first = new Map(recorded.map(({ app }, at) => [app, at] as const).reverse());
     this.#byRootfs = new Map(recorded.map((line) => [line.rootfs, line]));
@@ -93,7 +90,10 @@ export class LineJudge {
     refuseForeign("mount", line, state === "mounted" ? "foreign" : state);
     const config = configOfLine(line, this.#pod.pod);
     const absolute = { ...line, options: mountOptions(config) };
-    refuseLiveUpper(absolute, this.#writers.of(absolute, this.#mounts.targetOf(line.rootfs)));
+    refuseLiveUpper(
+      absolute,
+      this.#mounts.index.writers.of(absolute, this.#mounts.targetOf(line.rootfs)),
+    );
     refuseSameRootfs(line, this.#overlaps.sharingRootfs(line));
     refuseHiding(line, this.#hiddenBy(line));
     const image = this.#imageAround(line);

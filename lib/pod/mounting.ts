@@ -4,7 +4,7 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
-import { attempt, look } from "../system/disk.ts";
+import { attempt } from "../system/disk.ts";
 import { writeScratch } from "../system/own_file.ts";
 import type { MountError } from "../core/errors.ts";
 import { formatFstab } from "../overlay/fstab.ts";
@@ -17,16 +17,8 @@ import { run as runProgram } from "../system/run.ts";
 import type { ProgramOptions, ProgramResult } from "../system/run.ts";
 import type { FoundMount } from "./verify.ts";
 import type { Mounting } from "./mount_context.ts";
-
-/**
- * Whether a rootfs is on a device of its own, as an overlay is. Tells that the line of an app is mounted
- * only in the pod, where nothing else can be.
- *
- * Requires `--allow-read` permission for the rootfs and its destination.
- */
-function hasOwnDevice(rootfs: string): boolean {
-  return look(rootfs)?.dev !== look(parent(rootfs))?.dev;
-}
+import { showsMount } from "./mounts.ts";
+import { parseMountOptions } from "../overlay/mount_config.ts";
 
 /**
  * Mounts lines of `overlay.fstab`, none of which may be mounted, in one process.
@@ -40,12 +32,22 @@ async function mountProcess(
   lines: readonly AppLine[],
   mounting: Mounting,
 ): Promise<ProgramResult> {
-  const { fstab, batch } = mounting.pod;
+  const { fstab } = mounting.pod;
   const how = { ...mounting.programs, cwd: parent(fstab) };
   const [first] = lines;
   if (first !== undefined && lines.length === 1) {
     return await runProgram(PROGRAMS.mount, ["--fstab", nameOf(fstab), "--", first.rootfs], how);
   }
+  return await mountBatch(lines, mounting);
+}
+
+/** Mounts lines that are written into a file of their own, in the pod. */
+async function mountBatch(
+  lines: readonly AppLine[],
+  mounting: Mounting,
+): Promise<ProgramResult> {
+  const { pod, batch } = mounting.pod;
+  const how = { ...mounting.programs, cwd: pod };
   const text = formatFstab(lines.map((line) => ({ ...line, auto: true })));
   writeScratch(batch, new TextEncoder().encode(text));
   try {
@@ -87,6 +89,19 @@ export async function tryMount(lines: readonly AppLine[], mounting: Mounting): P
   const before = exposed.size === 0 ? undefined : await mountsBefore(mounting);
   const result = await mountProcess(lines, mounting);
   mounting.options.checkpoint?.("mounted");
+  return await lookAtMounted(lines, mounting, { result, exposed, before });
+}
+
+async function lookAtMounted(
+  lines: readonly AppLine[],
+  mounting: Mounting,
+  known: {
+    readonly result: ProgramResult;
+    readonly exposed: ReadonlySet<AppLine>;
+    readonly before?: readonly Mount[] | undefined;
+  },
+): Promise<Mounted> {
+  const { result, exposed, before } = known;
   const unseen = lines.filter((line) => exposed.has(line) || !isSeen(line));
   if (unseen.length === 0) return { targets: lines.map(({ rootfs }) => rootfs), failures: [] };
   const { findMounted } = await import("./verify.ts");
@@ -133,7 +148,53 @@ function isExposed(line: AppLine, { pod, isLive }: Mounting): boolean {
   return !isWithin(line.rootfs, pod.pod) || isLive?.(line) === true;
 }
 
+/** Tells whether a mount of a line shows by its device alone: it is no bind mount, and has no label. */
+function isPlain({ source, options }: AppLine): boolean {
+  return source === "overlay" && !options.includes("context=");
+}
+
 function isSeen(line: AppLine): boolean {
-  const isPlain = line.source === "overlay" && !line.options.includes("context=");
-  return isPlain && hasOwnDevice(line.rootfs);
+  return isPlain(line) && showsMount(line);
+}
+
+/** Lines of one pod that are mounted. */
+export interface PodLines {
+  /** The lines, none of which may be mounted. */
+  readonly lines: readonly AppLine[];
+  /** The pod. */
+  readonly mounting: Mounting;
+}
+
+/**
+ * Mounts lines of several pods in one process, see {@linkcode tryMount}. Paths that are relative to a pod, and
+ * what takes a look at the mount table, are for a process of their own.
+ *
+ * @returns What became of the lines of each pod; `undefined` for a pod that is left to {@linkcode tryMount}.
+ */
+export async function mountTogether(
+  pods: readonly PodLines[],
+): Promise<readonly (Mounted | undefined)[]> {
+  const joined = pods.filter(({ lines, mounting }) => {
+    return lines.every((line) => {
+      return isPlain(line) && hasWholePaths(line) && !isExposed(line, mounting);
+    });
+  });
+  const [first] = joined;
+  if (first === undefined || joined.length === 1) return [];
+  const { mounting } = first;
+  const result = await mountBatch(joined.flatMap(({ lines }) => lines), mounting);
+  mounting.options.checkpoint?.("mounted");
+  const found: (Mounted | undefined)[] = [];
+  for (const pod of pods) {
+    const { lines, mounting } = pod;
+    const known = { result, exposed: new Set<AppLine>() };
+    found.push(joined.includes(pod) ? await lookAtMounted(lines, mounting, known) : undefined);
+  }
+  return found;
+}
+
+/** Tells whether all paths in the options of a line begin at the root. */
+function hasWholePaths({ options }: AppLine): boolean {
+  const { lower, upper, work } = parseMountOptions(options);
+  return [...lower, upper, work].every((path) => path === null || path.startsWith("/"));
 }

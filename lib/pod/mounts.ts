@@ -8,13 +8,11 @@ import { attempt, errno, ifAny, isSame, look } from "../system/disk.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { parseMountOptions } from "../overlay/mount_config.ts";
 import type { MountConfig } from "../overlay/mount_config.ts";
-import { hasSelinux } from "../system/selinux.ts";
+import { MountIndex } from "./mount_index.ts";
 import { sameLabel } from "../overlay/mount_label.ts";
 import type { Mount } from "../system/mount_table.ts";
 import { child, isWithin, nameOf, parent, upwards } from "../core/path.ts";
-
-/** How a line and the kernel agree: nothing is mounted there, the line is, or something else is. */
-export type MountState = "unmounted" | "mounted" | "foreign";
+import type { MountState, SeenLine } from "../plan/snapshot.ts";
 
 /** Whether two configurations mount the same directories. */
 export function samePaths(a: MountConfig, b: MountConfig): boolean {
@@ -26,20 +24,35 @@ export function sameDirectory(a: string, b: string): boolean {
   return isSame(look(a), look(b));
 }
 
+/**
+ * Tells by the disk alone whether a line seems to be mounted: a rootfs is on a device of its own, as an overlay
+ * is, or shows the very directory that is bound there.
+ *
+ * Requires `--allow-read` permission for the rootfs, its destination and the lower of a bind mount.
+ */
+export function showsMount({ rootfs, source }: AppLine): boolean {
+  if (source !== "overlay") return sameDirectory(rootfs, source);
+  return look(rootfs)?.dev !== look(parent(rootfs))?.dev;
+}
+
 /** What the mount table says of a pod. */
 export class PodMounts {
-  /** The mount table, in the order of mounting. */
-  readonly table: readonly Mount[];
+  /** The mount table. */
+  readonly index: MountIndex;
   readonly #pod: PodLayout;
-  /** Only the topmost mount at a mount point counts, since it is the one that anybody sees. */
-  readonly #topmost: ReadonlyMap<string, Mount>;
+  /** A mount that is told by what it shows takes a look at the disk. */
+  readonly #states = new Map<AppLine, MountState>();
   #realPod: string | null | undefined;
 
-  /** Looks at a table for a pod. */
-  constructor(pod: PodLayout, table: readonly Mount[]) {
+  /** Looks at a table for a pod. Pods that are looked at together share one. */
+  constructor(pod: PodLayout, table: MountIndex | readonly Mount[]) {
     this.#pod = pod;
-    this.table = table;
-    this.#topmost = new Map(table.map((mount) => [mount.target, mount]));
+    this.index = table instanceof MountIndex ? table : new MountIndex(table);
+  }
+
+  /** The mount table, in the order of mounting. */
+  get table(): readonly Mount[] {
+    return this.index.mounts;
   }
 
   /**
@@ -64,7 +77,7 @@ export class PodMounts {
   /** The mounts at the pod and below it. */
   inPod(): readonly Mount[] {
     const real = this.realPod();
-    return real === null ? [] : this.table.filter(({ target }) => isWithin(target, real));
+    return real === null ? [] : this.index.within(real);
   }
 
   /**
@@ -75,8 +88,8 @@ export class PodMounts {
     if (isWithin(rootfs, this.#pod.pod)) return undefined;
     const dest = parent(rootfs);
     const real = realIfAny(dest) ?? child(realIfAny(parent(dest)) ?? parent(dest), nameOf(dest));
-    const at = upwards(real).find((path) => this.#topmost.has(path)) ?? "/";
-    const mount = this.#topmost.get(at);
+    const at = upwards(real).find((path) => this.index.at(path) !== undefined) ?? "/";
+    const mount = this.index.at(at);
     const isOurs = mount?.fstype === "overlay" && mount.target.endsWith("/rootfs") &&
       OUR_UPPER.test(parseMountOptions(mount.options).upper ?? "");
     return isOurs ? mount : undefined;
@@ -105,13 +118,27 @@ export class PodMounts {
    * recorded when there was.
    */
   #isLabelled(asked: string | null, shown: string | null): boolean {
-    return sameLabel(asked, shown) || (shown === null && !hasSelinux(this.table));
+    return sameLabel(asked, shown) || (shown === null && !this.index.hasSelinux);
+  }
+
+  /** Compares a line with the mount table, and says where it is mounted. */
+  see(line: AppLine): SeenLine {
+    const target = this.targetOf(line.rootfs);
+    const within = target === null ? [] : this.index.within(target);
+    const inside = within.map((mount) => mount.target).filter((other) => other !== target);
+    return { line, state: this.stateOf(line), target, inside };
   }
 
   /** Compares a line with the mount table. */
   stateOf(line: AppLine): MountState {
+    let state = this.#states.get(line);
+    if (state === undefined) this.#states.set(line, state = this.#compare(line));
+    return state;
+  }
+
+  #compare(line: AppLine): MountState {
     const target = this.targetOf(line.rootfs);
-    const mount = target === null ? undefined : this.#topmost.get(target);
+    const mount = target === null ? undefined : this.index.at(target);
     if (mount === undefined) return "unmounted";
     if (line.source !== "overlay") {
       // A bind mount that can be written through would let an app write into the lower.

@@ -6,29 +6,154 @@
  */
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { OverlayError } from "../core/errors.ts";
-import { checkPermissions } from "../system/permissions.ts";
+import { checkPermissions, TRUST } from "../system/permissions.ts";
+import type { RequiredPermissions } from "../system/permissions.ts";
 import { checkAbove, checkFile, checkPod, checkSame } from "../system/trust.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { lockPodIfThere } from "../system/lock.ts";
-import { parent } from "../core/path.ts";
+import type { PodLock } from "../system/lock.ts";
+import { mountTable } from "../system/mount_table.ts";
+import { isWithin, parent } from "../core/path.ts";
+import { PROGRAMS } from "../system/programs.ts";
 import { linePermissions, readRecord } from "./record.ts";
-import type { PodRecord } from "./record.ts";
+import { MountIndex } from "./mount_index.ts";
+import { PodMounts, showsMount } from "./mounts.ts";
+import type { PodRecord, PodSnapshot } from "../plan/snapshot.ts";
+import type { AppLine } from "../overlay/app_line.ts";
+import type { ProgramOptions } from "../system/run.ts";
+import { MissingPermissionError, OverlayError } from "../core/errors.ts";
+import { formatFstab } from "../overlay/fstab.ts";
 
-/** A pod that is locked, and what it records. Disposing it frees the lock. */
-export interface OpenPod extends Disposable {
-  /** Its `overlay.fstab`, read after the pod was locked. */
+/** One call, and what it has looked up already: the pods that it opens share it. */
+export class Call {
+  /** Who is told what happens, and what ends the call. */
+  readonly options: ChangeOptions;
+  /** How programs are run. */
+  readonly programs: ProgramOptions;
+  /** Directories above which all is trusted; many pods have theirs in common. */
+  readonly trusted: Set<string> = new Set();
+  #mounts: Promise<MountIndex> | null = null;
+
+  /** Begins a call that knows nothing. */
+  constructor(options: ChangeOptions = {}) {
+    this.options = options;
+    this.programs = programOptions(options);
+  }
+
+  /**
+   * Looks at the mount table, which is read once and again after a change.
+   *
+   * Requires `--allow-run` permission for findmnt.
+   */
+  mounts(): Promise<MountIndex> {
+    this.#mounts ??= mountTable(this.programs).then((table) => new MountIndex(table));
+    return this.#mounts;
+  }
+
+  /** Forgets the mount table, since something was mounted or unmounted. */
+  forgetMounts(): void {
+    this.#mounts = null;
+  }
+}
+
+/** A pod that only root and the user we are can change, and its record. Disposing it frees the lock. */
+export class OpenPod implements Disposable {
+  /** The pod. */
+  readonly layout: PodLayout;
+  /** Its `overlay.fstab`; of a pod that is locked, as it was read after that. */
   readonly record: PodRecord;
+  /** The call that has opened it. */
+  readonly call: Call;
+  /** The identity of its directory, see `identityOf`. */
+  readonly identity: string | null;
+  readonly #lock: PodLock | null;
+  readonly #earlier: OpenPod | null;
+  #mounts: PodMounts | null = null;
+
+  /** Reads the record of a pod that is checked. */
+  constructor(
+    { layout, call, identity, lock = null, earlier = null }: {
+      readonly layout: PodLayout;
+      readonly call: Call;
+      readonly identity: string | null;
+      readonly lock?: PodLock | null;
+      readonly earlier?: OpenPod | null | undefined;
+    },
+  ) {
+    this.layout = layout;
+    this.call = call;
+    this.record = readRecord(layout.fstab);
+    this.identity = identity;
+    this.#lock = lock;
+    this.#earlier = earlier;
+  }
+
   /**
    * Checks that the pod is still the directory that was opened; called before each phase of a change.
    *
    * @throws {RefusedError} If it was moved or replaced.
    */
-  check(): void;
+  check(): void {
+    checkSame(this.layout.pod, this.identity);
+  }
+
+  /** Looks at the mount table for the pod, once. */
+  async mounts(): Promise<PodMounts> {
+    if (this.#mounts !== null) return this.#mounts;
+    const earlier = await this.#earlier?.mounts();
+    const isTrue = earlier !== undefined && this.#isUnchangedSince(earlier);
+    const index = isTrue ? earlier.index : await this.call.mounts();
+    return this.#mounts = new PodMounts(this.layout, index);
+  }
+
+  /**
+   * Tells whether an earlier look at the mount table, before the pod was locked, is still true of the pod. Who
+   * mounts an app holds the lock, and leaves a line and a mount point; what lies outside the pod is not known.
+   */
+  #isUnchangedSince(earlier: PodMounts): boolean {
+    const had = this.#earlier?.record.entries ?? [];
+    if (formatFstab(had) !== formatFstab(this.record.entries)) return false;
+    return this.record.lines.every((line) => {
+      const isIdle = earlier.stateOf(line) === "unmounted";
+      return isWithin(line.rootfs, this.layout.pod) && isIdle !== showsMount(line);
+    });
+  }
+
+  /**
+   * Compares lines of the pod with the mount table.
+   *
+   * Requires the permissions of `linePermissions`, and `--allow-run` for findmnt.
+   *
+   * @param action What needs to know, such as `unmount`.
+   * @param lines The lines. @default {all}
+   * @throws {MissingPermissionError} If a permission is missing; nothing was touched.
+   */
+  async snapshot(
+    action: string,
+    lines: readonly AppLine[] = this.record.lines,
+  ): Promise<PodSnapshot> {
+    checkPermissions(action, linePermissions(lines, this.layout));
+    const mounts = await this.mounts();
+    const all = lines === this.record.lines;
+    return {
+      pod: this.layout,
+      record: this.record,
+      seen: lines.map((line) => mounts.see(line)),
+      unnamed: all ? mounts.unnamed(lines) : [],
+    };
+  }
+
+  /** Frees the lock. */
+  [Symbol.dispose](): void {
+    this.#lock?.[Symbol.dispose]();
+  }
 }
 
-/** Directories above which all is trusted already; many pods have theirs in common. */
-export type Trusted = Set<string>;
+/** The Deno permissions that opening pods and looking at their mounts needs. */
+export function openPermissions(directory: string, locks = false): RequiredPermissions {
+  const write = locks ? [directory] : [];
+  return { read: [directory], write, run: [PROGRAMS.findmnt, ...TRUST.run], sys: TRUST.sys };
+}
 
 /**
  * Checks that only root and the user we are can change a pod or its record, or swap it or a directory above it.
@@ -36,81 +161,89 @@ export type Trusted = Set<string>;
  * Requires `--allow-read` permission for the pod, `--allow-run` for find, unless all of `/` may be read,
  * and `--allow-sys=uid`.
  *
- * @param trusted The directories that this call has checked before; this one's is added.
  * @returns The identity of the pod, see `identityOf`; `null` if it is not there.
  * @throws {RefusedError} If somebody else can, or the pod is a symlink.
  * @throws {OverlayError} If the pod is no directory.
  */
-export async function checkTrusted(
-  pod: PodLayout,
-  options: ChangeOptions,
-  trusted: Trusted = new Set(),
-): Promise<string | null> {
+export async function checkTrusted(pod: PodLayout, call: Call): Promise<string | null> {
   const above = parent(pod.pod);
-  if (!trusted.has(above)) await checkAbove([pod.pod], programOptions(options));
-  trusted.add(above);
+  if (!call.trusted.has(above)) await checkAbove([pod.pod], call.programs);
+  call.trusted.add(above);
   const identity = checkPod(pod.pod);
   checkFile(pod.fstab);
   return identity;
 }
 
+/** How a pod is opened. */
+export interface OpenOptions {
+  /** Whether it is locked, so that no other command changes it as long as it is open. @default {true} */
+  readonly lock?: boolean;
+  /** The pod as it was opened before without the lock: what it knows is used again if it is still true. */
+  readonly earlier?: OpenPod;
+  /** How long to wait for another command that works on it, in milliseconds. @default {as the call says} */
+  readonly waitMs?: number;
+}
+
 /**
- * Opens a pod to change it: checks who else could, locks it, and reads its record.
+ * Opens a pod: checks who else could change it, and reads its record.
  *
- * Requires the permissions of {@linkcode checkTrusted}, and `--allow-write` for the pod.
+ * Requires the permissions of {@linkcode checkTrusted}, and `--allow-write` for a pod that is locked.
  *
- * @param trusted The directories that this call has checked before.
  * @returns The pod; `null` if it is not there, or another process collects it meanwhile.
  * @throws {RefusedError} If somebody else can change it, or a command works on it for too long.
  * @throws {OverlayError} If it cannot be read.
  */
 export async function openPod(
-  pod: PodLayout,
-  options: ChangeOptions,
-  trusted?: Trusted,
+  layout: PodLayout,
+  call: Call,
+  { lock: locks = true, earlier, waitMs = call.options.waitMs }: OpenOptions = {},
 ): Promise<OpenPod | null> {
-  if (await checkTrusted(pod, options, trusted) === null) return null;
-  const lock = await lockPodIfThere(pod.lock, options);
+  const identity = await checkTrusted(layout, call);
+  if (identity === null) return null;
+  if (!locks) return new OpenPod({ layout, call, identity });
+  const lock = await lockPodIfThere(layout.lock, { waitMs, signal: call.options.signal });
   if (lock === null) return null;
   try {
     // While this call waited, another one may have collected the pod, and a third one made it again.
-    const identity = checkPod(pod.pod);
-    const check = () => checkSame(pod.pod, identity);
-    return { record: readRecord(pod.fstab), check, [Symbol.dispose]: () => lock[Symbol.dispose]() };
+    return new OpenPod({ layout, call, identity: checkPod(layout.pod), lock, earlier });
   } catch (error) {
     lock[Symbol.dispose]();
     throw error;
   }
 }
 
+/** A pod of several that are opened to be looked at; or why it cannot be. */
+export type Visited =
+  | { readonly layout: PodLayout; readonly open: OpenPod }
+  | { readonly layout: PodLayout; readonly error: OverlayError };
+
 /**
- * Checks the Deno permissions that the lines of pods take, all of them before the first pod is touched.
+ * Opens pods without locking them. What is wrong with one does not keep the others from being opened.
  *
- * @param action The action that needs them, such as `collect`.
- * @param how The directories that this call has checked before, and whose lines matter.
- * @throws {MissingPermissionError} If one is missing; it names the flags to add.
+ * @param action What needs the permissions for their lines, such as `collect`.
+ * @param isWanted Whose lines matter. @default {those of all}
+ * @throws {MissingPermissionError} If one is missing for any of them; it names the flags to add.
  */
-export async function checkLinePermissions(
+export async function openAll(
   action: string,
-  pods: readonly PodLayout[],
-  how: {
-    readonly options: ChangeOptions;
-    readonly trusted: Trusted;
-    readonly isWanted?: (record: PodRecord) => boolean;
-  },
-): Promise<void> {
-  const { options, trusted, isWanted = () => true } = how;
-  const read: string[] = [];
-  for (const pod of pods) {
+  layouts: readonly PodLayout[],
+  call: Call,
+  isWanted: (record: PodRecord) => boolean = () => true,
+): Promise<readonly Visited[]> {
+  const visited: Visited[] = [];
+  for (const layout of layouts) {
     try {
-      // The lines of a stranger may say anything.
-      if (await checkTrusted(pod, options, trusted) === null) continue;
-      const record = readRecord(pod.fstab);
-      if (isWanted(record)) read.push(...linePermissions(record.lines, pod).read);
+      const open = await openPod(layout, call, { lock: false });
+      if (open !== null) visited.push({ layout, open });
     } catch (error) {
-      // What is wrong with one pod is told when it is its turn.
-      if (!(error instanceof OverlayError)) throw error;
+      if (!(error instanceof OverlayError) || error instanceof MissingPermissionError) throw error;
+      visited.push({ layout, error });
     }
   }
+  const read = visited.flatMap((pod) => {
+    if ("error" in pod || !isWanted(pod.open.record)) return [];
+    return linePermissions(pod.open.record.lines, pod.layout).read;
+  });
   checkPermissions(action, { read: [...new Set(read)], write: [], run: [] });
+  return visited;
 }

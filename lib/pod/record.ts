@@ -9,7 +9,7 @@ import { isMissing } from "../system/disk.ts";
 import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { appLines, parseFstab } from "../overlay/fstab.ts";
-import type { FstabEntry } from "../overlay/fstab.ts";
+import type { PodRecord } from "../plan/snapshot.ts";
 import { isGranted } from "../system/permissions.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { isWithin, parent } from "../core/path.ts";
@@ -22,14 +22,6 @@ export function noPodError(pod: string): OverlayError {
     path: pod,
     hint: "check --pod; a pod is made by prepare and render",
   });
-}
-
-/** What `overlay.fstab` says. */
-export interface PodRecord {
-  /** Every line, in the order of mounting. */
-  readonly entries: readonly FstabEntry[];
-  /** The lines of apps among them. */
-  readonly lines: readonly AppLine[];
 }
 
 /**

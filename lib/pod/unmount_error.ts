@@ -8,7 +8,6 @@ import { OverlayError, UnmountError } from "../core/errors.ts";
 import { isGranted } from "../system/permissions.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { saidOf } from "./mount_output.ts";
-import { isWithin } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import type { PodMounts } from "./mounts.ts";
 import { printable, quote, shellQuote } from "../core/quote.ts";
@@ -64,8 +63,8 @@ export async function busyError(
 /** The mount points inside a rootfs. */
 function insideOf(rootfs: string, mounts: PodMounts): readonly string[] {
   const target = mounts.targetOf(rootfs) ?? rootfs;
-  return mounts.table.map((mount) => mount.target).filter((other) => {
-    return other !== target && isWithin(other, target);
+  return mounts.index.within(target).map((mount) => mount.target).filter((other) => {
+    return other !== target;
   });
 }
 

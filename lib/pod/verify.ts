@@ -63,7 +63,7 @@ export async function findMounted(
 function lostLabel(line: AppLine, target: string | null, mounts: PodMounts): string | null {
   const { label } = parseMountOptions(line.options);
   if (label === null || target === null || target !== mounts.targetOf(line.rootfs)) return null;
-  const mount = mounts.table.findLast((mount) => mount.target === target);
+  const mount = mounts.index.at(target);
   return parseMountOptions(mount?.options ?? "").label === null ? label : null;
 }
 

@@ -16,7 +16,7 @@ import { podLayout } from "../request/layout.ts";
 import { splitOptions } from "../overlay/mount_config.ts";
 import { mountTable } from "../system/mount_table.ts";
 import { lockPodIfThere } from "../system/lock.ts";
-import { checkTrusted } from "../pod/open.ts";
+import { Call, checkTrusted } from "../pod/open.ts";
 import { child, isWithin, nameOf, parent } from "../core/path.ts";
 import { readRecord } from "../pod/record.ts";
 import { directoriesIn, GARBAGE, withoutNumber } from "../pod/list.ts";
@@ -166,7 +166,7 @@ function readUse(pod: string, store: StoreLayout): TreeUse {
  */
 async function isBusy(pod: string): Promise<boolean> {
   const layout = podLayout(pod);
-  const isThere = await checkTrusted(layout, {}) !== null;
+  const isThere = await checkTrusted(layout, new Call()) !== null;
   const garbage = garbageOf(pod);
   if (isGranted({ name: "read", path: garbage }) && look(garbage)?.isDirectory) {
     checkGuarded({ path: garbage, guarded: true, force: false });

@@ -33,3 +33,8 @@ export type Checkpoints = Pick<ChangeOptions, "checkpoint">;
 export function programOptions(options: Reporter): ProgramOptions {
   return { trace: (argv) => options.trace?.(`run ${argv.map(shellQuote).join(" ")}`) };
 }
+
+/** The options of a change that is not to be ended halfway. */
+export function uninterrupted({ signal: _, ...options }: ChangeOptions): ChangeOptions {
+  return options;
+}

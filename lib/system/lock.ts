@@ -141,13 +141,27 @@ async function waitFor(path: string, file: Deno.FsFile, options: LockOptions): P
   }
 }
 
-function lockedError(path: string): RefusedError {
+/** The process id of the holder of a lock, or of one that was killed; `null` if the file names none. */
+function holderOf(path: string): string | null {
   const content = new TextDecoder().decode(readOwnFile(path) ?? new Uint8Array());
-  const [pid] = /^\d+/.exec(content) ?? [];
-  const holder = pid === undefined ? "another process holds it" : `process ${pid} holds it`;
+  return /^\d+/.exec(content)?.[0] ?? null;
+}
+
+/**
+ * Tells whether a process holds a lock, or was killed while it did, as far as the file says.
+ *
+ * Requires `--allow-read` permission for the path.
+ */
+export function namesHolder(path: string): boolean {
+  return holderOf(path) !== null;
+}
+
+function lockedError(path: string): RefusedError {
+  const pid = holderOf(path);
+  const holder = pid === null ? "another process holds it" : `process ${pid} holds it`;
   return new RefusedError("locked", `Cannot lock ${quote(path)}: ${holder}`, {
     path,
-    hint: pid === undefined
+    hint: pid === null
       ? `see which one, as with lslocks or fuser --verbose ${shellQuote(path)}, and run this again`
       : "wait until it has finished, and run this again",
   });

@@ -81,21 +81,30 @@ export function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(descriptor).state === "granted";
 }
 
-/**
- * Checks that permissions are granted. Never prompts.
- *
- * @param action What needs them, such as `render`.
- * @throws {MissingPermissionError} If one is missing; it names the flags to add.
- */
-export function checkPermissions(action: string, required: RequiredPermissions): void {
-  const missing: RequiredPermissions = {
+/** The flags that are missing. */
+function missingFlags(required: RequiredPermissions): string[] {
+  return permissionFlags({
     read: required.read.filter((path) => !isGranted({ name: "read", path })),
     write: required.write.filter((path) => !isGranted({ name: "write", path })),
     run: required.run.filter((command) => !isGranted({ name: "run", command })),
     sys: required.sys?.filter((kind) => !isGranted({ name: "sys", kind })) ?? [],
-  };
-  const flags = permissionFlags(missing);
-  if (flags.length === 0) return;
+  });
+}
+
+/**
+ * Checks that permissions are granted. Never prompts.
+ *
+ * @param action What needs them, such as `render`.
+ * @param likely What will be needed afterwards: it is asked for in the same breath. @default {nothing more}
+ * @throws {MissingPermissionError} If one is missing; it names the flags to add.
+ */
+export function checkPermissions(
+  action: string,
+  required: RequiredPermissions,
+  likely: RequiredPermissions = required,
+): void {
+  if (missingFlags(required).length === 0) return;
+  const flags = missingFlags(likely);
   throw new MissingPermissionError(
     `Cannot ${action} without Deno permissions: missing ${flags.map(shellQuote).join(" ")}`,
     flags,

@@ -19,7 +19,7 @@ import { selinuxEnabled } from "../../lib/system/selinux.ts";
 import { podLayout } from "../../lib/request/layout.ts";
 import type { Mount } from "../../lib/system/mount_table.ts";
 import { PodMounts } from "../../lib/pod/mounts.ts";
-import type { MountState } from "../../lib/pod/mounts.ts";
+import type { MountState } from "../../lib/plan/snapshot.ts";
 import { cli } from "../_cli.ts";
 import { disk, flagsOf, runMain } from "../_main.ts";
 import { mountsBelow, sh, tempDir } from "../_temp.ts";

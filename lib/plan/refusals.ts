@@ -13,7 +13,7 @@ import type { PodLayout } from "../request/layout.ts";
 import { parseMountOptions } from "../overlay/mount_config.ts";
 import type { MountConfig } from "../overlay/mount_config.ts";
 import type { Mount } from "../system/mount_table.ts";
-import type { MountState } from "./mounts.ts";
+import type { MountState, SeenLine } from "./snapshot.ts";
 import { appWords, quote, shellQuote } from "../core/quote.ts";
 
 /**
@@ -110,6 +110,25 @@ export function refuseUnnamed([first]: readonly Mount[], { pod }: PodLayout): vo
       hint: `to unmount that too: overlay-render unmount --foreign --pod ${shellQuote(pod)}`,
     },
   );
+}
+
+/**
+ * Refuses to take apps away lazily while something else is mounted in one: it would go with the app.
+ *
+ * @param mounted The apps.
+ * @throws {RefusedError} If it is so.
+ */
+export function refuseTakingAway(mounted: readonly SeenLine[]): void {
+  const targets = new Set(mounted.map(({ target }) => target));
+  for (const { line, inside } of mounted) {
+    const other = inside.find((target) => !targets.has(target));
+    if (other === undefined) continue;
+    throw new RefusedError(
+      "busy",
+      `Cannot unmount ${quote(line.rootfs)}: ${quote(other)} is mounted in it`,
+      { path: line.rootfs, hint: `unmount that one first: ${quote(other)}` },
+    );
+  }
 }
 
 /**

@@ -1,0 +1,54 @@
+/**
+ * Mounting again what stands in `overlay.fstab`. A line that cannot be mounted does not keep others from it.
+ *
+ * @module
+ */
+import type { ApplyRun } from "./apply_run.ts";
+import type { MountOperation } from "../plan/operation.ts";
+import type { OpenPod } from "../pod/open.ts";
+import { mountTogether, tryMount, unmountAll } from "../pod/mounting.ts";
+import type { Mounted, PodLines } from "../pod/mounting.ts";
+
+/** Mounts lines in one process, as far as that can be, and notes those that are not mounted. */
+export async function putBack(operations: readonly MountOperation[], run: ApplyRun): Promise<void> {
+  const pods = (run.options.open ?? []).map((open) => ({
+    open,
+    ...linesOf(open, operations, run),
+  }));
+  const wanted = pods.filter(({ lines }) => lines.length > 0);
+  const all = await mountTogether(wanted);
+  for (const [at, pod] of wanted.entries()) {
+    await note(pod, all[at] ?? await tryMount(pod.lines, pod.mounting), run);
+  }
+}
+
+function linesOf(
+  { layout: pod }: OpenPod,
+  operations: readonly MountOperation[],
+  { programs, options }: ApplyRun,
+): PodLines {
+  const own = operations.filter(({ fstab }) => fstab === pod.fstab);
+  const isLive = () => own.some(({ live }) => live);
+  return {
+    lines: own.flatMap(({ line }) => line ?? []),
+    mounting: { pod, programs, options, isLive },
+  };
+}
+
+/** Notes what became of the lines of a pod, and takes away what is elsewhere, or can be written through. */
+async function note(
+  { open, lines }: PodLines & { readonly open: OpenPod },
+  { failures, targets }: Mounted,
+  run: ApplyRun,
+): Promise<void> {
+  run.outcome.failures.push(...failures);
+  const mounts = await open.mounts();
+  const failed = new Set(failures.map(({ line }) => line));
+  const right = new Set(
+    lines.filter((line) => !failed.has(line)).flatMap(({ rootfs }) => {
+      return [rootfs, mounts.targetOf(rootfs)];
+    }),
+  );
+  const wrong = targets.filter((target) => !right.has(target));
+  if (wrong.length > 0) await unmountAll(wrong.toReversed(), run.programs);
+}

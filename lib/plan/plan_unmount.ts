@@ -1,0 +1,127 @@
+/**
+ * The plan of unmounting the apps of a pod.
+ *
+ * Planning is pure: the pod is looked at before, and the same snapshot gives the same plan.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { configOfLine } from "../overlay/app_line.ts";
+import type { AppLine } from "../overlay/app_line.ts";
+import { OverlayError } from "../core/errors.ts";
+import { appWords, quote } from "../core/quote.ts";
+import type { Operation, UnmountOperation } from "./operation.ts";
+import { freeze } from "./plan.ts";
+import type { Plan } from "./plan.ts";
+import { volatileMark } from "../request/layout.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { refuseElsewhere, refuseForeign, refuseTakingAway, refuseUnnamed } from "./refusals.ts";
+import type { PodRecord, PodSnapshot, SeenLine } from "./snapshot.ts";
+import type { ParsedUnmount } from "../request/unmount_request.ts";
+
+/**
+ * Chooses the lines of apps.
+ *
+ * @param apps The names; `null` for all.
+ * @throws {OverlayError} If an app has none.
+ */
+export function chooseLines(
+  { lines }: PodRecord,
+  { pod, apps }: Pick<ParsedUnmount, "pod" | "apps">,
+): readonly AppLine[] {
+  if (apps === null) return lines;
+  const byApp = new Map(lines.map((line) => [line.app, line]));
+  return [...new Set(apps)].map((app) => {
+    const line = byApp.get(app);
+    if (line === undefined) throw noAppError(app, lines, pod);
+    return line;
+  });
+}
+
+function noAppError(app: string, lines: readonly AppLine[], { pod }: PodLayout): OverlayError {
+  const names = lines.map((line) => appWords(line.app)).join(", ") || "no apps";
+  return new OverlayError("missing", `Cannot find ${appWords(app)} in pod ${quote(pod)}`, {
+    path: pod,
+    hint: `the pod has ${names}`,
+  });
+}
+
+/**
+ * Plans to unmount apps of a pod: deepest first, and then to note in their lines that they are not to be
+ * mounted with the others.
+ *
+ * @param snapshot The pod; the lines that are seen are unmounted.
+ * @throws {RefusedError} If something else is mounted on a rootfs, a whole pod is asked for and no line names
+ * a mount in it, or a lazy unmount would take away what is mounted in an app.
+ */
+export function planUnmount(snapshot: PodSnapshot, request: ParsedUnmount): Plan {
+  const { pod, record, seen, unnamed } = snapshot;
+  const { lazy, foreign, apps } = request;
+  refuseElsewhere(record.lines, pod);
+  if (apps === null && !foreign) refuseUnnamed(unnamed, pod);
+  const mounted = mountedLines(seen);
+  if (lazy) refuseTakingAway(mounted);
+  const idle = seen.filter(({ state }) => state !== "mounted").map(({ line }) => line);
+  const lines = mounted.map(({ line }) => line);
+  const note = (lines: readonly AppLine[]): Operation[] => {
+    return lines.map((line) => ({ kind: "record", path: pod.fstab, line }));
+  };
+  const marks = { auto: false, ...(lazy ? { lazy: true as const } : {}) };
+  return freeze<Plan>({
+    action: "unmount",
+    pod: pod.pod,
+    operations: [
+      { kind: "open", path: pod.pod },
+      // Before it is so: when this ends in between, the app may be in use and nobody would know.
+      ...(lazy ? note(lines.map((line) => ({ ...line, lazy: true }))) : []),
+      ...unmountOperations(snapshot, { lazy, foreign }),
+      ...note([
+        ...idle.filter(({ auto }) => auto).map((line) => ({ ...line, auto: false })),
+        ...lines.filter(({ auto }) => auto || lazy).map((line) => ({ ...line, ...marks })),
+      ]),
+    ],
+    mounts: [],
+  });
+}
+
+/**
+ * The operations that unmount what is mounted of the lines that are seen, without a change of the record.
+ *
+ * @throws {RefusedError} If something else is mounted on a rootfs.
+ */
+export function unmountOperations(
+  { pod, seen, unnamed }: PodSnapshot,
+  { lazy, foreign }: { readonly lazy: boolean; readonly foreign: boolean },
+): readonly Operation[] {
+  const mounted = mountedLines(seen);
+  const others = foreign ? unnamed.toReversed() : [];
+  const how = lazy ? { lazy: true as const } : {};
+  const targets: UnmountOperation[] = [
+    ...others.map(({ target: path }) => ({ kind: "unmount" as const, path })),
+    ...mounted.map(({ line, target }) => {
+      return { kind: "unmount" as const, path: target ?? line.rootfs, line, ...how };
+    }),
+  ];
+  const depth = ({ path }: Operation) => path.split("/").length;
+  return [
+    ...targets.toSorted((a, b) => depth(b) - depth(a)),
+    // Of what may be in use still nobody knows whether it ends in order.
+    ...(lazy ? [] : mounted.flatMap(({ line }) => clearVolatile(line, pod))),
+  ];
+}
+
+/** Backwards and deepest first: lines are in the order of mounting, but a destination can change. */
+function mountedLines(seen: readonly SeenLine[]): readonly SeenLine[] {
+  for (const { line, state } of seen) refuseForeign("unmount", line, state);
+  const depth = ({ line }: SeenLine) => line.rootfs.split("/").length;
+  return seen.filter(({ state }) => state === "mounted").reverse()
+    .sort((a, b) => depth(b) - depth(a));
+}
+
+/** The mark by which the kernel refuses a volatile upper after a crash goes: this one is unmounted in order. */
+function clearVolatile(line: AppLine, pod: PodLayout): Operation[] {
+  const { work, options } = configOfLine(line, pod.pod);
+  if (work === null || !options.includes("volatile")) return [];
+  return [{ kind: "volatile", path: volatileMark(work), rootfs: line.rootfs }];
+}

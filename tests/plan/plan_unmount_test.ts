@@ -1,0 +1,190 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { OverlayError, RefusedError } from "../../lib/core/errors.ts";
+import type { ErrorCode } from "../../lib/core/errors.ts";
+import { describeOperation } from "../../lib/plan/describe.ts";
+import { chooseLines, planUnmount } from "../../lib/plan/plan_unmount.ts";
+import { requiredPermissions } from "../../lib/plan/required_permissions.ts";
+import { parseUnmount } from "../../lib/request/unmount_request.ts";
+import type { UnmountRequest } from "../../lib/request/unmount_request.ts";
+import { brief, snapshotOf } from "../_snapshot.ts";
+import type { Scene } from "../_snapshot.ts";
+
+/** A snapshot, what is asked for, and what is to be done. */
+interface Row {
+  readonly name: string;
+  readonly scene: Scene;
+  readonly request?: Partial<UnmountRequest>;
+  readonly plan: readonly string[];
+}
+
+const ROWS: readonly Row[] = [
+  { name: "nothing, of a pod without lines", scene: { lines: [] }, plan: ["open"] },
+  {
+    name: "nothing, of apps that are only prepared",
+    scene: { lines: [{ app: "web", auto: false }] },
+    plan: ["open"],
+  },
+  {
+    name: "only the line of an app that a reboot has stopped",
+    scene: { lines: [{ app: "web" }] },
+    plan: ["open", "record web noauto"],
+  },
+  {
+    name: "an app, and its line is kept",
+    scene: { lines: [{ app: "web", state: "mounted" }] },
+    plan: ["open", "unmount web", "record web noauto"],
+  },
+  {
+    name: "an app that is not to be mounted with the others, whose line stays as it is",
+    scene: { lines: [{ app: "web", state: "mounted", auto: false }] },
+    plan: ["open", "unmount web"],
+  },
+  {
+    name: "apps in the opposite order of mounting",
+    scene: { lines: [{ app: "a", state: "mounted" }, { app: "b", state: "mounted" }] },
+    plan: ["open", "unmount b", "unmount a", "record b noauto", "record a noauto"],
+  },
+  {
+    name: "what lies in an image before the image",
+    scene: {
+      lines: [
+        { app: "web", state: "mounted", rootfs: "/pod/apps/x/rootfs/apps/web/rootfs" },
+        { app: "x", state: "mounted" },
+      ],
+    },
+    plan: ["open", "unmount web", "unmount x", "record web noauto", "record x noauto"],
+  },
+  {
+    name: "some apps, and no others",
+    scene: { lines: [{ app: "a", state: "mounted" }, { app: "b", state: "mounted" }] },
+    request: { app: "a" },
+    plan: ["open", "unmount a", "record a noauto"],
+  },
+  {
+    name: "lazily, which is noted before",
+    scene: { lines: [{ app: "web", state: "mounted" }, { app: "db" }] },
+    request: { lazy: true },
+    plan: [
+      "open",
+      "record web lazy",
+      "unmount web lazy",
+      "record db noauto",
+      "record web noauto lazy",
+    ],
+  },
+  {
+    name: "a volatile app, and takes away its mark",
+    scene: { lines: [{ app: "web", state: "mounted", volatile: true }] },
+    plan: ["open", "unmount web", "volatile web", "record web noauto"],
+  },
+  {
+    name: "a volatile app lazily, and leaves its mark",
+    scene: { lines: [{ app: "web", state: "mounted", volatile: true }] },
+    request: { lazy: true },
+    plan: ["open", "record web lazy", "unmount web lazy", "record web noauto lazy"],
+  },
+  {
+    name: "what no line names, the last one first, and what lies deeper before",
+    scene: { lines: [{ app: "web", state: "mounted" }], unnamed: ["/pod/x", "/pod/y", "/pod/z/a"] },
+    request: { foreign: true },
+    plan: [
+      "open",
+      "unmount web",
+      "unmount /pod/z/a",
+      "unmount /pod/y",
+      "unmount /pod/x",
+      "record web noauto",
+    ],
+  },
+  {
+    name: "some apps beside what no line names, and leaves that",
+    scene: { lines: [{ app: "web", state: "mounted" }], unnamed: ["/pod/x"] },
+    request: { app: "web" },
+    plan: ["open", "unmount web", "record web noauto"],
+  },
+];
+
+for (const { name, scene, request, plan } of ROWS) {
+  Deno.test(`planUnmount() unmounts ${name}`, () => {
+    const wanted = parseUnmount({ pod: "/pod", ...request });
+    const snapshot = snapshotOf(scene, wanted.apps);
+    const planned = planUnmount(snapshot, wanted);
+    assertEquals(planned.operations.map(brief), plan);
+    assertEquals([planned.action, planned.pod, planned.mounts], ["unmount", "/pod", []]);
+    assertEquals(planUnmount(snapshot, wanted), planned);
+    assertEquals(JSON.parse(JSON.stringify(planned)), planned);
+    assertEquals(Object.isFrozen(planned.operations), true);
+  });
+}
+
+const REFUSALS: readonly {
+  readonly name: string;
+  readonly scene: Scene;
+  readonly request?: Partial<UnmountRequest>;
+  readonly code: ErrorCode;
+}[] = [
+  {
+    name: "something else on a rootfs",
+    scene: { lines: [{ app: "a", state: "mounted" }, { app: "b", state: "foreign" }] },
+    code: "foreign-mount",
+  },
+  {
+    name: "a mount that no line names",
+    scene: { lines: [], unnamed: ["/pod/x"] },
+    code: "foreign-mount",
+  },
+  {
+    name: "to take away lazily what is mounted in an app",
+    scene: { lines: [{ app: "web", state: "mounted", inside: ["/pod/apps/web/rootfs/proc"] }] },
+    request: { lazy: true },
+    code: "busy",
+  },
+  {
+    name: "a pod that was moved",
+    scene: { lines: [{ app: "web", rootfs: "/other/apps/web/rootfs" }] },
+    code: "pod-moved",
+  },
+];
+
+for (const { name, scene, request, code } of REFUSALS) {
+  Deno.test(`planUnmount() refuses ${name}`, () => {
+    const wanted = parseUnmount({ pod: "/pod", ...request });
+    const plan = () => planUnmount(snapshotOf(scene, wanted.apps), wanted);
+    assertEquals(assertThrows(plan, RefusedError).code, code);
+  });
+}
+
+Deno.test("chooseLines() refuses an app that the pod has not", () => {
+  const { record } = snapshotOf({ lines: [{ app: "web" }] });
+  const wanted = parseUnmount({ pod: "/pod", app: ["web", "db"] });
+  const error = assertThrows(() => chooseLines(record, wanted), OverlayError);
+  assertEquals([error.code, error.hint], ["missing", 'the pod has app "web"']);
+});
+
+Deno.test("requiredPermissions() of an unmount asks for umount only where something is unmounted", () => {
+  const permissions = (scene: Scene) => {
+    return requiredPermissions(planUnmount(snapshotOf(scene), parseUnmount({ pod: "/pod" })));
+  };
+  const idle = permissions({ lines: [{ app: "web" }] });
+  assertEquals(idle, {
+    read: ["/pod"],
+    write: ["/pod"],
+    run: ["/usr/bin/findmnt", "/usr/bin/find"],
+    sys: ["uid"],
+  });
+  const line = { app: "web", state: "mounted", rootfs: "/far/rootfs", inPod: false } as const;
+  const mounted = permissions({ lines: [line] });
+  assertEquals(mounted.read, ["/pod", "/far"]);
+  assertEquals(mounted.run.includes("/usr/bin/umount"), true);
+});
+
+Deno.test("describeOperation() describes how a pod is unmounted", () => {
+  const scene: Scene = { lines: [{ app: "web", state: "mounted", volatile: true }] };
+  const { operations } = planUnmount(snapshotOf(scene), parseUnmount({ pod: "/pod" }));
+  assertEquals(operations.map(describeOperation).map((line) => /^\w+ +\S+/.exec(line)?.[0]), [
+    "open      /pod",
+    "unmount   /pod/apps/web/rootfs",
+    "volatile  /pod/overlay/image/work/web/work/incompat",
+    "record    /pod/overlay.fstab",
+  ]);
+});
