@@ -10,7 +10,7 @@ import { mountOptions, OPTIONS_MAX } from "../overlay/mount_config.ts";
 import { formatMode } from "../request/names.ts";
 import { permissionFlags } from "../system/permissions.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
-import { configOf } from "../plan/plan.ts";
+import { configOf } from "../plan/render_mount.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { Diagnosis } from "../api/doctor.ts";

@@ -9,8 +9,10 @@ import { appLine } from "../overlay/app_line.ts";
 import { InvalidValueError, RefusedError } from "../core/errors.ts";
 import { linesWithin, Overlaps, refuseSharedUpper } from "../overlay/overlaps.ts";
 import { parent } from "../core/path.ts";
-import { configOf, planApps, planned } from "./plan.ts";
-import type { PlannedApp, PlanOptions, RenderPlan } from "./plan.ts";
+import { configOf, planMount } from "./render_mount.ts";
+import { planApps } from "./plan.ts";
+import type { PlannedApp } from "./render_mount.ts";
+import type { PlanOptions, RenderPlan } from "./plan.ts";
 import { parsePodRequest } from "../request/pod_request.ts";
 import type { PodRequest } from "../request/options.ts";
 import { appWords, quote } from "../core/quote.ts";
@@ -78,7 +80,7 @@ export function planParsedPod(
 /** Plans the mount of an app; an option string that is too long is that of an app. */
 function plannedOf(request: ParsedRequest): PlannedApp {
   try {
-    return planned(request);
+    return planMount(request);
   } catch (error) {
     if (!(error instanceof RefusedError)) throw error;
     throw errorWithin(`render ${appWords(request.app)}`, error);
