@@ -2,7 +2,8 @@
  * `deno task test`: every check and every test, with real mounts that nothing outside sees. Its last line
  * is `N passed, N failed`, with `, N skipped` where something could not run; it exits 1 if anything failed.
  *
- * `deno task test NAME…` runs only the test files whose path holds one of the names, and nothing else.
+ * `deno task test NAME…` runs only the tests of these rooms, or the test files whose path holds one of the
+ * names. `deno task ok` (`--quick`) makes every check, and runs the tests of the pure rooms.
  *
  * @module
  */
@@ -79,12 +80,24 @@ const SLOW = [
   "import_swap",
 ];
 
+/** The rooms that make no call of `Deno`. Their tests change nothing of a process, and share one. */
+const PURE = ["core", "request", "overlay", "plan", "tar"];
+
+/** The test that holds the order of the rooms. */
+const ROOMS_TEST = "tests/tools/rooms_test.ts";
+
+/** Whether a file is meant by a name: the name of a room means its files alone. */
+function isMeant(file: string, name: string, rooms: ReadonlySet<string>): boolean {
+  return rooms.has(name) ? file.startsWith(`tests/${name}/`) : file.includes(name);
+}
+
 /** Those that take longest first, then the largest: the last one to end should not have started last. */
 async function testFiles(filters: readonly string[]): Promise<string[]> {
   const files = await filesBelow(ROOT, "tests", "_test.ts");
   const parts = filters.map((filter) => filter.replace(`${ROOT}/`, "").replace(/^\.\//, ""));
+  const rooms = new Set(files.map((file) => file.split("/")[1] ?? ""));
   const wanted = files.filter((file) => {
-    return parts.length === 0 || parts.some((part) => file.includes(part));
+    return parts.length === 0 || parts.some((part) => isMeant(file, part, rooms));
   });
   const sizes = await Promise.all(wanted.map((file) => Deno.stat(`${ROOT}/${file}`)));
   const bySize = wanted.map((file, at) => ({ file, size: sizes[at]?.size ?? 0 }));
@@ -142,7 +155,7 @@ async function removeCut(directory: string): Promise<void> {
   }
 }
 
-/** Coverage of what is published, by the tests' own processes and by those of the command. */
+/** Coverage of what is published, by the tests' own processes. Those of the command would take half as long again. */
 function coverage(bench: Bench): Step {
   const act = async () => {
     // The thresholds are in deno.json.
@@ -202,6 +215,21 @@ async function performAll(steps: readonly Step[], total: Tally): Promise<void> {
   await Promise.all(Array.from({ length: navigator.hardwareConcurrency }, worker));
 }
 
+/** The files whose comments or text hold an example. Deno loads each file that it is to search for some. */
+async function filesWithExamples(): Promise<string[]> {
+  const below = [...await filesBelow(ROOT, "docs", ".md"), ...await filesBelow(ROOT, "lib", ".ts")];
+  const files = ["mod.ts", "cli.ts", "README.md", ...below];
+  const texts = await Promise.all(files.map((file) => Deno.readTextFile(`${ROOT}/${file}`)));
+  return files.filter((_, at) => texts[at]?.includes("```"));
+}
+
+/** One process for all tests of the pure rooms, and one for each other file. */
+function groupFiles(files: readonly string[]): Map<string, string[]> {
+  return Map.groupBy(files, (file) => {
+    return PURE.includes(file.split("/")[1] ?? "") ? "the pure rooms" : file;
+  });
+}
+
 async function testSteps(bench: Bench, filters: readonly string[]): Promise<Step[]> {
   const scratch = `${bench.directory}/probe`;
   await Deno.mkdir(scratch);
@@ -212,15 +240,34 @@ async function testSteps(bench: Bench, filters: readonly string[]): Promise<Step
   say(`          tests in ${space.name} of their own\n`);
   const files = await testFiles(filters);
   // Their types have been checked before; the examples' have not.
-  const steps = files.map((file) => tests(bench, space, file, "--no-check", file));
+  const steps = [...groupFiles(files)].map(([name, files]) => {
+    return tests(bench, space, files.length === 1 ? `${files[0]}` : name, "--no-check", ...files);
+  });
   if (filters.length > 0) {
     if (steps.length > 0) return steps;
     const text = `No file in tests/ has a path that holds ${filters.join(" or ")}.\n`;
     return [{ name: "tests", act: () => Promise.resolve(outcome(true, text)) }];
   }
-  const below = [...await filesBelow(ROOT, "docs", ".md"), ...await filesBelow(ROOT, "lib", ".ts")];
-  const documents = ["mod.ts", "cli.ts", "README.md", ...below];
+  const documents = await filesWithExamples();
   return [tests(bench, space, "examples in the documentation", "--doc", ...documents), ...steps];
+}
+
+/** The checks that take no test. */
+function checks(bench: Bench): Step[] {
+  const checked = ["mod.ts", "cli.ts", "tests", "tools", "bench", "std"];
+  return [
+    command(bench, "deno fmt --check", "fmt", "--check"),
+    command(bench, "deno lint", "lint"),
+    command(bench, "deno check", "check", ...checked),
+    command(bench, "deno doc --lint", "doc", "--lint", "mod.ts", "cli.ts", "lib/store/tree.ts"),
+  ];
+}
+
+/** Checks everything, and runs the tests that cost little. */
+async function performQuickly(bench: Bench, total: Tally): Promise<void> {
+  for (const step of checks(bench)) await perform(step, total);
+  await performAll(await testSteps(bench, [...PURE, ROOMS_TEST]), total);
+  await perform(clean(bench), total);
 }
 
 async function performEverything(
@@ -229,16 +276,10 @@ async function performEverything(
   total: Tally,
 ): Promise<void> {
   const all = filters.length === 0;
-  const checked = ["mod.ts", "cli.ts", "tests", "tools", "bench", "std"];
-  const before = [
-    command(bench, "deno fmt --check", "fmt", "--check"),
-    command(bench, "deno lint", "lint"),
-    command(bench, "deno check", "check", ...checked),
-    command(bench, "deno doc --lint", "doc", "--lint", "mod.ts", "cli.ts", "lib/store/tree.ts"),
-  ];
-  const publish = ["publish", "--dry-run", "--allow-dirty"];
+  // The types are checked before; those that are slow to infer are found without.
+  const publish = ["publish", "--dry-run", "--allow-dirty", "--no-check"];
   const after = [coverage(bench), command(bench, "deno publish --dry-run", ...publish)];
-  for (const step of all ? before : []) await perform(step, total);
+  for (const step of all ? checks(bench) : []) await perform(step, total);
   await performAll(await testSteps(bench, filters), total);
   for (const step of all ? after : []) await perform(step, total);
   await perform(clean(bench), total);
@@ -278,7 +319,8 @@ async function main(): Promise<number> {
   try {
     const bench = await makeBench();
     try {
-      await performEverything(bench, Deno.args, total);
+      if (Deno.args[0] === "--quick") await performQuickly(bench, total);
+      else await performEverything(bench, Deno.args, total);
     } finally {
       await run(["chmod", "-R", "u+rwX", bench.directory]);
       await Deno.remove(bench.directory, { recursive: true });

@@ -110,11 +110,11 @@ Deno.test("overlay-render takes 1,000 apps in 10 pods from render to gc", async 
 const MEGABYTE = 1_000_000;
 const MEMORY_LIMIT = 150 * MEGABYTE;
 
-/** Runs a command that must succeed, and in so much memory; without measuring coverage, which takes some. */
+/** Runs a command that must succeed, and in so much memory. */
 async function answerInMemory<T>(dir: TempDir, args: readonly string[]): Promise<T> {
   const note = dir.join("peak");
   const deno = [Deno.execPath(), "run", "-A", "--quiet", "--no-check"];
-  const wrapper = ["env", "--unset=DENO_COVERAGE_DIR", ...deno, `${ROOT}tests/_peak.ts`, note];
+  const wrapper = [...deno, `${ROOT}tests/_peak.ts`, note];
   const found = await answer<T>(args, { wrapper });
   const peak = Number(await Deno.readTextFile(note));
   const figure = `${args[0]} of 1,000 apps had ${(peak / MEGABYTE).toFixed(1)} MB of memory`;
