@@ -1,6 +1,6 @@
 /**
- * What changes a pod, done in a process of its own that is ended at a step: by SIGKILL, which nothing can
- * clean up after, or by a signal that the command undoes its work on.
+ * What changes a pod, ended at a step: as by SIGKILL, which nothing can clean up after, or by a signal that
+ * the command undoes its work on.
  *
  * @module
  */
@@ -74,11 +74,8 @@ type Orders =
 async function obey(orders: Orders): Promise<CliResult> {
   const root = new URL("../", import.meta.url).pathname;
   const flags = ["-A", "--quiet", "--no-check", "--no-prompt", `--config=${root}deno.json`];
-  const command = [Deno.execPath(), "run", ...flags, import.meta.filename ?? ""];
-  // What a killed process covered is lost, and counting it is half of what its start takes.
-  const bare = "signal" in orders ? [] : ["--unset=DENO_COVERAGE_DIR"];
-  const output = await new Deno.Command("env", {
-    args: [...bare, ...command, JSON.stringify(orders)],
+  const output = await new Deno.Command(Deno.execPath(), {
+    args: ["run", ...flags, import.meta.filename ?? "", JSON.stringify(orders)],
     env: { NO_COLOR: "1", RUST_BACKTRACE: "0" },
     stdin: "null",
   }).output();
@@ -99,13 +96,101 @@ export interface Crash {
   readonly killed: boolean;
 }
 
-/** Does something in a process that is killed as soon as it has done so many steps. */
+/** One kill in so many is SIGKILL to a process of its own; the others stop all that this one does. */
+const REAL_EVERY = 8;
+
+/** Does something that is killed as soon as it has done so many steps. */
 export async function crash(deed: Deed, at: number): Promise<Crash> {
+  return await (at % REAL_EVERY === 0 ? crashProcess : crashHere)(deed, at);
+}
+
+/** The same in a process of its own. */
+async function crashProcess(deed: Deed, at: number): Promise<Crash> {
   const { status, stdout, stderr } = await obey({ deed, at });
   if (stderr !== "" || (status !== 0 && status !== KILLED)) {
     throw new Error(`exit status ${status}: ${stderr}`);
   }
   return { steps: stdout.split("\n").slice(0, -1), killed: status === KILLED };
+}
+
+/** What every call of Deno throws once a deed is killed. */
+class Killed extends Error {}
+
+/** The same in this process. Nothing else may go on in it meanwhile. */
+async function crashHere(deed: Deed, at: number): Promise<Crash> {
+  const steps: string[] = [];
+  using deno = new MortalDeno();
+  const done = perform(deed, (step) => {
+    if (deno.isDead) throw new Killed();
+    steps.push(step);
+    if (steps.length === at) throw deno.kill();
+  });
+  const [result] = await Promise.allSettled([done]);
+  if (result.status === "rejected" && !deno.isDead) throw result.reason;
+  await deno.settle();
+  return { steps, killed: deno.isDead };
+}
+
+/**
+ * The functions of `Deno` in a state as after SIGKILL, once it is asked for: all files that were opened are
+ * closed, and with them their locks are gone; nothing that is called has an effect; a program that runs goes
+ * on. What undoes or ends a deed is called, and can do nothing.
+ */
+class MortalDeno implements Disposable {
+  readonly #real = {
+    ...Object.fromEntries(Object.entries(Deno).filter(([, value]) => typeof value === "function")),
+    open: Deno.open,
+    openSync: Deno.openSync,
+    Command: Deno.Command,
+  };
+  readonly #files: Deno.FsFile[] = [];
+  readonly #programs: Promise<unknown>[] = [];
+  #isDead = false;
+
+  constructor() {
+    const [files, programs, real] = [this.#files, this.#programs, this.#real];
+    const keep = (file: Deno.FsFile) => (files.push(file), file);
+    Object.assign(Deno, {
+      open: async (...args: Parameters<typeof Deno.open>) => keep(await real.open(...args)),
+      openSync: (...args: Parameters<typeof Deno.openSync>) => keep(real.openSync(...args)),
+      Command: class extends real.Command {
+        override output(): Promise<Deno.CommandOutput> {
+          const output = super.output();
+          programs.push(output);
+          return output;
+        }
+        override spawn(): Deno.ChildProcess {
+          const child = super.spawn();
+          programs.push(child.status);
+          return child;
+        }
+      },
+    });
+  }
+
+  get isDead(): boolean {
+    return this.#isDead;
+  }
+
+  kill(): Killed {
+    this.#isDead = true;
+    for (const file of this.#files) file[Symbol.dispose]();
+    const refuse = () => {
+      throw new Killed();
+    };
+    for (const name of Object.keys(this.#real)) Object.assign(Deno, { [name]: refuse });
+    return new Killed();
+  }
+
+  /** Waits until nothing can go on any more, as with a program that has ended. */
+  async settle(): Promise<void> {
+    await Promise.allSettled(this.#programs);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+
+  [Symbol.dispose](): void {
+    Object.assign(Deno, this.#real);
+  }
 }
 
 /** Runs the command in a process that gets a signal when it has written so many times. */

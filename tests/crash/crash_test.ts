@@ -16,7 +16,7 @@ import {
 } from "../../mod.ts";
 import type { PodApp, PodRequest } from "../../mod.ts";
 import type { CliResult } from "../_cli.ts";
-import { crash, inLanes, interrupt, perform } from "../_crash.ts";
+import { crash, interrupt, perform } from "../_crash.ts";
 import type { Deed } from "../_crash.ts";
 import { runMain } from "../_main.ts";
 import { isRealRoot } from "../_privilege.ts";
@@ -334,13 +334,8 @@ async function inOnePiece(scenario: Scenario, place: Place): Promise<Aftermath> 
   return { place, scenario, whole, kept, steps, at: steps.length + 1, killed: false };
 }
 
-function* countFromOne(): Generator<number> {
-  for (let at = 1;; at++) yield at;
-}
-
-/** Kills it after each of these numbers of steps, until it comes to its end. */
-async function atSteps(
-  numbers: Iterable<number>,
+/** Kills it after each single step, until it comes to its end. */
+async function atEveryStep(
   scenario: Scenario,
   check: (aftermath: Aftermath) => Promise<void>,
 ): Promise<void> {
@@ -349,8 +344,7 @@ async function atSteps(
   const trees = await state(place.trees);
   const aftermath = await inOnePiece(scenario, place);
   const { steps } = aftermath;
-  for (const at of numbers) {
-    if (at > steps.length + 1) return;
+  for (let at = 1; at <= steps.length + 1; at++) {
     await scenario.prepare(place);
     const crashed = await crash(scenario.deed(place), at);
     const { killed } = crashed;
@@ -361,14 +355,6 @@ async function atSteps(
       await assertGone(place);
     });
   }
-}
-
-/** Kills it after each single step. */
-async function atEveryStep(
-  scenario: Scenario,
-  check: (aftermath: Aftermath) => Promise<void>,
-): Promise<void> {
-  await inLanes(countFromOne(), (numbers) => atSteps(numbers, scenario, check));
 }
 
 /** Done again it comes to the same end, and then all can be taken down. */
@@ -485,16 +471,13 @@ for (const again of [false, true]) {
   const words = again ? ", and does it again," : "";
 
   Deno.test(`unmountOverlay() that is killed while it unmounts lazily${words} keeps what is in use`, async () => {
-    await inLanes(countFromOne(), async (numbers) => {
-      await using dir = await tempDir();
-      const place = await makePlace(dir);
-      const { steps } = await inOnePiece(LAZY, place);
-      for (const at of numbers) {
-        if (at > steps.length) return;
-        await named(`killed after step ${at}, ${steps[at - 1]}`, () => lazilyAt(place, at, again));
-        await collect(place);
-      }
-    });
+    await using dir = await tempDir();
+    const place = await makePlace(dir);
+    const { steps } = await inOnePiece(LAZY, place);
+    for (let at = 1; at <= steps.length; at++) {
+      await named(`killed after step ${at}, ${steps[at - 1]}`, () => lazilyAt(place, at, again));
+      await collect(place);
+    }
   });
 }
 
