@@ -1,6 +1,6 @@
 /**
  * One of the processes that render and collect the same pods at the same time. It does what a random
- * number says until its time is over, and then prints what went wrong, as JSON.
+ * number says until its time is over, or it has done enough, and then prints what went wrong, as JSON.
  *
  * Most of the commands run in this process, so that a lock is fought for every few milliseconds and not
  * once in a start of the command; some run as processes of their own.
@@ -27,6 +27,8 @@ export interface Race {
   readonly flags: readonly string[];
   /** When to end, in milliseconds since 1970. */
   readonly until: number;
+  /** How many commands to run at most. */
+  readonly most: number;
   /** Where the random numbers start. */
   readonly seed: number;
 }
@@ -139,7 +141,7 @@ async function runRace(race: Race): Promise<RaceResult> {
   const counts: Record<string, number> = {};
   const wrong: Wrong[] = [];
   const count = (what: string) => counts[what] = (counts[what] ?? 0) + 1;
-  while (Date.now() < race.until) {
+  for (let run = 0; run < race.most && Date.now() < race.until; run++) {
     const kind = source.pick(KINDS);
     const args = [...argsOf(kind, race, source), "--json", ...waitFlags(kind, source)];
     const act = source.int(CLI_EVERY) === 0 ? cli : runMain;

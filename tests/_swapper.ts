@@ -9,11 +9,17 @@ export const STRANGER = 65534;
 
 const RENAMEAT2 = { x86_64: 316, aarch64: 276 }[Deno.build.arch];
 
-/** Exchanges two names again and again, see renameat2(2), RENAME_EXCHANGE. */
+/**
+ * Exchanges two names again and again, see renameat2(2), RENAME_EXCHANGE; an odd number of times, and then
+ * it sleeps for some 100 µs, which leaves the processor to what is raced with.
+ */
 const SWAP = `
   my ($number, $a, $b, $group) = @ARGV;
   $( = $) = "$group $group"; $< = $> = ${STRANGER};
-  syscall($number, -100, $a, -100, $b, 2) while getppid() != 1;`;
+  while (getppid() != 1) {
+    syscall($number, -100, $a, -100, $b, 2) for 1 .. 9;
+    select(undef, undef, undef, 0.00005);
+  }`;
 
 /** Puts a file of his own into the place of each new file whose name begins so. */
 const REPLACE = `
@@ -25,6 +31,7 @@ const REPLACE = `
     for (grep { index($_, $beginning) == 0 } readdir $handle) {
       open my $file, ">", "mine" and rename "mine", $_;
     }
+    select(undef, undef, undef, 0.00005);
   }`;
 
 function start(script: string, ...args: string[]): AsyncDisposable {

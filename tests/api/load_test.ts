@@ -1,8 +1,8 @@
 /**
  * Many apps, and many processes at once, on the real kernel.
  *
- * How long the race takes, in seconds, can be said in the environment: OVERLAY_RENDER_RACE_SECONDS. Its
- * random numbers start at OVERLAY_RENDER_RACE_SEED.
+ * How many commands the race takes at most can be said in the environment: OVERLAY_RENDER_RACE_COMMANDS; and
+ * how long, in seconds: OVERLAY_RENDER_RACE_SECONDS. Its random numbers start at OVERLAY_RENDER_RACE_SEED.
  *
  * @module
  */
@@ -228,7 +228,7 @@ async function watch(
     const found = await wrongMounts(pods, names);
     strikes = new Map(found.map((what) => [what, (strikes.get(what) ?? 0) + 1]));
     for (const [what, count] of strikes) if (count >= STRIKES) wrong.add(what);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return { looks, wrong: [...wrong] };
 }
@@ -251,6 +251,8 @@ async function runRacer(race: Race, signal: AbortSignal): Promise<RaceResult> {
 
 /** How long a racer may take for its last command, in milliseconds: much longer than it waits for locks. */
 const PATIENCE_MS = 300_000;
+
+const RACERS = 20;
 
 /** What came of a race. */
 interface Outcome {
@@ -320,14 +322,16 @@ async function assertCollected(pods: string, names: readonly string[]): Promise<
 Deno.test("overlay-render keeps pods in order that 20 processes render and collect", async () => {
   const seconds = setting("OVERLAY_RENDER_RACE_SECONDS", 60);
   const seed = setting("OVERLAY_RENDER_RACE_SEED", 1);
+  const commands = setting("OVERLAY_RENDER_RACE_COMMANDS", 1200);
   const [names, apps] = [numbered("pod", 3), numbered("app", 3)];
   await using dir = await tempDir();
   const site = await setUp(dir, names, apps);
   const { pods, specs, tree, before } = site;
   const flags = ["--lower", tree, ...MARKS.map((mark) => `--option=${mark}`)];
   const until = Date.now() + seconds * 1000;
-  const races = Array.from({ length: 20 }, (_, at): Race => {
-    return { pods, names, apps, specs, flags, until, seed: seed * 1000 + at };
+  const races = Array.from({ length: RACERS }, (_, at): Race => {
+    const most = Math.ceil(commands / RACERS);
+    return { pods, names, apps, specs, flags, until, most, seed: seed * 1000 + at };
   });
   const { results, looks, wrong: seen } = await runRacers(races, site);
   const counts = JSON.stringify({ looks, ...total(results) }, null, 2);
