@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { main } from "../cli.ts";
 import type { Io } from "../cli.ts";
 import type { RenderRequest } from "../mod.ts";
@@ -23,6 +23,44 @@ export async function runMain(args: readonly string[], io: Partial<Io> = {}): Pr
     ...io,
   });
   return { status, stdout, stderr };
+}
+
+const KINDS = ["read", "write", "run", "sys", "env", "ffi", "import", "net"];
+
+/** Flags of `deno run` as permissions: what no flag grants is not granted. */
+function permissionsOf(flags: readonly string[]): Record<string, readonly string[] | boolean> {
+  const granted = flags.map((flag) => {
+    const [, kind = "", list] = /^--allow-(\w+)(?:=(.*))?$/s.exec(flag) ?? [];
+    assert(KINDS.includes(kind), flag);
+    return [kind, list === undefined ? true : list.split(",")];
+  });
+  return Object.fromEntries([...KINDS.map((kind) => [kind, false]), ...granted]);
+}
+
+/** What `Deno.test()` does with its `permissions`: it takes some away from the process, and gives them back. */
+interface PermissionOps {
+  op_pledge_test_permissions(permissions: unknown): unknown;
+  op_restore_test_permissions(token: unknown): void;
+}
+
+/**
+ * Runs `main()` in this process with no more permissions than these flags of `deno run` grant. Nothing else
+ * may go on in it meanwhile.
+ */
+export async function runMainWith(
+  flags: readonly string[],
+  args: readonly string[],
+): Promise<CliResult> {
+  const { internal } = Deno as unknown as { readonly internal: symbol };
+  const { ops } = (Deno as unknown as Record<symbol, { core: { ops: PermissionOps } }>)[internal]
+    ?.core ?? {};
+  assert(ops !== undefined);
+  const token = ops.op_pledge_test_permissions(permissionsOf(flags));
+  try {
+    return await runMain(args);
+  } finally {
+    ops.op_restore_test_permissions(token);
+  }
 }
 
 /** A request as the flags of the command. */

@@ -14,7 +14,7 @@ import { cli } from "../_cli.ts";
 import type { CliOptions } from "../_cli.ts";
 import { mountTooDeep } from "../_disks.ts";
 import { ATTRIBUTES, layerArchive, makeLayout, smallImage } from "../_image.ts";
-import { assertErrorText, disk, flagsOf, plannedFlags, runMain } from "../_main.ts";
+import { assertErrorText, disk, flagsOf, plannedFlags, runMain, runMainWith } from "../_main.ts";
 import { isRealRoot } from "../_privilege.ts";
 import { mountsBelow, sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
@@ -47,9 +47,8 @@ async function assertRefused(
   all: readonly Lack[],
 ): Promise<void> {
   const before = await disk(directory);
-  const results = await inPairs(all, ({ flags }) => cli(args, { flags }));
-  for (const [at, { status, stdout, stderr }] of results.entries()) {
-    const missing = all[at]?.missing ?? "";
+  for (const { missing, flags } of all) {
+    const { status, stdout, stderr } = await runMainWith(flags, args);
     assertEquals([status, stdout], [4, ""], `without ${missing}: ${stderr}`);
     assertErrorText(stderr);
     const [error = "", hint = ""] = stderr.split("\n");
@@ -62,15 +61,6 @@ async function assertRefused(
     assertStringIncludes(hint, "flags of deno run");
   }
   assertEquals(await disk(directory), before);
-}
-
-/** Two at a time: more only wait for each other. */
-async function inPairs<T, R>(values: readonly T[], act: (value: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  for (let at = 0; at < values.length; at += 2) {
-    results.push(...await Promise.all(values.slice(at, at + 2).map(act)));
-  }
-  return results;
 }
 
 async function setUp(dir: TempDir): Promise<RenderRequest> {

@@ -6,7 +6,7 @@ import { cli, commandLine } from "../_cli.ts";
 import type { CliResult } from "../_cli.ts";
 import { holdLock } from "../_lock_holder.ts";
 import { mountTooDeep } from "../_disks.ts";
-import { assertErrorText, disk, runMain } from "../_main.ts";
+import { assertErrorText, disk, runMain, runMainWith } from "../_main.ts";
 import { mountsBelow, sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { isMissing, makeTree, MARKS } from "../_tree.ts";
@@ -342,16 +342,16 @@ for (const command of COMMANDS) {
     const { file, spec } = await setUp(dir);
     const before = await disk(dir.path);
     for (const flags of [[], [`--allow-read=${spec.pod}`, `--allow-write=${spec.pod}`]]) {
-      const text = await cli([command, "--spec", file], { flags });
+      const text = await runMainWith(flags, [command, "--spec", file]);
       assertEquals([text.status, text.stdout], [4, ""]);
       assertErrorText(text.stderr);
       assertStringIncludes(text.stderr, `missing --allow-read=${file}\n`);
-      const json = await cli([command, "--spec", file, "--json"], { flags });
+      const json = await runMainWith(flags, [command, "--spec", file, "--json"]);
       assertEquals([json.status, json.stderr], [4, ""]);
       assertEquals(JSON.parse(json.stdout).error.code, "permission");
     }
     // A file that is not there is not told from one that may not be read.
-    const none = await cli([command, "--spec", dir.join("none")], { flags: [] });
+    const none = await runMainWith([], [command, "--spec", dir.join("none")]);
     assertEquals(none.status, 4);
     assertEquals(await disk(dir.path), before);
   });
@@ -386,7 +386,7 @@ async function assertEachNeeded(
 ): Promise<void> {
   const before = await disk(directory);
   for (const { missing, flags: less } of lacks(flags)) {
-    const { status, stdout, stderr } = await cli(args, { flags: less });
+    const { status, stdout, stderr } = await runMainWith(less, args);
     assertEquals([status, stdout], [4, ""], `without ${missing}: ${stderr}`);
     assertErrorText(stderr);
     const [, named = ""] = stderr.split("\n")[0]?.split(": missing ") ?? [];
