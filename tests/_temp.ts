@@ -104,7 +104,7 @@ class NotText extends Error {}
  */
 export async function snapshot(directory: string): Promise<string> {
   try {
-    return [...linesOf(directory, "", Deno.lstatSync(directory).dev)].sort().join("\n");
+    return [...linesOf(directory, "", (await Deno.lstat(directory)).dev)].sort().join("\n");
   } catch (error) {
     if (error instanceof NotText) return await listByFind(directory);
     throw error;

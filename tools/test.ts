@@ -71,8 +71,9 @@ function command(bench: Bench, name: string, ...args: string[]): Step {
 /** Small files that take long: each runs the command many times, or a race. */
 const SLOW = [
   "load",
-  "crash",
   "fuzz",
+  "crash",
+  "crash_removal",
   "any_path",
   "import_crash",
   "gc_removal",
