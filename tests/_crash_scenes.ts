@@ -241,14 +241,14 @@ export const COLLECTS: readonly Scenario[] = [
     name: "collectPods() of a pod with three apps",
     prepare: (place) => use(requestOf(place, THREE)),
     deed: ({ pod }) => ({ kind: "collect", request: { pod } }),
-    steps: 8,
+    steps: 7,
     apps: { web: true, db: true, cache: true },
   },
   {
     name: "collectPods() of a pod with an image and two apps in it",
     prepare: (place) => use(requestOf(place, ["", "web", "db"])),
     deed: ({ pod }) => ({ kind: "collect", request: { pod } }),
-    steps: 8,
+    steps: 7,
     apps: { "": true, web: true, db: true },
   },
   {
