@@ -4,15 +4,17 @@
  * @module
  */
 import type { ChangeOptions } from "../system/change_options.ts";
-import { attempt, look, typeOf } from "../system/disk.ts";
-import { OverlayError, RefusedError } from "../core/errors.ts";
-import { checkPermissions, TRUST } from "../system/permissions.ts";
+import { RefusedError } from "../core/errors.ts";
+import { checkPermissions } from "../system/permissions.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
-import { Call, checkTrusted, openPod } from "../pod/open.ts";
+import { Call, openPod } from "../pod/open.ts";
 import { noPodError } from "../pod/record.ts";
 import { isPod } from "../pod/list.ts";
-import { quote, shellQuote } from "../core/quote.ts";
+import { quote } from "../core/quote.ts";
+import { requiredPermissions } from "../plan/required_permissions.ts";
+import { applyPlan } from "../apply/apply.ts";
+import type { Plan } from "../plan/plan.ts";
 
 /** A pod that is kept, or no longer. */
 export interface KeptPod {
@@ -22,19 +24,6 @@ export interface KeptPod {
   readonly kept: boolean;
   /** `false` if it was so before. */
   readonly changed: boolean;
-}
-
-/**
- * Refuses a pod that is kept.
- *
- * @throws {RefusedError} If it is.
- */
-export function refuseKept(pod: PodLayout): void {
-  if (look(pod.keep) === null) return;
-  throw new RefusedError("kept", `Cannot collect pod ${quote(pod.pod)}: it is kept`, {
-    path: pod.keep,
-    hint: `let it go first: overlay-render unkeep --pod ${shellQuote(pod.pod)}`,
-  });
 }
 
 /**
@@ -67,7 +56,7 @@ export function refuseKept(pod: PodLayout): void {
  * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export function keepPod(pod: string, options: ChangeOptions = {}): Promise<KeptPod> {
-  return mark(podLayout(pod), true, options);
+  return setKept(podLayout(pod), true, options);
 }
 
 /**
@@ -76,34 +65,40 @@ export function keepPod(pod: string, options: ChangeOptions = {}): Promise<KeptP
  * @tags allow-read, allow-write, allow-run, allow-sys
  */
 export function unkeepPod(pod: string, options: ChangeOptions = {}): Promise<KeptPod> {
-  return mark(podLayout(pod), false, options);
+  return setKept(podLayout(pod), false, options);
 }
 
-async function mark(layout: PodLayout, kept: boolean, options: ChangeOptions): Promise<KeptPod> {
+async function setKept(
+  layout: PodLayout,
+  kept: boolean,
+  options: ChangeOptions,
+): Promise<KeptPod> {
   const { pod } = layout;
-  const verb = kept ? "keep" : "unkeep";
-  checkPermissions(verb, { read: [pod], write: [pod], ...TRUST });
+  const plan = planKeep(layout, kept);
+  checkPermissions(plan.action, requiredPermissions(plan));
   const call = new Call(options);
-  if (await checkTrusted(layout, call) === null) throw noPodError(pod);
+  if (await openPod(layout, call, { lock: false }) === null) throw noPodError(pod);
   if (!isPod(pod)) {
-    throw new RefusedError("refused", `Cannot ${verb} ${quote(pod)}: it is no pod`, {
+    throw new RefusedError("refused", `Cannot ${plan.action} ${quote(pod)}: it is no pod`, {
       path: pod,
       hint: "check --pod; a pod is made by prepare and render",
     });
   }
   using open = await openPod(layout, call);
   if (open === null) throw noPodError(pod);
-  const path = layout.keep;
-  const info = look(path);
-  if (info !== null && !info.isFile) {
-    throw new OverlayError("failed", `Cannot use ${quote(path)}: it is ${typeOf(info)}`, {
-      path,
-      hint: "a file must be there, or nothing",
-    });
-  }
-  const changed = (info !== null) !== kept;
-  if (changed && kept) {
-    attempt("write", path, () => Deno.openSync(path, { write: true, createNew: true }).close());
-  } else if (changed) attempt("remove", path, () => Deno.removeSync(path));
+  const { changed } = await applyPlan(plan, { ...options, open: [open] });
   return { pod, kept, changed };
+}
+
+function planKeep({ pod, lock, keep }: PodLayout, kept: boolean): Plan {
+  return {
+    action: kept ? "keep" : "unkeep",
+    pod,
+    operations: [
+      { kind: "trust", path: pod },
+      { kind: "lock", path: lock },
+      { kind: "keep", path: keep, kept },
+    ],
+    mounts: [],
+  };
 }

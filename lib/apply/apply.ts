@@ -23,6 +23,8 @@ export interface Applied {
   readonly changed: boolean;
   /** What became of mounts that were there, or are put back. */
   readonly outcome: Outcome;
+  /** Where the pod is now. */
+  readonly place: string;
 }
 
 /**
@@ -45,11 +47,13 @@ export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise
   } catch (error) {
     await Promise.allSettled([run.onDisk]);
     const reason = await findReason(error, run);
-    throw withProblems(reason, await run.journal.rollBack());
+    const problems = await run.journal.rollBack();
+    throw withProblems(run.isLasting ? asFailure(reason) : reason, problems);
   } finally {
     run.lock?.[Symbol.dispose]();
   }
-  return { apps: run.apps, mounts: run.mounts, changed: run.changed, outcome: run.outcome };
+  const { apps, mounts, changed, outcome, place } = run;
+  return { apps, mounts, changed, outcome, place };
 }
 
 async function applyBatch(batch: readonly Operation[], run: ApplyRun): Promise<void> {
@@ -59,8 +63,9 @@ async function applyBatch(batch: readonly Operation[], run: ApplyRun): Promise<v
   const [first] = open;
   if (first === undefined) return;
   if (options.trace !== undefined) await tell(open, options.trace);
-  await handlerOf(first).apply(open, run);
-  options.checkpoint?.(first.kind);
+  const { apply, ownSteps = false } = handlerOf(first);
+  await apply(open, run);
+  if (!ownSteps) options.checkpoint?.(first.kind);
 }
 
 /** A pod on a file system that is read-only is told as such, whatever could not be made on it first. */

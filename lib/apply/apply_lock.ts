@@ -20,6 +20,8 @@ import { isGranted } from "../system/permissions.ts";
  * has made holds nothing, so nothing is loaded to look at it.
  */
 export async function applyLock(operation: LockOperation, run: ApplyRun): Promise<void> {
+  // Who has opened the pod has locked it.
+  if (run.options.open !== undefined) return;
   const lock = await acquire(operation, run);
   run.lock = lock;
   // While this run waited, another one may have taken the pod back and made it again.

@@ -78,6 +78,8 @@ export class ApplyRun {
   labels = false;
   /** Whether this run changed anything that stays. */
   changed = false;
+  /** Where the pod is, which an operation may move. */
+  place: string;
   /** The directories outside the pod that this run made. */
   readonly made: Set<string> = new Set();
   /** The paths above which something was missing when it was looked at who could swap them. */
@@ -98,6 +100,7 @@ export class ApplyRun {
   constructor(plan: Plan, options: ApplyOptions) {
     this.plan = plan;
     this.pod = podLayout(plan.pod);
+    this.place = plan.pod;
     this.options = options;
     this.entries = options.open?.[0]?.record.entries ?? [];
     const lines = operationsOf(plan, "record").map(({ line }) => line);
@@ -145,6 +148,11 @@ export class ApplyRun {
   /** Whether apps are rendered, and every one is mounted already, just as asked for. */
   get live(): boolean {
     return this.apps.length > 0 && this.apps.every(({ live }) => live);
+  }
+
+  /** Whether this run did something that is not taken back when it fails. */
+  get isLasting(): boolean {
+    return this.outcome.gone.length > 0 || this.place !== this.pod.pod;
   }
 
   /** What programs are run with. */

@@ -23,6 +23,8 @@ export interface Handler<K extends Kind> {
   readonly together?: true;
   /** Set if it finds out by itself whether there is anything to do, also for an app that is mounted. */
   readonly always?: true;
+  /** Set if it tells its steps itself. */
+  readonly ownSteps?: true;
 }
 
 type Act<K extends Kind> = (operation: OperationOf<K>, run: ApplyRun) => void | Promise<void>;
@@ -35,6 +37,13 @@ function each<K extends Kind>(act: Act<K>): Handler<K> {
 /** Loads a handler when it is needed: most renders have none of these. */
 function late<K extends Kind>(load: () => Promise<Act<K>>): Handler<K> {
   return each(async (operation, run) => await (await load())(operation, run));
+}
+
+function lateTogether<K extends Kind>(load: () => Promise<Handler<K>["apply"]>): Handler<K> {
+  return {
+    apply: async (operations, run) => await (await load())(operations, run),
+    together: true,
+  };
 }
 
 /** The handlers. Kinds that most plans have are loaded with this file, the others when they are needed. */
@@ -56,13 +65,21 @@ export const HANDLERS: { readonly [K in Kind]: Handler<K> } = {
   record: { apply: applyRecords, together: true, always: true },
   copy: late(async () => (await import("./apply_rootfs.ts")).applyCopy),
   mount: { apply: applyMounts, together: true },
-  unmount: {
-    apply: async (operations, run) => {
-      await (await import("./apply_unmount.ts")).applyUnmounts(operations, run);
-    },
-    together: true,
-  },
+  unmount: lateTogether(async () => (await import("./apply_unmount.ts")).applyUnmounts),
   volatile: late(async () => (await import("./apply_unmount.ts")).applyVolatile),
   touch: { ...late(async () => (await import("./apply_rootfs.ts")).applyTouch), always: true },
   mtab: { ...late(async () => (await import("./apply_rootfs.ts")).applyMtab), always: true },
+  // The tree store applies its plans itself.
+  unused: each(() => {}),
+  idle: lateTogether(async () => (await import("./apply_collect.ts")).applyIdle),
+  free: late(async () => (await import("./apply_collect.ts")).applyFree),
+  "set-aside": late(async () => (await import("./apply_collect.ts")).applySetAside),
+  "put-back": late(async () => (await import("./apply_collect.ts")).applyPutBack),
+  grace: late(async () => (await import("./apply_collect.ts")).applyGrace),
+  keep: late(async () => (await import("./apply_collect.ts")).applyKeep),
+  rmdir: late(async () => (await import("./apply_removal.ts")).applyRmdir),
+  remove: {
+    ...late(async () => (await import("./apply_removal.ts")).applyRemove),
+    ownSteps: true,
+  },
 };

@@ -204,7 +204,7 @@ async function runGc(command: Extract<Of<"gc">, { request: unknown }>, io: Io): 
 }
 
 async function runUndo(command: Extract<Of<"gc">, { undo: string }>, io: Io): Promise<void> {
-  const { undoCollect } = await import("../api/garbage.ts");
+  const { undoCollect } = await import("../api/undo.ts");
   const { undoneText } = await import("./output.ts");
   const { undo, output } = command;
   const undone = await interruptible(io, command, (options) => undoCollect(undo, options));

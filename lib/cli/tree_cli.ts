@@ -54,7 +54,7 @@ async function runPath({ request, output }: Of<"path" | "remove">, io: TreeIo): 
 }
 
 async function runRemove(command: Of<"path" | "remove">, io: TreeIo): Promise<number> {
-  const { removeTree } = await import("../store/tree_removal.ts");
+  const { removeTree } = await import("../store/remove_tree.ts");
   const { removedTreesText } = await import("./tree_output.ts");
   const removed = await removeTree(command.request, io);
   io.out(command.output.json ? formatJson(removed) : removedTreesText(removed));
@@ -62,7 +62,7 @@ async function runRemove(command: Of<"path" | "remove">, io: TreeIo): Promise<nu
 }
 
 async function runGc({ request, output }: Of<"gc">, io: TreeIo): Promise<number> {
-  const { collectTrees } = await import("../store/tree_removal.ts");
+  const { collectTrees } = await import("../store/collect_trees.ts");
   const { removedTreesText } = await import("./tree_output.ts");
   const removed = await collectTrees(request, io);
   io.out(output.json ? formatJson(removed) : removedTreesText(removed));

@@ -17,7 +17,7 @@ import { parseSize } from "../core/size.ts";
 import type { ImportRequest, Strippable } from "../store/import_request.ts";
 import type { StoreRequest, TreeChoice } from "../store/list.ts";
 import type { CheckRequest } from "../store/tree_check.ts";
-import type { CollectTreesRequest } from "../store/tree_removal.ts";
+import type { CollectTreesRequest } from "../store/collect_trees.ts";
 
 /** A command of the tree store with its flags and values. */
 export type TreeCommand =

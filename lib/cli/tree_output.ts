@@ -8,7 +8,7 @@
 import { showName } from "../core/quote.ts";
 import { formatSize } from "../core/size.ts";
 import type { CheckedTree } from "../store/tree_check.ts";
-import type { RemovedTrees } from "../store/tree_removal.ts";
+import type { RemovedTrees } from "../store/removal.ts";
 import type { ListedTree } from "../store/list.ts";
 
 function table(rows: readonly (readonly string[])[]): string {

@@ -38,6 +38,15 @@ const DETAILS: { readonly [K in Kind]: (operation: OperationOf<K>) => string } =
   link: ({ to }) => `link to ${showName(to)}`,
   use: ({ pod }) => `says that ${showName(pod)} uses trees of the store`,
   mtab: () => "link to ../proc/self/mounts, unless it is there",
+  idle: () => "must be part of no mount, in any mount namespace",
+  free: () => "nothing may be mounted in it, or be made of what is in it",
+  unused: () => "must use nothing of what is removed",
+  "set-aside": ({ to }) => `as ${showName(to)}`,
+  "put-back": ({ to }) => `as ${showName(to)}`,
+  grace: () => "its grace period begins now",
+  rmdir: () => "unless something is in it",
+  remove: () => "with all that is in it",
+  keep: ({ kept }) => kept ? "gc does not collect the pod" : "is removed: gc may collect the pod",
 };
 
 function detail<K extends Kind>(operation: OperationOf<K>): string {

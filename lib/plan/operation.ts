@@ -4,6 +4,7 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
+import type { CollectOperation } from "./collect_operation.ts";
 
 /** A mode that depends on the disk: that of a directory, with only the bits of `mask`. */
 export interface LikeMode {
@@ -240,7 +241,8 @@ export type Operation =
   | UnmountOperation
   | VolatileOperation
   | TouchOperation
-  | MtabOperation;
+  | MtabOperation
+  | CollectOperation;
 
 /** The kind of an operation. */
 export type Kind = Operation["kind"];

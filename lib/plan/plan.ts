@@ -18,7 +18,15 @@ import type { PlannedApp } from "./render_mount.ts";
 import { planMount } from "./render_mount.ts";
 
 /** The name of what a plan does. */
-export type PlanAction = "prepare" | "render" | "unmount" | "restore" | "collect";
+export type PlanAction =
+  | "prepare"
+  | "render"
+  | "unmount"
+  | "restore"
+  | "collect"
+  | "bring back"
+  | "keep"
+  | "unkeep";
 
 /** What a command will do to a pod. Frozen, and safe as JSON. */
 export interface Plan {

@@ -54,6 +54,16 @@ const NEEDS: { readonly [K in Kind]: (operation: OperationOf<K>) => Partial<Requ
     volatile: ({ path }) => ({ read: [path], write: [path] }),
     touch: ({ path }) => ({ read: [path], write: [path] }),
     mtab: ({ path }) => ({ read: [path], write: [path], run: [ln] }),
+    idle: ({ path }) => ({ read: [path], run: [mount] }),
+    free: ({ path }) => ({ read: [path], run: [findmnt] }),
+    unused: ({ path }) => ({ read: [path], write: [path] }),
+    "set-aside": ({ path, to }) => ({ read: [path, parent(to)], write: [path, parent(to)] }),
+    "put-back": ({ path, to }) => ({ read: [parent(path), to], write: [parent(path), to] }),
+    grace: ({ path }) => ({ read: [path], write: [path] }),
+    rmdir: ({ path }) => ({ read: [path], write: [path] }),
+    // A pod with a name that is not UTF-8 in it is moved into another directory beside it.
+    remove: ({ path }) => ({ read: [parent(path)], write: [parent(path)], run: [rm] }),
+    keep: ({ path }) => ({ read: [parent(path)], write: [parent(path)] }),
   };
 
 /** The directory that a rootfs lies in, and the lower of a bind mount, which is told by what it shows. */

@@ -68,7 +68,7 @@ async function askFor(
 ): Promise<ReadonlyMap<AppLine, true | null>> {
   const rows = probes.map((probe) => failingLine(probe, mounting.pod));
   // One line needs no file; nor is one made on a disk that is full.
-  const results = rows.length > 1 && writeBatch(rows, mounting.pod)
+  const results = rows.length > 1 && !mounting.dryRun && writeBatch(rows, mounting.pod)
     ? await askTogether(rows, mounting)
     : await askEach(rows, mounting);
   mounting.options.checkpoint?.("probing");

@@ -18,4 +18,6 @@ export interface Mounting {
   readonly programs: ProgramOptions;
   /** Who is told what is done. */
   readonly options: ChangeOptions;
+  /** Set if no file is written to ask the kernel about many lines at once. */
+  readonly dryRun?: true;
 }

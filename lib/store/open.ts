@@ -23,7 +23,7 @@ import { linkOf, namesIn } from "./tree_manifest.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 
 /** Only the owner goes in: an image has programs that are setuid, and may be full of holes. */
-const STORE_MODE = 0o700;
+export const STORE_MODE = 0o700;
 
 /** Imports take their time, and what one has done the next need not do. */
 const STORE_WAIT_MS = 600_000;

@@ -15,7 +15,7 @@ import { checkGuarded } from "../system/trust.ts";
 import { podLayout } from "../request/layout.ts";
 import { splitOptions } from "../overlay/mount_config.ts";
 import { mountTable } from "../system/mount_table.ts";
-import { lockPodIfThere } from "../system/lock.ts";
+import { lockPodIfThere, refuseLocked } from "../system/lock.ts";
 import { Call, checkTrusted } from "../pod/open.ts";
 import { child, isWithin, nameOf, parent } from "../core/path.ts";
 import { readRecord } from "../pod/record.ts";
@@ -164,7 +164,7 @@ function readUse(pod: string, store: StoreLayout): TreeUse {
  *
  * @throws {OverlayError} If the pod cannot be looked at, or somebody else can change it.
  */
-async function isBusy(pod: string): Promise<boolean> {
+async function isBusy(pod: string, dryRun: boolean): Promise<boolean> {
   const layout = podLayout(pod);
   const isThere = await checkTrusted(layout, new Call()) !== null;
   const garbage = garbageOf(pod);
@@ -174,7 +174,8 @@ async function isBusy(pod: string): Promise<boolean> {
   if (!isThere) return false;
   if (look(layout.lock) === null) return false;
   try {
-    using _ = await lockPodIfThere(layout.lock, { waitMs: 0 });
+    if (dryRun) refuseLocked(layout.lock);
+    using _ = dryRun ? null : await lockPodIfThere(layout.lock, { waitMs: 0 });
     return false;
   } catch (error) {
     if (error instanceof RefusedError && error.code === "locked") return true;
@@ -193,12 +194,17 @@ export interface PresentUse extends TreeUse {
  *
  * Requires the permissions of `checkTrusted`, and `--allow-write` for the pod.
  *
+ * @param dryRun Set if the pod is not touched: its lock is looked at, and not taken.
  * @throws {OverlayError} If that is not to be found out: the pod cannot be locked or read, or somebody else
  * can change it, so that what is in it may be anything.
  */
-export async function presentUseOf({ pod }: KnownUser, store: StoreLayout): Promise<PresentUse> {
+export async function presentUseOf(
+  { pod }: KnownUser,
+  store: StoreLayout,
+  dryRun = false,
+): Promise<PresentUse> {
   // In this order: what a command writes before it is done is read after it.
-  const busy = await isBusy(pod);
+  const busy = await isBusy(pod, dryRun);
   return { ...readUse(pod, store), busy };
 }
 

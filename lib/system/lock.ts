@@ -216,3 +216,24 @@ export async function lockPodIfThere(
     throw error;
   }
 }
+
+/**
+ * Refuses a lock that another process holds, and touches nothing.
+ *
+ * Requires `--allow-read` permission for the path.
+ *
+ * @throws {RefusedError} If another process holds it, or the path is no file.
+ */
+export function refuseLocked(path: string): void {
+  const info = look(path);
+  if (info === null) return;
+  refuseOther(path, info);
+  using file = attempt("lock", path, () => Deno.openSync(path));
+  // Deno 2.4 can only wait without an end.
+  const { tryLockSync } = file as Partial<Deno.FsFile>;
+  if (tryLockSync === undefined || file.tryLockSync(true)) return;
+  throw new RefusedError("locked", `Cannot lock ${quote(path)}: another process holds it`, {
+    path,
+    hint: "wait until it has finished, and run this again",
+  });
+}

@@ -1,15 +1,23 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { dirname } from "@std/path/posix/dirname";
 import {
+  collectPlan,
+  collectPods,
   permissionFlags,
   planRender,
   prepareOverlay,
   renderOverlay,
   requiredPermissions,
+  undoPlan,
   unmountOverlay,
 } from "../../mod.ts";
-import type { RenderRequest } from "../../mod.ts";
-import { importTree } from "../../lib/store/tree.ts";
+import type { CollectRequest, RenderRequest } from "../../mod.ts";
+import {
+  importTree,
+  planTreeCollection,
+  planTreeRemoval,
+  removeTree,
+} from "../../lib/store/tree.ts";
 import { cli } from "../_cli.ts";
 import type { CliOptions } from "../_cli.ts";
 import { mountTooDeep } from "../_disks.ts";
@@ -418,4 +426,104 @@ Deno.test({
     const { status, stderr } = await cli(["render", ...flagsOf(request)], { flags });
     assertEquals([status, stderr], [0, ""]);
   },
+});
+
+/** Something that gc does, and the flags of its plan. */
+const COLLECTIONS: readonly {
+  readonly name: string;
+  readonly arrange: (request: RenderRequest, dir: TempDir) => Promise<CollectRequest>;
+}[] = [
+  {
+    name: "a pod that is mounted",
+    arrange: async (request) => ({ pod: (await renderOverlay(request)).pod }),
+  },
+  {
+    name: "a pod that is mounted outside, by a render that made the destination",
+    arrange: async (request, dir) => {
+      return { pod: (await renderOverlay({ ...request, dest: dir.join("dest") })).pod };
+    },
+  },
+  {
+    name: "a pod that is set aside alone",
+    arrange: async (request) => {
+      return { pod: (await prepareOverlay(request)).pod, phase: "mark" };
+    },
+  },
+  {
+    name: "many pods, of which one is set aside",
+    arrange: async (request, dir) => {
+      const pods = dir.join("pods");
+      await Deno.mkdir(pods);
+      const ephemeral = { ...request, ephemeral: true };
+      const { pod } = await prepareOverlay({ ...ephemeral, pod: `${pods}/aside` });
+      await collectPods({ pod, phase: "mark" });
+      await prepareOverlay({ ...ephemeral, pod: `${pods}/idle` });
+      await renderOverlay({ ...ephemeral, pod: `${pods}/mounted` });
+      return { pods, gracePeriodMs: 0 };
+    },
+  },
+];
+
+/** The command line of a collection. */
+function gcArgs(request: CollectRequest): string[] {
+  return [
+    "gc",
+    ..."pod" in request ? [`--pod=${request.pod}`] : [`--pods=${request.pods}`],
+    ...request.gracePeriodMs === undefined ? [] : [`--grace-period=${request.gracePeriodMs}`],
+    ...request.phase === undefined ? [] : [`--${request.phase}`],
+  ];
+}
+
+for (const { name, arrange } of COLLECTIONS) {
+  Deno.test(`overlay-render gc needs each of the flags that are planned: ${name}`, async () => {
+    await using dir = await tempDir();
+    const request = await arrange(await setUp(dir), dir);
+    const before = await disk(dir.path);
+    const plan = await collectPlan(request);
+    assertEquals(await disk(dir.path), before);
+    const flags = permissionFlags(requiredPermissions(plan));
+    await assertRefused(dir.path, gcArgs(request), lacks(flags));
+
+    const { status, stdout, stderr } = await cli([...gcArgs(request), "--json"], { flags });
+    assertEquals([status, stderr], [0, ""]);
+    const { marked, removed } = JSON.parse(stdout);
+    assertEquals([marked, removed], [plan.marked, plan.removed]);
+    assertEquals(marked.length + removed.length > 0, true);
+  });
+}
+
+Deno.test("overlay-render gc --undo needs each of the flags that are planned", async () => {
+  await using dir = await tempDir();
+  const { pod } = await prepareOverlay(await setUp(dir));
+  await collectPods({ pod, phase: "mark" });
+  const flags = permissionFlags(requiredPermissions(await undoPlan(pod)));
+  await assertRefused(dir.path, ["gc", `--undo=${pod}`], lacks(flags));
+  const { status, stderr } = await cli(["gc", `--undo=${pod}`], { flags });
+  assertEquals([status, stderr, await isMissing(pod)], [0, "", false]);
+});
+
+Deno.test("overlay-render tree gc needs each of the flags that are planned", async () => {
+  await using dir = await tempDir();
+  const { store, id } = await imported(dir, await smallImage(dir));
+  await removeTree({ store, tree: id });
+  const args = ["tree", "gc", `--store=${store}`];
+  for (const left of [2, 0]) {
+    const before = await disk(dir.path);
+    const plan = await planTreeCollection({ store });
+    assertEquals([plan.layers.length, await disk(dir.path)], [left, before]);
+    const flags = permissionFlags(requiredPermissions(plan));
+    await assertRefused(dir.path, args, lacks(flags));
+    const { status, stderr } = await cli(args, { flags });
+    assertEquals([status, stderr], [0, ""]);
+  }
+});
+
+Deno.test("overlay-render tree remove needs each of the flags that are planned", async () => {
+  await using dir = await tempDir();
+  const { store, id } = await imported(dir, await smallImage(dir));
+  const args = ["tree", "remove", `--store=${store}`, id];
+  const flags = permissionFlags(requiredPermissions(await planTreeRemoval({ store, tree: id })));
+  await assertRefused(dir.path, args, lacks(flags));
+  const { status, stderr } = await cli(args, { flags });
+  assertEquals([status, stderr], [0, ""]);
 });

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Collected } from "../../lib/api/gc.ts";
+import type { Collected } from "../../lib/api/collection.ts";
 import {
   collectedText,
   formatJson,

@@ -1,0 +1,175 @@
+/**
+ * The operations of gc, keep and unkeep.
+ *
+ * @module
+ */
+import type { ApplyRun } from "./apply_run.ts";
+import { makeDirectory, removeIfEmpty } from "../system/directory.ts";
+import {
+  attempt,
+  errno,
+  failure,
+  isDiskFull,
+  isSame,
+  look,
+  reasonOf,
+  typeOf,
+} from "../system/disk.ts";
+import { OverlayError } from "../core/errors.ts";
+import { GARBAGE_MODE } from "../pod/garbage.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { child, isWithin, parent } from "../core/path.ts";
+import { freeName } from "../pod/list.ts";
+import { configOfLine } from "../overlay/app_line.ts";
+import { quote, shellQuote } from "../core/quote.ts";
+import { readRecord } from "../pod/record.ts";
+import { removeAll } from "../system/remove.ts";
+import type {
+  GraceOperation,
+  IdleOperation,
+  KeepOperation,
+  PutBackOperation,
+  SetAsideOperation,
+} from "../plan/collect_operation.ts";
+import { PodMounts } from "../pod/mounts.ts";
+import { lookAtMounts } from "../pod/pod_facts.ts";
+import { refuseOccupied } from "../plan/collect_rules.ts";
+
+/** Renames the pod into the garbage, and notes when: its time of change tells how long it is aside. */
+export async function applySetAside(
+  { path, to, named }: SetAsideOperation,
+  run: ApplyRun,
+): Promise<void> {
+  const info = look(path);
+  run.checkPlace();
+  const aside = parent(to);
+  await makeGarbage(aside, named === true, run);
+  begin(path);
+  const garbage = moveAside(path, aside, info);
+  if (!isSame(look(garbage), info)) {
+    attempt("put back", path, () => Deno.renameSync(garbage, path));
+    throw swappedError(path);
+  }
+  run.changed = true;
+  run.place = garbage;
+}
+
+/** Gives a pod that is set aside its own name again. */
+export function applyPutBack({ path, to }: PutBackOperation, run: ApplyRun): void {
+  run.checkPlace();
+  attempt("bring back", path, () => Deno.renameSync(path, to));
+  run.changed = true;
+  run.place = to;
+  removeIfEmpty(parent(path));
+}
+
+/** Keeps a pod from gc, or lets it go, unless it is so already. */
+export function applyKeep({ path, kept }: KeepOperation, run: ApplyRun): void {
+  const info = look(path);
+  if (info !== null && !info.isFile) {
+    throw new OverlayError("failed", `Cannot use ${quote(path)}: it is ${typeOf(info)}`, {
+      path,
+      hint: "a file must be there, or nothing",
+    });
+  }
+  if ((info !== null) === kept) return;
+  run.changed = true;
+  if (!kept) return attempt("remove", path, () => Deno.removeSync(path));
+  attempt("write", path, () => Deno.openSync(path, { write: true, createNew: true }).close());
+}
+
+/** Asks the kernel about uppers, all at once. */
+export async function applyIdle(
+  operations: readonly IdleOperation[],
+  run: ApplyRun,
+): Promise<void> {
+  const { refuseInUse } = await import("../pod/in_use.ts");
+  await refuseInUse("collect", operations.map(({ line }) => line), run);
+}
+
+/**
+ * Looks whether anything is mounted in the pod, or made of it. The plan was made by that, so it is looked at
+ * again only after something was unmounted; an app that is in use ends the run here.
+ */
+export async function applyFree(_: unknown, run: ApplyRun): Promise<void> {
+  const { options: { open: [open] = [] }, outcome: { error, gone } } = run;
+  if (error !== null) throw await error();
+  if (open === undefined || gone.length === 0) return;
+  refuseOccupied(await lookAtMounts(open, new PodMounts(run.pod, await open.call.mounts())));
+}
+
+/** Begins the grace period of a pod. */
+export function applyGrace({ path }: GraceOperation): void {
+  attempt("set the time of", path, () => begin(path));
+}
+
+function begin(path: string): void {
+  const now = new Date();
+  try {
+    Deno.utimeSync(path, now, now);
+  } catch (error) {
+    throw notSetAside(path, error);
+  }
+}
+
+/** How often another process may take the name, or remove the garbage when it is empty. */
+const TRIES = 1000;
+
+function moveAside(pod: string, aside: string, info: Deno.FileInfo | null): string {
+  for (let tries = 0;; tries++) {
+    const garbage = freeName(aside, pod);
+    if (!isSame(look(pod), info)) throw swappedError(pod);
+    try {
+      Deno.renameSync(pod, garbage);
+      return garbage;
+    } catch (error) {
+      const again = ["EEXIST", "ENOTEMPTY", "ENOENT"].includes(errno(error) ?? "");
+      if (!again || look(pod) === null || tries >= TRIES) throw notSetAside(pod, error);
+      makeDirectory(aside, GARBAGE_MODE);
+    }
+  }
+}
+
+function swappedError(pod: string): OverlayError {
+  const reason = "another directory has taken its place meanwhile";
+  return new OverlayError("shared-pod", `Cannot collect pod ${quote(pod)}: ${reason}`, {
+    path: pod,
+    hint: `see who can write to ${shellQuote(parent(pod))}, and run this again`,
+  });
+}
+
+function notSetAside(pod: string, error: unknown): unknown {
+  if (errno(error) !== "EPERM") return failure("set aside", pod, error);
+  const message = `Cannot set aside ${quote(pod)}: ${reasonOf(error)}`;
+  const hint = `if it is immutable, type as root: chattr -i ${shellQuote(pod)}`;
+  return new OverlayError("failed", message, { path: pod, cause: error, hint });
+}
+
+/**
+ * Makes the garbage. On a full disk what is in the works of the pod goes first, which the kernel makes again;
+ * then the works of a pod that was named: it is on its way out, and this is the least of what it loses.
+ */
+async function makeGarbage(
+  aside: string,
+  named: boolean,
+  { pod, options }: ApplyRun,
+): Promise<void> {
+  const works = worksOf(pod);
+  const inWorks = works.flatMap((work) => [child(work, "work"), child(work, "index")]);
+  for (const rest of [inWorks, ...(named ? [works] : [])]) {
+    try {
+      return void makeDirectory(aside, GARBAGE_MODE);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      await removeAll(rest, options);
+    }
+  }
+  makeDirectory(aside, GARBAGE_MODE);
+}
+
+function worksOf(pod: PodLayout): readonly string[] {
+  return readRecord(pod.fstab).lines.flatMap((line) => {
+    const { work } = configOfLine(line, pod.pod);
+    return work !== null && isWithin(work, pod.overlay) ? [work] : [];
+  });
+}

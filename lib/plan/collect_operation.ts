@@ -1,0 +1,70 @@
+/**
+ * The operations of gc, of keep and unkeep, and of removals from the tree store.
+ *
+ * @module
+ */
+import type { AppLine } from "../overlay/app_line.ts";
+
+/** An operation on one path. */
+interface PathOperation<K extends string> {
+  /** Tells the operations apart. */
+  readonly kind: K;
+  /** The file or directory. */
+  readonly path: string;
+}
+
+/** An upper must be part of no mount, in whatever mount namespace; the kernel is asked. */
+export interface IdleOperation extends PathOperation<"idle"> {
+  /** The line of its app. */
+  readonly line: AppLine;
+}
+
+/** Nothing may be mounted in a directory, and no mount may be made of what is in it. */
+export type FreeOperation = PathOperation<"free">;
+
+/** A pod that was noted in the tree store may use nothing of what is removed. */
+export type UnusedOperation = PathOperation<"unused">;
+
+/** A pod is renamed into the garbage. */
+export interface SetAsideOperation extends PathOperation<"set-aside"> {
+  /** The first free name in the garbage. */
+  readonly to: string;
+  /** Set if the pod was named: on a full disk its works go first. */
+  readonly named?: true;
+}
+
+/** A pod that is set aside gets its own name again. */
+export interface PutBackOperation extends PathOperation<"put-back"> {
+  /** The name that it had. */
+  readonly to: string;
+}
+
+/** The grace period of a pod begins now: it was set aside at a time in the future. */
+export type GraceOperation = PathOperation<"grace">;
+
+/** A destination outside the pod, or its rootfs if only that was made, is removed unless something is in it. */
+export interface RmdirOperation extends PathOperation<"rmdir"> {
+  /** The rootfs in it. */
+  readonly rootfs: string;
+}
+
+/** A directory is removed with all that is in it. */
+export type RemoveOperation = PathOperation<"remove">;
+
+/** A pod is kept from gc, or no longer, by a file in it. */
+export interface KeepOperation extends PathOperation<"keep"> {
+  /** Whether the pod is kept then. */
+  readonly kept: boolean;
+}
+
+/** One step of these plans. */
+export type CollectOperation =
+  | IdleOperation
+  | FreeOperation
+  | UnusedOperation
+  | SetAsideOperation
+  | PutBackOperation
+  | GraceOperation
+  | RmdirOperation
+  | RemoveOperation
+  | KeepOperation;

@@ -1,0 +1,162 @@
+/**
+ * The plan of gc: which pods go, in which steps, and why the others stay.
+ *
+ * Planning is pure: the facts of the pods are looked up before, and the same facts give the same plan.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import { configOfLine } from "../overlay/app_line.ts";
+import type { AppLine } from "../overlay/app_line.ts";
+import { MissingPermissionError, OverlayError, RefusedError } from "../core/errors.ts";
+import type { ErrorCode } from "../core/errors.ts";
+import { parent } from "../core/path.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { parseMountOptions } from "../overlay/mount_config.ts";
+import type { Operation } from "./operation.ts";
+import { unmountOperations } from "./plan_unmount.ts";
+import {
+  inSeconds,
+  isMounted,
+  refuseKept,
+  refuseNoPod,
+  refuseOccupied,
+  refusePod,
+} from "./collect_rules.ts";
+import type { CollectRules, PodFacts } from "./collect_rules.ts";
+import type { SeenLine } from "./snapshot.ts";
+
+/** A pod that was left alone. */
+export interface Kept {
+  /** The pod. */
+  readonly pod: string;
+  /** Why, in one word: `kept`, `not-due`, `locked`, `in-use`, `grace-period`, or the code of what went wrong. */
+  readonly code: ErrorCode | "grace-period";
+  /** Why, in a sentence. */
+  readonly reason: string;
+  /** What to do about it, or `null`. */
+  readonly hint: string | null;
+  /** Whether something went wrong; otherwise it is only not its time. */
+  readonly failed: boolean;
+}
+
+/** What gc does to one pod. */
+export interface PodCollection {
+  /** The operations that set it aside. */
+  readonly mark: readonly Operation[];
+  /** The operations that remove it from where it is set aside. */
+  readonly sweep: readonly Operation[];
+  /** Why it stays where it is, or where it is set aside. */
+  readonly kept: Kept | null;
+}
+
+/**
+ * Plans the collection of a pod.
+ *
+ * @throws {RefusedError} If something holds it, or it is not due.
+ */
+export function planCollect(facts: PodFacts, rules: CollectRules): PodCollection {
+  return facts.aside === null ? planPod(facts, rules) : planGarbage(facts, facts.aside, rules);
+}
+
+const STAYS: PodCollection = { mark: [], sweep: [], kept: null };
+
+/** Plans one pass or both over a pod that is in its place. */
+function planPod(facts: PodFacts, rules: CollectRules): PodCollection {
+  const { phase, gracePeriodMs } = rules;
+  if (phase === "sweep") return STAYS;
+  refusePod(facts, rules);
+  const mark = setAside(facts, rules);
+  const { garbage } = facts;
+  if (phase === "mark") return { ...STAYS, mark };
+  if (gracePeriodMs > 0) return { mark, sweep: [], kept: youngGarbage(garbage, gracePeriodMs) };
+  return { mark, sweep: remove(garbage, facts.record.lines), kept: null };
+}
+
+function setAside(facts: PodFacts, { named }: CollectRules): Operation[] {
+  const { pod, seen, garbage } = facts;
+  return [
+    { kind: "open", path: pod.pod },
+    ...idle(seen.filter((one) => !isMounted(one)), pod),
+    ...(named ? unmountOperations(facts, { lazy: false, foreign: false }) : []),
+    { kind: "free", path: pod.pod },
+    ...idle(seen.filter(isMounted), pod),
+    { kind: "set-aside", path: pod.pod, to: garbage, ...(named ? { named } : {}) },
+  ];
+}
+
+/** The kernel is asked of each upper if it is part of a mount, in whatever mount namespace. */
+function idle(seen: readonly SeenLine[], { pod }: PodLayout): Operation[] {
+  return seen.flatMap(({ line }): Operation[] => {
+    const { upper } = configOfLine(line, pod);
+    return upper === null ? [] : [{ kind: "idle", path: upper, line }];
+  });
+}
+
+/** Removes a pod that is set aside, and before it the destinations outside it that a render made. */
+function remove(
+  pod: string,
+  lines: readonly AppLine[],
+  own: readonly string[] = [],
+): Operation[] {
+  const made = lines.flatMap(({ rootfs, made }): Operation[] => {
+    if (made === undefined) return [];
+    const path = made === "destination" ? parent(rootfs) : rootfs;
+    return [{ kind: "rmdir", path, rootfs }];
+  });
+  return [
+    { kind: "open", path: pod },
+    ...own.toReversed().map((path): Operation => ({ kind: "unmount", path })),
+    { kind: "free", path: pod },
+    ...made,
+    { kind: "remove", path: pod },
+  ];
+}
+
+/** Plans the removal of a pod that is set aside. */
+function planGarbage(facts: PodFacts, since: number, rules: CollectRules): PodCollection {
+  if (rules.phase === "mark") return STAYS;
+  const { pod } = facts;
+  // A time in the future, as after a clock that was wrong, counts as now.
+  const left = Math.min(since, rules.now) + rules.gracePeriodMs - rules.now;
+  if (left > 0) {
+    const sweep: Operation[] = since > rules.now ? [{ kind: "grace", path: pod.pod }] : [];
+    return { mark: [], sweep, kept: youngGarbage(pod.pod, left) };
+  }
+  refuseNoPod(facts);
+  refuseKept(facts);
+  const own = ownMounts(facts);
+  refuseOccupied(facts, own);
+  return { ...STAYS, sweep: remove(pod.pod, facts.record.lines, own) };
+}
+
+/** The mounts of a pod moved with it, so they are told by the uppers that its lines name. */
+function ownMounts(facts: PodFacts): string[] {
+  const uppers = new Set(facts.record.lines.map((line) => configOfLine(line, facts.pod.pod).upper));
+  return facts.inside.filter(({ fstype, options }) => {
+    const { upper } = parseMountOptions(options);
+    return fstype === "overlay" && upper !== null && uppers.has(upper);
+  }).map(({ target }) => target);
+}
+
+function youngGarbage(pod: string, left: number): Kept {
+  const reason = `its grace period ends in ${inSeconds(left)}`;
+  return { pod, code: "grace-period", reason, hint: null, failed: false };
+}
+
+/** The codes of a pod that is left alone with nothing wrong with it. */
+const NOT_NOW: readonly ErrorCode[] = ["locked", "in-use", "busy", "kept", "not-due"];
+
+/**
+ * The report of a pod that cannot be collected; the others are collected all the same.
+ *
+ * @throws The error, if it ends the whole run.
+ */
+export function keptBy(error: unknown, pod: string): Kept {
+  if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
+  if (error instanceof MissingPermissionError) throw error;
+  const { code, message: reason, hint } = error;
+  const failed = !(error instanceof RefusedError && NOT_NOW.includes(code));
+  return { pod, code, reason, hint, failed };
+}

@@ -1,0 +1,147 @@
+/**
+ * The collection of a store: what no tree and no pod needs.
+ *
+ * @module
+ */
+import type { ChangeOptions } from "../system/change_options.ts";
+import { look } from "../system/disk.ts";
+import { checkPermissions, isGranted } from "../system/permissions.ts";
+import { child, nameOf } from "../core/path.ts";
+import { PROGRAMS } from "../system/programs.ts";
+import { quote } from "../core/quote.ts";
+import { requiredPermissions } from "../plan/required_permissions.ts";
+import { storedTreeLayout, storeLayout } from "./layout.ts";
+import type { StoreLayout } from "./layout.ts";
+import { openStore, tidy } from "./open.ts";
+import { linkOf, markedTrees, namesIn, viewOf, wholeTrees } from "./tree_manifest.ts";
+import { storePermissions } from "./list.ts";
+import type { StoreRequest } from "./list.ts";
+import { noteError, planRemoval, refuseMounted, takeAway, unknownError } from "./removal.ts";
+import type { Removal, RemovedTrees, TreeRemovalPlan } from "./removal.ts";
+import { checkedUsersOf, forgetPods, isKnown, useOf } from "./tree_use.ts";
+
+/** How the store is collected. */
+export interface CollectTreesRequest extends StoreRequest {
+  /** Whether it is only said what would go. @default {false} */
+  readonly dryRun?: boolean;
+}
+
+/** What pods use of the store, in case that what was written down of their trees is damaged. */
+async function usedNames(store: StoreLayout): Promise<ReadonlySet<string>> {
+  const used = new Set<string>();
+  const whole = new Set(wholeTrees(store).map(({ id }) => id));
+  const damaged = markedTrees(store).find((id) => !whole.has(id));
+  const users = await checkedUsersOf(store);
+  for (const user of users) {
+    const use = isKnown(user) ? useOf(user, store) : null;
+    if (use === null && damaged !== undefined) {
+      const what = `tree ${quote(damaged)}, whose manifest is damaged`;
+      throw isKnown(user) ? unknownError(what, user, { users }) : noteError(what, user);
+    }
+    for (const id of use?.trees ?? []) used.add(id);
+    for (const lower of use?.lowers ?? []) used.add(nameOf(lower));
+  }
+  for (const link of linksIn(store)) if (used.has(link.name)) used.add(link.key);
+  return used;
+}
+
+function linksIn(
+  { links }: StoreLayout,
+): readonly { readonly name: string; readonly key: string }[] {
+  return namesIn(links).flatMap((name) => {
+    const to = linkOf(child(links, name));
+    return to === null ? [] : [{ name, key: nameOf(to) }];
+  });
+}
+
+/** Finds trees whose import did not finish, and layers that no tree has. */
+async function findUnneeded(store: StoreLayout): Promise<Removal> {
+  const whole = wholeTrees(store);
+  const used = await usedNames(store);
+  const ids = new Set(whole.map(({ id }) => id));
+  const needed = new Set(whole.flatMap((tree) => viewOf(tree).layers));
+  // One without a manifest was not made by an import, or is not finished and without its marker.
+  const trees = namesIn(store.trees).filter((id) => {
+    const isOurs = look(storedTreeLayout(store, id).manifest) !== null;
+    return !ids.has(id) && !used.has(id) && isOurs;
+  });
+  const layers = namesIn(store.layers).filter((key) => !needed.has(key) && !used.has(key));
+  const gone = new Set([...trees, ...layers]);
+  const links = linksIn(store).filter(({ key }) => gone.has(key)).map(({ name }) => name);
+  const paths = [
+    ...trees.map((id) => storedTreeLayout(store, id).tree),
+    ...layers.map((key) => child(store.layers, key)),
+  ];
+  return { what: "what no tree has", trees, layers, paths, names: new Set([...gone, ...links]) };
+}
+
+/**
+ * Plans the collection of a store, see {@linkcode collectTrees}, and touches nothing. The notes of pods that
+ * use no tree any more go with it, as far as the pods may be looked at.
+ *
+ * Requires `--allow-read` permission for the store. With `--allow-run` for findmnt, what is a part of a mount
+ * is refused.
+ *
+ * @throws {RefusedError} If a layer that no tree has is a part of a mount, or a damaged tree may be in use.
+ *
+ * @tags allow-read
+ */
+export async function planTreeCollection(
+  request: StoreRequest = {},
+  options: ChangeOptions = {},
+): Promise<TreeRemovalPlan> {
+  checkPermissions("collect trees", storePermissions(request, false));
+  const store = storeLayout(request.store);
+  const removal = await findUnneeded(store);
+  if (look(store.store) === null) return { operations: [], trees: [], layers: [] };
+  // A dry run needs no more than to read the store.
+  if (isGranted({ name: "run", command: PROGRAMS.findmnt })) {
+    await refuseMounted(removal, store, options);
+  }
+  return planRemoval(removal, store);
+}
+
+/**
+ * Removes the layers that no tree has, what is left of imports that did not finish, and the notes of pods
+ * that are gone. What a pod uses stays, even if what was written down of its tree is damaged.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the store, `--allow-run` for find,
+ * `--allow-sys=uid`, and if anything goes, `--allow-run` for findmnt and rm: what
+ * {@linkcode planTreeCollection} needs. Without `--allow-read` permission for a pod, a damaged tree that it
+ * may use is an error.
+ *
+ * @returns What went, or would go.
+ * @throws {RefusedError} If a layer that no tree has is a part of a mount, or another user could change the
+ * store.
+ *
+ * @tags allow-read, allow-write, allow-run, allow-sys
+ */
+export async function collectTrees(
+  request: CollectTreesRequest = {},
+  options: ChangeOptions = {},
+): Promise<RemovedTrees> {
+  const plan = await planTreeCollection(request, options);
+  const { operations, trees, layers } = plan;
+  if (request.dryRun || operations.length === 0) return { trees, layers };
+  checkPermissions("collect trees", requiredPermissions(plan));
+  const store = storeLayout(request.store);
+  using _lock = await openStore(store, options);
+  return await collect(store, options);
+}
+
+/** Collects a store that is locked; what others did until it was may have changed what goes. */
+async function collect(store: StoreLayout, options: ChangeOptions): Promise<RemovedTrees> {
+  const removal = await findUnneeded(store);
+  await refuseMounted(removal, store, options);
+  await takeAway(removal.paths, store, options);
+  tidy(store);
+  for (const user of await checkedUsersOf(store)) {
+    if (isKnown(user)) continue;
+    options.warn?.(
+      `${quote(user.note)} is no note of a pod as a render writes it; it keeps all trees`,
+    );
+  }
+  await forgetPods(store);
+  const { trees, layers } = removal;
+  return { trees, layers };
+}

@@ -1,0 +1,153 @@
+/**
+ * The removal of a tree from the store.
+ *
+ * @module
+ */
+import type { ChangeOptions } from "../system/change_options.ts";
+import { attempt } from "../system/disk.ts";
+import { OverlayError } from "../core/errors.ts";
+import { checkPermissions, isGranted } from "../system/permissions.ts";
+import { quote, shellQuote } from "../core/quote.ts";
+import type { Operation } from "../plan/operation.ts";
+import { storedTreeLayout, storeLayout } from "./layout.ts";
+import type { StoreLayout } from "./layout.ts";
+import { openStore } from "./open.ts";
+import { treeNamed, viewOf, wholeTrees } from "./tree_manifest.ts";
+import type { TreeManifest } from "./tree_manifest.ts";
+import { storePermissions } from "./list.ts";
+import type { TreeChoice } from "./list.ts";
+import {
+  noteError,
+  planRemoval,
+  refuseMounted,
+  takeAway,
+  unknownError,
+  usedError,
+} from "./removal.ts";
+import type { Removal, RemovedTrees, TreeRemovalPlan } from "./removal.ts";
+import { checkedUsersOf, isKnown, presentUseOf, unreadableOf } from "./tree_use.ts";
+import type { KnownUser, TreeUser } from "./tree_use.ts";
+
+/** Refuses what a pod uses, or might. With `dryRun`, no pod is locked to find out. */
+async function refuseUsed(id: string, store: StoreLayout, dryRun = false): Promise<void> {
+  const what = `tree ${quote(id)}`;
+  const users = await checkedUsersOf(store);
+  for (const user of users) {
+    if (!isKnown(user)) throw noteError(what, user);
+    await refuseUsedBy(user, { id, store, users, dryRun });
+  }
+}
+
+async function refuseUsedBy(
+  user: KnownUser,
+  { id, store, users, dryRun }: {
+    readonly id: string;
+    readonly store: StoreLayout;
+    readonly users: readonly TreeUser[];
+    readonly dryRun: boolean;
+  },
+): Promise<void> {
+  const what = `tree ${quote(id)}`;
+  const path = user.pod;
+  const mayLock = dryRun || isGranted({ name: "write", path });
+  const isOpen = mayLock && unreadableOf(user) === null;
+  if (!isOpen) throw unknownError(what, user, { users });
+  const use = await presentUseOf(user, store, dryRun).catch((error: unknown) => {
+    if (!(error instanceof OverlayError)) throw error;
+    throw unknownError(what, user, { users, cause: error });
+  });
+  if (use.trees.includes(id)) {
+    const hint = `collect it first: overlay-render gc --pod ${shellQuote(path)}`;
+    throw usedError(what, `pod ${quote(path)} uses it`, hint);
+  }
+  if (!use.busy) return;
+  const by = `a command that is just rendering pod ${quote(path)} may use it`;
+  throw usedError(what, by, "try again later");
+}
+
+/** The names by which a tree, or its layers, can be a part of a mount. */
+function namesOf(tree: TreeManifest): readonly string[] {
+  const { id, layers, lowers } = viewOf(tree);
+  return [id, ...layers, ...lowers];
+}
+
+/** The removal of a tree; its layers may be those of others, which stay. */
+function removalOf(tree: TreeManifest, store: StoreLayout): Removal {
+  const others = wholeTrees(store).filter(({ id }) => id !== tree.id);
+  const shared = new Set(others.flatMap(namesOf));
+  return {
+    what: `tree ${quote(tree.id)}`,
+    trees: [tree.id],
+    layers: [],
+    paths: [storedTreeLayout(store, tree.id).tree],
+    names: new Set(namesOf(tree).filter((name) => !shared.has(name))),
+  };
+}
+
+/**
+ * Plans the removal of a tree, see {@linkcode removeTree}, and touches nothing.
+ *
+ * Requires `--allow-read` permission for the store and for the pods that were rendered from it,
+ * `--allow-run` for findmnt and find, and `--allow-sys=uid`.
+ *
+ * @throws {RefusedError} If a pod uses it, or it is a part of a mount.
+ * @throws {OverlayError} If there is no such tree.
+ *
+ * @tags allow-read, allow-run, allow-sys
+ */
+export async function planTreeRemoval(
+  request: TreeChoice,
+  options: ChangeOptions = {},
+): Promise<TreeRemovalPlan> {
+  checkPermissions("remove a tree", { ...storePermissions(request, true), write: [] });
+  const store = storeLayout(request.store);
+  const removal = removalOf(treeNamed(store, request.tree), store);
+  await refuseUsed(removal.trees.join(), store, true);
+  await refuseMounted(removal, store, options);
+  const plan = planRemoval(removal, store);
+  const pods = (await checkedUsersOf(store)).filter(isKnown);
+  const unused = pods.map(({ pod }): Operation => ({ kind: "unused", path: pod }));
+  const at = plan.operations.findIndex(({ kind }) => kind === "free");
+  return { ...plan, operations: plan.operations.toSpliced(at, 0, ...unused) };
+}
+
+/**
+ * Removes a tree. Its layers stay, until {@linkcode collectTrees} takes those that no tree has.
+ *
+ * Requires `--allow-read` and `--allow-write` permissions for the store and for the pods that were
+ * rendered from it, `--allow-run` for findmnt, find and rm, and `--allow-sys=uid`.
+ *
+ * @returns The tree that is gone.
+ * @throws {RefusedError} If a pod uses it, it is a part of a mount, or another user could change the store.
+ * @throws {OverlayError} If there is no such tree.
+ *
+ * @tags allow-read, allow-write, allow-run, allow-sys
+ */
+export async function removeTree(
+  request: TreeChoice,
+  options: ChangeOptions = {},
+): Promise<RemovedTrees> {
+  checkPermissions("remove a tree", storePermissions(request, true));
+  const store = storeLayout(request.store);
+  // A store that is not there is not made for that.
+  treeNamed(store, request.tree);
+  using _lock = await openStore(store, options);
+  const removal = removalOf(treeNamed(store, request.tree), store);
+  const { trees, layers, paths } = removal;
+  const id = trees.join();
+  const { rendered, removing } = storedTreeLayout(store, id);
+  // Pods that use it may be rendered again meanwhile: as long as one does, it is not taken away.
+  await refuseUsed(id, store);
+  // Who renders notes the pod, and then looks for this; so one of the two sees the other.
+  attempt("take away", rendered, () => Deno.renameSync(rendered, removing));
+  try {
+    await refuseUsed(id, store);
+    await refuseMounted(removal, store, options);
+    options.signal?.throwIfAborted();
+  } catch (error) {
+    attempt("put back", rendered, () => Deno.renameSync(removing, rendered));
+    throw error;
+  }
+  await takeAway(paths, store, options);
+  return { trees, layers };
+}
