@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { checkTrees, collectTrees, importTree, listTrees } from "../../lib/store/tree.ts";
 import { inLanes } from "../_crash.ts";
 import { ATTRIBUTES, layerArchive, makeLayout } from "../_image.ts";
-import { random } from "../_random.ts";
+import { noise, random } from "../_random.ts";
 import { snapshot, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { isMissing, namesIn } from "../_tree.ts";
@@ -21,16 +21,17 @@ function importer(source: string, store: string, step: string): Deno.Command {
   });
 }
 
-/** An image of layers of some megabytes each that do not compress: to unpack them takes a while. */
+const FILE_SIZE = 60_000;
+
+/** An image of layers of two megabytes each, in files that do not compress: to unpack them takes a while. */
 async function largeImage(dir: TempDir): Promise<string> {
-  const { int: next } = random(7);
+  const bytes = noise(FILE_SIZE + 120);
   const archives = [];
   for (let layer = 0; layer < 3; layer++) {
     const files: Record<string, Uint8Array> = {};
     for (let file = 0; file < 40; file++) {
-      const content = new Uint8Array(100_000);
-      for (let at = 0; at < content.length; at++) content[at] = next(256);
-      files[`dir${file % 7}/file${layer}-${file}`] = content;
+      const from = layer * 40 + file;
+      files[`dir${file % 7}/file${layer}-${file}`] = bytes.subarray(from, from + FILE_SIZE);
     }
     files[`dir0/.wh.file${layer - 1}-0`] = new Uint8Array();
     archives.push(await layerArchive(dir.join(`layer${layer}`), files));

@@ -16,6 +16,7 @@ import { isRealRoot } from "../_privilege.ts";
 import { nastyName, random } from "../_random.ts";
 import type { Random } from "../_random.ts";
 import { mountsBelow, sh, tempDir } from "../_temp.ts";
+import { isMissing } from "../_tree.ts";
 
 const CASES = Number(Deno.env.get("OVERLAY_RENDER_FUZZ_CASES") ?? 2000);
 const SEED = Number(Deno.env.get("OVERLAY_RENDER_FUZZ_SEED") ?? 1);
@@ -221,7 +222,8 @@ Deno.test({
         throw new Error(options, { cause: error });
       }
       for (const mount of (await mountsBelow(top)).reverse()) await sh("umount", "--", mount);
-      await sh("rm", "-rf", "--", top, place);
+      await Deno.remove(top, { recursive: true });
+      if (!await isMissing(place)) await Deno.remove(place, { recursive: true });
     }
     const never = EXPECTED.filter((outcome) => !seen.has(outcome));
     if (CASES >= 1000) assertEquals(never, [], `seen: ${[...seen]}`);
