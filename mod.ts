@@ -100,7 +100,7 @@ export type { KeptPod } from "./lib/api/keep.ts";
 export { diagnose } from "./lib/api/doctor.ts";
 export type { Check, Diagnosis, DoctorRequest } from "./lib/api/doctor.ts";
 export { restoreOverlays, restorePermissions, restorePlan } from "./lib/api/restore.ts";
-export type { NotRestored, Restored, RestoreRequest } from "./lib/api/restore.ts";
+export type { NotRestored, Restored, RestoreRequest } from "./lib/api/restore_run.ts";
 export {
   InterruptedError,
   InvalidValueError,

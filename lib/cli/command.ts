@@ -17,7 +17,7 @@ import { parseChoice } from "../request/names.ts";
 import type { Flag, RenderRequest } from "../request/options.ts";
 import type { DoctorRequest } from "../api/doctor.ts";
 import type { CollectRequest } from "../api/gc.ts";
-import type { RestoreRequest } from "../api/restore.ts";
+import type { RestoreRequest } from "../api/restore_run.ts";
 import type { StatusRequest } from "../api/status.ts";
 import type { UnmountRequest } from "../request/unmount_request.ts";
 

@@ -20,7 +20,7 @@ import type { Drift, OverlayStatus } from "../api/status.ts";
 import type { Undone } from "../api/undo.ts";
 import type { Collected } from "../api/collection.ts";
 import type { KeptPod } from "../api/keep.ts";
-import type { Restored } from "../api/restore.ts";
+import type { Restored } from "../api/restore_run.ts";
 import type { Unmounted } from "../api/unmount.ts";
 
 /** Writes one JSON object that starts with the version of its form; modes become octal strings. */

@@ -12,7 +12,7 @@ import {
 import { planRender } from "../../lib/plan/plan.ts";
 import { planPod } from "../../lib/plan/pod_plan.ts";
 import type { PodRequest } from "../../lib/request/options.ts";
-import type { Restored } from "../../lib/api/restore.ts";
+import type { Restored } from "../../lib/api/restore_run.ts";
 import type { Drift, OverlayStatus } from "../../lib/api/status.ts";
 
 const POD: PodRequest = {
