@@ -4,7 +4,7 @@
  * @module
  */
 import { hexDigest } from "../lib/core/digest.ts";
-import { bytesOfText, formatEntry, padding } from "../lib/tar/tar_entry.ts";
+import { formatEntry, padding, textToBytes } from "../lib/tar/tar_entry.ts";
 import type { TarEntry } from "../lib/tar/tar_entry.ts";
 import { must } from "./_measure.ts";
 import { ARCHITECTURES } from "./_tree.ts";
@@ -100,7 +100,7 @@ export function entry(name: string, fields: Partial<TarEntry>): TarEntry {
 
 /** The archive of a layer that has a directory of all layers, and in it a file of its own. */
 function smallArchive(number: number): Uint8Array<ArrayBuffer> {
-  const content = bytesOfText(`of layer ${number}\n`);
+  const content = textToBytes(`of layer ${number}\n`);
   const blocks = [
     ...formatEntry(entry("./", { type: "directory" })),
     ...formatEntry(entry("./all/", { type: "directory" })),

@@ -5,10 +5,10 @@
  * @module
  */
 import { createHash } from "node:crypto";
-import { archiveOf } from "../lib/layer/archive.ts";
+import { archiveDirectory } from "../lib/layer/archive.ts";
 import { pathInLayer } from "../lib/tar/entry_name.ts";
 import { showPath } from "../lib/tar/mtree.ts";
-import { bytesOfText } from "../lib/tar/tar_entry.ts";
+import { textToBytes } from "../lib/tar/tar_entry.ts";
 import type { TarEntry } from "../lib/tar/tar_entry.ts";
 import { TarReader } from "../lib/tar/tar_reader.ts";
 
@@ -28,7 +28,7 @@ function wordsOf(path: string, entry: TarEntry, digest: string): string {
     ...(type === "file" ? [`size=${size}`, `sha256=${digest}`] : []),
     ...(type === "symlink" ? [`link=${showPath(link)}`] : []),
     ...(type === "char" || type === "block" ? [`device=${device.join(":")}`] : []),
-    ...kept.map(([name, value]) => `${name}=0x${bytesOfText(value).toHex()}`).sort(),
+    ...kept.map(([name, value]) => `${name}=0x${textToBytes(value).toHex()}`).sort(),
   ];
   return words.join(" ");
 }
@@ -57,7 +57,7 @@ export async function entriesOf(directory: string): Promise<Map<string, string>>
     data: (bytes) => void hash.update(bytes),
     end: () => end(),
   });
-  for await (const piece of archiveOf(directory)) reader.push(piece);
+  for await (const piece of archiveDirectory(directory)) reader.push(piece);
   reader.end();
   for (const [first, names] of groups) {
     const words = `${found.get(first)} names=${names.map(showPath).sort().join(" ")}`;

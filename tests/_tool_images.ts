@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { importTree } from "../lib/store/import_tree.ts";
-import type { ImportedTree } from "../lib/store/import_tree.ts";
+import type { ImportedTree } from "../lib/store/import_options.ts";
 import type { ImportRequest } from "../lib/store/import_request.ts";
 import { checkTrees } from "../lib/store/tree_check.ts";
 import { BLOCK, formatEntry } from "../lib/tar/tar_entry.ts";

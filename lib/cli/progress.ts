@@ -8,7 +8,7 @@
  */
 import { showName } from "../core/quote.ts";
 import { formatSize } from "../core/size.ts";
-import type { ImportProgress } from "../store/import_layers.ts";
+import type { ImportProgress } from "../store/stage_layer.ts";
 import type { Blob } from "../image/blob.ts";
 
 /** The stream that progress is written to. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { ArchiveError, archiveError } from "../tar/archive_error.ts";
-import { compressionOf, foreignFormat } from "./compression.ts";
+import { detectCompression, detectForeignFormat } from "./compression.ts";
 import type { Compression } from "./compression.ts";
 import { throughProgram } from "./decompress.ts";
 import { attempt } from "../system/disk.ts";
@@ -20,7 +20,7 @@ import type { Piece } from "./worker.ts";
 
 /** A part of a file that holds the archive of a layer. */
 export interface Blob {
-  /** What it is called in messages. */
+  /** The name in messages. */
   readonly name: string;
   /** The file. */
   readonly path: string;
@@ -28,9 +28,9 @@ export interface Blob {
   readonly offset: number;
   /** How many bytes it has. */
   readonly size: number;
-  /** Its digest, `<algorithm>:<hexadecimal>`; `null` when nobody said. */
+  /** Its digest, `<algorithm>:<hexadecimal>`; `null` when it is not known. */
   readonly digest: string | null;
-  /** The digest of what is in it, without compression; `null` when nobody said. */
+  /** The digest of what is in it, without compression; `null` when it is not known. */
   readonly diffId: string | null;
   /** Its bytes, where they are not in the file but made on the way. @default {those of the file} */
   readonly read?: () => AsyncIterable<Uint8Array<ArrayBuffer>>;
@@ -44,7 +44,7 @@ export interface ReadOptions {
   readonly onRead?: (bytes: number) => void;
 }
 
-/** What is known of a blob when all of it was read. */
+/** The digests of a blob that was read to its end. */
 export interface BlobDigests {
   /** The digest of its bytes. */
   readonly digest: string;
@@ -53,7 +53,7 @@ export interface BlobDigests {
 }
 
 /** From this size on, in bytes, a thread of its own to inflate is worth its start. */
-export const APART_SIZE = 1 << 23;
+export const WORKER_SIZE = 1 << 23;
 
 /** How much is read, and comes out of an inflater, at once: here what follows would wait for more (measured). */
 const HERE = { reads: 1 << 18, chunk: 1 << 16 };
@@ -85,7 +85,7 @@ interface ThreadFiles {
  * The bytes of a part of a file; all of them are in the same memory. It stands on its own, so that a thread
  * can do it, which may wait for the disk; for the writer of a FIFO it would wait for ever.
  */
-function* piecesOfFile({ path, offset, size, reads }: FilePart): Generator<Piece> {
+function* readFileSync({ path, offset, size, reads }: FilePart): Generator<Piece> {
   const { process } = globalThis as unknown as { process: ThreadFiles };
   const { closeSync, constants, fstatSync, openSync, readSync } = process.getBuiltinModule(
     "node:fs",
@@ -123,7 +123,7 @@ async function* readFile(
 }
 
 /** The pieces of a blob; between them, a signal ends it. */
-async function* piecesOf(blob: Blob, options: ReadOptions): AsyncGenerator<Piece> {
+async function* readPieces(blob: Blob, options: ReadOptions): AsyncGenerator<Piece> {
   for await (const piece of blob.read?.() ?? readFile({ ...blob, ...HERE }, options.signal)) {
     options.signal?.throwIfAborted();
     options.onRead?.(piece.length);
@@ -142,7 +142,7 @@ function checkDigest(what: string, blob: Blob, digests: { must: string | null; i
 }
 
 /** The algorithm of a digest, of those that images use. */
-function algorithmOf(digest: string | null): Algorithm {
+function parseAlgorithm(digest: string | null): Algorithm {
   return digest?.startsWith("sha512:") ? "sha512" : "sha256";
 }
 
@@ -150,12 +150,12 @@ function algorithmOf(digest: string | null): Algorithm {
 type Hex = Omit<Inflated, "fault">;
 
 /** A thread reads it, inflates it, and takes the digests. */
-async function* inflatedApart(
+async function* inflateInWorker(
   how: Inflating & FilePart,
   options: ReadOptions,
 ): AsyncGenerator<Piece, Inflated> {
   try {
-    const work = { source: piecesOfFile, transform: inflate, how };
+    const work = { source: readFileSync, transform: inflate, how };
     return yield* runInWorker(work, options);
   } catch (error) {
     if (!(error instanceof WorkerError && error.isOfSource)) throw error;
@@ -167,21 +167,21 @@ async function* inflatedApart(
   }
 }
 
-async function* inflated(
+async function* inflateBlob(
   pieces: AsyncIterable<Piece>,
   blob: Blob,
   options: ReadOptions,
 ): AsyncGenerator<Piece, Hex> {
-  const how = { blob: algorithmOf(blob.digest), content: algorithmOf(blob.diffId) };
+  const how = { blob: parseAlgorithm(blob.digest), content: parseAlgorithm(blob.diffId) };
   const { path, offset, size } = blob;
-  const { fault, ...hex } = yield* size >= APART_SIZE
-    ? inflatedApart({ ...how, path, offset, size, ...APART }, options)
+  const { fault, ...hex } = yield* size >= WORKER_SIZE
+    ? inflateInWorker({ ...how, path, offset, size, ...APART }, options)
     : inflate(pieces, { ...how, ...HERE });
   if (fault !== null) throw archiveError(fault);
   return hex;
 }
 
-async function* watched<T extends Uint8Array>(
+async function* watchPieces<T extends Uint8Array>(
   pieces: AsyncIterable<T>,
   take: (bytes: Uint8Array) => unknown,
 ): AsyncGenerator<T> {
@@ -191,16 +191,16 @@ async function* watched<T extends Uint8Array>(
   }
 }
 
-/** What is not compressed by gzip: taken as it is, or through a program. */
-async function* hashed(
+/** Reads a blob that is not compressed by gzip, as it is or through a program. */
+async function* hashBlob(
   pieces: AsyncIterable<Piece>,
   blob: Blob,
   { compression, signal }: { compression: Exclude<Compression, "gzip"> } & ReadOptions,
 ): AsyncGenerator<Uint8Array, Hex> {
   const startHash = await loadHash();
-  const [algorithm, contents] = [algorithmOf(blob.digest), algorithmOf(blob.diffId)];
+  const [algorithm, contents] = [parseAlgorithm(blob.digest), parseAlgorithm(blob.diffId)];
   const hash = startHash(algorithm);
-  const read = watched(pieces, (bytes) => hash.update(bytes));
+  const read = watchPieces(pieces, (bytes) => hash.update(bytes));
   if (compression === "none" && algorithm === contents) {
     yield* read;
     const digest = hash.digest("hex");
@@ -208,12 +208,12 @@ async function* hashed(
   }
   const content = startHash(contents);
   const through = compression === "none" ? read : throughProgram(compression, read, signal);
-  yield* watched(through, (bytes) => content.update(bytes));
+  yield* watchPieces(through, (bytes) => content.update(bytes));
   return { blob: hash.digest("hex"), content: content.digest("hex") };
 }
 
 /** The first bytes of a blob, which is as long as it must be. */
-async function beginningOf(
+async function readBeginning(
   { name, path, offset, size }: Blob,
   { signal }: ReadOptions,
 ): Promise<Uint8Array> {
@@ -231,12 +231,12 @@ async function beginningOf(
 }
 
 /** How a blob is compressed; what is made on the way is not. Some writers leave an empty layer empty. */
-async function compressionOfBlob(blob: Blob, options: ReadOptions): Promise<Compression> {
+async function detectBlobCompression(blob: Blob, options: ReadOptions): Promise<Compression> {
   if (blob.read !== undefined) return "none";
-  const beginning = await beginningOf(blob, options);
+  const beginning = await readBeginning(blob, options);
   if (beginning.length === 0 && blob.diffId === null) throw archiveError("it is empty");
-  const compression = compressionOf(beginning);
-  const format = compression === "none" ? foreignFormat(beginning) : null;
+  const compression = detectCompression(beginning);
+  const format = compression === "none" ? detectForeignFormat(beginning) : null;
   if (format === null) return compression;
   const reason = `it is ${format.what}, which is not supported`;
   const hint = "make the image again, with gzip or zstd";
@@ -256,14 +256,14 @@ export async function* readBlob(
   blob: Blob,
   options: ReadOptions,
 ): AsyncGenerator<Uint8Array, BlobDigests> {
-  const compression = await compressionOfBlob(blob, options);
+  const compression = await detectBlobCompression(blob, options);
   // Who wants no more has not read to the end, and the file is still open.
-  await using pieces = piecesOf(blob, options);
+  await using pieces = readPieces(blob, options);
   const hex = yield* compression === "gzip"
-    ? inflated(pieces, blob, options)
-    : hashed(pieces, blob, { ...options, compression });
-  const digest = `${algorithmOf(blob.digest)}:${hex.blob}`;
-  const diffId = `${algorithmOf(blob.diffId)}:${hex.content}`;
+    ? inflateBlob(pieces, blob, options)
+    : hashBlob(pieces, blob, { ...options, compression });
+  const digest = `${parseAlgorithm(blob.digest)}:${hex.blob}`;
+  const diffId = `${parseAlgorithm(blob.diffId)}:${hex.content}`;
   checkDigest("digest", blob, { must: blob.digest, is: digest });
   checkDigest("diff id", blob, { must: blob.diffId, is: diffId });
   return { digest, diffId };

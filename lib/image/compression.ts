@@ -26,7 +26,7 @@ function isAt(start: Uint8Array, magic: Magic, at = 0): boolean {
 }
 
 /** How something is compressed that begins with these bytes. */
-export function compressionOf(start: Uint8Array): Compression {
+export function detectCompression(start: Uint8Array): Compression {
   const [found] = MAGIC.find(([, magic]) => isAt(start, magic)) ?? [];
   if (found !== undefined) return found;
   const [first = 0] = start;
@@ -68,7 +68,7 @@ const OTHERS: readonly (readonly [what: string, magic: Magic, at?: number])[] = 
 ];
 
 /** The format of something that begins with these bytes, if it is one that is not supported. */
-export function foreignFormat(start: Uint8Array): ForeignFormat | null {
+export function detectForeignFormat(start: Uint8Array): ForeignFormat | null {
   // A tar archive begins with a name, which may be any of these words.
   if (isAt(start, text("ustar"), 257)) return null;
   const [program] = PROGRAMS.find(([, magic]) => isAt(start, magic)) ?? [];

@@ -13,57 +13,10 @@ import { ArchiveError, archiveError } from "../tar/archive_error.ts";
 const MEMORY_MAX = 512;
 
 /** How the programs are told that, and how they say that it is not enough. */
-const MEMORY: Readonly<Record<"xz" | "zstd", { readonly flag: string; readonly says: RegExp }>> = {
+const MEMORY = {
   xz: { flag: `--memlimit-decompress=${MEMORY_MAX}MiB`, says: /Memory usage limit reached/ },
   zstd: { flag: `--memory=${MEMORY_MAX}MB`, says: /requires too much memory/ },
 };
-
-/** What takes compressed bytes and gives the others. */
-interface Decompressor {
-  /** Takes a piece; settles when it wants more. */
-  readonly write: (bytes: Uint8Array<ArrayBuffer>) => Promise<void>;
-  /** There is no more; settles when all was taken. */
-  readonly end: () => Promise<void>;
-  /** What comes out; throws where what came in is damaged. */
-  readonly output: AsyncIterable<Uint8Array>;
-  /** Gives up. */
-  readonly destroy: () => void;
-}
-
-function program(name: "xz" | "zstd", signal?: AbortSignal): Decompressor {
-  const path = COMPRESSION_PROGRAMS[name];
-  const child = spawn(path, ["--decompress", "--stdout", MEMORY[name].flag], {
-    stdin: "piped",
-    stdout: "piped",
-    ...(signal === undefined ? {} : { signal }),
-  });
-  const writer = child.stdin.getWriter();
-  return {
-    write: (bytes) => writer.write(bytes),
-    end: () => writer.close(),
-    output: outputOf(child, name),
-    destroy: () => {
-      writer.abort().catch(() => {/* It has ended. */});
-      try {
-        child.kill();
-      } catch {
-        // It has ended.
-      }
-    },
-  };
-}
-
-async function* outputOf(
-  child: Deno.ChildProcess,
-  name: "xz" | "zstd",
-): AsyncGenerator<Uint8Array> {
-  const listening = new Response(child.stderr).text();
-  yield* child.stdout;
-  const [{ code: status }, stderr] = [await child.status, await listening];
-  if (status === 0) return;
-  if (MEMORY[name].says.test(stderr)) throw memoryError(name);
-  throw archiveError(describeFailure({ argv: [name], status, stderr }));
-}
 
 function memoryError(name: string): ArchiveError {
   const reason = `its ${name} compression needs more than ${MEMORY_MAX} MiB of memory`;
@@ -71,50 +24,83 @@ function memoryError(name: string): ArchiveError {
   return new ArchiveError("too-large", "read archive", reason, hint);
 }
 
-/** Tells why reading failed. */
-async function* noted<T>(
-  pieces: AsyncIterable<T>,
-  tell: (cause: unknown) => void,
-): AsyncGenerator<T> {
+/** Checks how the program ended. */
+async function checkEnd(
+  name: "xz" | "zstd",
+  { status }: Deno.ChildProcess,
+  listening: Promise<string>,
+): Promise<void> {
+  const [{ code }, stderr] = [await status, await listening];
+  if (code === 0) return;
+  if (MEMORY[name].says.test(stderr)) throw memoryError(name);
+  throw archiveError(describeFailure({ argv: [name], status: code, stderr }));
+}
+
+function end(child: Deno.ChildProcess): void {
   try {
-    yield* pieces;
-  } catch (error) {
-    tell(error);
-    throw error;
+    child.kill();
+  } catch {
+    // It has ended.
   }
 }
 
 /**
- * What comes out of a program, while it is fed.
+ * Decompresses pieces by a program, which is fed while its output is read.
  *
  * Requires `--allow-run` permission for the program.
  *
  * @throws {OverlayError} If the program is not there, or what it gets is damaged.
  */
 export async function* throughProgram(
-  compression: "xz" | "zstd",
+  name: "xz" | "zstd",
   pieces: AsyncIterable<Uint8Array<ArrayBuffer>>,
   signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const stream = program(compression, signal);
-  let [cause, failure]: unknown[] = [null, null];
+  const child = spawn(COMPRESSION_PROGRAMS[name], ["--decompress", "--stdout", MEMORY[name].flag], {
+    stdin: "piped",
+    stdout: "piped",
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const listening = new Response(child.stderr).text();
+  const writer = child.stdin.getWriter();
+  const stop = () => {
+    writer.abort().catch(() => {/* It has ended. */});
+    end(child);
+  };
+  let [unreadable, failure]: unknown[] = [null, null];
   const feed = async () => {
-    for await (const piece of noted(pieces, (error) => cause = error)) await stream.write(piece);
-    await stream.end();
+    for await (const piece of notingFailure(pieces, (error) => unreadable = error)) {
+      await writer.write(piece);
+    }
+    await writer.close();
   };
   const fed = feed().catch((error) => {
     failure = error;
-    stream.destroy();
+    stop();
   });
   try {
-    yield* stream.output;
+    yield* child.stdout;
+    await checkEnd(name, child, listening);
     await fed;
     if (failure !== null) throw failure;
   } catch (error) {
-    // Damage shows at both ends; that nothing more could be read is the cause of whatever comes out.
-    throw cause ?? error;
+    // Damage shows at both ends; a failed read is the cause of everything else.
+    throw unreadable ?? error;
   } finally {
-    stream.destroy();
+    stop();
     await fed;
+  }
+}
+
+/** Passes pieces on, and notes why no more could be read. */
+async function* notingFailure<T>(
+  pieces: AsyncIterable<T>,
+  note: (error: unknown) => void,
+): AsyncGenerator<T> {
+  try {
+    yield* pieces;
+  } catch (error) {
+    note(error);
+    throw error;
   }
 }

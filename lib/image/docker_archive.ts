@@ -6,22 +6,22 @@
  * @module
  */
 import {
-  diffIdsOf,
-  digestLike,
+  asList,
+  asObject,
+  asText,
+  hashLike,
   imageError,
-  listOf,
-  objectOf,
   parseJson,
-  readSmall,
-  textOf,
+  readDiffIds,
+  readDocument,
 } from "./image.ts";
 import type { Image, ImageChoice, ImageFiles } from "./image.ts";
-import { checkPlatform, choose, platformOf } from "./image_choice.ts";
+import { checkPlatform, choose, formatPlatform } from "./image_choice.ts";
 import type { Candidate } from "./image_choice.ts";
 import { OverlayError } from "../core/errors.ts";
-import { foreign } from "./oci_image.ts";
+import { foreignLayerError } from "./oci_image.ts";
 import { quote } from "../core/quote.ts";
-import { nameFor } from "./reference.ts";
+import { chooseName } from "./reference.ts";
 
 const MANIFEST = "manifest.json";
 
@@ -51,7 +51,7 @@ export async function namesImages(files: ImageFiles): Promise<boolean> {
  */
 export async function refuseOld(files: ImageFiles): Promise<void> {
   if (!files.has(REPOSITORIES)) return;
-  const content = new TextDecoder().decode(await readSmall(files, REPOSITORIES));
+  const content = new TextDecoder().decode(await readDocument(files, REPOSITORIES));
   const [id] = /[0-9a-f]{64}/.exec(content) ?? [];
   if (id === undefined || !files.has(`${id}/layer.tar`)) return;
   const reason = "it was saved by a docker before 1.10, whose format is not supported";
@@ -67,21 +67,21 @@ interface Saved extends Candidate {
 }
 
 async function readManifest(files: ImageFiles): Promise<readonly Saved[]> {
-  const { value } = parseJson(files, MANIFEST, await readSmall(files, MANIFEST));
+  const { value } = parseJson(files, MANIFEST, await readDocument(files, MANIFEST));
   if (!Array.isArray(value)) throw imageError(files.path, `its ${MANIFEST} is no list`);
-  return value.map((one, at) => savedOf(files, one, at));
+  return value.map((one, at) => parseSaved(files, one, at));
 }
 
-function savedOf(files: ImageFiles, value: unknown, at: number): Saved {
+function parseSaved(files: ImageFiles, value: unknown, at: number): Saved {
   const where = `${MANIFEST}[${at}]`;
-  const { Config, Layers, RepoTags, LayerSources } = objectOf(files, where, value);
+  const { Config, Layers, RepoTags, LayerSources } = asObject(files, where, value);
   const texts = (name: string, list: unknown) => {
-    return listOf(files, `${where}.${name}`, list).map((text, i) => {
-      return textOf(files, `${where}.${name}[${i}]`, text);
+    return asList(files, `${where}.${name}`, list).map((text, i) => {
+      return asText(files, `${where}.${name}[${i}]`, text);
     });
   };
-  const config = textOf(files, `${where}.Config`, Config);
-  const hex = hexIn(config);
+  const config = asText(files, `${where}.Config`, Config);
+  const hex = findHex(config);
   return {
     config,
     layers: texts("Layers", Layers),
@@ -93,7 +93,7 @@ function savedOf(files: ImageFiles, value: unknown, at: number): Saved {
 }
 
 /** The digest that the name of a config says. */
-function hexIn(config: string): string | null {
+function findHex(config: string): string | null {
   return /(?:^|[/:])([0-9a-f]{64})(?:\.json)?$/.exec(config)?.[1] ?? null;
 }
 
@@ -104,22 +104,24 @@ function hexIn(config: string): string | null {
  */
 export async function readDockerArchive(files: ImageFiles, choice: ImageChoice): Promise<Image> {
   const saved = choose(files, await readManifest(files), choice);
-  const content = await readSmall(files, saved.config);
-  const digest = await digestLike("sha256:", content);
-  const hex = hexIn(saved.config);
+  const content = await readDocument(files, saved.config);
+  const digest = await hashLike("sha256:", content);
+  const hex = findHex(saved.config);
   if (hex !== null && digest !== `sha256:${hex}`) {
     throw imageError(files.path, `its config ${quote(saved.config)} has the digest ${digest}`);
   }
   const { text, value: config } = parseJson(files, saved.config, content);
-  const platform = platformOf(objectOf(files, "config", config));
+  const platform = formatPlatform(asObject(files, "config", config));
   const note = checkPlatform(files, platform, choice);
-  const diffIds = diffIdsOf(files, config, saved.layers.length);
+  const diffIds = readDiffIds(files, config, saved.layers.length);
   return {
-    name: nameFor(saved.names, choice.ref),
+    name: chooseName(saved.names, choice.ref),
     digest,
     config: text,
     layers: saved.layers.map((name, at) => {
-      if (!files.has(name) && saved.isForeign) throw foreign(files, `layer ${quote(name)}`);
+      if (!files.has(name) && saved.isForeign) {
+        throw foreignLayerError(files, `layer ${quote(name)}`);
+      }
       const { like: _, ...place } = files.locate(name);
       return { name, ...place, digest: null, diffId: diffIds[at] ?? "" };
     }),

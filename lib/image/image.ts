@@ -1,5 +1,5 @@
 /**
- * What is known of an image before a layer of it is unpacked.
+ * An image before a layer of it is unpacked: its files, its documents, its layers.
  *
  * Requires no permissions.
  *
@@ -30,7 +30,7 @@ export interface Image {
 export interface ImageFiles {
   /** Where they are, for messages. */
   readonly path: string;
-  /** Whether there is a file of this name. */
+  /** Tells whether there is a file of this name. */
   readonly has: (name: string) => boolean;
   /** Where the file's bytes are; throws when it is not there. */
   readonly locate: (name: string) => Place;
@@ -73,7 +73,7 @@ const DOCUMENT = { size: 4 << 20, depth: 200 };
 const LAYERS_MAX = 500;
 
 /** Reads a document of an image, all of it. */
-export async function readSmall(
+export async function readDocument(
   files: ImageFiles,
   name: string,
 ): Promise<Uint8Array<ArrayBuffer>> {
@@ -131,33 +131,33 @@ function isDeep(text: string): boolean {
 }
 
 /** Takes a value for an object. */
-export function objectOf(files: ImageFiles, where: string, value: unknown): Json {
+export function asObject(files: ImageFiles, where: string, value: unknown): Json {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json;
   throw imageError(files.path, `its ${where} is no object`);
 }
 
 /** Takes a value for a list; writers in Go say `null` of one that is empty. */
-export function listOf(files: ImageFiles, where: string, value: unknown): readonly unknown[] {
+export function asList(files: ImageFiles, where: string, value: unknown): readonly unknown[] {
   if (value === undefined || value === null) return [];
   if (Array.isArray(value)) return value;
   throw imageError(files.path, `its ${where} is no list`);
 }
 
 /** Takes a value for a text. */
-export function textOf(files: ImageFiles, where: string, value: unknown): string {
+export function asText(files: ImageFiles, where: string, value: unknown): string {
   if (typeof value === "string") return value;
   throw imageError(files.path, `its ${where} is no text`);
 }
 
 /** Takes a value for a digest of an algorithm that is known here. */
-export function digestOf(files: ImageFiles, where: string, value: unknown): string {
-  const digest = textOf(files, where, value);
+export function asDigest(files: ImageFiles, where: string, value: unknown): string {
+  const digest = asText(files, where, value);
   if (/^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/.test(digest)) return digest;
   throw imageError(files.path, `its ${where} is ${brief(digest)}, which is no digest`);
 }
 
 /** The digest of bytes, by the algorithm of another digest. */
-export async function digestLike(
+export async function hashLike(
   digest: string,
   content: Uint8Array<ArrayBuffer>,
 ): Promise<string> {
@@ -171,14 +171,14 @@ export async function digestLike(
  *
  * @throws {OverlayError} If they are not as many, or are too many.
  */
-export function diffIdsOf(files: ImageFiles, config: unknown, layers: number): readonly string[] {
-  const { rootfs } = objectOf(files, "config", config);
+export function readDiffIds(files: ImageFiles, config: unknown, layers: number): readonly string[] {
+  const { rootfs } = asObject(files, "config", config);
   // Of an image without layers some writers say nothing.
   const { diff_ids: ids } = layers === 0
     ? (rootfs ?? {}) as Json
-    : objectOf(files, "config's rootfs", rootfs);
-  const all = listOf(files, "config's rootfs.diff_ids", ids).map((id, at) => {
-    return digestOf(files, `config's rootfs.diff_ids[${at}]`, id);
+    : asObject(files, "config's rootfs", rootfs);
+  const all = asList(files, "config's rootfs.diff_ids", ids).map((id, at) => {
+    return asDigest(files, `config's rootfs.diff_ids[${at}]`, id);
   });
   if (all.length !== layers) {
     throw imageError(files.path, `it has ${layers} layers, and its config lists ${all.length}`);

@@ -7,19 +7,19 @@
  */
 import { brief, imageError } from "./image.ts";
 import type { ImageChoice, ImageFiles, Json } from "./image.ts";
-import { distance, ownPlatform, runsOn } from "./platform.ts";
+import { getOwnPlatform, listRunnable, measureDistance } from "./platform.ts";
 import { printable, quote } from "../core/quote.ts";
-import { named } from "./reference.ts";
+import { findNamed } from "./reference.ts";
 import type { Named } from "./reference.ts";
 
 /** An image that may be meant. */
 export interface Candidate extends Named {
-  /** Its platform; `null` when nobody said. */
+  /** Its platform; `null` when it is not known. */
   readonly platform: string | null;
 }
 
 /** The platform that the platform of a descriptor, or a config, says; empty when it says none. */
-export function platformOf({ os, architecture, variant }: Json): string {
+export function formatPlatform({ os, architecture, variant }: Json): string {
   return [os, architecture, variant].filter((part) => typeof part === "string" && part !== "")
     .join("/").slice(0, 100);
 }
@@ -35,42 +35,48 @@ export function choose<T extends Candidate>(
   all: readonly T[],
   { ref, platform }: ImageChoice,
 ): T {
-  const called = ref === undefined ? all : named(all, ref);
+  const called = ref === undefined ? all : findNamed(all, ref);
   if (called.length === 0) {
     const what = ref === undefined ? "image" : `image of the reference ${quote(ref)}`;
-    const hint = all.length === 0 ? undefined : `it has ${listed(all)}`;
+    const hint = all.length === 0 ? undefined : `it has ${listCandidates(all)}`;
     throw imageError(files.path, `it has no ${what}`, hint);
   }
-  const fitting = fittingOf(called, platform);
+  const fitting = findFitting(called, platform);
   const [first] = fitting;
   if (first === undefined) {
     const platforms = called.slice(0, LISTED_MAX).map((one) => brief(one.platform ?? "")).join(
       ", ",
     );
     const hint = `it has ${platforms}; choose with --platform`;
-    throw imageError(files.path, `it has no image for ${quote(platform ?? ownPlatform())}`, hint);
+    throw imageError(
+      files.path,
+      `it has no image for ${quote(platform ?? getOwnPlatform())}`,
+      hint,
+    );
   }
-  const different = distinct(fitting);
+  const different = dropRepeats(fitting);
   if (different.length === 1) return first;
   const example = different[0]?.names[0] ?? different[0]?.digest;
   throw imageError(
     files.path,
-    `${different.length} images match: ${listed(different)}`,
+    `${different.length} images match: ${listCandidates(different)}`,
     `choose one with --ref, such as --ref ${example}`,
   );
 }
 
-function distinct<T extends Candidate>(all: readonly T[]): readonly T[] {
+function dropRepeats<T extends Candidate>(all: readonly T[]): readonly T[] {
   const seen = new Map(all.toReversed().map((one) => [one.digest, one]));
   return all.filter((one) => seen.get(one.digest) === one);
 }
 
 /** Those that fit best; what says no platform may be anything. */
-function fittingOf<T extends Candidate>(all: readonly T[], asked?: string): readonly T[] {
+function findFitting<T extends Candidate>(all: readonly T[], asked?: string): readonly T[] {
   // Of a single one, who imports it is told what it is for.
-  if (asked === undefined && distinct(all).length === 1) return all;
-  for (const wanted of asked === undefined ? runsOn(ownPlatform()) : [asked]) {
-    const distances = all.map((one) => one.platform === null ? 0 : distance(one.platform, wanted));
+  if (asked === undefined && dropRepeats(all).length === 1) return all;
+  for (const wanted of asked === undefined ? listRunnable(getOwnPlatform()) : [asked]) {
+    const distances = all.map((one) =>
+      one.platform === null ? 0 : measureDistance(one.platform, wanted)
+    );
     const fitting = distances.filter((far) => far !== null);
     if (fitting.length === 0) continue;
     const best = Math.min(...fitting);
@@ -79,10 +85,10 @@ function fittingOf<T extends Candidate>(all: readonly T[], asked?: string): read
   return [];
 }
 
-/** How many are listed; an index can have any number. */
+/** The most candidates that a message lists; an index can have any number. */
 const LISTED_MAX = 20;
 
-function listed(all: readonly Candidate[]): string {
+function listCandidates(all: readonly Candidate[]): string {
   const words = all.slice(0, LISTED_MAX).map(({ names, digest, platform }) => {
     const name = brief(names[0] ?? digest);
     return platform === null ? name : `${name} for ${printable(platform)}`;
@@ -102,11 +108,11 @@ export function checkPlatform(
 ): string | null {
   if (is === "") return null;
   if (platform === undefined) {
-    const own = ownPlatform();
-    if (Number.isFinite(distance(is, own) ?? NaN)) return null;
+    const own = getOwnPlatform();
+    if (Number.isFinite(measureDistance(is, own) ?? NaN)) return null;
     return `the image is for ${is}, and this machine is ${own}: its programs may not run here`;
   }
-  if (distance(is, platform) !== null) return null;
+  if (measureDistance(is, platform) !== null) return null;
   const hint = `leave --platform ${platform} out, or get the image for it`;
   throw imageError(files.path, `it is for ${brief(is)}`, hint);
 }

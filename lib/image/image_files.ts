@@ -21,8 +21,8 @@ import { TarReader } from "../tar/tar_reader.ts";
  *
  * Requires `--allow-read` permission for the directory.
  */
-export function filesOfDirectory(path: string, called: string = path): ImageFiles {
-  const resolve = (name: string) => named(called, () => resolveIn(path, name));
+export function openDirectory(path: string, called: string = path): ImageFiles {
+  const resolve = (name: string) => withName(called, () => resolveIn(path, name));
   return {
     path: called,
     has: (name) => resolve(name) !== null,
@@ -93,15 +93,15 @@ const ENTRIES_MAX = 100_000;
  * @param called What it is called in messages.
  * @throws {OverlayError} If it is no tar archive.
  */
-export async function filesOfArchive(
+export async function openArchive(
   path: string,
   called: string,
   signal?: AbortSignal,
 ): Promise<ImageFiles> {
   using file = await openRegular(path, { signal });
-  const found = named(called, () => indexOf(file));
+  const found = withName(called, () => indexArchive(file));
   const resolve = (name: string) => {
-    let at = named(called, () => pathInLayer(name));
+    let at = withName(called, () => pathInLayer(name));
     for (let links = 0; links < LINKS_MAX; links++) {
       const one = found.get(at);
       if (one === undefined || "offset" in one) return one;
@@ -121,7 +121,7 @@ export async function filesOfArchive(
 }
 
 /** Does something of which an error must say where it comes from. */
-function named<T>(path: string, act: () => T): T {
+function withName<T>(path: string, act: () => T): T {
   try {
     return act();
   } catch (error) {
@@ -129,7 +129,7 @@ function named<T>(path: string, act: () => T): T {
   }
 }
 
-function indexOf(file: Deno.FsFile): ReadonlyMap<string, Found> {
+function indexArchive(file: Deno.FsFile): ReadonlyMap<string, Found> {
   const found = new Map<string, Found>();
   let [at, entries] = [0, 0];
   let last: TarEntry | null = null;

@@ -9,7 +9,7 @@
 import type { Algorithm } from "../system/hash.ts";
 import type { Piece, Pieces } from "./worker.ts";
 
-/** What is done with a blob. */
+/** How a blob is inflated. */
 export interface Inflating {
   /** The algorithm of the digest of its bytes. */
   readonly blob: Algorithm;
@@ -19,13 +19,13 @@ export interface Inflating {
   readonly chunk: number;
 }
 
-/** What is known of a blob when all of it was read. */
+/** The digests of a blob that was read to its end. */
 export interface Inflated {
   /** The digest of its bytes, in hexadecimal. */
   readonly blob: string;
   /** The digest of what is in it, in hexadecimal. */
   readonly content: string;
-  /** What is wrong with its compression; then the digests may be of a part of it. */
+  /** The fault of its compression, if there is one; then the digests may be of a part of it. */
   readonly fault: string | null;
 }
 

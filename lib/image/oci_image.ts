@@ -7,22 +7,22 @@
  * @module
  */
 import {
+  asDigest,
+  asList,
+  asObject,
   brief,
-  diffIdsOf,
-  digestLike,
-  digestOf,
+  hashLike,
   imageError,
-  listOf,
-  objectOf,
   parseJson,
-  readSmall,
+  readDiffIds,
+  readDocument,
 } from "./image.ts";
 import type { Image, ImageChoice, ImageFiles, Json, Parsed } from "./image.ts";
-import { checkPlatform, choose, platformOf } from "./image_choice.ts";
+import { checkPlatform, choose, formatPlatform } from "./image_choice.ts";
 import type { Candidate } from "./image_choice.ts";
 import { OverlayError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
-import { nameFor } from "./reference.ts";
+import { chooseName } from "./reference.ts";
 
 /** The annotations that name an image: of the specification, and the full name that containerd writes. */
 const REF = "org.opencontainers.image.ref.name";
@@ -51,15 +51,15 @@ interface Blobs {
   readonly nameOf: (digest: string, isManifest: boolean) => string;
 }
 
-function descriptorOf(files: ImageFiles, where: string, value: unknown): Descriptor {
-  const { digest, size, mediaType, platform, annotations } = objectOf(files, where, value);
+function parseDescriptor(files: ImageFiles, where: string, value: unknown): Descriptor {
+  const { digest, size, mediaType, platform, annotations } = asObject(files, where, value);
   if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) {
     throw imageError(files.path, `its ${where}.size is no size`);
   }
-  const notes = objectOf(files, `${where}.annotations`, annotations ?? {});
-  const is = platformOf(objectOf(files, `${where}.platform`, platform ?? {}));
+  const notes = asObject(files, `${where}.annotations`, annotations ?? {});
+  const is = formatPlatform(asObject(files, `${where}.platform`, platform ?? {}));
   return {
-    digest: digestOf(files, `${where}.digest`, digest),
+    digest: asDigest(files, `${where}.digest`, digest),
     size,
     mediaType: typeof mediaType === "string" ? mediaType : "",
     platform: is === "" ? null : is,
@@ -74,12 +74,12 @@ async function readBlob(
   isManifest: boolean,
 ): Promise<Parsed> {
   const name = nameOf(digest, isManifest);
-  const content = await readSmall(files, name);
+  const content = await readDocument(files, name);
   if (content.length !== size) {
     const reason = `its blob ${quote(digest)} has ${content.length} bytes, and must have ${size}`;
     throw imageError(files.path, reason);
   }
-  const is = await digestLike(digest, content);
+  const is = await hashLike(digest, content);
   if (is !== digest) {
     throw imageError(files.path, `its blob ${quote(digest)} has the digest ${quote(is)}`);
   }
@@ -117,18 +117,18 @@ async function findManifest(
   const { files } = blobs;
   let [at, wanted, names]: [Json, ImageChoice, readonly string[]] = [index, choice, []];
   for (let depth = 0; depth < DEPTH_MAX; depth++) {
-    const all = listOf(files, "index's manifests", at.manifests).map((one, i) => {
-      return descriptorOf(files, `index's manifests[${i}]`, one);
+    const all = asList(files, "index's manifests", at.manifests).map((one, i) => {
+      return parseDescriptor(files, `index's manifests[${i}]`, one);
     });
     if (all.length === 0 && depth === 0) return null;
     const descriptor = choose(files, all.filter(({ isAbout }) => !isAbout), wanted);
     if (names.length === 0) names = descriptor.names;
     const { digest, mediaType } = descriptor;
     const { value } = await readBlob(blobs, descriptor, true);
-    const document = objectOf(files, "manifest", value);
+    const document = asObject(files, "manifest", value);
     if (!isIndex(files, document, mediaType)) return { manifest: document, digest, names };
     at = document;
-    if (!Array.isArray(at.manifests)) listOf(files, "index's manifests", {});
+    if (!Array.isArray(at.manifests)) asList(files, "index's manifests", {});
     wanted = choice.platform === undefined ? {} : { platform: choice.platform };
   }
   throw imageError(files.path, "it has indexes in indexes without end");
@@ -137,24 +137,24 @@ async function findManifest(
 /** Tells whether the files are an OCI image layout; some writers leave out the file that says so. */
 export async function isLayout(files: ImageFiles): Promise<boolean> {
   if (files.has("oci-layout")) return true;
-  const index = files.has(INDEX) ? await tried(() => readDocument(files, INDEX)) : null;
+  const index = files.has(INDEX) ? await readIfAny(() => readObject(files, INDEX)) : null;
   return index !== null && index.schemaVersion === 2 && "manifests" in index;
 }
 
 /** Tells whether the files are an image as skopeo writes it into a directory. */
 export async function isCopy(files: ImageFiles): Promise<boolean> {
-  const document = files.has(MANIFEST) ? await tried(() => readDocument(files, MANIFEST)) : null;
+  const document = files.has(MANIFEST) ? await readIfAny(() => readObject(files, MANIFEST)) : null;
   if (document === null) return false;
   if (document.schemaVersion === 1) return "fsLayers" in document;
   return document.schemaVersion === 2 && ("config" in document || "manifests" in document);
 }
 
-async function readDocument(files: ImageFiles, name: string): Promise<Json> {
-  return objectOf(files, name, parseJson(files, name, await readSmall(files, name)).value);
+async function readObject(files: ImageFiles, name: string): Promise<Json> {
+  return asObject(files, name, parseJson(files, name, await readDocument(files, name)).value);
 }
 
 /** The document that an action reads; `null` if it is none: a root file system may have any file of such a name. */
-async function tried<T>(read: () => Promise<T>): Promise<T | null> {
+async function readIfAny<T>(read: () => Promise<T>): Promise<T | null> {
   try {
     return await read();
   } catch (error) {
@@ -171,9 +171,8 @@ async function tried<T>(read: () => Promise<T>): Promise<T | null> {
  */
 export async function readLayout(files: ImageFiles, choice: ImageChoice): Promise<Image | null> {
   const blobs = { files, nameOf: (digest: string) => `blobs/${digest.replace(":", "/")}` };
-  const { value } = parseJson(files, INDEX, await readSmall(files, INDEX));
-  const found = await findManifest(blobs, objectOf(files, "index", value), choice);
-  return found === null ? null : await imageOf(blobs, found, choice);
+  const found = await findManifest(blobs, await readObject(files, INDEX), choice);
+  return found === null ? null : await describeImage(blobs, found, choice);
 }
 
 /**
@@ -186,23 +185,23 @@ export async function readCopy(files: ImageFiles, choice: ImageChoice): Promise<
   const nameOf = (digest: string, isManifest: boolean) => {
     return digest.replace(/^\w+:/, "") + (isManifest ? ".manifest.json" : "");
   };
-  const content = await readSmall(files, MANIFEST);
-  const document = objectOf(files, MANIFEST, parseJson(files, MANIFEST, content).value);
-  const digest = await digestLike("sha256:", content);
+  const content = await readDocument(files, MANIFEST);
+  const document = asObject(files, MANIFEST, parseJson(files, MANIFEST, content).value);
+  const digest = await hashLike("sha256:", content);
   const blobs = { files, nameOf };
   if (isIndex(files, document, "")) {
     const found = await findManifest(blobs, document, choice);
-    return found === null ? null : await imageOf(blobs, found, choice);
+    return found === null ? null : await describeImage(blobs, found, choice);
   }
   choose(files, [{ names: [], digest, platform: null }], choice);
-  return await imageOf(blobs, { manifest: document, digest, names: [] }, choice);
+  return await describeImage(blobs, { manifest: document, digest, names: [] }, choice);
 }
 
 /** The types of configs of images; others are of artifacts, which can be anything. */
 const CONFIG = /^application\/vnd\.(oci\.image\.config\.v1|docker\.container\.image\.v1)\+json$/;
 
 /** The image of a manifest; `null` when the manifest lacks the layers that its config lists. */
-async function imageOf(
+async function describeImage(
   blobs: Blobs,
   { manifest, digest, names }: Found,
   choice: ImageChoice,
@@ -212,20 +211,22 @@ async function imageOf(
     const hint = "copy it from its registry again, which converts it: skopeo copy --format=oci";
     throw imageError(files.path, "its manifest is of schema 1, which is not supported", hint);
   }
-  const described = descriptorOf(files, "manifest's config", manifest.config);
+  const described = parseDescriptor(files, "manifest's config", manifest.config);
   const { mediaType } = described;
   if (mediaType !== "" && !CONFIG.test(mediaType)) throw artifactError(files, mediaType);
   const { text, value: config } = await readBlob(blobs, described, false);
-  const platform = platformOf(objectOf(files, "config", config));
+  const platform = formatPlatform(asObject(files, "config", config));
   const note = checkPlatform(files, platform, choice);
-  const layers = listOf(files, "manifest's layers", manifest.layers);
+  const layers = asList(files, "manifest's layers", manifest.layers);
   if (layers.length === 0 && listsLayers(config)) return null;
-  const diffIds = diffIdsOf(files, config, layers.length);
+  const diffIds = readDiffIds(files, config, layers.length);
   return {
-    name: nameFor(names, choice.ref),
+    name: chooseName(names, choice.ref),
     digest,
     config: text,
-    layers: layers.map((layer, at) => layerOf(blobs, { layer, at, diffId: diffIds[at] ?? "" })),
+    layers: layers.map((layer, at) =>
+      describeLayer(blobs, { layer, at, diffId: diffIds[at] ?? "" })
+    ),
     note,
   };
 }
@@ -243,19 +244,21 @@ function artifactError(files: ImageFiles, type: string): OverlayError {
 /** The types of layers of images; what lacks one is known by its content. */
 const LAYER = /^application\/vnd\.(oci\.image\.layer|docker\.image\.rootfs)\.|[.+/]tar\b|^$/;
 
-function layerOf(
+function describeLayer(
   { files, nameOf }: Blobs,
   { layer, at, diffId }: { readonly layer: unknown; readonly at: number; readonly diffId: string },
 ): Image["layers"][number] {
   const where = `manifest's layers[${at}]`;
-  const { digest, size, mediaType } = descriptorOf(files, where, layer);
+  const { digest, size, mediaType } = parseDescriptor(files, where, layer);
   if (/encrypted/.test(mediaType)) {
     const hint = "decrypt it first, such as by skopeo copy --decryption-key";
     throw imageError(files.path, `its ${where} is encrypted`, hint);
   }
   if (!LAYER.test(mediaType)) throw artifactError(files, mediaType);
   const name = nameOf(digest, false);
-  if (/foreign|nondistributable/.test(mediaType) && !files.has(name)) throw foreign(files, where);
+  if (/foreign|nondistributable/.test(mediaType) && !files.has(name)) {
+    throw foreignLayerError(files, where);
+  }
   const { like: _, ...place } = files.locate(name);
   if (place.size !== size) {
     const reason = `its blob ${quote(digest)} has ${place.size} bytes, and must have ${size}`;
@@ -265,7 +268,7 @@ function layerOf(
 }
 
 /** The error of a layer that may not be given away with its image. */
-export function foreign(files: ImageFiles, where: string): OverlayError {
+export function foreignLayerError(files: ImageFiles, where: string): OverlayError {
   const reason = `its ${where} is a foreign layer, which lies elsewhere and is not in it`;
   return imageError(files.path, reason, "get an image that has all of its layers");
 }

@@ -28,7 +28,7 @@ function parse(platform: string): readonly [os: string, architecture: string, va
   return [os, architecture, variant === DEFAULTS[architecture] ? "" : variant];
 }
 
-function numberOf(architecture: string, variant: string): number {
+function parseVersion(architecture: string, variant: string): number {
   const text = variant === "" ? DEFAULTS[architecture] ?? "" : variant;
   return /^v\d/.test(text) ? Number(text.slice(1)) : NaN;
 }
@@ -39,12 +39,12 @@ function numberOf(architecture: string, variant: string): number {
  *
  * @returns `null` when it does not serve.
  */
-export function distance(platform: string, wanted: string): number | null {
+export function measureDistance(platform: string, wanted: string): number | null {
   const [os, architecture, variant] = parse(platform);
   const [wantedOs, wantedArchitecture, wantedVariant] = parse(wanted);
   if (os !== wantedOs || architecture !== wantedArchitecture) return null;
   if (variant === wantedVariant) return 0;
-  const older = numberOf(architecture, wantedVariant) - numberOf(architecture, variant);
+  const older = parseVersion(architecture, wantedVariant) - parseVersion(architecture, variant);
   if (older > 0) return older;
   return wanted.split("/").length === 2 ? Infinity : null;
 }
@@ -56,12 +56,12 @@ const RUNS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The platforms of which a machine of this one runs the programs, the most fitting first. */
-export function runsOn(platform: string): readonly string[] {
+export function listRunnable(platform: string): readonly string[] {
   return [platform, ...RUNS[platform] ?? []];
 }
 
 /** This machine's platform, in the words of images. */
-export function ownPlatform(): string {
+export function getOwnPlatform(): string {
   const { arch } = Deno.build;
   const [architecture] = ALIASES[arch] ?? [arch];
   return `linux/${architecture}`;

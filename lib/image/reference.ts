@@ -18,11 +18,13 @@ interface Reference {
 
 function parse(reference: string): Reference {
   const at = reference.indexOf("@");
-  const [named, digest] = at < 0
+  const [findNamed, digest] = at < 0
     ? [reference, null]
     : [reference.slice(0, at), reference.slice(at + 1)];
-  const colon = named.indexOf(":", named.lastIndexOf("/") + 1);
-  const [path, tag] = colon < 0 ? [named, null] : [named.slice(0, colon), named.slice(colon + 1)];
+  const colon = findNamed.indexOf(":", findNamed.lastIndexOf("/") + 1);
+  const [path, tag] = colon < 0
+    ? [findNamed, null]
+    : [findNamed.slice(0, colon), findNamed.slice(colon + 1)];
   return { repository: fullPath(path), tag, digest };
 }
 
@@ -37,7 +39,7 @@ function fullPath(path: string): string {
 }
 
 /** A name in full: two names mean the same image when this is the same of both. */
-export function fullName(name: string): string {
+export function expandName(name: string): string {
   const { repository, tag, digest } = parse(name);
   const tagged = tag === null && digest !== null ? repository : `${repository}:${tag ?? "latest"}`;
   return digest === null ? tagged : `${tagged}@${digest}`;
@@ -55,7 +57,7 @@ export interface Named {
  * Those that a reference means: a name, a name with a digest, or a digest alone. One whose name is the very
  * same goes before those of which it is the same in full.
  */
-export function named<T extends Named>(all: readonly T[], reference: string): readonly T[] {
+export function findNamed<T extends Named>(all: readonly T[], reference: string): readonly T[] {
   const [, digest] = DIGEST.exec(reference) ?? [];
   if (digest !== undefined) return all.filter((one) => one.digest === digest);
   const exact = all.filter(({ names }) => names.includes(reference));
@@ -73,8 +75,8 @@ function isMeant({ names, digest: is }: Named, { repository, tag, digest }: Refe
 }
 
 /** The name of an image that a reference has found, or its first one; `null` when it has none. */
-export function nameFor(names: readonly string[], reference: string | undefined): string | null {
+export function chooseName(names: readonly string[], reference: string | undefined): string | null {
   const [first = null] = names;
   if (reference === undefined || names.includes(reference)) return reference ?? first;
-  return names.find((name) => fullName(name) === fullName(reference)) ?? first;
+  return names.find((name) => expandName(name) === expandName(reference)) ?? first;
 }

@@ -1,5 +1,5 @@
 /**
- * Working on pieces in a thread of its own.
+ * Working on pieces in a worker.
  *
  * @module
  */
@@ -11,7 +11,7 @@ export type Piece = Uint8Array<ArrayBuffer>;
 export type Pieces = AsyncIterable<Piece> | Iterable<Piece>;
 
 /**
- * What a thread does. Its functions must stand on their own: they may name nothing of their module, since
+ * The work of a worker. Its functions must stand on their own: they may name nothing of their module, since
  * their text is what a thread is started with. A bundler may give their names others, and must not put
  * helpers of its own into them.
  */
@@ -20,7 +20,7 @@ export interface Work<How, Result> {
   readonly source: (how: How) => Iterable<Piece>;
   /** Makes others of them, and says something of them in the end. */
   readonly transform: (pieces: Pieces, how: How) => AsyncGenerator<Piece, Result>;
-  /** What both are told; a value that can be cloned. */
+  /** The argument of both; a value that can be cloned. */
   readonly how: How;
 }
 
@@ -30,10 +30,10 @@ const WINDOW = 32;
 /** How many pieces are acknowledged at once. */
 const ACKNOWLEDGED = WINDOW / 4;
 
-/** A thread has failed; what its work has thrown is the cause. */
+/** A worker has failed; the error of its work is the cause. */
 export class WorkerError extends Error {
   override readonly name = "WorkerError";
-  /** Whether it was the source that failed. */
+  /** `true` if it was the source that failed. */
   readonly isOfSource: boolean;
 
   constructor(cause: unknown, isOfSource: boolean) {
@@ -42,15 +42,15 @@ export class WorkerError extends Error {
   }
 }
 
-/** What who starts a thread wants. */
-export interface ThreadOptions {
+/** How a worker is run. */
+export interface WorkerOptions {
   /** Ends it. */
   readonly signal?: AbortSignal | undefined;
   /** Is told how many bytes the thread got from the source, again and again. */
   readonly onRead?: ((bytes: number) => void) | undefined;
 }
 
-/** What a thread has made: a piece, or in the end its last word. */
+/** A piece that a worker has made, or in the end its result. */
 interface Made {
   readonly piece: Piece | null;
   readonly word: unknown;
@@ -58,17 +58,17 @@ interface Made {
   readonly read: number;
 }
 
-/** What a thread says: what it has made, or why there is nothing more. */
+/** A message of a worker: a piece, or the error that ended it. */
 type Message = Made | { readonly error: unknown; readonly isOfSource: boolean };
 
-/** What a thread has of who started it. */
+/** The port of a worker to the thread that started it. */
 interface Port<How> {
   /** It is told how first, and then how many pieces were taken. */
   onmessage: ((event: MessageEvent<How & number>) => void) | null;
   postMessage(message: Message, transfer?: Transferable[]): void;
 }
 
-/** What is done in the thread. It stands on its own, see {@linkcode Work}. */
+/** Runs in the worker. It stands on its own, see {@linkcode Work}. */
 async function serve<How, Result>(
   port: Port<How>,
   window: number,
@@ -109,7 +109,7 @@ async function serve<How, Result>(
 }
 
 /**
- * Lets a thread of its own make pieces. The thread is started with a text and not from a file, which would
+ * Lets a worker make pieces. The worker is started with a text and not from a file, which would
  * ask for a permission to read this library; it costs some 25 ms, on another processor.
  *
  * Requires the permissions that the work does.
@@ -121,7 +121,7 @@ async function serve<How, Result>(
  */
 export async function* runInWorker<How, Result>(
   { source, transform, how }: Work<How, Result>,
-  { signal, onRead }: ThreadOptions = {},
+  { signal, onRead }: WorkerOptions = {},
 ): AsyncGenerator<Piece, Result> {
   signal?.throwIfAborted();
   // It is the same for all that is read: Deno keeps the compiled code of each text.
@@ -151,7 +151,7 @@ export async function* runInWorker<How, Result>(
   }
 }
 
-/** What comes from a thread, and a way to make it fail. */
+/** The pieces that arrive from a worker, and a way to make them fail. */
 function listen(
   worker: Worker,
 ): { readonly arrived: ReadableStream<Made>; readonly fail: (error: unknown) => void } {

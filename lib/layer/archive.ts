@@ -23,7 +23,7 @@ const HOW = [
 
 /** How a directory is read. */
 export interface ArchiveOptions extends Reporter {
-  /** Whether each name of a file has its content, rather than the first of them only. @default {false} */
+  /** Set if each name of a file has its content, rather than the first of them only. @default {false} */
   readonly dereferenceHardLinks?: boolean;
 }
 
@@ -34,7 +34,7 @@ export interface ArchiveOptions extends Reporter {
  *
  * @throws {OverlayError} If tar cannot read something of it.
  */
-export async function* archiveOf(
+export async function* archiveDirectory(
   path: string,
   options: ArchiveOptions = {},
 ): AsyncGenerator<Uint8Array<ArrayBuffer>> {

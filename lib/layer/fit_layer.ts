@@ -1,25 +1,25 @@
 /**
- * What of a layer depends on the layers below it.
+ * Fitting a layer to the layers below it.
  *
  * Directories that a layer has something in without saying what they are like: in one directory they
  * would stay as the layers below made them; in a layer of its own overlayfs shows the layer's. So they get
  * what they have below.
  *
- * What a layer removes: overlayfs takes a character device 0/0 for a whiteout, and leaves it out where it
+ * Whiteouts: overlayfs takes a character device 0/0 for a whiteout, and leaves it out where it
  * merges directories. In a directory that it merges with nothing its name would show. So only what is
  * there below is whited out.
  *
  * @module
  */
-import { above } from "../tar/entry_name.ts";
-import type { AttributeClass } from "./layer_filter.ts";
-import { directoryOf, entryLine, parseLines } from "../tar/mtree.ts";
+import { directoryAbove } from "../tar/entry_name.ts";
+import type { AttributeClass } from "./layer_policy.ts";
+import { formatEntryLine, parseDirectory, parseLines } from "../tar/mtree.ts";
 import type { Keywords } from "../tar/mtree.ts";
-import { Tar } from "./gnu_tar.ts";
 import type { TarOptions } from "./gnu_tar.ts";
-import { BLOCK, formatEntry } from "../tar/tar_entry.ts";
 import type { Directory, TarEntry } from "../tar/tar_entry.ts";
-import type { Unpacked } from "./unpack.ts";
+import { NO_ATTRIBUTES, PLAIN_DIRECTORY } from "../tar/tar_entry.ts";
+import { unpackEntries } from "./gnu_tar.ts";
+import type { LayerNeeds } from "./layer_paths.ts";
 
 /** The lines of a layer, read when they are needed. */
 export class LayerLines {
@@ -32,7 +32,7 @@ export class LayerLines {
     this.#path = path;
   }
 
-  /** What the layer has at a path. */
+  /** Gets the record of a path; `undefined` when the layer has none. */
   get(path: string): Keywords | undefined {
     this.#lines ??= parseLines(Deno.readTextFileSync(this.#path));
     return this.#lines.get(path);
@@ -47,8 +47,9 @@ export class LayerLines {
     const known = this.#hiding.get(path);
     if (known !== undefined) return known;
     const at = this.get(path);
-    const isHere = at !== undefined && (at.get("type") !== "dir" || [...at.keys()].some(isMark));
-    const is = isHere || this.hides(above(path));
+    const isHere = at !== undefined &&
+      (at.get("type") !== "dir" || [...at.keys()].some((key) => OPAQUE_KEYWORD.test(key)));
+    const is = isHere || this.hides(directoryAbove(path));
     this.#hiding.set(path, is);
     return is;
   }
@@ -56,58 +57,32 @@ export class LayerLines {
 
 const OPAQUE = /^(trusted|user)\.overlay\.opaque$/;
 
-/** Whether a keyword of a line says that a directory hides what is below. */
-function isMark(keyword: string): boolean {
-  return keyword.startsWith("xattr.") && OPAQUE.test(keyword.slice("xattr.".length));
-}
+/** The keyword of a directory that hides what is below. */
+const OPAQUE_KEYWORD = /^xattr\.(trusted|user)\.overlay\.opaque$/;
 
-/** What a directory is like in layers, top first; `null` when none of them has it. */
-function inheritedOf(path: string, layers: readonly LayerLines[]): Directory | null {
+/** Finds what layers, top first, have at a path; `undefined` where they have nothing, or hide it. */
+function findBelow(path: string, layers: readonly LayerLines[]): Keywords | undefined {
   for (const layer of layers) {
     const found = layer.get(path);
-    if (found !== undefined) return withoutMark(directoryOf(found));
-    if (layer.hides(path)) return null;
+    if (found !== undefined || layer.hides(path)) return found;
   }
-  return null;
+  return undefined;
 }
 
-/** That a directory hides what is below is not inherited. */
-function withoutMark(directory: Directory | null): Directory | null {
+/** Finds the metadata that a directory inherits, without the mark that it hides what is below. */
+function findInherited(path: string, layers: readonly LayerLines[]): Directory | null {
+  const directory = parseDirectory(findBelow(path, layers));
   if (directory === null) return null;
   const attributes = [...directory.attributes].filter(([name]) => !OPAQUE.test(name));
   return { ...directory, attributes: new Map(attributes) };
 }
 
-/** Whether something is at a path in layers, top first. */
-function isThere(path: string, layers: readonly LayerLines[]): boolean {
-  for (const layer of layers) {
-    const found = layer.get(path);
-    if (found !== undefined) return !isWhiteout(found);
-    if (layer.hides(path)) return false;
-  }
-  return false;
-}
-
-function isWhiteout(keywords: Keywords): boolean {
-  return keywords.get("type") === "char" && keywords.get("device") === "0,0";
-}
-
-const EMPTY = { type: "directory", size: 0, link: "", device: [0, 0] } as const;
-
-/** What overlayfs takes for a whiteout. */
-const WHITEOUT: Omit<TarEntry, "name"> = {
-  ...EMPTY,
-  type: "char",
-  mode: 0,
-  uid: 0,
-  gid: 0,
-  mtime: "0",
-  attributes: new Map(),
-};
+/** A device that overlayfs takes for a whiteout. */
+const WHITEOUT = { ...PLAIN_DIRECTORY, type: "char", mode: 0 } as const;
 
 /** A layer that is unpacked, and not in its place yet. */
-export interface UnpackedLayer extends Pick<Unpacked, "implicit" | "whiteouts" | "emptied"> {
-  /** In which attributes it is said that a directory hides what is below. */
+export interface UnpackedLayer extends LayerNeeds {
+  /** The class of the attribute that marks opaque directories. */
   readonly attributes: AttributeClass;
   /** Its directory. */
   readonly root: string;
@@ -128,37 +103,40 @@ class Additions {
     this.#below = below;
   }
 
-  /** A directory takes after the layers below. */
+  /** Gives a directory the metadata that it has in the layers below. */
   inherit(path: string): void {
-    const inherited = inheritedOf(path, this.#below);
-    if (inherited === null) return;
-    const marks = [...directoryOf(this.#own.get(path) ?? new Map())?.attributes ?? []];
-    const attributes = new Map([...inherited.attributes, ...marks]);
-    this.#new.set(path, { ...EMPTY, ...inherited, attributes, name: path });
+    this.#add(path, parseDirectory(this.#own.get(path))?.attributes ?? NO_ATTRIBUTES);
   }
 
-  /** A directory that is there below hides what is in it there. */
+  /** Makes a directory that is there below hide what is in it there. */
   empty(path: string, mark: string): void {
-    const inherited = inheritedOf(path, this.#below);
-    if (inherited === null) return;
-    this.#need(above(path));
-    const attributes = new Map([...inherited.attributes, [mark, "y"]]);
-    this.#new.set(path, { ...EMPTY, ...inherited, attributes, name: path });
+    if (findInherited(path, this.#below) === null) return;
+    this.#need(directoryAbove(path));
+    this.#add(path, new Map([[mark, "y"]]));
   }
 
-  /** What is there below is whited out. */
+  #add(path: string, more: ReadonlyMap<string, string>): void {
+    const inherited = findInherited(path, this.#below);
+    if (inherited === null) return;
+    const attributes = new Map([...inherited.attributes, ...more]);
+    this.#new.set(path, { ...PLAIN_DIRECTORY, ...inherited, attributes, name: path });
+  }
+
+  /** Whites out what is there below. */
   hide(path: string): void {
-    if (!isThere(path, this.#below)) return;
-    this.#need(above(path));
+    const found = findBelow(path, this.#below);
+    const isWhiteout = found?.get("type") === "char" && found.get("device") === "0,0";
+    if (found === undefined || isWhiteout) return;
+    this.#need(directoryAbove(path));
     this.#new.set(path, { ...WHITEOUT, name: path });
   }
 
   #need(path: string): void {
     if (this.#same.has(path) || this.#new.has(path)) return;
-    if (path !== "") this.#need(above(path));
-    const own = directoryOf(this.#own.get(path) ?? new Map());
+    if (path !== "") this.#need(directoryAbove(path));
+    const own = parseDirectory(this.#own.get(path));
     if (own === null) this.inherit(path);
-    else this.#same.set(path, { ...EMPTY, ...own, name: path });
+    else this.#same.set(path, { ...PLAIN_DIRECTORY, ...own, name: path });
   }
 
   /** For tar; directories before what is in them. */
@@ -170,7 +148,7 @@ class Additions {
 
   /** The lines of what is new. */
   get lines(): string {
-    return [...this.#new].map(([path, entry]) => entryLine(path, entry)).join("");
+    return [...this.#new].map(([path, entry]) => formatEntryLine(path, entry)).join("");
   }
 }
 
@@ -213,13 +191,6 @@ export async function fitLayer(
   await forEachPath(layer.emptied, (path) => added.empty(path, mark), signal);
   await forEachPath(layer.whiteouts, (path) => added.hide(path), signal);
   if (added.lines === "") return;
-  const tar = new Tar(layer.root, options);
-  try {
-    await tar.write([...added.entries.flatMap(formatEntry), new Uint8Array(2 * BLOCK)]);
-    await tar.end();
-  } catch (error) {
-    await tar.kill();
-    throw error;
-  }
+  await unpackEntries(layer.root, added.entries, options);
   await Deno.writeTextFile(layer.lines, added.lines, { append: true });
 }

@@ -7,7 +7,7 @@ import { PROGRAMS } from "../system/programs.ts";
 import type { ProgramOptions } from "../system/run.ts";
 import { describeFailure, spawn } from "../system/run.ts";
 import { ArchiveError, archiveError } from "../tar/archive_error.ts";
-import { BLOCK, formatEntry, NO_ATTRIBUTES } from "../tar/tar_entry.ts";
+import { END_OF_ARCHIVE, formatEntry, PLAIN_DIRECTORY } from "../tar/tar_entry.ts";
 import type { TarEntry } from "../tar/tar_entry.ts";
 
 /**
@@ -51,22 +51,6 @@ export interface TarOptions extends ProgramOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The end of an archive. */
-const END = [new Uint8Array(2 * BLOCK)];
-
-/** A directory in the place of another one and all that is in it. */
-const EMPTY_DIRECTORY: Omit<TarEntry, "name"> = {
-  type: "directory",
-  mode: 0o700,
-  uid: 0,
-  gid: 0,
-  size: 0,
-  mtime: "0",
-  link: "",
-  device: [0, 0],
-  attributes: NO_ATTRIBUTES,
-};
-
 /** Tar, unpacking into a directory; it takes what was filtered in pieces large enough to be worth a turn of the event loop. */
 export class Tar {
   readonly #root: string;
@@ -106,11 +90,12 @@ export class Tar {
    * one that it is started for; names go to it in an archive, since they need not be UTF-8.
    */
   async clear(path: string): Promise<void> {
-    await this.write(END);
+    await this.write([END_OF_ARCHIVE]);
     await this.#finish();
     this.#options.signal?.throwIfAborted();
     this.#child = this.#start("--recursive-unlink");
-    await this.write([...formatEntry({ ...EMPTY_DIRECTORY, name: `./${path}` }), ...END]);
+    const empty = { ...PLAIN_DIRECTORY, mode: 0o700, name: `./${path}` };
+    await this.write([...formatEntry(empty), END_OF_ARCHIVE]);
     await this.#finish();
     this.#options.signal?.throwIfAborted();
     this.#child = this.#start();
@@ -169,7 +154,7 @@ export class Tar {
     this.#unset += unset;
     if (status === 0 && text === "" && !lost) return;
     const reason = describeFailure({ argv: ["tar"], status, stderr: text });
-    throw new ArchiveError("failed", "unpack layer", reason, hintOf(text, lost));
+    throw new ArchiveError("failed", "unpack layer", reason, chooseHint(text, lost));
   }
 
   /** Ends it; what it has unpacked is for the caller to remove. */
@@ -191,7 +176,29 @@ export class Tar {
   }
 }
 
-function hintOf(said: string, lost: boolean): string | undefined {
+/**
+ * Unpacks entries without content into a directory.
+ *
+ * Requires `--allow-run` permission for tar.
+ *
+ * @throws {OverlayError} If tar fails.
+ */
+export async function unpackEntries(
+  root: string,
+  entries: readonly TarEntry[],
+  options: TarOptions,
+): Promise<void> {
+  const tar = new Tar(root, options);
+  try {
+    await tar.write([...entries.flatMap(formatEntry), END_OF_ARCHIVE]);
+    await tar.end();
+  } catch (error) {
+    await tar.kill();
+    throw error;
+  }
+}
+
+function chooseHint(said: string, lost: boolean): string | undefined {
   if (lost) return "run as root, or, in a user namespace, add --userxattr";
   const reason = ATTRIBUTE.exec(said)?.[2];
   if (reason === "Invalid argument") return "make the image again, with a value that Linux takes";
@@ -205,7 +212,7 @@ function hintOf(said: string, lost: boolean): string | undefined {
   return undefined;
 }
 
-/** What tar said. */
+/** The words of tar on stderr, as far as they matter. */
 interface Said {
   /** The first of it that is an error, whatever tar thinks of it: of many entries it can say the same. */
   readonly text: string;

@@ -8,13 +8,29 @@
  * @module
  */
 import { archiveError } from "../tar/archive_error.ts";
-import { above, checkPath, PATH_MAX } from "../tar/entry_name.ts";
+import { checkPath, directoryAbove, PATH_MAX } from "../tar/entry_name.ts";
 import type { LayerLimits } from "./layer_limits.ts";
 import { quoteBytes } from "../core/quote.ts";
 import type { Directory } from "../tar/tar_entry.ts";
 
 /** How many symlinks a path may lead through (Linux, MAXSYMLINKS). */
 const LINKS_MAX = 40;
+
+/** The paths of a layer that depend on the layers below it. */
+export interface LayerNeeds {
+  /**
+   * The directories without an entry that are what they are in the layers below: the layer does not hide
+   * those.
+   */
+  readonly implicit: readonly string[];
+  /**
+   * The removed paths of the layers below. They are not unpacked: overlayfs shows a whiteout in a directory
+   * that has nothing below, so only a path that is there may be whited out.
+   */
+  readonly whiteouts: readonly string[];
+  /** The directories of the layers below in which all is gone, and that this layer has nothing in. */
+  readonly emptied: readonly string[];
+}
 
 /** The paths of a layer. */
 export class LayerPaths {
@@ -61,7 +77,7 @@ export class LayerPaths {
    * @throws {OverlayError} If they lead in a circle, or the path becomes too long.
    */
   resolve(path: string): string {
-    const directory = above(path);
+    const directory = directoryAbove(path);
     if (this.#directories.has(directory)) return path;
     const real = this.follow(directory);
     if (real === directory) return path;
@@ -80,7 +96,7 @@ export class LayerPaths {
     for (let part = rest.pop(); part !== undefined; part = rest.pop()) {
       this.#limits.walk();
       if (part === "" || part === ".") continue;
-      const next = part === ".." ? above(at) : at === "" ? part : `${at}/${part}`;
+      const next = part === ".." ? directoryAbove(at) : at === "" ? part : `${at}/${part}`;
       const link = part === ".." ? null : this.#others.get(next) ?? null;
       if (link === null) at = next;
       else if (link.startsWith("/")) at = "";
@@ -147,7 +163,7 @@ export class LayerPaths {
 
   #noteChild(path: string): void {
     if (this.#children === null || path === "") return;
-    const directory = above(path);
+    const directory = directoryAbove(path);
     const known = this.#children.get(directory);
     if (known === undefined) this.#children.set(directory, new Set([path]));
     else known.add(path);
@@ -160,31 +176,24 @@ export class LayerPaths {
     return children;
   }
 
-  /**
-   * The directories without an entry that are what they are in the layers below: the layer does not hide
-   * those.
-   */
+  /** See {@linkcode LayerNeeds.implicit}. */
   get implicit(): readonly string[] {
     const isInOpaque = this.#opaqueAbove();
     return [...this.#implicit].filter((path) => !this.#fresh.has(path) && !isInOpaque(path));
   }
 
-  /**
-   * The removed paths of the layers below. They are not unpacked: overlayfs shows a whiteout in a directory
-   * that has nothing below, so only a path that is there may be whited out.
-   */
-  get whiteouts(): readonly string[] {
+  /** The paths that depend on the layers below. */
+  get needs(): LayerNeeds {
     const isInOpaque = this.#opaqueAbove();
-    return [...this.#gone].filter((path) => !isInOpaque(path) && !this.isHidden(path));
-  }
-
-  /** The directories of the layers below in which all is gone, and that this layer has nothing in. */
-  get emptied(): readonly string[] {
-    const isInOpaque = this.#opaqueAbove();
-    return [...this.#opaque].filter((path) => {
-      const isHere = this.#directories.has(path) || this.#others.has(path) || this.#gone.has(path);
-      return !isHere && !isInOpaque(path) && !this.isHidden(path);
-    });
+    const isSeen = (path: string) => !isInOpaque(path) && !this.isHidden(path);
+    const isHere = (path: string) => {
+      return this.#directories.has(path) || this.#others.has(path) || this.#gone.has(path);
+    };
+    return {
+      implicit: this.implicit,
+      whiteouts: [...this.#gone].filter(isSeen),
+      emptied: [...this.#opaque].filter((path) => !isHere(path) && isSeen(path)),
+    };
   }
 
   /** Tells whether a path lies in a directory that hides what is below; each directory is looked at once. */
@@ -195,16 +204,16 @@ export class LayerPaths {
       const found = known.get(path);
       if (found !== undefined) return found;
       this.#limits.walk();
-      const is = this.#opaque.has(path) || (path !== "" && isOpaque(above(path)));
+      const is = this.#opaque.has(path) || (path !== "" && isOpaque(directoryAbove(path)));
       known.set(path, is);
       return is;
     };
-    return (path) => path !== "" && isOpaque(above(path));
+    return (path) => path !== "" && isOpaque(directoryAbove(path));
   }
 
   /** Tells whether a directory above a path is removed or something else: then all below is hidden already. */
   isHidden(path: string): boolean {
-    for (let at = path; at !== ""; at = above(at)) {
+    for (let at = path; at !== ""; at = directoryAbove(at)) {
       this.#limits.walk();
       if (at !== path && (this.#others.has(at) || this.#gone.has(at))) return true;
       if (this.#directories.has(at)) return false;

@@ -8,15 +8,13 @@ import { archiveError, nameArchive } from "../tar/archive_error.ts";
 import { readBlob } from "../image/blob.ts";
 import type { Blob, ReadOptions } from "../image/blob.ts";
 import { attempt } from "../system/disk.ts";
-import { OverlayError } from "../core/errors.ts";
 import { LayerFilter } from "./layer_filter.ts";
-import type { LayerPolicy, LayerSummary, Step } from "./layer_filter.ts";
+import type { LayerPolicy, LayerSummary } from "./layer_policy.ts";
+import type { Step } from "./step_queue.ts";
 import { loadHash } from "../system/hash.ts";
 import { child } from "../core/path.ts";
-import type { ProgramOptions } from "../system/run.ts";
 import { Tar } from "./gnu_tar.ts";
-import { BLOCK, formatEntry, NO_ATTRIBUTES } from "../tar/tar_entry.ts";
-import type { TarEntry } from "../tar/tar_entry.ts";
+import type { LayerNeeds } from "./layer_paths.ts";
 
 /** Where a layer is unpacked to. */
 export interface UnpackTarget {
@@ -28,7 +26,7 @@ export interface UnpackTarget {
 
 /** How a layer is unpacked. */
 export interface UnpackOptions extends ReadOptions {
-  /** What is let through. */
+  /** The policy. */
   readonly policy: LayerPolicy;
   /** Is told how many bytes were unpacked, again and again. */
   readonly onWritten?: (bytes: number) => void;
@@ -37,62 +35,15 @@ export interface UnpackOptions extends ReadOptions {
 }
 
 /** A layer that was unpacked. */
-export interface Unpacked {
+export interface Unpacked extends LayerNeeds {
   /** The digest of the archive without compression. */
   readonly diffId: string;
   /** The archive as it was read. */
   readonly archive: { readonly size: number; readonly digest: string };
-  /** What it holds. */
+  /** The summary of its entries. */
   readonly summary: LayerSummary;
   /** How many attributes could not be set, since the file system or the type of file has none such. */
   readonly unset: number;
-  /** The directories that its archive says nothing of. */
-  readonly implicit: readonly string[];
-  /** What is gone of the layers below; nothing was unpacked for it. */
-  readonly whiteouts: readonly string[];
-  /** The directories of the layers below in which all is gone; nothing was unpacked for them either. */
-  readonly emptied: readonly string[];
-}
-
-/** The node that each machine has: a read of it gives nothing. */
-const NULL_DEVICE: TarEntry = {
-  name: "./null",
-  type: "char",
-  mode: 0,
-  uid: 0,
-  gid: 0,
-  size: 0,
-  mtime: "0",
-  link: "",
-  device: [1, 3],
-  attributes: NO_ATTRIBUTES,
-};
-
-/** How tar says that no device nodes can be made; there may also be no space for one. */
-const NO_DEVICES = /Cannot mknod: (Operation not (permitted|supported)|Invalid argument)/;
-
-/**
- * Tries to make a device node in a directory, which a user namespace may not, and not every file system can.
- *
- * Requires `--allow-run` permission for tar.
- *
- * @returns `false` if that is not allowed. A node that was made stays for the caller to remove.
- * @throws {OverlayError} If it fails for another reason.
- */
-export async function canMakeDevices(
-  directory: string,
-  options: ProgramOptions,
-): Promise<boolean> {
-  const tar = new Tar(directory, options);
-  try {
-    await tar.write([...formatEntry(NULL_DEVICE), new Uint8Array(2 * BLOCK)]);
-    await tar.end();
-    return true;
-  } catch (error) {
-    await tar.kill();
-    if (error instanceof OverlayError && NO_DEVICES.test(error.message)) return false;
-    throw error;
-  }
 }
 
 /** How many characters of lines are written at once. */
@@ -143,7 +94,7 @@ async function takeStep(step: Step, tar: Tar, { root }: UnpackTarget): Promise<v
 /**
  * Unpacks a layer into an empty directory.
  *
- * What is read is hashed on the way; when it is not what it must be, this throws, and what was unpacked
+ * The archive is hashed on the way; if a digest is wrong, this throws, and the directory
  * must not be used.
  *
  * Requires `--allow-read` permission for the blob, `--allow-write` for the target and `--allow-run` for
@@ -180,8 +131,7 @@ export async function unpackLayer(
     await tar.end();
     lines.flush();
     const archive = { size: blob.size, digest };
-    const { summary, implicit, whiteouts, emptied } = filter;
-    return { diffId, archive, summary, unset: tar.unset, implicit, whiteouts, emptied };
+    return { diffId, archive, summary: filter.summary, unset: tar.unset, ...filter.needs };
   } catch (error) {
     await tar.kill();
     // Then tar was ended for that, and what it said is no cause.

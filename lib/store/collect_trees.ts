@@ -13,7 +13,7 @@ import { requiredPermissions } from "../plan/required_permissions.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import { openStore, tidy } from "./open.ts";
-import { linkOf, markedTrees, namesIn, viewOf, wholeTrees } from "./tree_manifest.ts";
+import { asView, listNames, listWholeTrees, readLink, readWholeTrees } from "./tree_manifest.ts";
 import { storePermissions } from "./list.ts";
 import type { StoreRequest } from "./list.ts";
 import { noteError, planRemoval, refuseMounted, takeAway, unknownError } from "./removal.ts";
@@ -29,8 +29,8 @@ export interface CollectTreesRequest extends StoreRequest {
 /** What pods use of the store, in case that what was written down of their trees is damaged. */
 async function usedNames(store: StoreLayout): Promise<ReadonlySet<string>> {
   const used = new Set<string>();
-  const whole = new Set(wholeTrees(store).map(({ id }) => id));
-  const damaged = markedTrees(store).find((id) => !whole.has(id));
+  const whole = new Set(readWholeTrees(store).map(({ id }) => id));
+  const damaged = listWholeTrees(store).find((id) => !whole.has(id));
   const users = await checkedUsersOf(store);
   for (const user of users) {
     const use = isKnown(user) ? useOf(user, store) : null;
@@ -48,24 +48,24 @@ async function usedNames(store: StoreLayout): Promise<ReadonlySet<string>> {
 function linksIn(
   { links }: StoreLayout,
 ): readonly { readonly name: string; readonly key: string }[] {
-  return namesIn(links).flatMap((name) => {
-    const to = linkOf(child(links, name));
+  return listNames(links).flatMap((name) => {
+    const to = readLink(child(links, name));
     return to === null ? [] : [{ name, key: nameOf(to) }];
   });
 }
 
 /** Finds trees whose import did not finish, and layers that no tree has. */
 async function findUnneeded(store: StoreLayout): Promise<Removal> {
-  const whole = wholeTrees(store);
+  const whole = readWholeTrees(store);
   const used = await usedNames(store);
   const ids = new Set(whole.map(({ id }) => id));
-  const needed = new Set(whole.flatMap((tree) => viewOf(tree).layers));
+  const needed = new Set(whole.flatMap((tree) => asView(tree).layers));
   // One without a manifest was not made by an import, or is not finished and without its marker.
-  const trees = namesIn(store.trees).filter((id) => {
+  const trees = listNames(store.trees).filter((id) => {
     const isOurs = look(storedTreeLayout(store, id).manifest) !== null;
     return !ids.has(id) && !used.has(id) && isOurs;
   });
-  const layers = namesIn(store.layers).filter((key) => !needed.has(key) && !used.has(key));
+  const layers = listNames(store.layers).filter((key) => !needed.has(key) && !used.has(key));
   const gone = new Set([...trees, ...layers]);
   const links = linksIn(store).filter(({ key }) => gone.has(key)).map(({ name }) => name);
   const paths = [

@@ -6,7 +6,7 @@
  * @module
  */
 import { OverlayError } from "../core/errors.ts";
-import type { LayerPolicy, LayerSummary } from "../layer/layer_filter.ts";
+import type { LayerPolicy, LayerSummary } from "../layer/layer_policy.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 
 /** The limits of all layers of an image together, less the bytes and entries that they have so far. */

@@ -7,113 +7,20 @@
 import type { Blob } from "../image/blob.ts";
 import { Budget } from "./import_budget.ts";
 import { programOptions } from "../system/change_options.ts";
-import type { ChangeOptions } from "../system/change_options.ts";
-import { hexDigest } from "../core/digest.ts";
-import { attempt, look } from "../system/disk.ts";
-import { replaceFile } from "../system/own_file.ts";
 import { OverlayError } from "../core/errors.ts";
-import type { LayerPolicy } from "../layer/layer_filter.ts";
+import type { LayerPolicy } from "../layer/layer_policy.ts";
 import { digestOfFile } from "../system/hash_file.ts";
 import { fitLayer, LayerLines } from "../layer/fit_layer.ts";
-import { makeLink } from "../system/symlink.ts";
-import { keywordsLine, parseLines } from "../tar/mtree.ts";
 import { child } from "../core/path.ts";
-import { quote } from "../core/quote.ts";
-import { linkTo } from "./layout.ts";
-import type { StoreLayout } from "./layout.ts";
 import { syncDirectory, syncStore } from "./open.ts";
-import { belowOf, isAgain, keyOf } from "./layer_key.ts";
-import { contentsOf } from "./tree_check.ts";
-import { formatRecord, ifSound, readLayer } from "./tree_manifest.ts";
+import { formatLayerKey, hashBelow, isAgain } from "./layer_key.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
-import { unpackLayer } from "../layer/unpack.ts";
-import type { Unpacked } from "../layer/unpack.ts";
-import { Writeback } from "../layer/writeback.ts";
-
-/** Who is told how an import goes on. */
-export interface ImportProgress {
-  /** A layer is in the store already. */
-  readonly onHave?: (layer: number, blob: Blob) => void;
-  /** So many more bytes of a layer were read. */
-  readonly onRead?: (layer: number, bytes: number, blob: Blob) => void;
-  /** A layer is unpacked. */
-  readonly onUnpacked?: (layer: number, blob: Blob, unpacked: Unpacked) => void;
-}
-
-/** What putting layers into the store needs to know. */
-export interface LayerImport {
-  /** The store, which is locked. */
-  readonly store: StoreLayout;
-  /** What is let through. */
-  readonly policy: LayerPolicy;
-  /** Who is told what is done. */
-  readonly options: ChangeOptions & ImportProgress;
-}
-
-/** A layer that is unpacked, and not yet in its place. */
-export interface Staged {
-  /** The directory it is unpacked in. */
-  readonly root: string;
-  /** The file with the lines of its entries. */
-  readonly lines: string;
-  /** What it turned out to be. */
-  readonly unpacked: Unpacked;
-}
+import { stageLayer } from "./stage_layer.ts";
+import type { LayerImport, Staged } from "./stage_layer.ts";
+import { placeLayer } from "./place_layer.ts";
 
 /** Of layers that are unpacked at once, one waits for the disk or for tar while the other computes. */
 const AT_ONCE = 2;
-
-/** Unpacks one layer into a directory of the store that is not in its place. */
-export async function stageLayer(
-  blob: Blob,
-  layer: number,
-  { store, policy, options }: LayerImport,
-): Promise<Staged> {
-  const scratch = child(store.scratch, String(layer));
-  const target = { root: child(scratch, "root"), lines: child(scratch, "mtree") };
-  attempt("make directory", target.root, () => {
-    Deno.mkdirSync(target.root, { recursive: true, mode: 0o700 });
-    // What the archive does not say of its root.
-    Deno.chmodSync(target.root, 0o755);
-  });
-  await using writeback = new Writeback(() => syncStore(store, options));
-  const unpacked = await unpackLayer(blob, target, {
-    policy,
-    signal: options.signal,
-    trace: programOptions(options).trace,
-    onRead: (bytes) => options.onRead?.(layer, bytes, blob),
-    onWritten: (bytes) => writeback.wrote(bytes),
-  });
-  await writeback.end();
-  if (unpacked.unset > 0) await recordAttributes(target, options);
-  options.onUnpacked?.(layer, blob, unpacked);
-  options.checkpoint?.("unpacked");
-  return { ...target, unpacked };
-}
-
-/** Attributes of these names, in the record of an entry. */
-const ATTRIBUTE = /^xattr\./;
-
-/**
- * Corrects the record of a layer of which some attributes could not be set: it says what is there. Tar says
- * that of each, but which names it means cannot be told for sure.
- */
-async function recordAttributes(
-  { root, lines }: Pick<Staged, "root" | "lines">,
-  options: ChangeOptions,
-): Promise<void> {
-  const is = await contentsOf(root, options);
-  const must = parseLines(await Deno.readTextFile(lines));
-  const corrected: string[] = [];
-  for (const [path, keywords] of must) {
-    const found = is.get(path);
-    const kept = [...keywords].filter(([key, value]) => {
-      return !ATTRIBUTE.test(key) || found?.get(key) === value;
-    });
-    if (kept.length < keywords.size) corrected.push(keywordsLine(path, new Map(kept)));
-  }
-  await Deno.writeTextFile(lines, corrected.join(""), { append: true });
-}
 
 /**
  * Puts layers into the store, those that are not there yet. A layer that an image has several times is
@@ -229,7 +136,7 @@ async function completeLayer(
   const { diffId, archive, summary, unset, implicit, whiteouts, emptied } = unpacked;
   const { attributes } = policy;
   const isFitted = depends({ root, lines, unpacked });
-  const below = isFitted ? await belowOf(lower.records.map(({ key }) => key)) : null;
+  const below = isFitted ? await hashBelow(lower.records.map(({ key }) => key)) : null;
   if (isFitted) {
     // What lies below a layer that hides all is not to be seen.
     const seen = lower.records.slice(Math.max(lower.records.findLastIndex(hidesAll), 0));
@@ -239,7 +146,7 @@ async function completeLayer(
       await fitLayer(layer, layers, { ...programOptions(options), signal: options.signal });
     }
   }
-  const key = keyOf({ diffId, ...summary, attributes, below });
+  const key = formatLayerKey({ diffId, ...summary, attributes, below });
   return {
     version: 1,
     key,
@@ -289,51 +196,4 @@ async function stageAll(
   const failed = results.find(({ status }) => status === "rejected");
   if (failed !== undefined) throw ended.signal.reason;
   return staged;
-}
-
-/** Puts a layer that is on the disk in its place. What is known of it is there before it is. */
-async function placeLayer(
-  { root, lines }: Staged,
-  unnamed: LayerRecord,
-  { store, options }: LayerImport,
-): Promise<LayerRecord> {
-  const { key } = unnamed;
-  const [place, kept] = [child(store.layers, key), child(store.records, `${key}.mtree`)];
-  const isThere = look(place) !== null;
-  const known = isThere ? ifSound(() => readLayer(store, key)) : null;
-  if (known !== null) return known;
-  const record = { ...unnamed, link: await linkLayer(key, store, options) };
-  attempt("put in place", kept, () => Deno.renameSync(lines, kept));
-  replaceFile(child(store.records, `${key}.json`), formatRecord(record), 0o600);
-  syncDirectory(store.records);
-  syncDirectory(store.links);
-  options.checkpoint?.("record");
-  // One whose record was damaged may be mounted, and is not replaced.
-  if (!isThere) attempt("put in place", place, () => Deno.renameSync(root, place));
-  options.checkpoint?.("layer");
-  return record;
-}
-
-const LINK_LENGTH = 8;
-
-/** Makes the link with a short name; it need not lead anywhere yet. */
-async function linkLayer(
-  key: string,
-  { links }: StoreLayout,
-  options: ChangeOptions,
-): Promise<string> {
-  const to = linkTo(key);
-  const content = new TextEncoder().encode(key);
-  const digest = await hexDigest("SHA-256", content);
-  for (let length = LINK_LENGTH; length <= digest.length; length++) {
-    const name = digest.slice(0, length);
-    const path = child(links, name);
-    if (look(path) !== null) {
-      if (await Deno.readLink(path) === to) return name;
-      continue;
-    }
-    await makeLink(path, to, programOptions(options));
-    return name;
-  }
-  throw new OverlayError("failed", `Cannot make a link to ${quote(key)}: all names are taken`);
 }

@@ -1,12 +1,12 @@
 /**
- * What an import is asked for, and the same parsed.
+ * The request of an import, and its parser.
  *
  * Requires no permissions.
  *
  * @module
  */
 import { InvalidValueError } from "../core/errors.ts";
-import type { LayerPolicy } from "../layer/layer_filter.ts";
+import type { LayerPolicy } from "../layer/layer_policy.ts";
 import { invalid } from "../core/invalid.ts";
 import { parsePath } from "../request/names.ts";
 import { storeLayout } from "./layout.ts";
@@ -18,7 +18,7 @@ import type { StoreLayout } from "./layout.ts";
  */
 export type Strippable = "setuid" | "devices";
 
-/** What an import is asked for. */
+/** The request of an import. */
 export interface ImportRequest {
   /**
    * A directory, an archive of a root file system, an image of `docker save` or of skopeo's `dir:`, or an OCI
@@ -57,7 +57,7 @@ export interface ParsedImport {
   readonly choice: { readonly ref?: string; readonly platform?: string };
   /** The name it gets; `null` for its own. */
   readonly name: string | null;
-  /** What is let through. */
+  /** The policy. */
   readonly policy: LayerPolicy;
 }
 

@@ -1,9 +1,9 @@
 /**
- * What an import reads: a directory, an archive or stdin, and the image that it holds.
+ * The source of an import: a directory, an archive or stdin, and the image that it holds.
  *
  * @module
  */
-import { compressionOf, foreignFormat } from "../image/compression.ts";
+import { detectCompression, detectForeignFormat } from "../image/compression.ts";
 import type { Compression } from "../image/compression.ts";
 import { attempt, deviceAt, ifAny, look, typeOf } from "../system/disk.ts";
 import { openRegular } from "../system/regular_file.ts";
@@ -11,7 +11,7 @@ import { OverlayError, RefusedError } from "../core/errors.ts";
 import { checkPermissions } from "../system/permissions.ts";
 import { imageError } from "../image/image.ts";
 import type { Image, ImageChoice, ImageFiles } from "../image/image.ts";
-import { filesOfArchive, filesOfDirectory } from "../image/image_files.ts";
+import { openArchive, openDirectory } from "../image/image_files.ts";
 import type { ParsedImport } from "./import_request.ts";
 import { child, isWithin, parent } from "../core/path.ts";
 import { COMPRESSION_PROGRAMS } from "../system/programs.ts";
@@ -22,13 +22,13 @@ import type { StoreLayout } from "./layout.ts";
 export interface Source {
   /** Where it is. */
   readonly path: string;
-  /** Whether it is a directory. */
+  /** `true` if it is a directory. */
   readonly isDirectory: boolean;
 }
 
 /** How a source is read. */
 export interface SourceOptions {
-  /** What stdin holds, piece by piece. @default {the stdin of this process} */
+  /** Reads stdin, piece by piece. @default {the stdin of this process} */
   readonly input?: () => AsyncIterable<Uint8Array>;
   /** Ends the reading. */
   readonly signal?: AbortSignal | undefined;
@@ -48,9 +48,9 @@ export async function checkSource(
   options: SourceOptions,
 ): Promise<void> {
   if (source === "-") return;
-  const { path, isDirectory } = sourceAt(source);
-  if (!isDirectory) return void await compressionAt(path, path, options);
-  if (!isWithin(store.store, path) || deviceAbove(store.store) !== deviceAt(path)) return;
+  const { path, isDirectory } = lookAtSource(source);
+  if (!isDirectory) return void await detectFileCompression(path, path, options);
+  if (!isWithin(store.store, path) || findDevice(store.store) !== deviceAt(path)) return;
   throw new RefusedError(
     "crossing",
     `Cannot import ${quote(path)}: the tree store ${quote(store.store)} lies in it`,
@@ -59,11 +59,11 @@ export async function checkSource(
 }
 
 /** The device of what is at a path, or will be. */
-function deviceAbove(path: string): number | null {
-  return deviceAt(path) ?? (path === "/" ? null : deviceAbove(parent(path)));
+function findDevice(path: string): number | null {
+  return deviceAt(path) ?? (path === "/" ? null : findDevice(parent(path)));
 }
 
-function sourceAt(path: string): Source {
+function lookAtSource(path: string): Source {
   const info = ifAny(() => Deno.statSync(path)) ?? look(path);
   if (info?.isFile || info?.isDirectory) return { path, isDirectory: info.isDirectory };
   const hint = "give a directory, a file, or - for stdin";
@@ -75,15 +75,15 @@ function sourceAt(path: string): Source {
 }
 
 /** Where the image is, once it is a file or a directory. */
-export async function sourceOf(
+export async function locateSource(
   { source, store }: ParsedImport,
   options: SourceOptions,
 ): Promise<Source> {
   if (source === "-") return { path: await spool(store, options), isDirectory: false };
-  return sourceAt(source);
+  return lookAtSource(source);
 }
 
-/** What stdin holds; a signal ends the reading, also while nothing comes in. */
+/** Reads stdin; a signal ends the reading, also while nothing comes in. */
 async function* stdin(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
   const reader = Deno.stdin.readable.getReader();
   const cancel = () => void reader.cancel();
@@ -96,7 +96,7 @@ async function* stdin(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** What comes from stdin is written down first: which image it is may stand at its end. */
+/** Copies stdin to a file, since the list of an image's files may stand at its end. */
 async function spool({ scratch }: StoreLayout, options: SourceOptions): Promise<string> {
   const path = child(scratch, "stdin");
   using file = attempt("write", path, () => {
@@ -118,7 +118,7 @@ async function spool({ scratch }: StoreLayout, options: SourceOptions): Promise<
  * @throws {OverlayError} If it is empty, or of a format that is known and not supported.
  * @throws {MissingPermissionError} If its program may not be run.
  */
-async function compressionAt(
+async function detectFileCompression(
   path: string,
   name: string,
   { signal }: SourceOptions,
@@ -127,7 +127,7 @@ async function compressionAt(
   const start = new Uint8Array(4096);
   const read = attempt("read", path, () => file.readSync(start));
   if (read === null) throw imageError(name, "it is empty");
-  const compression = compressionOf(start.subarray(0, read));
+  const compression = detectCompression(start.subarray(0, read));
   if (compression === "none") refuseForeign(name, start.subarray(0, read));
   if (compression !== "xz" && compression !== "zstd") return compression;
   const run = [COMPRESSION_PROGRAMS[compression]];
@@ -136,24 +136,22 @@ async function compressionAt(
 }
 
 function refuseForeign(name: string, start: Uint8Array): void {
-  const format = foreignFormat(start);
+  const format = detectForeignFormat(start);
   if (format === null) return;
   throw imageError(name, `it is ${format.what}, which is not supported`, format.hint);
 }
 
 /** The image that a source is; `null` of a directory that is a root file system. */
-export async function imageOf(
+export async function readImage(
   { path, isDirectory }: Source,
   request: ParsedImport,
   options: SourceOptions,
 ): Promise<Image | null> {
   const name = request.source === "-" ? "stdin" : path;
-  const compression = isDirectory ? "none" : await compressionAt(path, name, options);
+  const compression = isDirectory ? "none" : await detectFileCompression(path, name, options);
   if (compression === "none") {
-    const files = isDirectory
-      ? filesOfDirectory(path)
-      : await filesOfArchive(path, name, options.signal);
-    const image = await imageIn(files, request.choice, !isDirectory);
+    const files = isDirectory ? openDirectory(path) : await openArchive(path, name, options.signal);
+    const image = await findImage(files, request.choice, !isDirectory);
     if (image !== null) return image;
     refuseChoice(name, request.choice);
   }
@@ -176,7 +174,7 @@ export function refuseChoice(name: string, choice: ImageChoice): void {
  * @param isArchive Whether a file `manifest.json` that is no manifest is a mistake, rather than a file of a
  * root file system.
  */
-export async function imageIn(
+export async function findImage(
   files: ImageFiles,
   choice: ImageChoice,
   isArchive: boolean,

@@ -4,24 +4,24 @@
  * @module
  */
 import { hexDigest } from "../core/digest.ts";
-import type { LayerPolicy } from "../layer/layer_filter.ts";
+import type { LayerPolicy } from "../layer/layer_policy.ts";
 import type { StoreLayout } from "./layout.ts";
-import { ifSound, namesIn, readLayer } from "./tree_manifest.ts";
+import { ifSound, listNames, readLayer } from "./tree_manifest.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 
-/** What a layer's key is made of. */
+/** The parts of a layer's key. */
 export type KeyParts = Pick<
   LayerRecord,
   "diffId" | "devices" | "setuid" | "attributes" | "below"
 >;
 
 /**
- * What the directory of a layer is called: by its digest, and by what makes it another one than a layer
+ * Makes the name of a layer's directory, of its digest and of what makes it another one than a layer
  * of the same archive.
  */
-export function keyOf({ diffId, devices, setuid, attributes, below }: KeyParts): string {
+export function formatLayerKey({ diffId, devices, setuid, attributes, below }: KeyParts): string {
   return [
-    baseOf(diffId),
+    formatBase(diffId),
     ...(devices.left > 0 ? ["nodev"] : []),
     ...(setuid.left > 0 ? ["nosuid"] : []),
     // Also where nothing is marked: how a tree is mounted decides how its uppers are marked.
@@ -30,11 +30,11 @@ export function keyOf({ diffId, devices, setuid, attributes, below }: KeyParts):
   ].join("-");
 }
 
-function baseOf(diffId: string): string {
+function formatBase(diffId: string): string {
   return diffId.replace(/^sha256:/, "").replace(":", "-");
 }
 
-/** Whether a layer is what unpacking it with this policy, on these layers, would make. */
+/** Tells whether a layer is the one that this policy would make on these layers. */
 function suits(record: LayerRecord, policy: LayerPolicy, below: string | null): boolean {
   const { devices, setuid, attributes } = record;
   const judged = (kept: boolean, { kept: had, left }: { kept: number; left: number }) => {
@@ -49,7 +49,7 @@ function suits(record: LayerRecord, policy: LayerPolicy, below: string | null): 
 export interface WantedLayers {
   /** The store. */
   readonly store: StoreLayout;
-  /** What was let through. */
+  /** The policy. */
   readonly policy: LayerPolicy;
 }
 
@@ -60,13 +60,13 @@ export interface WantedLayers {
  * known.
  * @returns What is known of it; `null` when there is none that will do.
  */
-function storedLayer(
+function findLayer(
   diffId: string,
   { store, policy }: WantedLayers,
   among: { readonly keys: readonly string[]; readonly below: string | null },
 ): LayerRecord | null {
   const { keys, below } = among;
-  const base = baseOf(diffId);
+  const base = formatBase(diffId);
   for (const key of keys) {
     if (key !== base && !key.startsWith(`${base}-`)) continue;
     const record = ifSound(() => readLayer(store, key));
@@ -75,8 +75,8 @@ function storedLayer(
   return null;
 }
 
-/** What stands for layers, lowest first, in the key of one above them. */
-export async function belowOf(keys: readonly string[]): Promise<string> {
+/** Makes the part of a key that stands for the layers below, lowest first. */
+export async function hashBelow(keys: readonly string[]): Promise<string> {
   if (keys.length === 0) return "lowest";
   const content = new TextEncoder().encode(keys.join(","));
   return (await hexDigest("SHA-256", content)).slice(0, 16);
@@ -88,12 +88,12 @@ export async function belowOf(keys: readonly string[]): Promise<string> {
  * @param diffIds The lowest first; `null` where it is not known.
  * @returns What is known of each; `null` of those that are not there.
  */
-export async function storedLayers(
+export async function findLayers(
   diffIds: readonly (string | null)[],
   wanted: WantedLayers,
 ): Promise<readonly (LayerRecord | null)[]> {
   const found: (LayerRecord | null)[] = [];
-  const keys = namesIn(wanted.store.layers);
+  const keys = listNames(wanted.store.layers);
   for (const [at, diffId] of diffIds.entries()) {
     // A layer right above the same one changes nothing.
     if (isAgain(diffIds, at)) {
@@ -101,8 +101,8 @@ export async function storedLayers(
       continue;
     }
     const lower = found.map((record) => record?.key ?? "");
-    const below = lower.includes("") ? null : await belowOf(lower);
-    found.push(diffId === null ? null : storedLayer(diffId, wanted, { keys, below }));
+    const below = lower.includes("") ? null : await hashBelow(lower);
+    found.push(diffId === null ? null : findLayer(diffId, wanted, { keys, below }));
   }
   return found;
 }

@@ -33,7 +33,7 @@ export interface StoreLayout {
 export interface StoredTreeLayout {
   /** The tree. */
   readonly tree: string;
-  /** What it consists of, as JSON. */
+  /** The manifest, as JSON. */
   readonly manifest: string;
   /** The mark of a tree that is whole (rkt `renderedFilename`). */
   readonly rendered: string;
@@ -82,6 +82,6 @@ export function storedTreeLayout(store: StoreLayout, id: string): StoredTreeLayo
 }
 
 /** The target of the link with a short name to a layer; it lies in {@linkcode StoreLayout.links}. */
-export function linkTo(key: string): string {
+export function formatLinkTarget(key: string): string {
   return `../layer/${key}`;
 }

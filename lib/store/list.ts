@@ -9,7 +9,7 @@ import type { RequiredPermissions } from "../system/permissions.ts";
 import { resolveTree } from "./resolve_tree.ts";
 import type { TreeRequest } from "./resolve_tree.ts";
 import { storeLayout } from "./layout.ts";
-import { treeNamed, wholeTrees } from "./tree_manifest.ts";
+import { findTree, readWholeTrees } from "./tree_manifest.ts";
 import { isKnown, useOf, usersOf } from "./tree_use.ts";
 
 /** Which store. */
@@ -40,7 +40,7 @@ export interface ListedTree {
   readonly pods: readonly string[];
 }
 
-/** What a command on a store needs; to change it, pods must be looked at, wherever they are. */
+/** The permissions of a command on a store; one that changes it looks at pods, wherever they are. */
 export function storePermissions(
   request: StoreRequest,
   change: boolean,
@@ -72,7 +72,7 @@ export function listTrees(request: StoreRequest = {}): readonly ListedTree[] {
     pod: user.pod,
     use: useOf(user, store),
   }));
-  return wholeTrees(store).map(({ id, images, layers, bytes, entries }) => ({
+  return readWholeTrees(store).map(({ id, images, layers, bytes, entries }) => ({
     id,
     images: images.flatMap(({ name }) => name ?? []),
     layers: Math.max(layers.length, 1),
@@ -95,7 +95,7 @@ export function listTrees(request: StoreRequest = {}): readonly ListedTree[] {
 export function treePath(request: TreeChoice): readonly string[] {
   checkPermissions("find a tree", storePermissions(request, false));
   const store = storeLayout(request.store);
-  const { id } = treeNamed(store, request.tree);
+  const { id } = findTree(store, request.tree);
   const named: TreeRequest = { pod: "/", store: store.store, tree: id, readOnly: true };
   return [resolveTree(named).lower ?? []].flat();
 }

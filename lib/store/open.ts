@@ -17,9 +17,9 @@ import { PROGRAMS } from "../system/programs.ts";
 import { quote } from "../core/quote.ts";
 import { removeAll } from "../system/remove.ts";
 import { programError, run } from "../system/run.ts";
-import { linkTo, storedTreeLayout } from "./layout.ts";
+import { formatLinkTarget, storedTreeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
-import { linkOf, namesIn } from "./tree_manifest.ts";
+import { listNames, readLink } from "./tree_manifest.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 
 /** Only the owner goes in: an image has programs that are setuid, and may be full of holes. */
@@ -46,7 +46,7 @@ export async function openStore(store: StoreLayout, options: ChangeOptions): Pro
   const { lock, made: isNew } = await lockStore(store, options);
   const made: string[] = [];
   const takeBack = () => {
-    if (made.some((path) => namesIn(path).length > 0)) return;
+    if (made.some((path) => listNames(path).length > 0)) return;
     made.forEach(removeIfEmpty);
     if (isNew && lock.made) Deno.removeSync(lock.path);
     if (isNew) removeIfEmpty(store.store);
@@ -56,7 +56,7 @@ export async function openStore(store: StoreLayout, options: ChangeOptions): Pro
     for (const path of [layers, links, records, trees, pods, scratch]) {
       if (makeDirectory(path, STORE_MODE).made) made.push(path);
     }
-    await clearAway(scratchOf(store), options);
+    await clearAway(listScratch(store), options);
     tidy(store);
     return { takeBack, [Symbol.dispose]: () => lock[Symbol.dispose]() };
   } catch (error) {
@@ -94,8 +94,8 @@ function makeStore(path: string): boolean {
 }
 
 /** All that is not finished. */
-export function scratchOf({ scratch }: StoreLayout): string[] {
-  return namesIn(scratch).map((name) => child(scratch, name));
+export function listScratch({ scratch }: StoreLayout): string[] {
+  return listNames(scratch).map((name) => child(scratch, name));
 }
 
 /**
@@ -104,18 +104,18 @@ export function scratchOf({ scratch }: StoreLayout): string[] {
  */
 export function tidy(store: StoreLayout): void {
   const { layers, links, records } = store;
-  for (const id of namesIn(store.trees)) {
+  for (const id of listNames(store.trees)) {
     const { removing, rendered } = storedTreeLayout(store, id);
     if (look(removing) === null) continue;
     attempt("put back", rendered, () => Deno.renameSync(removing, rendered));
   }
-  const keys = new Set(namesIn(layers));
-  for (const name of namesIn(records)) {
+  const keys = new Set(listNames(layers));
+  for (const name of listNames(records)) {
     if (!keys.has(name.replace(/\.(json|mtree)(\.new)?$/, ""))) remove(child(records, name));
   }
-  for (const name of namesIn(links)) {
+  for (const name of listNames(links)) {
     const path = child(links, name);
-    if (!keys.has(nameOf(linkOf(path) ?? ""))) remove(path);
+    if (!keys.has(nameOf(readLink(path) ?? ""))) remove(path);
   }
 }
 
@@ -131,10 +131,10 @@ export async function mendLinks(
 ): Promise<void> {
   for (const { key, link } of layers) {
     const path = child(store.links, link);
-    const to = linkOf(path);
-    if (to === linkTo(key)) continue;
+    const to = readLink(path);
+    if (to === formatLinkTarget(key)) continue;
     if (look(path) !== null) remove(path);
-    await makeLink(path, linkTo(key), programOptions(options));
+    await makeLink(path, formatLinkTarget(key), programOptions(options));
     syncDirectory(store.links);
   }
 }

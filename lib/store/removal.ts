@@ -15,7 +15,7 @@ import { child } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import type { Operation } from "../plan/operation.ts";
 import type { StoreLayout } from "./layout.ts";
-import { clearAway, scratchOf, STORE_MODE, syncDirectory } from "./open.ts";
+import { clearAway, listScratch, STORE_MODE, syncDirectory } from "./open.ts";
 import { isKnown, mountOf, unreadableOf } from "./tree_use.ts";
 import type { KnownUser, TreeUser } from "./tree_use.ts";
 
@@ -48,7 +48,7 @@ export function planRemoval(
   { trees, layers, paths }: Removal,
   store: StoreLayout,
 ): TreeRemovalPlan {
-  const removed = [...scratchOf(store), ...paths];
+  const removed = [...listScratch(store), ...paths];
   const operations: Operation[] = [
     { kind: "trust", path: store.store },
     {

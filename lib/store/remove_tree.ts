@@ -12,7 +12,7 @@ import type { Operation } from "../plan/operation.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import { openStore } from "./open.ts";
-import { treeNamed, viewOf, wholeTrees } from "./tree_manifest.ts";
+import { asView, findTree, readWholeTrees } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
 import { storePermissions } from "./list.ts";
 import type { TreeChoice } from "./list.ts";
@@ -67,13 +67,13 @@ async function refuseUsedBy(
 
 /** The names by which a tree, or its layers, can be a part of a mount. */
 function namesOf(tree: TreeManifest): readonly string[] {
-  const { id, layers, lowers } = viewOf(tree);
+  const { id, layers, lowers } = asView(tree);
   return [id, ...layers, ...lowers];
 }
 
 /** The removal of a tree; its layers may be those of others, which stay. */
 function removalOf(tree: TreeManifest, store: StoreLayout): Removal {
-  const others = wholeTrees(store).filter(({ id }) => id !== tree.id);
+  const others = readWholeTrees(store).filter(({ id }) => id !== tree.id);
   const shared = new Set(others.flatMap(namesOf));
   return {
     what: `tree ${quote(tree.id)}`,
@@ -101,7 +101,7 @@ export async function planTreeRemoval(
 ): Promise<TreeRemovalPlan> {
   checkPermissions("remove a tree", { ...storePermissions(request, true), write: [] });
   const store = storeLayout(request.store);
-  const removal = removalOf(treeNamed(store, request.tree), store);
+  const removal = removalOf(findTree(store, request.tree), store);
   await refuseUsed(removal.trees.join(), store, true);
   await refuseMounted(removal, store, options);
   const plan = planRemoval(removal, store);
@@ -130,9 +130,9 @@ export async function removeTree(
   checkPermissions("remove a tree", storePermissions(request, true));
   const store = storeLayout(request.store);
   // A store that is not there is not made for that.
-  treeNamed(store, request.tree);
+  findTree(store, request.tree);
   using _lock = await openStore(store, options);
-  const removal = removalOf(treeNamed(store, request.tree), store);
+  const removal = removalOf(findTree(store, request.tree), store);
   const { trees, layers, paths } = removal;
   const id = trees.join();
   const { rendered, removing } = storedTreeLayout(store, id);

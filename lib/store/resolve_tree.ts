@@ -14,13 +14,13 @@ import { namesLowers } from "../request/request.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import {
-  lostLinks,
+  asView,
+  findByName,
+  findLostLinks,
   noTreeError,
   readLayer,
   readTree,
-  treeOfName,
-  viewOf,
-  wholeTrees,
+  readWholeTrees,
 } from "./tree_manifest.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
 import { errorWithin } from "../core/invalid.ts";
@@ -31,15 +31,15 @@ export type TreeRequest = Pick<
   "pod" | "store" | "tree" | "image" | "lower" | "options" | "readOnly" | "overlay"
 >;
 
-function mayRead({ store }: StoreLayout, what: string): void {
+function checkMayRead({ store }: StoreLayout, what: string): void {
   checkPermissions(`look ${what} up`, { read: [store], write: [], run: [] });
 }
 
 /** The tree of an image. */
-function treeOfImage(store: StoreLayout, image: string): TreeManifest {
-  mayRead(store, "an image");
-  const all = wholeTrees(store);
-  const found = treeOfName(all, image);
+function findImageTree(store: StoreLayout, image: string): TreeManifest {
+  checkMayRead(store, "an image");
+  const all = readWholeTrees(store);
+  const found = findByName(all, image);
   if (found !== undefined) return found;
   const names = all.flatMap(({ images }) => images.flatMap(({ name }) => name ?? []));
   throw new OverlayError(
@@ -94,10 +94,10 @@ export function resolveTree<T extends TreeRequest>(request: T): T {
   if (image !== undefined) refuseOther(image, request);
   const store = storeLayout(request.store);
   const found = image !== undefined
-    ? treeOfImage(store, image)
+    ? findImageTree(store, image)
     : tree === undefined
     ? null
-    : manifestOf(store, tree);
+    : readManifest(store, tree);
   if (found !== null) return withTree(request, found, store);
   if (tree !== undefined) checkThere(tree, store);
   return request;
@@ -121,12 +121,12 @@ function refuseOther(image: string, { lower, tree }: TreeRequest): void {
   );
 }
 
-/** What an import calls a tree; others are directories that were made by hand. */
+/** The ids of trees that were imported; others are directories that were made by hand. */
 const IMPORTED = /^deps-sha512-[0-9a-f]{64}$/;
 
-function manifestOf(store: StoreLayout, tree: string): TreeManifest | null {
+function readManifest(store: StoreLayout, tree: string): TreeManifest | null {
   const layout = storedTreeLayout(store, tree);
-  if (IMPORTED.test(tree)) mayRead(store, "a tree");
+  if (IMPORTED.test(tree)) checkMayRead(store, "a tree");
   const manifest = isGranted({ name: "read", path: store.store })
     ? ifAny(() => readTree(layout))
     : null;
@@ -161,7 +161,7 @@ function checkMarks({ id, layers }: TreeManifest, store: StoreLayout): void {
 function checkLayers(tree: TreeManifest, store: StoreLayout): void {
   const { id, layers, lowers } = tree;
   // Of a tree with one lower the layer itself is mounted.
-  const lost = lowers.length > 1 ? lostLinks(tree, store) : [];
+  const lost = lowers.length > 1 ? findLostLinks(tree, store) : [];
   for (const { path, what } of lost) throw unfitError(id, path, what);
   for (const key of layers) {
     const layer = child(store.layers, key);
@@ -175,7 +175,7 @@ function unfitError(id: string, path: string, what: string): OverlayError {
 }
 
 function withTree<T extends TreeRequest>(request: T, of: TreeManifest, store: StoreLayout): T {
-  const tree = request.readOnly === true ? viewOf(of) : of;
+  const tree = request.readOnly === true ? asView(of) : of;
   const { id, lowers, layers, rootLike, userxattr } = tree;
   const layout = storedTreeLayout(store, id);
   const [only] = layers;

@@ -7,12 +7,12 @@
 import type { Blob } from "../image/blob.ts";
 import { hexDigest } from "../core/digest.ts";
 import { attempt, look } from "../system/disk.ts";
-import type { LayerImport } from "./import_layers.ts";
-import { directoryOf, parseLines } from "../tar/mtree.ts";
+import type { LayerImport } from "./stage_layer.ts";
+import { parseDirectory, parseLines } from "../tar/mtree.ts";
 import { child } from "../core/path.ts";
 import { storedTreeLayout } from "./layout.ts";
-import { storedLayers } from "./layer_key.ts";
-import { BLOCK, formatEntry } from "../tar/tar_entry.ts";
+import { findLayers } from "./layer_key.ts";
+import { END_OF_ARCHIVE, formatEntry, PLAIN_DIRECTORY } from "../tar/tar_entry.ts";
 import type { Directory } from "../tar/tar_entry.ts";
 import { ifSound, isWhole, readTree } from "./tree_manifest.ts";
 import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
@@ -24,7 +24,7 @@ import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
  * @returns What is known of it; `null` when the tree needs none, or was imported without it before: the
  * views that pods have of it keep their lowers.
  */
-export async function rootLayerOf(
+export async function makeRootLayer(
   { id, rootLike }: TreeManifest,
   layers: readonly LayerRecord[],
   { store, policy, options }: LayerImport,
@@ -34,11 +34,11 @@ export async function rootLayerOf(
   const tree = storedTreeLayout(store, id);
   const before = isWhole(tree) ? ifSound(() => readTree(tree)) : null;
   if (before !== null && before.root === undefined) return null;
-  const root = rootIn(child(store.records, `${like.key}.mtree`));
+  const root = readRoot(child(store.records, `${like.key}.mtree`));
   if (root === null) return null;
-  const blob = await blobOf(root);
+  const blob = await makeRootBlob(root);
   const wanted = { store, policy: { ...policy, maxEntries: 1 } };
-  const found = await storedLayers([blob.diffId], wanted);
+  const found = await findLayers([blob.diffId], wanted);
   const [known = null] = found;
   if (known !== null) return known;
   const { importLayers } = await import("./import_layers.ts");
@@ -52,22 +52,21 @@ export async function rootLayerOf(
 const ROOT_LINE = /^\. .*$/gm;
 
 /** The record of a layer's root; `null` if the record of the layer is lost, which a check reports. */
-function rootIn(lines: string): Directory | null {
+function readRoot(lines: string): Directory | null {
   if (look(lines) === null) return null;
   const text = attempt("read", lines, () => Deno.readTextFileSync(lines));
   const keywords = parseLines(text.match(ROOT_LINE)?.at(-1) ?? "").get("");
-  return keywords === undefined ? null : directoryOf(keywords);
+  return keywords === undefined ? null : parseDirectory(keywords);
 }
 
 /** An archive with nothing but a root, as one of an image. */
-async function blobOf(root: Directory): Promise<Blob> {
+async function makeRootBlob(root: Directory): Promise<Blob> {
   // They were escaped when they were unpacked, and will be again.
   const attributes = new Map([...root.attributes].map(([name, value]) => {
     return [name.replace(/^(trusted|user)\.overlay\.overlay\./, "$1.overlay."), value];
   }));
-  const entry = { type: "directory", size: 0, link: "", device: [0, 0] } as const;
-  const blocks = formatEntry({ ...entry, ...root, attributes, name: "./" });
-  const pieces = [...blocks, new Uint8Array(2 * BLOCK)].map((block) => new Uint8Array(block));
+  const blocks = formatEntry({ ...PLAIN_DIRECTORY, ...root, attributes, name: "./" });
+  const pieces = [...blocks, END_OF_ARCHIVE].map((block) => new Uint8Array(block));
   const archive = new Uint8Array(await new globalThis.Blob(pieces).arrayBuffer());
   const diffId = `sha256:${await hexDigest("SHA-256", archive)}`;
   const at = { path: "", offset: 0, size: archive.length };

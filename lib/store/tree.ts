@@ -31,13 +31,13 @@
  * @module
  */
 export { importPermissions, importTree } from "./import_tree.ts";
-export type { ImportedTree, ImportOptions } from "./import_tree.ts";
-export type { SourceOptions } from "./import_source.ts";
-export type { ImportProgress } from "./import_layers.ts";
+export type { ImportedTree, ImportOptions } from "./import_options.ts";
 export type { ImportRequest, Strippable } from "./import_request.ts";
+export type { SourceOptions } from "./import_source.ts";
+export type { ImportProgress } from "./stage_layer.ts";
 export type { Blob } from "../image/blob.ts";
 export type { Unpacked } from "../layer/unpack.ts";
-export type { LayerSummary } from "../layer/layer_filter.ts";
+export type { LayerSummary } from "../layer/layer_policy.ts";
 export { resolvePod, resolveTree } from "./resolve_tree.ts";
 export type { TreeRequest } from "./resolve_tree.ts";
 export { listTrees, storePermissions, treePath } from "./list.ts";

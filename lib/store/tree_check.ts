@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { archiveOf } from "../layer/archive.ts";
+import { archiveDirectory } from "../layer/archive.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { attempt, look } from "../system/disk.ts";
 import { pathInLayer } from "../tar/entry_name.ts";
 import { checkPermissions } from "../system/permissions.ts";
 import { digestOfFile } from "../system/hash_file.ts";
-import { entryLine, parseLines, showPath } from "../tar/mtree.ts";
+import { formatEntryLine, parseLines, showPath } from "../tar/mtree.ts";
 import type { Keywords } from "../tar/mtree.ts";
 import { loadHash } from "../system/hash.ts";
 import type { StartHash } from "../system/hash.ts";
@@ -21,34 +21,34 @@ import { storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import { TarReader } from "../tar/tar_reader.ts";
 import {
+  asView,
+  findLostLinks,
+  findTree,
   ifSound,
-  lostLinks,
-  markedTrees,
+  listWholeTrees,
   readLayer,
   readTree,
-  treeNamed,
-  viewOf,
-  wholeTrees,
+  readWholeTrees,
 } from "./tree_manifest.ts";
-import { outlineOf } from "./quick_listing.ts";
+import { listQuickly } from "./quick_listing.ts";
 import type { Entries } from "./quick_listing.ts";
 import type { StoreRequest } from "./list.ts";
 
-/** What is to be checked. */
+/** The request of a check. */
 export interface CheckRequest extends StoreRequest {
   /** The tree id, or the name of an image. @default {all trees} */
   readonly tree?: string;
-  /** Whether contents and extended attributes are left out. @default {false} */
+  /** Set if contents and extended attributes are left out. @default {false} */
   readonly quick?: boolean;
 }
 
-/** Something that is not as it was. */
+/** A difference between a tree and its record. */
 export interface TreeDifference {
   /** The layer's key; `null` in a tree of one directory. */
   readonly layer: string | null;
   /** The path in the tree, with what is not printable in octal. */
   readonly path: string;
-  /** What is so, in words. */
+  /** The difference, in words. */
   readonly what: string;
 }
 
@@ -56,7 +56,7 @@ export interface TreeDifference {
 export interface CheckedTree {
   /** The tree id. */
   readonly id: string;
-  /** What is not as it was; none when all is. */
+  /** The differences; none when all is as it was. */
   readonly differences: readonly TreeDifference[];
 }
 
@@ -82,13 +82,13 @@ interface Part {
  *
  * @throws {OverlayError} If tar cannot read something of it.
  */
-export async function contentsOf(root: string, options: ChangeOptions): Promise<Entries> {
+export async function listWithContents(root: string, options: ChangeOptions): Promise<Entries> {
   const createHash = await loadHash();
   const lines: string[] = [];
   let open: { line: (digest?: string) => string; hash: ReturnType<StartHash> } | null = null;
   const reader = new TarReader({
     entry: ({ name, ...entry }) => {
-      const line = (digest?: string) => entryLine(pathInLayer(name), entry, digest);
+      const line = (digest?: string) => formatEntryLine(pathInLayer(name), entry, digest);
       open = entry.type === "file" ? { line, hash: createHash("sha256") } : null;
       if (open === null) lines.push(line());
     },
@@ -98,7 +98,7 @@ export async function contentsOf(root: string, options: ChangeOptions): Promise<
       open = null;
     },
   });
-  for await (const piece of archiveOf(root, { ...options, dereferenceHardLinks: true })) {
+  for await (const piece of archiveDirectory(root, { ...options, dereferenceHardLinks: true })) {
     options.signal?.throwIfAborted();
     reader.push(piece);
   }
@@ -106,10 +106,10 @@ export async function contentsOf(root: string, options: ChangeOptions): Promise<
   return parseLines(lines.join(""));
 }
 
-/** What a look without reading does not see. */
+/** The keywords that cannot be seen without reading the files. */
 const UNSEEN = /^(sha256digest|device|xattr\..*)$/;
 
-function differencesOf(
+function compareEntries(
   must: Entries,
   is: Entries,
   quick: boolean,
@@ -118,23 +118,23 @@ function differencesOf(
   for (const [path, keywords] of must) {
     const now = is.get(path);
     if (now === undefined) found.push({ path, what: "is gone" });
-    else found.push(...changesOf(keywords, now, quick).map((what) => ({ path, what })));
+    else found.push(...compareKeywords(keywords, now, quick).map((what) => ({ path, what })));
   }
   for (const path of is.keys()) if (!must.has(path)) found.push({ path, what: "unexpected" });
   return found;
 }
 
-function changesOf(must: Keywords, is: Keywords, quick: boolean): string[] {
+function compareKeywords(must: Keywords, is: Keywords, quick: boolean): string[] {
   const keys = [...new Set([...must.keys(), ...is.keys()])];
   return keys.filter((key) => must.get(key) !== is.get(key) && !(quick && UNSEEN.test(key)))
     .map((key) => `${key} is ${is.get(key) ?? "not set"}, was ${must.get(key) ?? "not set"}`);
 }
 
 /** The parts of a tree, which other trees may have too. */
-function partsOf(store: StoreLayout, id: string): readonly Part[] {
+function listParts(store: StoreLayout, id: string): readonly Part[] {
   const layout = storedTreeLayout(store, id);
   const tree = readTree(layout);
-  const { layers, lines } = tree === null ? { layers: [], lines: null } : viewOf(tree);
+  const { layers, lines } = tree === null ? { layers: [], lines: null } : asView(tree);
   if (lines !== null) {
     return [{ layer: null, root: layout.rootfs, lines: layout.lines, digest: lines }];
   }
@@ -157,8 +157,8 @@ async function checkPart(
     return lost("what was written down of it is gone, or was changed");
   }
   const must = parseLines(attempt("read", lines, () => Deno.readTextFileSync(lines)));
-  const is = await (quick ? outlineOf : contentsOf)(root, options);
-  return differencesOf(must, is, quick).map(({ path, what }) => {
+  const is = await (quick ? listQuickly : listWithContents)(root, options);
+  return compareEntries(must, is, quick).map(({ path, what }) => {
     return { layer, path: showPath(path), what };
   });
 }
@@ -186,9 +186,11 @@ export async function checkTrees(
   checkPermissions("check trees", checkTreePermissions(request));
   const store = storeLayout(request.store);
   const damaged = request.tree === undefined ? damagedTrees(store) : [];
-  const trees = request.tree === undefined ? wholeTrees(store) : [treeNamed(store, request.tree)];
+  const trees = request.tree === undefined
+    ? readWholeTrees(store)
+    : [findTree(store, request.tree)];
   const parts = new Map(
-    trees.flatMap(({ id }) => partsOf(store, id)).map((part) => [part.root, part]),
+    trees.flatMap(({ id }) => listParts(store, id)).map((part) => [part.root, part]),
   );
   const found = new Map<string, readonly TreeDifference[]>();
   const queue = [...parts.values()];
@@ -200,10 +202,10 @@ export async function checkTrees(
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   const checked = trees.map((tree) => {
     const { id } = tree;
-    const links = [...lostLinks(viewOf(tree), store)].map(({ layer, path, what }) => {
+    const links = [...findLostLinks(asView(tree), store)].map(({ layer, path, what }) => {
       return { layer, path: "/", what: `has no short name: ${printable(quote(path))} ${what}` };
     });
-    const inside = partsOf(store, id).flatMap(({ root }) => found.get(root) ?? []);
+    const inside = listParts(store, id).flatMap(({ root }) => found.get(root) ?? []);
     return { id, differences: [...links, ...inside] };
   });
   return [...damaged, ...checked];
@@ -211,9 +213,9 @@ export async function checkTrees(
 
 /** Trees that have the mark, and a manifest that cannot be read. */
 function damagedTrees(store: StoreLayout): readonly CheckedTree[] {
-  const sound = new Set(wholeTrees(store).map(({ id }) => id));
+  const sound = new Set(readWholeTrees(store).map(({ id }) => id));
   const what = "the manifest is gone, or not as it was written";
-  return markedTrees(store).filter((id) => !sound.has(id)).map((id) => {
+  return listWholeTrees(store).filter((id) => !sound.has(id)).map((id) => {
     return { id, differences: [{ layer: null, path: "/", what }] };
   });
 }

@@ -1,24 +1,24 @@
 /**
- * What the store writes down of its layers and trees.
+ * The records of the store: of its layers, and of its trees.
  *
  * @module
  */
 import { attempt, entriesIn, look } from "../system/disk.ts";
 import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError } from "../core/errors.ts";
-import type { AttributeClass, LayerSummary } from "../layer/layer_filter.ts";
+import type { AttributeClass, LayerSummary } from "../layer/layer_policy.ts";
 import { child } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import { DEFAULT_STORE } from "../request/layout.ts";
-import { fullName } from "../image/reference.ts";
-import { linkTo, storedTreeLayout } from "./layout.ts";
+import { expandName } from "../image/reference.ts";
+import { formatLinkTarget, storedTreeLayout } from "./layout.ts";
 import type { StoredTreeLayout, StoreLayout } from "./layout.ts";
 
-/** What is known of a layer. */
+/** The record of a layer. */
 export interface LayerRecord extends LayerSummary {
   /** The form of this record. */
   readonly version: 1;
-  /** What the layer's directory is called. */
+  /** The name of the layer's directory. */
   readonly key: string;
   /** The digest of its archive without compression. */
   readonly diffId: string;
@@ -49,7 +49,7 @@ export interface StoredImage {
   readonly config: string | null;
 }
 
-/** What a tree consists of. */
+/** The parts of a tree. */
 export interface TreeManifest {
   /** The form of this manifest. */
   readonly version: 1;
@@ -66,7 +66,7 @@ export interface TreeManifest {
    * image's. @default {none, as in trees of older versions}
    */
   readonly root?: { readonly key: string; readonly link: string };
-  /** Whether it must be mounted with `userxattr`. */
+  /** Set if it must be mounted with `userxattr`. */
   readonly userxattr: boolean;
   /** The bytes that its files have together. */
   readonly bytes: number;
@@ -109,17 +109,17 @@ export function readTree(tree: StoredTreeLayout): TreeManifest | null {
 }
 
 /** The names in a directory of the store; none when it is not there. */
-export function namesIn(directory: string): readonly string[] {
+export function listNames(directory: string): readonly string[] {
   return entriesIn(directory).map(({ name }) => name).sort();
 }
 
 /** Where a link leads, as it is written in it; `null` when there is none. */
-export function linkOf(path: string): string | null {
+export function readLink(path: string): string | null {
   return look(path)?.isSymlink ? attempt("read", path, () => Deno.readLinkSync(path)) : null;
 }
 
 /** The tree as a read-only view has it, with all its layers: the one with the root on top, if there is one. */
-export function viewOf(tree: TreeManifest): TreeManifest {
+export function asView(tree: TreeManifest): TreeManifest {
   const { root } = tree;
   if (root === undefined) return tree;
   // Overlayfs takes no directory twice. Such a layer of the image holds nothing that could hide another one.
@@ -142,7 +142,7 @@ export interface LostLink {
 }
 
 /** The links that the renders of a tree name its layers by, as far as they do not lead there. */
-export function* lostLinks(
+export function* findLostLinks(
   { layers, lowers, rootLike }: TreeManifest,
   store: StoreLayout,
 ): Generator<LostLink> {
@@ -152,13 +152,13 @@ export function* lostLinks(
   if (rootLike !== null) wanted.push([rootLike, keys]);
   for (const [link, of] of wanted) {
     const path = child(store.links, link);
-    const to = linkOf(path);
-    if (to !== null && of.some((key) => to === linkTo(key))) continue;
+    const to = readLink(path);
+    if (to !== null && of.some((key) => to === formatLinkTarget(key))) continue;
     yield { layer: of[0] ?? "", path, what: to === null ? "is gone" : `leads to ${quote(to)}` };
   }
 }
 
-/** What was written down, where it can be read: an import writes it anew, and must not fail of it. */
+/** Reads a record; `null` where it is damaged: an import writes it again, and must not fail of it. */
 export function ifSound<T>(read: () => T | null): T | null {
   try {
     return read();
@@ -168,25 +168,25 @@ export function ifSound<T>(read: () => T | null): T | null {
   }
 }
 
-/** Whether a tree has the mark that it is whole. */
+/** Tells whether a tree has its `rendered` marker, and so is whole. */
 export function isWhole(tree: StoredTreeLayout): boolean {
   return readOwnFile(tree.rendered) !== null;
 }
 
 /** The ids of all trees that have the mark that they are whole. */
-export function markedTrees(store: StoreLayout): readonly string[] {
-  return namesIn(store.trees).filter((id) => isWhole(storedTreeLayout(store, id)));
+export function listWholeTrees(store: StoreLayout): readonly string[] {
+  return listNames(store.trees).filter((id) => isWhole(storedTreeLayout(store, id)));
 }
 
 /** The manifests of all trees that are whole; what is damaged is not. */
-export function wholeTrees(store: StoreLayout): readonly TreeManifest[] {
-  return markedTrees(store).flatMap((id) => {
+export function readWholeTrees(store: StoreLayout): readonly TreeManifest[] {
+  return listWholeTrees(store).flatMap((id) => {
     return ifSound(() => readTree(storedTreeLayout(store, id))) ?? [];
   });
 }
 
 /** The tree of an image's name, be it written in short or in full; `undefined` when there is none. */
-export function treeOfName(
+export function findByName(
   trees: readonly TreeManifest[],
   wanted: string,
 ): TreeManifest | undefined {
@@ -194,7 +194,7 @@ export function treeOfName(
     return trees.find(({ images }) => images.some(({ name }) => name !== null && has(name)));
   };
   return having((name) => name === wanted) ??
-    having((name) => fullName(name) === fullName(wanted));
+    having((name) => expandName(name) === expandName(wanted));
 }
 
 /**
@@ -202,12 +202,12 @@ export function treeOfName(
  *
  * @throws {OverlayError} If there is none, or what was written down of it is damaged.
  */
-export function treeNamed(store: StoreLayout, tree: string): TreeManifest {
-  const all = wholeTrees(store);
-  const found = all.find(({ id }) => id === tree) ?? treeOfName(all, tree);
+export function findTree(store: StoreLayout, tree: string): TreeManifest {
+  const all = readWholeTrees(store);
+  const found = all.find(({ id }) => id === tree) ?? findByName(all, tree);
   if (found !== undefined) return found;
   // Says what is wrong with it.
-  if (markedTrees(store).includes(tree)) readTree(storedTreeLayout(store, tree));
+  if (listWholeTrees(store).includes(tree)) readTree(storedTreeLayout(store, tree));
   throw noTreeError(store, tree);
 }
 
@@ -221,7 +221,7 @@ export function noTreeError(store: StoreLayout, tree: string): OverlayError {
   );
 }
 
-/** What is known of all layers. */
-export function allLayers(store: StoreLayout): readonly LayerRecord[] {
-  return namesIn(store.layers).flatMap((key) => ifSound(() => readLayer(store, key)) ?? []);
+/** Reads the records of all layers. */
+export function readAllLayers(store: StoreLayout): readonly LayerRecord[] {
+  return listNames(store.layers).flatMap((key) => ifSound(() => readLayer(store, key)) ?? []);
 }

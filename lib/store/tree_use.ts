@@ -22,7 +22,7 @@ import { readRecord } from "../pod/record.ts";
 import { directoriesIn, GARBAGE, withoutNumber } from "../pod/list.ts";
 import type { ProgramOptions } from "../system/run.ts";
 import type { StoreLayout } from "./layout.ts";
-import { namesIn } from "./tree_manifest.ts";
+import { listNames } from "./tree_manifest.ts";
 
 /** A note of the store that a pod uses its trees. */
 export interface TreeUser {
@@ -73,7 +73,7 @@ function podIn(note: string): string | null {
  * Requires `--allow-read` permission for the store.
  */
 export function usersOf(store: StoreLayout): readonly TreeUser[] {
-  return namesIn(store.pods).filter((name) => !UNFINISHED.test(name)).map((name) => {
+  return listNames(store.pods).filter((name) => !UNFINISHED.test(name)).map((name) => {
     const note = child(store.pods, name);
     return { pod: NOTE.test(name) ? podIn(note) : null, note };
   });
@@ -144,7 +144,7 @@ function namesOf({ store }: Pick<StoreLayout, "store">): readonly string[] {
 }
 
 function readUse(pod: string, store: StoreLayout): TreeUse {
-  const ids = new Set(namesIn(store.trees));
+  const ids = new Set(listNames(store.trees));
   const stores = namesOf(store);
   const lowersOf = (line: AppLine) => configOfLine(line, pod).lower;
   // The store may have been moved, or have another name: the pod was rendered from it all the same.

@@ -8,22 +8,22 @@ import { hexDigest } from "../core/digest.ts";
 import { makeDirectory } from "../system/directory.ts";
 import { makeFile, readOwnFile, replaceFile } from "../system/own_file.ts";
 import { quote } from "../core/quote.ts";
-import { fullName } from "../image/reference.ts";
+import { expandName } from "../image/reference.ts";
 import { storedTreeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import { syncDirectory } from "./open.ts";
-import { formatRecord, ifSound, isWhole, readTree, wholeTrees } from "./tree_manifest.ts";
+import { formatRecord, ifSound, isWhole, readTree, readWholeTrees } from "./tree_manifest.ts";
 import type { LayerRecord, StoredImage, TreeManifest } from "./tree_manifest.ts";
 
 /** The tree id of layers, top first: rkt's rule for the dependencies of an image. */
-export async function treeIdOf(keys: readonly string[]): Promise<string> {
+export async function computeTreeId(keys: readonly string[]): Promise<string> {
   const content = new TextEncoder().encode(keys.join(","));
   const digest = await hexDigest("SHA-512", content);
   return `deps-sha512-${digest.slice(0, digest.length / 2)}`;
 }
 
 /** The manifest of a tree of layers. */
-export async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<TreeManifest> {
+export async function makeManifest(lowestFirst: readonly LayerRecord[]): Promise<TreeManifest> {
   const all = lowestFirst.toReversed();
   const hidden = all.findIndex(({ opaqueRoot }) => opaqueRoot);
   const seen = hidden < 0 ? all : all.slice(0, hidden + 1);
@@ -33,7 +33,7 @@ export async function manifestOf(lowestFirst: readonly LayerRecord[]): Promise<T
   const like = all.find(({ hasRoot }) => hasRoot) ?? seen[0];
   return {
     version: 1,
-    id: await treeIdOf(layers),
+    id: await computeTreeId(layers),
     layers,
     lowers: seen.map(({ link }) => link).filter((link, at, links) => links.indexOf(link) === at),
     rootLike: like === seen[0] ? null : like?.link ?? null,
@@ -75,7 +75,7 @@ function takeName(
   name: string,
   { warn }: Pick<ChangeOptions, "warn">,
 ): void {
-  for (const tree of wholeTrees(store)) {
+  for (const tree of readWholeTrees(store)) {
     const images = tree.images.filter((image) => !isCalled(image, name));
     if (tree.id === id || images.length === tree.images.length) continue;
     const { manifest } = storedTreeLayout(store, tree.id);
@@ -86,7 +86,7 @@ function takeName(
 
 /** Tells whether an image has a name, be it written in short or in full. */
 function isCalled({ name: is }: StoredImage, name: string): boolean {
-  return is !== null && fullName(is) === fullName(name);
+  return is !== null && expandName(is) === expandName(name);
 }
 
 /**

@@ -11,9 +11,9 @@ import { quote } from "../core/quote.ts";
 
 /** The error of an archive that has no name yet; its parts are kept for it. */
 export class ArchiveError extends OverlayError {
-  /** What cannot be done, such as `read archive`. */
+  /** The action that failed, such as `read archive`. */
   readonly action: string;
-  /** Why. */
+  /** The reason. */
   readonly reason: string;
 
   /** Makes an error of an action. */

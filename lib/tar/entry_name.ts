@@ -9,17 +9,17 @@
 import { quoteBytes } from "../core/quote.ts";
 import { archiveError } from "./archive_error.ts";
 
-/** What a name means. */
+/** The meaning of a name. */
 export type Meaning =
   /** An entry like any other. */
   | { readonly kind: "entry"; readonly path: string }
-  /** What is at the path in the layers below is gone. */
+  /** The path is removed of the layers below. */
   | { readonly kind: "whiteout"; readonly path: string }
-  /** All that is in the directory in the layers below is gone. */
+  /** The directory hides its entries in the layers below. */
   | { readonly kind: "opaque"; readonly path: string }
   /** A file that aufs kept for hard links to lead to. */
   | { readonly kind: "pseudo-link"; readonly path: string }
-  /** What an old union file system kept for itself. */
+  /** A file that an old union file system kept for itself. */
   | { readonly kind: "ignored" };
 
 const WHITEOUT = ".wh.";
@@ -87,19 +87,19 @@ export function checkTarget(path: string, target: string): void {
 }
 
 /** The path of the directory that a path lies in; empty for the root. */
-export function above(path: string): string {
+export function directoryAbove(path: string): string {
   return path.slice(0, Math.max(path.lastIndexOf("/"), 0));
 }
 
 /**
- * What an entry of this name means.
+ * Finds the meaning of an entry's name.
  *
  * @throws {OverlayError} If the name leads out of the layer, or is a whiteout of nothing.
  */
-export function meaningOf(name: string): Meaning {
+export function parseMeaning(name: string): Meaning {
   const path = pathInLayer(name);
   if (!path.includes(WHITEOUT)) return { kind: "entry", path };
-  const directory = above(path);
+  const directory = directoryAbove(path);
   const last = path.slice(directory === "" ? 0 : directory.length + 1);
   if (path.split("/").slice(0, -1).some((part) => part.startsWith(WHITEOUT))) {
     return underWhiteout(path);
@@ -116,10 +116,10 @@ export function meaningOf(name: string): Meaning {
   return { kind: "whiteout", path: directory === "" ? gone : `${directory}/${gone}` };
 }
 
-/** What lies in a directory of an old union file system goes with it; any other whiteout holds nothing. */
+/** The files in a directory of an old union file system go with it; any other whiteout holds nothing. */
 function underWhiteout(path: string): Meaning {
   const first = path.split("/").find((part) => part.startsWith(WHITEOUT)) ?? "";
-  if (above(path) === PSEUDO_LINKS) return { kind: "pseudo-link", path };
+  if (directoryAbove(path) === PSEUDO_LINKS) return { kind: "pseudo-link", path };
   if (first.startsWith(OWN)) return { kind: "ignored" };
   throw archiveError(`${quoteBytes(path)} lies in a whiteout`);
 }

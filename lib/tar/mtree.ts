@@ -1,5 +1,5 @@
 /**
- * What a tree holds, entry by entry, as lines of an mtree(5) file: the form in which BSD and OCI tools
+ * The entries of a tree as lines of an mtree(5) file: the form in which BSD and OCI tools
  * record a tree to check it against later.
  *
  * Requires no permissions.
@@ -11,7 +11,7 @@ import { formatMode } from "../request/names.ts";
 import { quote } from "../core/quote.ts";
 import type { Directory, TarEntry } from "./tar_entry.ts";
 
-/** What is recorded of an entry: keywords of mtree(5) with their values, as they are written. */
+/** The record of an entry: keywords of mtree(5) with their values, as they are written. */
 export type Keywords = ReadonlyMap<string, string>;
 
 /** The keyword of a path that a later entry took away, which mtree(5) has none for either. */
@@ -37,7 +37,7 @@ function decode(text: string): string {
   );
 }
 
-function nameOf(path: string): string {
+function formatName(path: string): string {
   return path === "" ? "." : `./${encode(path)}`;
 }
 
@@ -49,9 +49,9 @@ function formatTime(mtime: string): string {
 
 const ATTRIBUTE = "xattr.";
 
-/** What a directory is like by its line; `null` when it is the line of something else. */
-export function directoryOf(keywords: Keywords): Directory | null {
-  if (keywords.get("type") !== "dir") return null;
+/** Reads the metadata of a directory from its line; `null` when the line is that of another type. */
+export function parseDirectory(keywords: Keywords | undefined): Directory | null {
+  if (keywords?.get("type") !== "dir") return null;
   const number = (key: string, radix: number) => Number.parseInt(keywords.get(key) ?? "0", radix);
   const attributes = [...keywords].filter(([key]) => key.startsWith(ATTRIBUTE));
   return {
@@ -71,9 +71,13 @@ export function directoryOf(keywords: Keywords): Directory | null {
  * @param path The path, as bytes; empty for the root.
  * @param digest The SHA-256 of a file's content, in hexadecimal.
  */
-export function entryLine(path: string, entry: Omit<TarEntry, "name">, digest?: string): string {
+export function formatEntryLine(
+  path: string,
+  entry: Omit<TarEntry, "name">,
+  digest?: string,
+): string {
   const { type, mode, uid, gid, size, mtime, link, device, attributes } = entry;
-  let line = `${nameOf(path)} type=${NAMES[type] ?? type} uid=${uid} gid=${gid}`;
+  let line = `${formatName(path)} type=${NAMES[type] ?? type} uid=${uid} gid=${gid}`;
   // The mode of a link means nothing, and tar writes what it likes.
   if (type !== "symlink") line += ` mode=${formatMode(mode)}`;
   line += ` time=${formatTime(mtime)}`;
@@ -89,19 +93,19 @@ export function entryLine(path: string, entry: Omit<TarEntry, "name">, digest?: 
 }
 
 /** The line of a hard link to an earlier path. */
-export function hardlinkLine(path: string, target: string): string {
-  return `${nameOf(path)} ${HARDLINK}=./${encode(target)}\n`;
+export function formatHardlinkLine(path: string, target: string): string {
+  return `${formatName(path)} ${HARDLINK}=./${encode(target)}\n`;
 }
 
 /** The line of what is recorded of a path. */
-export function keywordsLine(path: string, keywords: Keywords): string {
+export function formatKeywordsLine(path: string, keywords: Keywords): string {
   const words = [...keywords].map(([key, value]) => ` ${key}=${value}`);
-  return `${nameOf(path)}${words.join("")}\n`;
+  return `${formatName(path)}${words.join("")}\n`;
 }
 
 /** The line of a path that is there no more, since something took the place of a directory above it. */
-export function removedLine(path: string): string {
-  return `${nameOf(path)} ${REMOVED}=yes\n`;
+export function formatRemovedLine(path: string): string {
+  return `${formatName(path)} ${REMOVED}=yes\n`;
 }
 
 /**
@@ -125,12 +129,12 @@ export function parseLines(text: string): Map<string, Keywords> {
     }));
     const target = keywords.get(HARDLINK);
     if (keywords.has(REMOVED)) found.delete(path);
-    else found.set(path, target === undefined ? keywords : targetOf(found, target, one));
+    else found.set(path, target === undefined ? keywords : findTarget(found, target, one));
   }
   return found;
 }
 
-function targetOf(found: ReadonlyMap<string, Keywords>, target: string, one: string): Keywords {
+function findTarget(found: ReadonlyMap<string, Keywords>, target: string, one: string): Keywords {
   const keywords = found.get(decode(target.slice(2)));
   if (keywords === undefined) throw linesError(one);
   return keywords;

@@ -21,7 +21,7 @@ const ATTRIBUTE_MAX = 65_536;
 const TIMES = { first: -(2 ** 31), last: 2 ** 34 - 2 ** 31 - 1 };
 
 /**
- * What a record of all entries that follow may not say: some readers pass over such records, and would
+ * The keys that a record of all entries that follow must not have: some readers pass over such records, and would
  * take the entries for others.
  */
 const OF_ONE_ENTRY = /^(path|linkpath|size|GNU\.sparse\..*|SCHILY\.xattr\..*)$/;
@@ -77,7 +77,7 @@ export function parseGlobalRecords(text: string): Map<string, string> {
 }
 
 /** The number of a record; `null` when it has none. */
-export function numberOf(records: Records, key: string): number | null {
+export function readNumber(records: Records, key: string): number | null {
   const text = records.get(key);
   if (text === undefined || text === "") return null;
   if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(Number(text))) {
@@ -90,7 +90,7 @@ export function numberOf(records: Records, key: string): number | null {
  * The time of a record, or of a header where there is none. One time is written in one way, as a file
  * system gives it back: at most nine digits of a fraction, and none beyond what file systems hold.
  */
-export function timeOf(records: Records, inHeader: () => number): string {
+export function readTime(records: Records, inHeader: () => number): string {
   const text = records.get("mtime") || String(inHeader());
   const [, sign = "", seconds, fraction = ""] = /^(-?)0*(\d{1,16})(?:\.(\d{1,30}))?$/.exec(text) ??
     [];
@@ -106,7 +106,7 @@ export function timeOf(records: Records, inHeader: () => number): string {
 }
 
 /** The extended attributes that records give an entry. */
-export function attributesOf(records: Records): Records {
+export function readAttributes(records: Records): Records {
   // Many are kept until the layer is done, and most have none.
   if (records.size === 0) return NO_ATTRIBUTES;
   const found = new Map<string, string>();

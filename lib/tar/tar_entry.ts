@@ -7,7 +7,7 @@
  * @module
  */
 
-/** What an entry is. */
+/** The type of an entry. */
 export type EntryType =
   | "file"
   | "hardlink"
@@ -21,7 +21,7 @@ export type EntryType =
 export interface TarEntry {
   /** The path, as bytes. */
   readonly name: string;
-  /** What it is. */
+  /** The type. */
   readonly type: EntryType;
   /** The twelve mode bits. */
   readonly mode: number;
@@ -33,7 +33,7 @@ export interface TarEntry {
   readonly size: number;
   /** Seconds since 1970, as a decimal number that may have a fraction. */
   readonly mtime: string;
-  /** What a link leads to, as bytes; empty of all others. */
+  /** The target of a link, as bytes; empty of all others. */
   readonly link: string;
   /** The device of a device node. */
   readonly device: readonly [major: number, minor: number];
@@ -41,7 +41,7 @@ export interface TarEntry {
   readonly attributes: ReadonlyMap<string, string>;
 }
 
-/** What a directory is like. */
+/** The metadata of a directory. */
 export type Directory = Pick<TarEntry, "mode" | "uid" | "gid" | "mtime" | "attributes">;
 
 /** The size of a block, in bytes; headers and contents are padded to it. */
@@ -58,14 +58,30 @@ export const TYPE_FLAGS: Readonly<Record<EntryType, string>> = {
   fifo: "6",
 };
 
-/** What most entries have. */
+/** The attributes of most entries: none. */
 export const NO_ATTRIBUTES: ReadonlyMap<string, string> = new Map();
+
+/** A directory as most are; other entries are made from it. */
+export const PLAIN_DIRECTORY: Omit<TarEntry, "name"> = {
+  type: "directory",
+  mode: 0o755,
+  uid: 0,
+  gid: 0,
+  size: 0,
+  mtime: "0",
+  link: "",
+  device: [0, 0],
+  attributes: NO_ATTRIBUTES,
+};
+
+/** The blocks that end an archive. */
+export const END_OF_ARCHIVE: Uint8Array<ArrayBuffer> = new Uint8Array(2 * BLOCK);
 
 /** How the records of extended attributes are named, as GNU tar and Go write and read them. */
 export const ATTRIBUTE_RECORD = "SCHILY.xattr.";
 
 /** Bytes as a string of one character each. */
-export function textOfBytes(bytes: Uint8Array): string {
+export function bytesToText(bytes: Uint8Array): string {
   let text = "";
   for (let at = 0; at < bytes.length; at += 4096) {
     text += Reflect.apply(String.fromCharCode, null, bytes.subarray(at, at + 4096));
@@ -74,7 +90,7 @@ export function textOfBytes(bytes: Uint8Array): string {
 }
 
 /** The bytes of such a string. */
-export function bytesOfText(text: string): Uint8Array {
+export function textToBytes(text: string): Uint8Array {
   return Uint8Array.from(text, (char) => char.charCodeAt(0));
 }
 
@@ -101,12 +117,12 @@ const ID_MAX = 0o7777777;
 /** The largest size, and the latest time, that a header holds without GNU's extension. */
 export const SIZE_MAX = 0o77777777777;
 
-/** Whether a time fits into a header: then it needs no record. */
+/** Tells whether a time fits into a header, and so needs no record. */
 function fitsHeader(mtime: string): boolean {
   return /^\d{1,11}$/.test(mtime) && Number(mtime) <= SIZE_MAX;
 }
 
-function header(entry: TarEntry, flag: string): Uint8Array {
+function formatHeader(entry: TarEntry, flag: string): Uint8Array {
   const block = new Uint8Array(BLOCK);
   const seconds = fitsHeader(entry.mtime) ? Number(entry.mtime) : 0;
   put(block, 0, entry.name.slice(0, NAME_MAX));
@@ -128,23 +144,25 @@ function header(entry: TarEntry, flag: string): Uint8Array {
 }
 
 /** A pax record states its own length, which its digits are a part of. */
-function record(key: string, value: string): string {
+function formatRecord(key: string, value: string): string {
   const rest = key.length + value.length + 3;
   let length = rest + String(rest).length;
   if (rest + String(length).length !== length) length = rest + String(length).length;
   return `${length} ${key}=${value}\n`;
 }
 
-function recordsOf(entry: TarEntry): string {
+function formatRecords(entry: TarEntry): string {
   const { name, link, uid, gid, size, mtime } = entry;
   let records = "";
-  if (name.length > NAME_MAX) records += record("path", name);
-  if (link.length > NAME_MAX) records += record("linkpath", link);
-  if (uid > ID_MAX) records += record("uid", String(uid));
-  if (gid > ID_MAX) records += record("gid", String(gid));
-  if (size > SIZE_MAX) records += record("size", String(size));
-  if (!fitsHeader(mtime)) records += record("mtime", mtime);
-  for (const [key, value] of entry.attributes) records += record(ATTRIBUTE_RECORD + key, value);
+  if (name.length > NAME_MAX) records += formatRecord("path", name);
+  if (link.length > NAME_MAX) records += formatRecord("linkpath", link);
+  if (uid > ID_MAX) records += formatRecord("uid", String(uid));
+  if (gid > ID_MAX) records += formatRecord("gid", String(gid));
+  if (size > SIZE_MAX) records += formatRecord("size", String(size));
+  if (!fitsHeader(mtime)) records += formatRecord("mtime", mtime);
+  for (const [key, value] of entry.attributes) {
+    records += formatRecord(ATTRIBUTE_RECORD + key, value);
+  }
   return records;
 }
 
@@ -155,21 +173,12 @@ function recordsOf(entry: TarEntry): string {
  * @returns Blocks: the header, and before it, where they are needed, pax records.
  */
 export function formatEntry(entry: TarEntry): Uint8Array[] {
-  const own = header(entry, TYPE_FLAGS[entry.type]);
-  const records = recordsOf(entry);
+  const own = formatHeader(entry, TYPE_FLAGS[entry.type]);
+  const records = formatRecords(entry);
   if (records === "") return [own];
-  const extended: TarEntry = {
-    ...entry,
-    name: "pax",
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    size: records.length,
-    mtime: "0",
-    link: "",
-    device: [0, 0],
-  };
-  const content = new Uint8Array(records.length + padding(records.length));
+  const size = records.length;
+  const content = new Uint8Array(size + padding(size));
   put(content, 0, records);
-  return [header(extended, "x"), content, own];
+  const extended = { ...PLAIN_DIRECTORY, name: "pax", mode: 0o644, size };
+  return [formatHeader(extended, "x"), content, own];
 }

@@ -1,5 +1,5 @@
 /**
- * What a header of a tar archive says, by the rules of POSIX pax and of GNU tar's own headers. What can be
+ * The headers of a tar archive, by the rules of POSIX pax and of GNU tar. A header that can be
  * understood in two ways is refused.
  *
  * Requires no permissions.
@@ -7,12 +7,12 @@
  * @module
  */
 import { archiveError } from "./archive_error.ts";
-import { attributesOf, numberOf, timeOf } from "./pax_records.ts";
+import { readAttributes, readNumber, readTime } from "./pax_records.ts";
 import type { Records } from "./pax_records.ts";
 import { quote, quoteBytes } from "../core/quote.ts";
-import { sparseRecords } from "./tar_sparse.ts";
+import { parseSparseRecords } from "./tar_sparse.ts";
 import type { SparseHeader } from "./tar_sparse.ts";
-import { BLOCK, NO_ATTRIBUTES, SIZE_MAX, textOfBytes, TYPE_FLAGS } from "./tar_entry.ts";
+import { BLOCK, bytesToText, NO_ATTRIBUTES, SIZE_MAX, TYPE_FLAGS } from "./tar_entry.ts";
 import type { EntryType, TarEntry } from "./tar_entry.ts";
 
 /** The largest numbers that Linux gives users and groups; the one above stands for none. */
@@ -32,21 +32,21 @@ const TYPES: Readonly<Record<string, EntryType>> = {
   [SPARSE]: "file",
 };
 
-/** What cannot be unpacked faithfully, by type flag. */
+/** The entries that cannot be unpacked faithfully, by type flag. */
 const REFUSED: Readonly<Record<string, string>> = {
   D: "a list of a directory, of an incremental archive",
   M: "the rest of a file, of an archive in several volumes",
   V: "the label of a volume",
 };
 
-function textAt(block: Uint8Array, at: number, length: number): string {
+function readText(block: Uint8Array, at: number, length: number): string {
   const field = block.subarray(at, at + length);
   const end = field.indexOf(0);
-  return textOfBytes(end < 0 ? field : field.subarray(0, end));
+  return bytesToText(end < 0 ? field : field.subarray(0, end));
 }
 
 /** A number that is written as most are: octal digits up to the end or NUL; `null` of all others. */
-function plainNumberAt(block: Uint8Array, at: number, length: number): number | null {
+function readPlainNumber(block: Uint8Array, at: number, length: number): number | null {
   let value = 0;
   for (let i = at; i < at + length; i++) {
     const digit = (block[i] ?? 0) - 48;
@@ -57,8 +57,8 @@ function plainNumberAt(block: Uint8Array, at: number, length: number): number | 
 }
 
 /** A number: octal digits, or, with the highest bit set, two's complement in the rest (GNU). */
-export function numberAt(block: Uint8Array, at: number, length: number): number {
-  const plain = plainNumberAt(block, at, length);
+export function readNumberAt(block: Uint8Array, at: number, length: number): number {
+  const plain = readPlainNumber(block, at, length);
   if (plain !== null) return plain;
   const first = block[at] ?? 0;
   if ((first & 0x80) !== 0) {
@@ -68,7 +68,7 @@ export function numberAt(block: Uint8Array, at: number, length: number): number 
     if (!Number.isSafeInteger(value)) throw archiveError("a number in a header is out of range");
     return value;
   }
-  const text = textAt(block, at, length).trim();
+  const text = readText(block, at, length).trim();
   if (text === "") return 0;
   if (!/^[0-7]+$/.test(text)) {
     throw archiveError(`a header has ${quoteBytes(text)} where a number must be`);
@@ -85,13 +85,13 @@ export function checkSum(block: Uint8Array): void {
     unsigned += byte;
     signed += byte > 127 ? byte - 256 : byte;
   }
-  const sum = numberAt(block, 148, 8);
+  const sum = readNumberAt(block, 148, 8);
   if (sum !== unsigned && sum !== signed) {
     throw archiveError("the checksum of a header is wrong, so it is damaged, or no tar archive");
   }
 }
 
-/** What was read of the extensions of the entry that comes next. */
+/** The extensions that were read for the next entry. */
 export interface Extensions {
   readonly records: Records;
   readonly name: string | null;
@@ -101,29 +101,29 @@ export interface Extensions {
 /** Nothing was read. */
 export const NOTHING: Extensions = { records: NO_ATTRIBUTES, name: null, link: null };
 
-function nameOf(block: Uint8Array): string {
-  const name = textAt(block, 0, 100);
+function readName(block: Uint8Array): string {
+  const name = readText(block, 0, 100);
   // Only POSIX has a prefix; with GNU's magic there are times in its place.
-  const prefix = textAt(block, 257, 6) === "ustar" && block[262] === 0
-    ? textAt(block, 345, 155)
+  const prefix = readText(block, 257, 6) === "ustar" && block[262] === 0
+    ? readText(block, 345, 155)
     : "";
   return prefix === "" ? name : `${prefix}/${name}`;
 }
 
 /** A text that pax records, an entry of GNU before it, or else the header says. */
-function textFrom(pax: string | undefined, gnu: string | null, inHeader: () => string): string {
+function pickText(pax: string | undefined, gnu: string | null, inHeader: () => string): string {
   if (pax && gnu !== null && pax !== gnu) {
     throw archiveError(`an entry is called ${quoteBytes(gnu)} and ${quoteBytes(pax)}`);
   }
   return (pax || gnu) ?? inHeader();
 }
 
-function flagOf(block: Uint8Array): string {
+function readFlag(block: Uint8Array): string {
   return String.fromCharCode(block[156] ?? 0);
 }
 
-function typeOf(block: Uint8Array, path: string): EntryType {
-  const flag = flagOf(block);
+function readType(block: Uint8Array, path: string): EntryType {
+  const flag = readFlag(block);
   const refused = REFUSED[flag];
   if (refused !== undefined) throw archiveError(`${quoteBytes(path)} is ${refused}`);
   const type = TYPES[flag];
@@ -136,10 +136,15 @@ function typeOf(block: Uint8Array, path: string): EntryType {
 const EMPTY = /^[1-6]$/;
 
 /** How many bytes of content follow in the archive. */
-function storedOf(block: Uint8Array, path: string, type: EntryType, records: Records): number {
-  if (EMPTY.test(flagOf(block))) return 0;
-  const inHeader = numberAt(block, 124, 12);
-  const inRecords = numberOf(records, "size");
+function readStoredSize(
+  block: Uint8Array,
+  path: string,
+  type: EntryType,
+  records: Records,
+): number {
+  if (EMPTY.test(readFlag(block))) return 0;
+  const inHeader = readNumberAt(block, 124, 12);
+  const inRecords = readNumber(records, "size");
   if (inRecords !== null && inRecords !== inHeader && inRecords <= SIZE_MAX) {
     const both = `a size of ${inHeader} in its header and of ${inRecords} in its records`;
     throw archiveError(`${quoteBytes(path)} has ${both}`);
@@ -151,38 +156,41 @@ function storedOf(block: Uint8Array, path: string, type: EntryType, records: Rec
   throw archiveError(`${quoteBytes(path)} has ${what}`);
 }
 
-function ownerOf(block: Uint8Array, path: string, records: Records): [number, number] {
-  const uid = numberOf(records, "uid") ?? numberAt(block, 108, 8);
-  const gid = numberOf(records, "gid") ?? numberAt(block, 116, 8);
+function readOwner(block: Uint8Array, path: string, records: Records): [number, number] {
+  const uid = readNumber(records, "uid") ?? readNumberAt(block, 108, 8);
+  const gid = readNumber(records, "gid") ?? readNumberAt(block, 116, 8);
   if (Math.min(uid, gid) >= 0 && Math.max(uid, gid) <= ID_MAX) return [uid, gid];
   throw archiveError(`${quoteBytes(path)} has the owner ${uid}:${gid}`);
 }
 
-function deviceOf(block: Uint8Array, path: string): [number, number] {
-  const [major, minor] = [numberAt(block, 329, 8), numberAt(block, 337, 8)];
+function readDevice(block: Uint8Array, path: string): [number, number] {
+  const [major, minor] = [readNumberAt(block, 329, 8), readNumberAt(block, 337, 8)];
   const fits = major >= 0 && minor >= 0 && major <= MAJOR_MAX && minor <= MINOR_MAX;
   if (fits) return [major, minor];
   throw archiveError(`${quoteBytes(path)} is the device ${major},${minor}, which Linux has not`);
 }
 
 /** A map in blocks: pairs of numbers up to the first that is not there. */
-export function sparseNumbersAt(block: Uint8Array, at: number, count: number): number[] {
+export function readSparseNumbers(block: Uint8Array, at: number, count: number): number[] {
   const numbers: number[] = [];
   for (let pair = 0; pair < count && block[at + pair * 24] !== 0; pair++) {
-    numbers.push(numberAt(block, at + pair * 24, 12), numberAt(block, at + pair * 24 + 12, 12));
+    numbers.push(
+      readNumberAt(block, at + pair * 24, 12),
+      readNumberAt(block, at + pair * 24 + 12, 12),
+    );
   }
   return numbers;
 }
 
 /** How an entry says that it is sparse; `null` of most entries, which do not. */
-function sparseOf(block: Uint8Array, type: EntryType, records: Records): SparseHeader | null {
+function readSparse(block: Uint8Array, type: EntryType, records: Records): SparseHeader | null {
   if (type !== "file") return null;
-  if (flagOf(block) !== SPARSE) return records.size === 0 ? null : sparseRecords(records);
+  if (readFlag(block) !== SPARSE) return records.size === 0 ? null : parseSparseRecords(records);
   const rest = block[482] === 0 ? "none" : "blocks";
   return {
-    size: numberAt(block, 483, 12),
+    size: readNumberAt(block, 483, 12),
     name: null,
-    numbers: sparseNumbersAt(block, 386, 4),
+    numbers: readSparseNumbers(block, 386, 4),
     rest,
   };
 }
@@ -202,27 +210,27 @@ export interface TarHeader {
  *
  * @throws {OverlayError} If it cannot be unpacked as it is meant.
  */
-export function headerOf(block: Uint8Array, { records, name, link }: Extensions): TarHeader {
-  const named = textFrom(records.get("path"), name, () => nameOf(block));
-  const type = typeOf(block, named);
-  const stored = storedOf(block, named, type, records);
-  const sparse = sparseOf(block, type, records);
+export function parseHeader(block: Uint8Array, { records, name, link }: Extensions): TarHeader {
+  const named = pickText(records.get("path"), name, () => readName(block));
+  const type = readType(block, named);
+  const stored = readStoredSize(block, named, type, records);
+  const sparse = readSparse(block, type, records);
   const path = sparse?.name ?? named;
-  const [uid, gid] = ownerOf(block, path, records);
+  const [uid, gid] = readOwner(block, path, records);
   const isLink = type === "symlink" || type === "hardlink";
   const isDevice = type === "char" || type === "block";
-  const target = () => textFrom(records.get("linkpath"), link, () => textAt(block, 157, 100));
+  const target = () => pickText(records.get("linkpath"), link, () => readText(block, 157, 100));
   const entry: TarEntry = {
     name: path,
     type,
-    mode: numberAt(block, 100, 8) & 0o7777,
+    mode: readNumberAt(block, 100, 8) & 0o7777,
     uid,
     gid,
     size: sparse?.size ?? stored,
-    mtime: timeOf(records, () => numberAt(block, 136, 12)),
+    mtime: readTime(records, () => readNumberAt(block, 136, 12)),
     link: isLink ? target() : "",
-    device: isDevice ? deviceOf(block, path) : [0, 0],
-    attributes: attributesOf(records),
+    device: isDevice ? readDevice(block, path) : [0, 0],
+    attributes: readAttributes(records),
   };
   return { entry, stored, sparse };
 }

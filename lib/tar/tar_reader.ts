@@ -12,9 +12,9 @@
 import { archiveError } from "./archive_error.ts";
 import { parseGlobalRecords, parseRecords } from "./pax_records.ts";
 import { quoteBytes } from "../core/quote.ts";
-import { BLOCK, padding, textOfBytes } from "./tar_entry.ts";
+import { BLOCK, bytesToText, padding } from "./tar_entry.ts";
 import type { TarEntry } from "./tar_entry.ts";
-import { checkSum, headerOf, NOTHING, numberAt, sparseNumbersAt } from "./tar_header.ts";
+import { checkSum, NOTHING, parseHeader, readNumberAt, readSparseNumbers } from "./tar_header.ts";
 import { SparseFile } from "./tar_sparse.ts";
 import type { SparseHeader } from "./tar_sparse.ts";
 
@@ -55,7 +55,7 @@ export class TarReader {
   /** How much of the content of the current entry is still to come, and of the padding after it. */
   #content = 0;
   #padding = 0;
-  /** What is being read instead of an entry: the flag of an extension, and what it holds so far. */
+  /** The extension that is being read instead of an entry: its flag, and its text so far. */
   #extension: { readonly flag: string; readonly parts: string[] } | null = null;
   #next = NOTHING;
   readonly #sparseMode: "refuse" | "pass" | "fill";
@@ -73,7 +73,7 @@ export class TarReader {
     this.#sparseMode = options.sparse ?? "refuse";
   }
 
-  /** Whether the archive is over; what comes after must be zeros. */
+  /** `true` once the archive is over; only zeros may follow. */
   get ended(): boolean {
     return this.#ended;
   }
@@ -151,7 +151,7 @@ export class TarReader {
     if (this.#sparse !== null) return this.#pushSparse(this.#sparse, bytes);
     this.#content -= bytes.length;
     if (this.#extension !== null) {
-      this.#extension.parts.push(textOfBytes(bytes));
+      this.#extension.parts.push(bytesToText(bytes));
       if (this.#content === 0) this.#endExtension(this.#extension);
       return bytes.length;
     }
@@ -193,7 +193,7 @@ export class TarReader {
   }
 
   #readMapBlock(sparse: SparseFile): void {
-    sparse.pushBlock(sparseNumbersAt(this.#block, 0, 21), this.#block[504] === 0);
+    sparse.pushBlock(readSparseNumbers(this.#block, 0, 21), this.#block[504] === 0);
     this.#endSparse();
   }
 
@@ -201,10 +201,10 @@ export class TarReader {
     const block = this.#block;
     checkSum(block);
     const flag = String.fromCharCode(block[156] ?? 0);
-    if (EXTENSIONS.includes(flag)) return this.#startExtension(flag, numberAt(block, 124, 12));
+    if (EXTENSIONS.includes(flag)) return this.#startExtension(flag, readNumberAt(block, 124, 12));
     const next = this.#next;
     this.#next = NOTHING;
-    const { entry, stored, sparse } = headerOf(block, {
+    const { entry, stored, sparse } = parseHeader(block, {
       ...next,
       records: this.#global.size === 0 ? next.records : new Map([...this.#global, ...next.records]),
     });

@@ -7,7 +7,7 @@
  * @module
  */
 import { archiveError } from "./archive_error.ts";
-import { BLOCK, textOfBytes } from "./tar_entry.ts";
+import { BLOCK, bytesToText } from "./tar_entry.ts";
 
 /** Where a piece of data begins in the file, and how many bytes it has. */
 export type Extent = readonly [offset: number, length: number];
@@ -34,7 +34,7 @@ function malformed(): Error {
   return archiveError("the map of a sparse file is malformed");
 }
 
-function numberOf(text: string | undefined): number {
+function parseNumber(text: string | undefined): number {
   if (text === undefined || !/^\d{1,16}$/.test(text)) throw malformed();
   const value = Number(text);
   if (!Number.isSafeInteger(value)) throw malformed();
@@ -42,22 +42,22 @@ function numberOf(text: string | undefined): number {
 }
 
 /** The map of the records of an entry; `null` when they have none. */
-export function sparseRecords(records: ReadonlyMap<string, string>): SparseHeader | null {
+export function parseSparseRecords(records: ReadonlyMap<string, string>): SparseHeader | null {
   const size = records.get("GNU.sparse.realsize") ?? records.get("GNU.sparse.size");
   const [major, minor] = [records.get("GNU.sparse.major"), records.get("GNU.sparse.minor")];
   const map = records.get(SPARSE_NUMBERS);
   if (major === undefined && map === undefined && size === undefined) return null;
-  const common = { size: numberOf(size), name: records.get("GNU.sparse.name") || null };
+  const common = { size: parseNumber(size), name: records.get("GNU.sparse.name") || null };
   if (major === "1" && minor === "0") return { ...common, numbers: [], rest: "content" };
   if (major !== undefined && major !== "0") {
     throw archiveError(`a sparse file has the version ${Number(major)}.${Number(minor)}`);
   }
-  const numbers = (map ?? "") === "" ? [] : (map ?? "").split(",").map(numberOf);
+  const numbers = (map ?? "") === "" ? [] : (map ?? "").split(",").map(parseNumber);
   return { ...common, numbers, rest: "none" };
 }
 
 /** The extents of a map, which must be in order, within the file, and of as many bytes as the archive has. */
-function extentsOf(
+function parseExtents(
   numbers: readonly number[],
   file: { readonly size: number; readonly stored: number },
 ): readonly Extent[] {
@@ -159,7 +159,7 @@ export class SparseFile {
 
   #start(): void {
     this.#rest = "none";
-    this.#extents = extentsOf(this.#numbers, { size: this.#size, stored: this.#stored });
+    this.#extents = parseExtents(this.#numbers, { size: this.#size, stored: this.#stored });
     this.#seek();
   }
 
@@ -180,10 +180,10 @@ export class SparseFile {
     const piece = bytes.subarray(0, BLOCK - this.#mapSize % BLOCK);
     this.#mapSize += piece.length;
     this.#stored -= piece.length;
-    const lines = (this.#line + textOfBytes(piece)).split("\n");
+    const lines = (this.#line + bytesToText(piece)).split("\n");
     this.#line = lines.pop() ?? "";
     if (this.#isMapRead()) this.#line = "";
-    else this.#add(lines.map(numberOf));
+    else this.#add(lines.map(parseNumber));
     const isWhole = this.#mapSize % BLOCK === 0 || this.#stored === 0;
     if (isWhole && (this.#isMapRead() || this.#stored === 0)) this.#endMap();
     return piece.length;

@@ -26,8 +26,8 @@ function timesOf(parts: readonly Bytes[]): { readonly filter: number; readonly j
   const start = performance.now();
   for (const steps of [filter.push(bytes), filter.end()]) Array.from(steps);
   const middle = performance.now();
-  assertEquals(filter.summary.implicit, filter.implicit.length);
-  assertEquals([filter.whiteouts.length, filter.emptied.length], [0, 0]);
+  assertEquals(filter.summary.implicit, filter.needs.implicit.length);
+  assertEquals([filter.needs.whiteouts.length, filter.needs.emptied.length], [0, 0]);
   return { filter: middle - start, judge: performance.now() - middle };
 }
 

@@ -5,7 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { APART_SIZE, readBlob } from "../../lib/image/blob.ts";
+import { readBlob, WORKER_SIZE } from "../../lib/image/blob.ts";
 import type { Blob, BlobDigests } from "../../lib/image/blob.ts";
 import { OverlayError } from "../../lib/core/errors.ts";
 import { bytes, concat, gzip } from "../_archive.ts";
@@ -13,7 +13,7 @@ import { noise } from "../_random.ts";
 import { sh, tempDir } from "../_temp.ts";
 
 /** Of those with gzip, the larger is for a thread. */
-const SIZES = { small: 600_000, large: APART_SIZE + 100_000 };
+const SIZES = { small: 600_000, large: WORKER_SIZE + 100_000 };
 
 function blobOf(path: string, size: number): Blob {
   return { name: "the layer", path, offset: 0, size, digest: null, diffId: null };

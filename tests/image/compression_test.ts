@@ -1,9 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { gzipSync } from "node:zlib";
-import { compressionOf } from "../../lib/image/compression.ts";
+import { detectCompression } from "../../lib/image/compression.ts";
 import { archive, bytes, file } from "../_archive.ts";
 
-Deno.test("compressionOf() goes by the first bytes", { permissions: "none" }, () => {
+Deno.test("detectCompression() goes by the first bytes", { permissions: "none" }, () => {
   const table: readonly [start: Uint8Array, compression: string][] = [
     [gzipSync("x"), "gzip"],
     [bytes("\x1f\x8b"), "gzip"],
@@ -16,5 +16,5 @@ Deno.test("compressionOf() goes by the first bytes", { permissions: "none" }, ()
     [bytes("BZh9"), "none"],
     [bytes("\0\x1f\x8b"), "none"],
   ];
-  for (const [start, compression] of table) assertEquals(compressionOf(start), compression);
+  for (const [start, compression] of table) assertEquals(detectCompression(start), compression);
 });

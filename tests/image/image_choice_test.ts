@@ -5,8 +5,8 @@
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { OverlayError, planRender } from "../../mod.ts";
-import { distance, ownPlatform, runsOn } from "../../lib/image/platform.ts";
-import { fullName, named, nameFor } from "../../lib/image/reference.ts";
+import { getOwnPlatform, listRunnable, measureDistance } from "../../lib/image/platform.ts";
+import { chooseName, expandName, findNamed } from "../../lib/image/reference.ts";
 import { importTree, listTrees, resolveTree, treePath } from "../../lib/store/tree.ts";
 import type { ImportRequest } from "../../lib/store/tree.ts";
 import { archive, archiveOfFiles, digestOf, file, layoutFiles, savedFiles } from "../_archive.ts";
@@ -16,7 +16,7 @@ import { tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { namesIn } from "../_tree.ts";
 
-Deno.test("fullName() reads a name as docker does", { permissions: "none" }, () => {
+Deno.test("expandName() reads a name as docker does", { permissions: "none" }, () => {
   const table = {
     "debian": "docker.io/library/debian:latest",
     "debian:12": "docker.io/library/debian:12",
@@ -32,10 +32,10 @@ Deno.test("fullName() reads a name as docker does", { permissions: "none" }, () 
     "debian@sha256:ab": "docker.io/library/debian@sha256:ab",
     "debian:12@sha256:ab": "docker.io/library/debian:12@sha256:ab",
   };
-  for (const [name, full] of Object.entries(table)) assertEquals(fullName(name), full);
+  for (const [name, full] of Object.entries(table)) assertEquals(expandName(name), full);
 });
 
-Deno.test("named() prefers the very name, and takes digests", { permissions: "none" }, () => {
+Deno.test("findNamed() prefers the very name, and takes digests", { permissions: "none" }, () => {
   const digest = (sign: string) => `sha256:${sign.repeat(64)}`;
   const one = { names: ["docker.io/library/debian:12", "12"], digest: digest("1") };
   const two = { names: ["debian:12"], digest: digest("2") };
@@ -54,9 +54,9 @@ Deno.test("named() prefers the very name, and takes digests", { permissions: "no
     [`debian:12@${digest("3")}`, [three]],
     [`other@${digest("1")}`, []],
   ];
-  for (const [ref, found] of table) assertEquals(named(all, ref), found, ref);
-  assertEquals(nameFor(one.names, "debian:12"), "docker.io/library/debian:12");
-  assertEquals([nameFor(one.names, "12"), nameFor([], "a"), nameFor([], undefined)], [
+  for (const [ref, found] of table) assertEquals(findNamed(all, ref), found, ref);
+  assertEquals(chooseName(one.names, "debian:12"), "docker.io/library/debian:12");
+  assertEquals([chooseName(one.names, "12"), chooseName([], "a"), chooseName([], undefined)], [
     "12",
     null,
     null,
@@ -64,7 +64,7 @@ Deno.test("named() prefers the very name, and takes digests", { permissions: "no
 });
 
 Deno.test(
-  "distance() says which platform serves where another is wanted",
+  "measureDistance() says which platform serves where another is wanted",
   { permissions: "none" },
   () => {
     const table: readonly [platform: string, wanted: string, far: number | null][] = [
@@ -86,14 +86,16 @@ Deno.test(
       ["windows/amd64", "linux/amd64", null],
       ["linux/riscv64", "linux/riscv64", 0],
     ];
-    for (const [platform, wanted, far] of table) assertEquals(distance(platform, wanted), far);
-    assertEquals(runsOn("linux/riscv64"), ["linux/riscv64"]);
-    assertEquals(runsOn("linux/arm64").slice(0, 2), ["linux/arm64", "linux/arm/v8"]);
+    for (const [platform, wanted, far] of table) {
+      assertEquals(measureDistance(platform, wanted), far);
+    }
+    assertEquals(listRunnable("linux/riscv64"), ["linux/riscv64"]);
+    assertEquals(listRunnable("linux/arm64").slice(0, 2), ["linux/arm64", "linux/arm/v8"]);
   },
 );
 
 /** An image of one layer, which holds a file of this name. */
-function layoutOf(name: string, platform = ownPlatform()): Files {
+function layoutOf(name: string, platform = getOwnPlatform()): Files {
   const [os, architecture, variant] = platform.split("/");
   const layers = [{ tar: archive(file(name)) }];
   const is = { os, architecture, ...(variant === undefined ? {} : { variant }) };
@@ -240,7 +242,7 @@ Deno.test("a name that an image gives itself is left out if nobody could give it
 Deno.test("an image for another machine is said, and taken if it is the only one", async () => {
   await using dir = await tempDir();
   const store = dir.join("store");
-  const own = ownPlatform();
+  const own = getOwnPlatform();
   const other = own === "linux/arm64" ? "linux/amd64" : "linux/arm64";
   const source = await makeLayouts(dir, [{ files: layoutOf("a", other), said: {} }]);
   const warning =

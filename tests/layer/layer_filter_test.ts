@@ -2,8 +2,9 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { createHash } from "node:crypto";
 import { OverlayError } from "../../lib/core/errors.ts";
 import { LayerFilter } from "../../lib/layer/layer_filter.ts";
-import type { LayerPolicy, LayerSummary, Step } from "../../lib/layer/layer_filter.ts";
-import { textOfBytes } from "../../lib/tar/tar_entry.ts";
+import type { LayerPolicy, LayerSummary } from "../../lib/layer/layer_policy.ts";
+import type { Step } from "../../lib/layer/step_queue.ts";
+import { bytesToText } from "../../lib/tar/tar_entry.ts";
 import { TarReader } from "../../lib/tar/tar_reader.ts";
 import { archive, directory, entry, file, hardlink, pax, symlink } from "../_archive.ts";
 import type { Bytes } from "../_archive.ts";
@@ -40,7 +41,7 @@ function entriesOf(steps: readonly Step[]): string[] {
       line = `${type} ${mode.toString(8)} ${name}${target}${marks}`;
       content = "";
     },
-    data: (bytes) => void (content += textOfBytes(bytes)),
+    data: (bytes) => void (content += bytesToText(bytes)),
     end: () => void entries.push(content === "" ? line : `${line} = ${content}`),
   });
   for (const step of steps) {
@@ -72,9 +73,7 @@ function filter(
     entries: entriesOf(steps),
     lines,
     summary: one.summary,
-    implicit: one.implicit,
-    whiteouts: one.whiteouts,
-    emptied: one.emptied,
+    ...one.needs,
   };
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { APART_SIZE } from "../../lib/image/blob.ts";
+import { WORKER_SIZE } from "../../lib/image/blob.ts";
 import { errno } from "../../lib/system/disk.ts";
 import { InterruptedError, OverlayError } from "../../lib/core/errors.ts";
 import { checkTrees, importTree, listTrees } from "../../lib/store/tree.ts";
@@ -21,7 +21,7 @@ import { isMissing, namesIn } from "../_tree.ts";
 const MEGABYTE = noise(1 << 20);
 
 /** So many megabytes of it are inflated by another thread. */
-const APART = Math.ceil(APART_SIZE / MEGABYTE.length) + 1;
+const APART = Math.ceil(WORKER_SIZE / MEGABYTE.length) + 1;
 
 function large(megabytes: number, ...more: Bytes[]): Uint8Array<ArrayBuffer> {
   const files = Array.from({ length: megabytes }, (_, at) => file(`large/${at}`, MEGABYTE));
@@ -401,7 +401,7 @@ for (
     ["another diff id", { diffId: `sha256:${"0".repeat(64)}` }, "its diff id is sha256:"],
     [
       "a cut",
-      { blob: gzip(LARGE_LAYER.tar).subarray(0, APART_SIZE + 1000) },
+      { blob: gzip(LARGE_LAYER.tar).subarray(0, WORKER_SIZE + 1000) },
       "unexpected end of file",
     ],
     [

@@ -6,7 +6,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { OverlayError } from "../../mod.ts";
 import { importTree } from "../../lib/store/tree.ts";
-import { APART_SIZE } from "../../lib/image/blob.ts";
+import { WORKER_SIZE } from "../../lib/image/blob.ts";
 import { archive, digestOf, file, gzip, layoutFiles, writeFiles } from "../_archive.ts";
 import { cli } from "../_cli.ts";
 import { isRealRoot } from "../_privilege.ts";
@@ -19,7 +19,7 @@ import { isMissing } from "../_tree.ts";
 const suffix = isRealRoot ? "" : " [skipped: needs root]";
 
 const SMALL = archive(file("a"));
-const LARGE = archive(file("a", noise(APART_SIZE + (1 << 20))));
+const LARGE = archive(file("a", noise(WORKER_SIZE + (1 << 20))));
 
 /** A layout in a directory, and the blob of its only layer. */
 async function makeLayout(dir: TempDir, tar: Uint8Array<ArrayBuffer>): Promise<string> {

@@ -1,5 +1,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { above, checkTarget, meaningOf, pathInLayer } from "../../lib/tar/entry_name.ts";
+import {
+  checkTarget,
+  directoryAbove,
+  parseMeaning,
+  pathInLayer,
+} from "../../lib/tar/entry_name.ts";
 import { OverlayError } from "../../lib/core/errors.ts";
 import { random } from "../_random.ts";
 
@@ -59,12 +64,12 @@ Deno.test("pathInLayer() never leads out, whatever the name", { permissions: "no
   }
 });
 
-Deno.test("above() is the directory that a path lies in", { permissions: "none" }, () => {
-  assertEquals(["", "a", "a/b", "a/b/c"].map(above), ["", "", "a", "a/b"]);
+Deno.test("directoryAbove() is the directory that a path lies in", { permissions: "none" }, () => {
+  assertEquals(["", "a", "a/b", "a/b/c"].map(directoryAbove), ["", "", "a", "a/b"]);
 });
 
-Deno.test("meaningOf() tells whiteouts from entries", { permissions: "none" }, () => {
-  const table: readonly [name: string, meaning: ReturnType<typeof meaningOf>][] = [
+Deno.test("parseMeaning() tells whiteouts from entries", { permissions: "none" }, () => {
+  const table: readonly [name: string, meaning: ReturnType<typeof parseMeaning>][] = [
     ["a/b", { kind: "entry", path: "a/b" }],
     ["./", { kind: "entry", path: "" }],
     [".wha", { kind: "entry", path: ".wha" }],
@@ -85,16 +90,16 @@ Deno.test("meaningOf() tells whiteouts from entries", { permissions: "none" }, (
     ["d/.wh..wh..opq", { kind: "opaque", path: "d" }],
     ["d/.wh..wh..opqx", { kind: "ignored" }],
   ];
-  for (const [name, meaning] of table) assertEquals([name, meaningOf(name)], [name, meaning]);
+  for (const [name, meaning] of table) assertEquals([name, parseMeaning(name)], [name, meaning]);
 });
 
-Deno.test("meaningOf() refuses whiteouts of what is no name", { permissions: "none" }, () => {
+Deno.test("parseMeaning() refuses whiteouts of what is no name", { permissions: "none" }, () => {
   for (const gone of ["", ".", ".."]) {
     const says = `"d/.wh.${gone}" is the whiteout of "${gone}", which is no name`;
-    assertThrows(() => meaningOf(`d/.wh.${gone}`), OverlayError, says);
+    assertThrows(() => parseMeaning(`d/.wh.${gone}`), OverlayError, says);
   }
   for (const name of [".wh.a/b", "d/.wh.a/b/c", ".wh./a", ".wh.../a", ".wh.a/.wh..wh..opq"]) {
-    assertThrows(() => meaningOf(name), OverlayError, `"${name}" lies in a whiteout`);
+    assertThrows(() => parseMeaning(name), OverlayError, `"${name}" lies in a whiteout`);
   }
 });
 

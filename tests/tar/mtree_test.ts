@@ -1,6 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { OverlayError } from "../../lib/core/errors.ts";
-import { directoryOf, entryLine, hardlinkLine, parseLines, showPath } from "../../lib/tar/mtree.ts";
+import {
+  formatEntryLine,
+  formatHardlinkLine,
+  parseDirectory,
+  parseLines,
+  showPath,
+} from "../../lib/tar/mtree.ts";
 import type { TarEntry } from "../../lib/tar/tar_entry.ts";
 import { random } from "../_random.ts";
 import type { Random } from "../_random.ts";
@@ -17,35 +23,35 @@ const FILE: Omit<TarEntry, "name"> = {
   attributes: new Map(),
 };
 
-Deno.test("entryLine() writes what mtree(5) has a word for", { permissions: "none" }, () => {
+Deno.test("formatEntryLine() writes what mtree(5) has a word for", { permissions: "none" }, () => {
   const common = "uid=1000 gid=0";
   const time = "time=1700000000.250000000";
   const table: readonly [line: string, must: string][] = [
     [
-      entryLine("a/b c", FILE, "00ff"),
+      formatEntryLine("a/b c", FILE, "00ff"),
       `./a/b\\040c type=file ${common} mode=4755 ${time} size=7 sha256digest=00ff\n`,
     ],
     [
-      entryLine("", { ...FILE, type: "directory", mode: 0o1777 }),
+      formatEntryLine("", { ...FILE, type: "directory", mode: 0o1777 }),
       `. type=dir ${common} mode=1777 ${time}\n`,
     ],
     [
-      entryLine("l", { ...FILE, type: "symlink", link: "#=\\\xff" }),
+      formatEntryLine("l", { ...FILE, type: "symlink", link: "#=\\\xff" }),
       `./l type=link ${common} ${time} link=\\043\\075\\134\\377\n`,
     ],
     [
-      entryLine("c", { ...FILE, type: "char", mode: 0, mtime: "-5.5", device: [5, 255] }),
+      formatEntryLine("c", { ...FILE, type: "char", mode: 0, mtime: "-5.5", device: [5, 255] }),
       `./c type=char ${common} mode=0000 time=-5.500000000 device=5,255\n`,
     ],
     [
-      entryLine("x", {
+      formatEntryLine("x", {
         ...FILE,
         type: "fifo",
         attributes: new Map([["user.z", "\0\xff"], ["user.a b", ""]]),
       }),
       `./x type=fifo ${common} mode=4755 ${time} xattr.user.a\\040b= xattr.user.z=AP8=\n`,
     ],
-    [hardlinkLine("a\n", "b"), "./a\\012 hardlink=./b\n"],
+    [formatHardlinkLine("a\n", "b"), "./a\\012 hardlink=./b\n"],
   ];
   for (const [line, must] of table) assertEquals(line, must);
 });
@@ -65,7 +71,7 @@ Deno.test("parseLines() reads what was written, whatever the names are", {
   for (let i = 0; i < 500; i++) {
     const path = bytes(source, 30, /[\0/]/g);
     const [key, value] = [bytes(source, 20, /\0/g), bytes(source, 50, /(?!)/)];
-    text += entryLine(path, { ...FILE, size: i, attributes: new Map([[key, value]]) });
+    text += formatEntryLine(path, { ...FILE, size: i, attributes: new Map([[key, value]]) });
     must.set(path, { size: String(i), [key]: value });
   }
   const found = parseLines(text);
@@ -73,22 +79,22 @@ Deno.test("parseLines() reads what was written, whatever the names are", {
   for (const [path, { size, ...attribute }] of must) {
     const keywords = new Map(found.get(path));
     assertEquals(keywords.get("size"), size);
-    const asDirectory = directoryOf(keywords.set("type", "dir"));
+    const asDirectory = parseDirectory(keywords.set("type", "dir"));
     assertEquals(Object.fromEntries(asDirectory?.attributes ?? []), attribute);
   }
 });
 
 Deno.test("parseLines() keeps the last line of a path", { permissions: "none" }, () => {
-  const other = entryLine("a", { ...FILE, type: "directory" });
-  assertEquals(parseLines(entryLine("a", FILE) + other), parseLines(other));
+  const other = formatEntryLine("a", { ...FILE, type: "directory" });
+  assertEquals(parseLines(formatEntryLine("a", FILE) + other), parseLines(other));
 });
 
 Deno.test("parseLines() gives a hard link what its path had then", { permissions: "none" }, () => {
   const found = parseLines([
-    entryLine("a b", FILE, "01"),
-    hardlinkLine("h", "a b"),
-    entryLine("a b", { ...FILE, size: 9 }, "02"),
-    hardlinkLine("i", "h"),
+    formatEntryLine("a b", FILE, "01"),
+    formatHardlinkLine("h", "a b"),
+    formatEntryLine("a b", { ...FILE, size: 9 }, "02"),
+    formatHardlinkLine("i", "h"),
   ].join(""));
   assertEquals(["a b", "h", "i"].map((path) => found.get(path)?.get("sha256digest")), [
     "02",
@@ -104,16 +110,16 @@ Deno.test("parseLines() refuses what is not as it was written", { permissions: "
   }
 });
 
-Deno.test("directoryOf() is the directory of a line, and null of any other", {
+Deno.test("parseDirectory() is the directory of a line, and null of any other", {
   permissions: "none",
 }, () => {
   for (const mtime of ["0", "7", "10", "1700000000.25", "-5.5", "100.000000001"]) {
     const attributes = new Map([["user.a=b", "\xff"]]);
-    const line = entryLine("d", { ...FILE, type: "directory", mtime, attributes });
-    const found = directoryOf(parseLines(line).get("d") ?? new Map());
+    const line = formatEntryLine("d", { ...FILE, type: "directory", mtime, attributes });
+    const found = parseDirectory(parseLines(line).get("d") ?? new Map());
     assertEquals(found, { mode: 0o4755, uid: 1000, gid: 0, mtime, attributes });
   }
-  assertEquals(directoryOf(parseLines(entryLine("f", FILE)).get("f") ?? new Map()), null);
+  assertEquals(parseDirectory(parseLines(formatEntryLine("f", FILE)).get("f") ?? new Map()), null);
 });
 
 Deno.test("showPath() shows a path on a terminal, whatever it is", { permissions: "none" }, () => {

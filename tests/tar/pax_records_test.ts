@@ -1,11 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { OverlayError } from "../../lib/core/errors.ts";
 import {
-  attributesOf,
-  numberOf,
   parseGlobalRecords,
   parseRecords,
-  timeOf,
+  readAttributes,
+  readNumber,
+  readTime,
 } from "../../lib/tar/pax_records.ts";
 import { paxRecord } from "../_archive.ts";
 import { random } from "../_random.ts";
@@ -43,16 +43,16 @@ Deno.test("parseGlobalRecords() refuses what only one entry can have", {
   }
 });
 
-Deno.test("numberOf() reads whole numbers only", { permissions: "none" }, () => {
-  const of = (text: string) => numberOf(new Map([["size", text]]), "size");
+Deno.test("readNumber() reads whole numbers only", { permissions: "none" }, () => {
+  const of = (text: string) => readNumber(new Map([["size", text]]), "size");
   assertEquals(["0", "07", "9007199254740991", ""].map(of), [0, 7, 9007199254740991, null]);
-  assertEquals(numberOf(new Map(), "size"), null);
+  assertEquals(readNumber(new Map(), "size"), null);
   for (const text of ["-1", "1.5", "0x1", " 1", "1\n", "9007199254740992", "1e3", "\0"]) {
     assertThrows(() => of(text), OverlayError, 'the pax record "size" is ');
   }
 });
 
-Deno.test("timeOf() writes one time in one way, and none that file systems do not hold", {
+Deno.test("readTime() writes one time in one way, and none that file systems do not hold", {
   permissions: "none",
 }, () => {
   const table: readonly [text: string, time: string][] = [
@@ -73,19 +73,19 @@ Deno.test("timeOf() writes one time in one way, and none that file systems do no
     ["", "3"],
   ];
   for (const [text, time] of table) {
-    assertEquals([text, timeOf(new Map([["mtime", text]]), () => 3)], [text, time]);
+    assertEquals([text, readTime(new Map([["mtime", text]]), () => 3)], [text, time]);
   }
-  assertEquals(timeOf(new Map(), () => -(2 ** 40)), "-2147483648");
+  assertEquals(readTime(new Map(), () => -(2 ** 40)), "-2147483648");
   for (const text of ["x", "1.", ".5", "1e3", "+1", " 1", "1\n", "--1", "12345678901234567"]) {
     assertThrows(
-      () => timeOf(new Map([["mtime", text]]), () => 3),
+      () => readTime(new Map([["mtime", text]]), () => 3),
       OverlayError,
       "which is no time",
     );
   }
 });
 
-Deno.test("attributesOf() takes values as bytes, and nothing but attributes", {
+Deno.test("readAttributes() takes values as bytes, and nothing but attributes", {
   permissions: "none",
 }, () => {
   const records = new Map([
@@ -95,7 +95,7 @@ Deno.test("attributesOf() takes values as bytes, and nothing but attributes", {
     ["SCHILY.xattr.user.big", "y".repeat(65_536)],
   ]);
   assertEquals(
-    attributesOf(records),
+    readAttributes(records),
     new Map([["user.a", "\0\xff\n"], ["user.big", "y".repeat(65_536)]]),
   );
 });

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { OverlayError } from "../../lib/core/errors.ts";
-import { formatEntry, padding, textOfBytes, TYPE_FLAGS } from "../../lib/tar/tar_entry.ts";
+import { bytesToText, formatEntry, padding, TYPE_FLAGS } from "../../lib/tar/tar_entry.ts";
 import type { EntryType, TarEntry } from "../../lib/tar/tar_entry.ts";
 import { TarReader } from "../../lib/tar/tar_reader.ts";
 import { archive, base256, concat, END, entry, file, gnuLong, header, pax } from "../_archive.ts";
@@ -22,7 +22,7 @@ function read(bytes: Uint8Array, size: () => number): Read[] {
     },
     data: (piece) => {
       assert(open !== null && piece.length > 0);
-      open.content += textOfBytes(piece);
+      open.content += bytesToText(piece);
     },
     end: () => {
       assert(open !== null);

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { APART_SIZE } from "../../lib/image/blob.ts";
+import { WORKER_SIZE } from "../../lib/image/blob.ts";
 import { bundle } from "../../tools/bundle.ts";
 import { denortFromNpm } from "../../tools/denort.ts";
 import { BAKED, BAKED_PROGRAMS } from "../../tools/flags.ts";
@@ -66,7 +66,7 @@ async function assertFails(dir: TempDir, ...command: string[]): Promise<void> {
 /** An archive that is so large that another thread inflates it, with zeros after it. */
 async function largeArchive(dir: TempDir): Promise<string> {
   const path = dir.join("large.tar.gz");
-  const content = gzip(archive(file("large", new Uint8Array(APART_SIZE))), 0);
+  const content = gzip(archive(file("large", new Uint8Array(WORKER_SIZE))), 0);
   await Deno.writeFile(path, concat(content, new Uint8Array(1 << 20)));
   return path;
 }

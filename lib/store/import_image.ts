@@ -1,0 +1,142 @@
+/**
+ * Importing an image: it becomes a tree of layers.
+ *
+ * @module
+ */
+import type { Blob } from "../image/blob.ts";
+import { makeManifest, withRoot, writeTree } from "./write_tree.ts";
+import type { LayerRecord } from "./tree_manifest.ts";
+import { findImage, refuseChoice } from "./import_source.ts";
+import { child, nameOf, parent } from "../core/path.ts";
+import { readAllLayers } from "./tree_manifest.ts";
+import type { WantedLayers } from "./layer_key.ts";
+import { mendLinks } from "./open.ts";
+import { brief } from "../image/image.ts";
+import type { Image } from "../image/image.ts";
+import { limitPolicy, tellLeftOut } from "./import_policy.ts";
+import type { Staged } from "./stage_layer.ts";
+import type { ImportedTree, ImportOptions } from "./import_options.ts";
+import type { ParsedImport } from "./import_request.ts";
+import { attempt } from "../system/disk.ts";
+import { findLayers } from "./layer_key.ts";
+import type { LayerPolicy } from "../layer/layer_policy.ts";
+import { makeRootLayer, onlyPiece } from "./root_layer.ts";
+import { isName } from "./import_request.ts";
+import { hexDigest } from "../core/digest.ts";
+import type { StoreLayout } from "./layout.ts";
+
+/** An image becomes a tree of layers. */
+export async function importImage(
+  image: Image,
+  parsed: ParsedImport,
+  options: ImportOptions,
+): Promise<ImportedTree> {
+  const { store, name, choice } = parsed;
+  if (typeof image.note === "string") options.warn?.(image.note);
+  const blobs = image.layers.length === 0 ? [await emptyLayer(parsed)] : image.layers;
+  const diffIds = await Promise.all(blobs.map((blob) => findDiffId(blob, store)));
+  const { found, policy } = await findUsableLayers(diffIds, parsed, options);
+  const ready = new Map<number, Staged>();
+  if (image.digest === null) {
+    const inner = found[0] === null
+      ? await stageArchive(blobs, { ...parsed, policy }, options)
+      : null;
+    if (inner !== null && "layers" in inner) return await importImage(inner, parsed, options);
+    refuseChoice(blobs[0]?.name ?? "", choice);
+    if (inner !== null) ready.set(0, inner);
+  }
+  const { layers, changed } = await completeLayers(blobs, found, { store, policy, options, ready });
+  const plain = await makeManifest(layers);
+  const root = await makeRootLayer(plain, layers, { store, policy, options });
+  await mendLinks(root === null ? layers : [...layers, root], store, options);
+  const manifest = root === null ? plain : withRoot(plain, root);
+  const stored = {
+    name: name ?? chooseImageName(image, options),
+    digest: image.digest,
+    config: image.config,
+  };
+  await writeTree(store, manifest, { image: stored, options });
+  tellLeftOut(layers, parsed.policy, options);
+  const { id, bytes, entries } = manifest;
+  const { name: called, digest } = stored;
+  return { id, image: called, digest, layers: image.layers.length, bytes, entries, changed };
+}
+
+/** The name that an image gives itself, unless nobody could give it by `--name`. */
+function chooseImageName({ name }: Image, { warn }: ImportOptions): string | null {
+  if (name === null || isName(name)) return name;
+  warn?.(`the image's own name ${brief(name)} is left out: --name gives it another one`);
+  return null;
+}
+
+/** An image without layers has one that is empty: overlayfs takes no less. */
+async function emptyLayer({ source }: ParsedImport): Promise<Blob> {
+  const archive = new Uint8Array(1024);
+  const diffId = `sha256:${await hexDigest("SHA-256", archive)}`;
+  const at = { path: source, offset: 0, size: archive.length };
+  return { name: "no layers", ...at, digest: null, diffId, read: () => onlyPiece(archive) };
+}
+
+/** Unpacks a mere archive, which may turn out to be one of an image that is compressed as a whole. */
+async function stageArchive(
+  [blob]: readonly Blob[],
+  { store, policy, choice }: ParsedImport,
+  options: ImportOptions,
+): Promise<Staged | Image | null> {
+  if (blob === undefined) return null;
+  const { stageLayer } = await import("./stage_layer.ts");
+  const { openDirectory } = await import("../image/image_files.ts");
+  const staged = await stageLayer(blob, 0, { store, policy, options });
+  const image = await findImage(openDirectory(staged.root, blob.name), choice, false);
+  if (image === null) return staged;
+  // Its own layers are unpacked beside it.
+  const place = child(store.scratch, "image");
+  attempt("put aside", place, () => Deno.renameSync(parent(staged.root), place));
+  return await findImage(
+    openDirectory(child(place, nameOf(staged.root)), blob.name),
+    choice,
+    false,
+  );
+}
+
+/** The layers of an image, with those that are not in the store; nothing is loaded where all are. */
+async function completeLayers(
+  blobs: readonly Blob[],
+  found: readonly (LayerRecord | null)[],
+  how: WantedLayers & {
+    readonly options: ImportOptions;
+    readonly ready: ReadonlyMap<number, Staged>;
+  },
+): Promise<{ readonly layers: readonly LayerRecord[]; readonly changed: boolean }> {
+  blobs.forEach((blob, at) => found[at] !== null && how.options.onHave?.(at, blob));
+  const layers = found.filter((record) => record !== null);
+  if (layers.length === blobs.length) return { layers, changed: false };
+  const { importLayers } = await import("./import_layers.ts");
+  return { layers: await importLayers(blobs, found, how), changed: true };
+}
+
+/**
+ * The layers that are in the store, and what can be let through of the others. Where no devices can be made,
+ * layers without them are as good as an import can make them.
+ */
+async function findUsableLayers(
+  diffIds: readonly (string | null)[],
+  { store, policy }: ParsedImport,
+  options: ImportOptions,
+): Promise<{ readonly found: readonly (LayerRecord | null)[]; readonly policy: LayerPolicy }> {
+  const found = await findLayers(diffIds, { store, policy });
+  if (!found.includes(null)) return { found, policy };
+  const possible = await limitPolicy({ store, policy }, options);
+  if (possible.devices === policy.devices) return { found, policy };
+  return { found: await findLayers(diffIds, { store, policy: possible }), policy: possible };
+}
+
+/** The diff id of an archive that nobody says it of, if a layer was unpacked from the same before. */
+async function findDiffId(blob: Blob, store: StoreLayout): Promise<string | null> {
+  if (blob.diffId !== null) return blob.diffId;
+  const alike = readAllLayers(store).filter(({ archive }) => archive.size === blob.size);
+  if (alike.length === 0) return null;
+  const { digestOfFile } = await import("../system/hash_file.ts");
+  const digest = `sha256:${await digestOfFile(blob.path)}`;
+  return alike.find(({ archive }) => archive.digest === digest)?.diffId ?? null;
+}
