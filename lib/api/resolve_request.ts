@@ -63,7 +63,7 @@ export async function resolveRequest(request: RenderRequest): Promise<RenderRequ
   checkRequest(request);
   const named = namesLowers(request)
     ? request
-    : (await import("../store/resolve_tree.ts")).resolveTree(request);
+    : (await import("../store/resolve_tree.ts")).resolveTreeSync(request);
   return withRealLowers(named);
 }
 
@@ -73,7 +73,7 @@ export async function resolvePodRequest(request: PodRequest): Promise<PodRequest
   checkPodRequest(request);
   const named = request.apps.every(namesLowers)
     ? request
-    : (await import("../store/resolve_tree.ts")).resolvePod(request);
+    : (await import("../store/resolve_tree.ts")).resolvePodSync(request);
   const store = request.store === undefined ? {} : { store: request.store };
   const apps = named.apps.map((app) => withRealLowers(app, parsedLowers({ ...store, ...app })));
   return { ...named, apps };

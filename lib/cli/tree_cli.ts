@@ -35,10 +35,10 @@ async function runImport({ request, output }: Of<"import">, io: TreeIo): Promise
 }
 
 async function runList({ request, output }: Of<"list">, io: TreeIo): Promise<number> {
-  const { listTrees } = await import("../store/list.ts");
+  const { listTreesSync } = await import("../store/list.ts");
   const { storeLayout } = await import("../store/layout.ts");
   const { treesText } = await import("./tree_output.ts");
-  const trees = listTrees(request);
+  const trees = listTreesSync(request);
   if (trees.length === 0 && !output.quiet) {
     io.err(`no tree is in ${printable(quote(storeLayout(request.store).store))}\n`);
   }
@@ -47,8 +47,8 @@ async function runList({ request, output }: Of<"list">, io: TreeIo): Promise<num
 }
 
 async function runPath({ request, output }: Of<"path" | "remove">, io: TreeIo): Promise<number> {
-  const { treePath } = await import("../store/list.ts");
-  const lower = treePath(request);
+  const { treePathSync } = await import("../store/list.ts");
+  const lower = treePathSync(request);
   io.out(output.json ? formatJson({ lower }) : lower.map((path) => `${path}\n`).join(""));
   return 0;
 }

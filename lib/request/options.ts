@@ -19,7 +19,7 @@ export interface AppOptions {
   readonly lower?: string | readonly string[];
   /** The tree id. @default {the last part of the first lower's path, or the one before `rootfs`} */
   readonly tree?: string;
-  /** An image of the store, by its name; `resolveTree` finds its tree. @default {none} */
+  /** An image of the store, by its name; `resolveTreeSync` finds its tree. @default {none} */
   readonly image?: string;
   /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
   readonly dest?: string;

@@ -90,7 +90,7 @@ export function parseLowers(request: LowersRequest): [AbsolutePath, ...AbsoluteP
   const [first, ...rest] = given.map((lower) => parsePath("lower", lower));
   if (first !== undefined) return [first, ...rest];
   if (request.image !== undefined) {
-    const hint = "call resolveTree with the request";
+    const hint = "call resolveTreeSync with the request";
     const reason = "its tree must be looked up first";
     throw invalid("image", request.image, reason, { code: "usage", hint });
   }

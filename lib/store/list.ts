@@ -6,7 +6,7 @@
 import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
-import { resolveTree } from "./resolve_tree.ts";
+import { resolveTreeSync } from "./resolve_tree.ts";
 import type { TreeRequest } from "./resolve_tree.ts";
 import { storeLayout } from "./layout.ts";
 import { findTree, readWholeTrees } from "./tree_manifest.ts";
@@ -65,7 +65,7 @@ export function storePermissions(
  *
  * @tags allow-read
  */
-export function listTrees(request: StoreRequest = {}): readonly ListedTree[] {
+export function listTreesSync(request: StoreRequest = {}): readonly ListedTree[] {
   checkPermissions("list trees", storePermissions(request, false));
   const store = storeLayout(request.store);
   const uses = usersOf(store).filter(isKnown).map((user) => ({
@@ -92,10 +92,10 @@ export function listTrees(request: StoreRequest = {}): readonly ListedTree[] {
  *
  * @tags allow-read
  */
-export function treePath(request: TreeChoice): readonly string[] {
+export function treePathSync(request: TreeChoice): readonly string[] {
   checkPermissions("find a tree", storePermissions(request, false));
   const store = storeLayout(request.store);
   const { id } = findTree(store, request.tree);
   const named: TreeRequest = { pod: "/", store: store.store, tree: id, readOnly: true };
-  return [resolveTree(named).lower ?? []].flat();
+  return [resolveTreeSync(named).lower ?? []].flat();
 }

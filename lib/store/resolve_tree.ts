@@ -73,14 +73,14 @@ function findImageTree(store: StoreLayout, image: string): TreeManifest {
  * ```ts
  * import { assert } from "@std/assert";
  * import { planRender } from "@overlay/render";
- * import { importTree, resolveTree } from "@overlay/render/tree";
+ * import { importTree, resolveTreeSync } from "@overlay/render/tree";
  *
  * const dir = await Deno.makeTempDir();
  * const store = `${dir}/store`;
  * await Deno.mkdir(`${dir}/image`);
  * await importTree({ source: `${dir}/image`, store, name: "mine" });
  *
- * const plan = planRender(resolveTree({ image: "mine", store, pod: `${dir}/pod` }));
+ * const plan = planRender(resolveTreeSync({ image: "mine", store, pod: `${dir}/pod` }));
  * assert(plan.mounts[0].lower[0]?.startsWith(`${store}/tree/deps-sha512-`));
  *
  * await Deno.remove(dir, { recursive: true });
@@ -88,7 +88,7 @@ function findImageTree(store: StoreLayout, image: string): TreeManifest {
  *
  * @tags allow-read
  */
-export function resolveTree<T extends TreeRequest>(request: T): T {
+export function resolveTreeSync<T extends TreeRequest>(request: T): T {
   const { image, tree } = request;
   if (namesLowers(request)) return request;
   if (image !== undefined) refuseOther(image, request);
@@ -203,13 +203,13 @@ function withTree<T extends TreeRequest>(request: T, of: TreeManifest, store: St
   });
 }
 
-/** Finds the lowers of all apps of a pod that name none, see {@linkcode resolveTree}. */
-export function resolvePod(request: PodRequest): PodRequest {
+/** Finds the lowers of all apps of a pod that name none, see {@linkcode resolveTreeSync}. */
+export function resolvePodSync(request: PodRequest): PodRequest {
   const { pod, store } = request;
   const common = { pod, ...(store === undefined ? {} : { store }) };
   const apps = request.apps.map((app, at): PodApp => {
     try {
-      const { pod: _, store: __, ...resolved } = resolveTree({ ...common, ...app });
+      const { pod: _, store: __, ...resolved } = resolveTreeSync({ ...common, ...app });
       return resolved;
     } catch (error) {
       if (!(error instanceof OverlayError) || error instanceof MissingPermissionError) throw error;

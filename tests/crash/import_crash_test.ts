@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { checkTrees, collectTrees, importTree, listTrees } from "../../lib/store/tree.ts";
+import { checkTrees, collectTrees, importTree, listTreesSync } from "../../lib/store/tree.ts";
 import { inLanes } from "../_crash.ts";
 import { ATTRIBUTES, layerArchive, makeLayout } from "../_image.ts";
 import { noise, random } from "../_random.ts";
@@ -42,7 +42,7 @@ async function largeImage(dir: TempDir): Promise<string> {
 /** Whatever is shown is whole, and whatever layer is in its place is as it was written down. */
 async function assertConsistent(store: string): Promise<void> {
   if (await isMissing(`${store}/tree`)) return;
-  const listed = listTrees({ store });
+  const listed = listTreesSync({ store });
   const checked = await checkTrees({ store });
   assertEquals(checked.map(({ id }) => id), listed.map(({ id }) => id));
   assertEquals(checked.flatMap(({ differences }) => differences), []);
@@ -50,7 +50,7 @@ async function assertConsistent(store: string): Promise<void> {
 
 async function assertWhole(source: string, store: string): Promise<void> {
   const { id } = await importTree({ source, store, ...ATTRIBUTES });
-  assertEquals(listTrees({ store }).map((tree) => tree.id), [id]);
+  assertEquals(listTreesSync({ store }).map((tree) => tree.id), [id]);
   assertEquals(await checkTrees({ store }), [{ id, differences: [] }]);
   assertEquals(await namesIn(`${store}/tmp`), []);
   assertEquals((await namesIn(`${store}/layer`)).length, 3);
@@ -122,7 +122,7 @@ async function killAt(step: number, source: string, store: string): Promise<void
   if (step % 2 === 0) await assertWhole(source, store);
   else {
     await collectTrees({ store });
-    const trees = listTrees({ store });
+    const trees = listTreesSync({ store });
     for (const name of ["layer", "l", "record", "tree"]) {
       if (trees.length === 0) assertEquals(await namesIn(`${store}/${name}`), [], `step ${step}`);
     }

@@ -7,7 +7,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { OverlayError, planRender } from "../../mod.ts";
 import { getOwnPlatform, listRunnable, measureDistance } from "../../lib/image/platform.ts";
 import { chooseName, expandName, findNamed } from "../../lib/image/reference.ts";
-import { importTree, listTrees, resolveTree, treePath } from "../../lib/store/tree.ts";
+import { importTree, listTreesSync, resolveTreeSync, treePathSync } from "../../lib/store/tree.ts";
 import type { ImportRequest } from "../../lib/store/tree.ts";
 import { archive, archiveOfFiles, digestOf, file, layoutFiles, savedFiles } from "../_archive.ts";
 import type { Files, Json } from "../_archive.ts";
@@ -137,7 +137,7 @@ async function take(
   const said: string[] = [];
   const { id, image } = await importTree(request, { warn: (text) => void said.push(text) });
   const store = request.store ?? "";
-  const [lower = ""] = treePath({ tree: id, store });
+  const [lower = ""] = treePathSync({ tree: id, store });
   const [file = ""] = await namesIn(`${lower}/.`);
   return { file, image, said };
 }
@@ -204,7 +204,7 @@ Deno.test("an image is rendered by its name in short and in full", async () => {
   const source = await makeLayouts(dir, [{ files: layoutOf("a"), said: { annotations } }]);
   const { id } = await importTree({ source, store });
   for (const image of [name, "debian:12", "index.docker.io/debian:12"]) {
-    const plan = planRender(resolveTree({ image, store, pod: "/p" }));
+    const plan = planRender(resolveTreeSync({ image, store, pod: "/p" }));
     assertEquals(plan.mounts[0].tree, id);
     assertEquals((await runMain(["tree", "path", "--store", store, image])).status, 0);
   }
@@ -222,7 +222,7 @@ Deno.test("a name that an image takes from another one is said", async () => {
   assertEquals(moved.said, [
     `the name "docker.io/library/debian:12" was that of the tree ${first.id}, which has lost it`,
   ]);
-  const trees = listTrees({ store });
+  const trees = listTreesSync({ store });
   assertEquals(trees.find(({ id }) => id === first.id)?.images, []);
   const back = await runMain(["tree", "import", one ?? "", "--store", store]);
   assertStringIncludes(back.stderr, 'warning: the name "debian:12" was that of the tree ');
@@ -340,5 +340,5 @@ Deno.test("a layer that an image has several times is unpacked once", async () =
   const have: number[] = [];
   const again = await importTree({ source, store }, { onHave: (layer) => void have.push(layer) });
   assertEquals([again, have.length], [{ ...tree, changed: false }, 101]);
-  assertEquals(treePath({ tree: tree.id, store }).length, 2);
+  assertEquals(treePathSync({ tree: tree.id, store }).length, 2);
 });

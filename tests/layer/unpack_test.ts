@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { checkTrees, listTrees, treePath } from "../../lib/store/tree.ts";
+import { checkTrees, listTreesSync, treePathSync } from "../../lib/store/tree.ts";
 import { archive, concat, directory, entry, file, hardlink, pax, symlink } from "../_archive.ts";
 import type { Bytes } from "../_archive.ts";
 import { hasLoopDevices, mountExt4, mountRamfs } from "../_disks.ts";
@@ -131,7 +131,7 @@ Deno.test("tree import keeps setuid, setgid, capabilities and devices unless the
     const { status, stdout, stderr } = await runMain(args);
     assertEquals([status, stderr.replace(/^layer .*\n/, "")], [0, says]);
     ids.add(stdout);
-    const [path = ""] = treePath({ store, tree: stdout.trim() });
+    const [path = ""] = treePathSync({ store, tree: stdout.trim() });
     assertEquals((await privileged(path)).sort(), [...kept].sort());
     // It is found again as what it is.
     const again = await runMain([...args, "--json"]);
@@ -159,7 +159,7 @@ Deno.test("importTree() in a user namespace leaves devices out and says how many
       "warning: left out 2 device nodes: none can be made here, as in a user namespace\n",
     );
     const tree: string = JSON.parse(stdout).id;
-    const [path = ""] = treePath({ store, tree });
+    const [path = ""] = treePathSync({ store, tree });
     assertEquals((await privileged(path)).sort(), ["capable 755 *", "suid 4755"]);
     assertEquals(await checkTrees({ store, tree }), [{ id: tree, differences: [] }]);
   }
@@ -340,7 +340,7 @@ Deno.test(
     assertStringIncludes(stderr, "warning: left out 4 extended attributes: ");
     const tree: string = JSON.parse(stdout).id;
     assertEquals(await checkTrees({ store, tree }), [{ id: tree, differences: [] }]);
-    const [path = ""] = treePath({ store, tree });
+    const [path = ""] = treePathSync({ store, tree });
     assertStringIncludes((await entriesOf(path)).get("/a") ?? "", "user.kept=0x31");
 
     // A store on a file system that has none at all.
@@ -378,6 +378,6 @@ Deno.test("tree import fails where an attribute does not fit", {
     assertMatch(result.stderr, /^error: Cannot unpack layer .* extended attribute/m);
     assertMatch(result.stderr, says);
     assertMatch(result.stderr, new RegExp(`^hint: .*${hint.source}`, "m"));
-    assertEquals(listTrees({ store }), []);
+    assertEquals(listTreesSync({ store }), []);
   }
 });

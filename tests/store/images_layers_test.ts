@@ -16,7 +16,13 @@ import {
 } from "../../mod.ts";
 import type { TarEntry } from "../../lib/tar/tar_entry.ts";
 import { parent } from "../../lib/core/path.ts";
-import { checkTrees, collectTrees, listTrees, removeTree, treePath } from "../../lib/store/tree.ts";
+import {
+  checkTrees,
+  collectTrees,
+  listTreesSync,
+  removeTree,
+  treePathSync,
+} from "../../lib/store/tree.ts";
 import { entriesOf } from "../_entries.ts";
 import { makeLayout } from "../_image.ts";
 import { isRealRoot } from "../_privilege.ts";
@@ -265,7 +271,7 @@ for (const [which, layers, lowers] of VIEWS) {
       const layout = await makeLayout(dir.join("layout"), layers.map((one) => tarOf(one)));
       const { id } = await imported(dir, layout);
       assertEquals(await viewedRoot(dir, id, "view"), "1751 7:8 1111111111500 kept");
-      assertEquals(treePath({ store: dir.join("store"), tree: id }).length, lowers);
+      assertEquals(treePathSync({ store: dir.join("store"), tree: id }).length, lowers);
       assertEquals((await renderedEntries(dir, id)).get("/"), CLOSED_ROOT_WORDS);
     },
   });
@@ -490,7 +496,7 @@ Deno.test({
     const same = await stack(dir, "same", [[entry("b")], top]);
     assertEquals((await namesIn(dir.join("store/layer"))).length, 3);
     const [a = "", b = ""] = [one.id, two.id].map((tree) => {
-      return treePath({ store: dir.join("store"), tree })[0];
+      return treePathSync({ store: dir.join("store"), tree })[0];
     });
     assertEquals(await Deno.realPath(a), await Deno.realPath(b));
     assertEquals(one.is.get("/d"), CLOSED_WORDS);
@@ -500,15 +506,15 @@ Deno.test({
     // The same layers are the same tree, whatever the images are called; a name is one image's.
     assertEquals(same.id, two.id);
     const names = () => {
-      const all = listTrees({ store: dir.join("store") });
+      const all = listTreesSync({ store: dir.join("store") });
       return Object.fromEntries(all.map(({ id, images }) => [id, images]));
     };
     assertEquals(names(), { [one.id]: ["one"], [two.id]: ["two", "same"] });
     await imported(dir, dir.join("one"), { name: "same" });
     assertEquals(names(), { [one.id]: ["one", "same"], [two.id]: ["two"] });
     assertEquals(
-      treePath({ store: dir.join("store"), tree: "same" }),
-      treePath({ store: dir.join("store"), tree: one.id }),
+      treePathSync({ store: dir.join("store"), tree: "same" }),
+      treePathSync({ store: dir.join("store"), tree: one.id }),
     );
   },
 });

@@ -7,7 +7,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { WORKER_SIZE } from "../../lib/image/blob.ts";
 import { errno } from "../../lib/system/disk.ts";
 import { InterruptedError, OverlayError } from "../../lib/core/errors.ts";
-import { checkTrees, importTree, listTrees } from "../../lib/store/tree.ts";
+import { checkTrees, importTree, listTreesSync } from "../../lib/store/tree.ts";
 import { archive, archiveOfFiles, bytes, concat, file, gzip, layoutFiles } from "../_archive.ts";
 import type { Bytes } from "../_archive.ts";
 import { cli, commandLine } from "../_cli.ts";
@@ -215,7 +215,7 @@ for (const [signal, status] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
     await assertClean(store);
     // The next one completes.
     assertEquals((await cli(args)).status, 0);
-    assertEquals(listTrees({ store }).length, 1);
+    assertEquals(listTreesSync({ store }).length, 1);
   });
 
   Deno.test(`tree import ends with ${status} on ${signal} while stdin is silent`, async () => {
@@ -275,7 +275,7 @@ Deno.test("tree import in a user namespace refuses marks that it cannot set", as
   const flags = ["tree", "import", `--store=${store}`, "--quiet", source];
   const marked = await cli(flags, { wrapper });
   assertEquals(marked.status, 0, marked.stderr);
-  assertEquals(listTrees({ store }).length, 1);
+  assertEquals(listTreesSync({ store }).length, 1);
 });
 
 Deno.test("tree import says so when tar cannot be run", async () => {
@@ -353,14 +353,14 @@ Deno.test("an import waits for one that fails and takes back the store it has ma
   setTimeout(waiting.resolve, 50);
   assertEquals(await failing, reason);
   assertEquals((await next).entries, 1);
-  assertEquals(listTrees({ store }).length, 1);
+  assertEquals(listTreesSync({ store }).length, 1);
   // What was there before stays, be it empty.
   const empty = dir.join("empty");
   await Deno.mkdir(empty, { mode: 0o700 });
   await Deno.writeFile(source, archive(file("../x")));
   await assertRejects(() => importTree({ source, store: empty }), OverlayError);
   await assertRejects(() => importTree({ source, store }), OverlayError);
-  assertEquals([await isMissing(empty), listTrees({ store }).length], [false, 1]);
+  assertEquals([await isMissing(empty), listTreesSync({ store }).length], [false, 1]);
 });
 
 /** Ends an import when this many steps of it are done. */
@@ -385,11 +385,11 @@ Deno.test("tree import leaves whole layers and no tree when it ends between laye
   assertEquals((await namesIn(`${store}/layer`)).length, 2);
   assertEquals((await namesIn(`${store}/record`)).length, 4);
   assertEquals((await namesIn(`${store}/l`)).length, 2);
-  assertEquals([await namesIn(`${store}/tmp`), listTrees({ store })], [[], []]);
+  assertEquals([await namesIn(`${store}/tmp`), listTreesSync({ store })], [[], []]);
   // The next one takes them over.
   const have: number[] = [];
   const tree = await importTree({ source, store }, { onHave: (layer) => void have.push(layer) });
-  assertEquals([have, tree.layers, listTrees({ store }).length], [[0, 1], 3, 1]);
+  assertEquals([have, tree.layers, listTreesSync({ store }).length], [[0, 1], 3, 1]);
 });
 
 /** A layer that is inflated by another thread, since it is large. */

@@ -1,6 +1,12 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { OverlayError, renderOverlay, renderPod, unmountOverlay } from "../../mod.ts";
-import { checkTrees, importTree, removeTree, resolveTree, treePath } from "../../lib/store/tree.ts";
+import {
+  checkTrees,
+  importTree,
+  removeTree,
+  resolveTreeSync,
+  treePathSync,
+} from "../../lib/store/tree.ts";
 import { archive, archiveOfFiles, directory, file, layoutFiles } from "../_archive.ts";
 import { cli } from "../_cli.ts";
 import { ATTRIBUTES, smallImage } from "../_image.ts";
@@ -133,8 +139,8 @@ Deno.test("a tree id that the store does not have is answered as that, by every 
   // What was made by hand is a directory and nothing else.
   await Deno.mkdir(`${store}/tree/mine/rootfs`, { recursive: true });
   const mine = { tree: "mine", store, pod };
-  assertEquals(resolveTree(mine), mine);
-  await assertRejects(async () => await Promise.resolve(treePath(mine)), OverlayError);
+  assertEquals(resolveTreeSync(mine), mine);
+  await assertRejects(async () => await Promise.resolve(treePathSync(mine)), OverlayError);
   assertEquals((await renderOverlay({ ...mine, options: MARKS })).lower, [
     `${store}/tree/mine/rootfs`,
   ]);

@@ -1,7 +1,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { renderOverlay, unmountOverlay } from "../../mod.ts";
 import type { RenderRequest } from "../../mod.ts";
-import { importTree, resolveTree } from "../../lib/store/tree.ts";
+import { importTree, resolveTreeSync } from "../../lib/store/tree.ts";
 import { archive, archiveOfFiles, directory, file, layoutFiles, pax } from "../_archive.ts";
 import { cli } from "../_cli.ts";
 import { runMain } from "../_main.ts";
@@ -92,8 +92,8 @@ Deno.test("what was imported for userxattr is mounted with it, though nothing in
   for (const source of await putSources(dir)) {
     const { id } = await importTree({ source, store, userxattr: true });
     const request: RenderRequest = { tree: id, store, pod: dir.join("pod") };
-    assertEquals(resolveTree(request).options, ["userxattr"]);
-    assertEquals(resolveTree({ ...request, options: ["nodev", "userxattr"] }).options, [
+    assertEquals(resolveTreeSync(request).options, ["userxattr"]);
+    assertEquals(resolveTreeSync({ ...request, options: ["nodev", "userxattr"] }).options, [
       ...["nodev", "userxattr"],
     ]);
     const { rootfs } = await renderOverlay({ ...request, app: id.slice(-4) });
@@ -119,7 +119,7 @@ Deno.test(
       const { id: other, changed } = await importTree({ source, store });
       assertEquals([id === other, changed], [false, true]);
       const request: RenderRequest = { tree: other, store, pod: dir.join("pod") };
-      assertEquals(resolveTree(request).options, undefined);
+      assertEquals(resolveTreeSync(request).options, undefined);
       assertEquals((await importTree({ source, store, userxattr: true })).changed, false);
     }
   },

@@ -10,10 +10,10 @@ import {
 import {
   collectTrees,
   importTree,
-  listTrees,
+  listTreesSync,
   removeTree,
-  resolveTree,
-  treePath,
+  resolveTreeSync,
+  treePathSync,
 } from "../../lib/store/tree.ts";
 import { lockPod } from "../../lib/system/lock.ts";
 import { ATTRIBUTES, smallImage } from "../_image.ts";
@@ -28,7 +28,7 @@ Deno.test("a tree is not removed while a pod uses it, mounted or not", async () 
   const [source, store, pod] = [await smallImage(dir), dir.join("store"), dir.join("pod")];
   const { id } = await importTree({ source, store, ...ATTRIBUTES });
   await renderOverlay({ image: "test", store, pod, options: MARKS });
-  assertEquals(listTrees({ store }).map(({ pods }) => pods), [[pod]]);
+  assertEquals(listTreesSync({ store }).map(({ pods }) => pods), [[pod]]);
   for (const mounted of [true, false]) {
     if (!mounted) await unmountOverlay({ pod });
     const before = await snapshot(store);
@@ -43,7 +43,7 @@ Deno.test("a tree is not removed while a pod uses it, mounted or not", async () 
   }
   await Deno.remove(pod, { recursive: true });
   assertEquals(await removeTree({ store, tree: "test" }), { trees: [id], layers: [] });
-  assertEquals(listTrees({ store }), []);
+  assertEquals(listTreesSync({ store }), []);
   assertEquals((await namesIn(`${store}/layer`)).length, 2);
 
   const dry = await collectTrees({ store, dryRun: true });
@@ -94,7 +94,7 @@ Deno.test("a tree is not removed while a pod uses it that was rendered by anothe
   await unmountOverlay({ pod: dir.join("pod") });
   await Deno.rename(store, dir.join("moved"));
   const moved = { store: dir.join("moved"), tree: "test" };
-  assertEquals(listTrees(moved)[0]?.pods, [dir.join("pod")]);
+  assertEquals(listTreesSync(moved)[0]?.pods, [dir.join("pod")]);
   await assertRejects(() => removeTree(moved), RefusedError, "uses it");
   assertEquals(await collectTrees(moved), { trees: [], layers: [] });
   assertEquals((await namesIn(dir.join("moved", "pod"))).length, 1);
@@ -175,7 +175,7 @@ Deno.test("a tree whose removal was killed is there again", async () => {
   const before = await snapshot(store);
   const rendered = `${store}/tree/${id}/rendered`;
   await Deno.rename(rendered, `${rendered}.removing`);
-  assertEquals(listTrees({ store }), []);
+  assertEquals(listTreesSync({ store }), []);
   assertEquals(await collectTrees({ store }), { trees: [], layers: [] });
   assertEquals(await snapshot(store), before);
 });
@@ -188,7 +188,7 @@ Deno.test("a pod whose lines cannot be read does not keep trees from being liste
   await unmountOverlay({ pod });
   await Deno.rename(`${pod}/overlay.fstab`, `${pod}/elsewhere`);
   await Deno.symlink("pod-moved", `${pod}/overlay.fstab`);
-  assertEquals(listTrees({ store })[0]?.pods, []);
+  assertEquals(listTreesSync({ store })[0]?.pods, []);
   await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError, "is not known");
 });
 
@@ -205,7 +205,7 @@ for (
     await using dir = await tempDir();
     const [source, store] = [await smallImage(dir), dir.join(name)];
     await importTree({ source, store });
-    const lowers = treePath({ store, tree: "test" }).map((path) => {
+    const lowers = treePathSync({ store, tree: "test" }).map((path) => {
       return lowerdir(store) + path.slice(store.length);
     });
     const at = dir.join("at");
@@ -227,7 +227,7 @@ for (
     );
     const error = await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError);
     assertStringIncludes(error.message, JSON.stringify(at));
-    assertEquals(listTrees({ store }).length, 1);
+    assertEquals(listTreesSync({ store }).length, 1);
     await sh("umount", at);
     await removeTree({ store, tree: "test" });
   });
@@ -243,7 +243,7 @@ Deno.test("a directory whose import did not finish is no tree, and is collected"
   await assertRejects(() => importTree({ source, store }, { checkpoint }), Error, "killed");
   const trees = await namesIn(`${store}/tree`);
   const [tree = ""] = trees;
-  assertThrows(() => resolveTree({ tree, store, pod: "/p" }), OverlayError, "did not finish");
+  assertThrows(() => resolveTreeSync({ tree, store, pod: "/p" }), OverlayError, "did not finish");
   assertEquals(await collectTrees({ store }), { trees, layers: [] });
   assertEquals(await namesIn(`${store}/tree`), []);
 });

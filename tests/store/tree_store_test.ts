@@ -14,7 +14,13 @@ import {
   unmountOverlay,
 } from "../../mod.ts";
 import type { RenderRequest } from "../../mod.ts";
-import { checkTrees, importTree, listTrees, resolveTree, treePath } from "../../lib/store/tree.ts";
+import {
+  checkTrees,
+  importTree,
+  listTreesSync,
+  resolveTreeSync,
+  treePathSync,
+} from "../../lib/store/tree.ts";
 import { ATTRIBUTE_FLAGS, ATTRIBUTES, layerArchive, makeLayout, smallImage } from "../_image.ts";
 import { cli } from "../_cli.ts";
 import { runMain } from "../_main.ts";
@@ -90,7 +96,7 @@ Deno.test("importTree() takes layers that end with their last content, as umoci 
   const source = await makeLayout(dir.join("layout"), [whole.slice(0, end)]);
   const store = dir.join("store");
   await importTree({ source, store });
-  const [lower = ""] = treePath({ tree: "test", store });
+  const [lower = ""] = treePathSync({ tree: "test", store });
   assertEquals(await Deno.readTextFile(`${lower}/file`), "%");
   assertEquals((await checkTrees({ store })).flatMap(({ differences }) => differences), []);
 });
@@ -106,7 +112,7 @@ Deno.test("importTree() keeps a directory as a tree of one directory", async () 
   await sh("chmod", "1770", source);
   const tree = await importTree({ source, store, name: "mine" });
   const rootfs = `${store}/tree/${tree.id}/rootfs`;
-  assertEquals(treePath({ store, tree: "mine" }), [rootfs]);
+  assertEquals(treePathSync({ store, tree: "mine" }), [rootfs]);
   assertEquals(await snapshot(rootfs), (await snapshot(source)).replaceAll(source, rootfs));
   assertEquals((await importTree({ source, store })).changed, false);
   assertEquals(await checkTrees({ store }), [{ id: tree.id, differences: [] }]);
@@ -134,7 +140,7 @@ Deno.test("layers that images share are on the disk once, and a name is one imag
     ids.push((await importTree({ source, store, name: "same" })).id);
   }
   assertEquals((await namesIn(`${store}/layer`)).length, 3);
-  const trees = listTrees({ store });
+  const trees = listTreesSync({ store });
   assertEquals(trees.map(({ id }) => id).sort(), ids.toSorted());
   assertEquals(trees.find(({ id }) => id === ids[0])?.images, []);
   assertEquals(trees.find(({ id }) => id === ids[1])?.images, ["same"]);
@@ -149,11 +155,11 @@ Deno.test("an image is found by its name at any moment of an import that takes t
   const { id } = await importTree({ source: first, store, name: "mine" });
   const found: string[] = [];
   const request: RenderRequest = { image: "mine", store, pod: "/p" };
-  const checkpoint = () => void found.push(resolveTree(request).tree ?? "");
+  const checkpoint = () => void found.push(resolveTreeSync(request).tree ?? "");
   const { id: other } = await importTree({ source: second, store, name: "mine" }, { checkpoint });
   assertEquals(found.filter((tree) => tree !== id && tree !== other), []);
   assert(found.length > 3, "there was no moment to look at");
-  assertEquals(treePath({ tree: "mine", store }), treePath({ tree: other, store }));
+  assertEquals(treePathSync({ tree: "mine", store }), treePathSync({ tree: other, store }));
 });
 
 Deno.test("a pod is rendered from trees and images of the store", async () => {
@@ -177,25 +183,25 @@ Deno.test("a pod is rendered from trees and images of the store", async () => {
   assertStringIncludes(error.hint ?? "", "test");
 });
 
-Deno.test("resolveTree() refuses what it cannot find, and what says two things", async () => {
+Deno.test("resolveTreeSync() refuses what it cannot find, and what says two things", async () => {
   await using dir = await tempDir();
   const [store, pod] = [dir.join("store"), dir.join("pod")];
-  const none = assertThrows(() => resolveTree({ pod, store, image: "a" }), OverlayError);
+  const none = assertThrows(() => resolveTreeSync({ pod, store, image: "a" }), OverlayError);
   assertEquals(none.code, "missing");
   assertStringIncludes(none.hint ?? "", "tree import");
   for (const other of [{ tree: "t" }, { lower: "/l" }]) {
     const twice = assertThrows(
-      () => resolveTree({ pod, store, image: "a", ...other }),
+      () => resolveTreeSync({ pod, store, image: "a", ...other }),
       OverlayError,
     );
     assertEquals(twice.code, "usage");
   }
   const hand = { pod, store, tree: "made-by-hand" };
-  const unknown = assertThrows(() => resolveTree(hand), OverlayError);
+  const unknown = assertThrows(() => resolveTreeSync(hand), OverlayError);
   assertEquals(unknown.code, "missing");
   assertStringIncludes(unknown.hint ?? "", "tree list");
   await Deno.mkdir(`${store}/tree/made-by-hand/rootfs`, { recursive: true });
-  assertEquals(resolveTree(hand), hand);
+  assertEquals(resolveTreeSync(hand), hand);
 });
 
 Deno.test("a tree whose import did not finish is not rendered", async () => {
@@ -207,7 +213,7 @@ Deno.test("a tree whose import did not finish is not rendered", async () => {
   const error = await assertRejects(() => renderOverlay({ tree: id, store, pod }), OverlayError);
   assertEquals(error.code, "bad-store");
   assert(await isMissing(pod));
-  assertEquals(listTrees({ store }), []);
+  assertEquals(listTreesSync({ store }), []);
   await importTree({ source, store, ...ATTRIBUTES });
   await renderOverlay({ tree: id, store, pod, options: MARKS });
 });
@@ -261,7 +267,7 @@ Deno.test("the command imports, lists, checks and removes", async () => {
   assertEquals((await run("path", "test")).stdout.trim().split("\n").length, 2);
 
   assertEquals((await run("check", "test")).status, 0);
-  const [layer = ""] = treePath({ store, tree: "test" });
+  const [layer = ""] = treePathSync({ store, tree: "test" });
   await Deno.writeTextFile(`${layer}/file`, "from an enemy");
   const checked = await run("check", "test");
   assertEquals(checked.status, 1);
@@ -448,6 +454,6 @@ Deno.test({
     assert(lines.some((line) => kept.test(line)), stdout);
     assert(lines.some((line) => /^layer 1 .*: 2 entries, 38 MiB$/.test(line)), stdout);
     const id = lines.find((line) => ID.test(line)) ?? "";
-    assertEquals(listTrees({ store }).map((tree) => tree.id), [id]);
+    assertEquals(listTreesSync({ store }).map((tree) => tree.id), [id]);
   },
 });

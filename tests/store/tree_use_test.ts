@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { OverlayError, RefusedError, renderOverlay, renderPod, unmountOverlay } from "../../mod.ts";
-import { collectTrees, importTree, listTrees, removeTree } from "../../lib/store/tree.ts";
+import { collectTrees, importTree, listTreesSync, removeTree } from "../../lib/store/tree.ts";
 import { ATTRIBUTES, smallImage } from "../_image.ts";
 import { isRealRoot } from "../_privilege.ts";
 import { snapshot, tempDir } from "../_temp.ts";
@@ -37,7 +37,7 @@ async function assertKept(
   const error = await assertRejects(remove, RefusedError, says);
   assertEquals([error.code, error.exitStatus], ["in-use", 3]);
   assertEquals((await collectTrees({ store })).trees, []);
-  assertEquals(listTrees({ store }).length, 1);
+  assertEquals(listTreesSync({ store }).length, 1);
   return error;
 }
 
@@ -48,7 +48,7 @@ for (const name of ["pod.new", "pod ", "pod\n", " pod", "pod.aside", "pod\t\r", 
     const pod = dir.join(name);
     await scene.use(pod);
     await assertKept(scene, JSON.stringify(pod));
-    assertEquals(listTrees(scene)[0]?.pods, [pod]);
+    assertEquals(listTreesSync(scene)[0]?.pods, [pod]);
     await Deno.remove(pod, { recursive: true });
     await scene.remove();
     assertEquals(await collectTrees(scene).then(() => namesIn(`${scene.store}/pod`)), []);
