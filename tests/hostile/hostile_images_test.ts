@@ -191,7 +191,7 @@ const LAYOUTS: Case[] = [
   ...layout(
     "an index that is a number",
     () => withFile(layoutFiles(BOTH), "index.json", "7"),
-    refused("its index is no object"),
+    refused("its index.json is no object"),
   ),
   ...layout(
     "no image",
