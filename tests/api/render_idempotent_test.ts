@@ -10,14 +10,10 @@ import type { RenderRequest } from "../../mod.ts";
 import { lockPod } from "../../lib/system/lock.ts";
 import { cli } from "../_cli.ts";
 import type { CliResult } from "../_cli.ts";
+import { makeRequest } from "../_scene.ts";
 import { mountsBelow, sh, snapshot, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { kernelOptions, makeTree, MARKS, mountsOn } from "../_tree.ts";
-
-async function setUp(dir: TempDir): Promise<RenderRequest> {
-  const lower = await makeTree(dir.join("image"));
-  return { lower, pod: dir.join("pod"), app: "web", options: MARKS };
-}
 
 /** When each directory and file was last changed at all; the lock is written by whoever holds it. */
 async function changeTimes(directory: string): Promise<string> {
@@ -41,7 +37,7 @@ for (const profile of PROFILES) {
       await using dir = await tempDir();
       const manifest = dir.join("manifest.json");
       await Deno.writeTextFile(manifest, "{}");
-      const request = { ...await setUp(dir), app, profile, manifest, group: 0 };
+      const request = { ...await makeRequest(dir), app, profile, manifest, group: 0 };
       const first = await renderOverlay(request);
       assertEquals([first.changed, first.mounted], [true, true]);
       await Deno.writeTextFile(`${first.rootfs}/made`, "once");
@@ -74,7 +70,7 @@ Deno.test("renderOverlay() renews the manifest of a mounted app, and nothing els
   await using dir = await tempDir();
   const manifest = dir.join("manifest.json");
   await Deno.writeTextFile(manifest, "{}");
-  const request = { ...await setUp(dir), manifest };
+  const request = { ...await makeRequest(dir), manifest };
   const { rootfs } = await renderOverlay(request);
   await Deno.writeTextFile(manifest, '{"new":true}');
   const { changed } = await renderOverlay(request);
@@ -109,7 +105,7 @@ for (const mounted of [true, false]) {
 
 Deno.test("renderOverlay() refuses a further or another order of lowers", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const [a, b] = [await makeTree(dir.join("a")), await makeTree(dir.join("b"))];
   const { rootfs } = await renderOverlay({ ...request, lower: [a, b], tree: "t" });
   const before = await snapshot(dir.path);
@@ -147,7 +143,7 @@ Deno.test("overlay-render render refuses other options while mounted, not afterw
 
 Deno.test("renderOverlay() refuses another destination while mounted", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const { rootfs } = await renderOverlay(request);
   const before = await snapshot(dir.path);
   const error = await assertRejects(
@@ -161,7 +157,7 @@ Deno.test("renderOverlay() refuses another destination while mounted", async () 
 Deno.test("renderOverlay() refuses another layout while mounted, and moves the rootfs afterwards", async () => {
   for (const app of ["web", ""]) {
     await using dir = await tempDir();
-    const request = { ...await setUp(dir), app };
+    const request = { ...await makeRequest(dir), app };
     const { pod } = request;
     const old = await renderOverlay({ ...request, layout: "rkt" });
     await Deno.writeTextFile(`${old.rootfs}/made`, "kept");
@@ -184,7 +180,7 @@ Deno.test("renderOverlay() refuses another layout while mounted, and moves the r
 
 Deno.test("renderOverlay() brings back what the app wrote before it was unmounted", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const { rootfs } = await renderOverlay(request);
   await Deno.writeTextFile(`${rootfs}/made`, "kept");
   await Deno.remove(`${rootfs}/gone`);
@@ -234,7 +230,7 @@ for (const [what, requestOf] of OTHERS) {
     await sh("mount", "-t", "tmpfs", "tmpfs", dir.join("tmpfs"));
     await makeTree(dir.join("tmpfs", "inside"));
     await makeTree(dir.join('a,ro "b:c\\\td '));
-    const request = { ...await setUp(dir), ...requestOf(dir) };
+    const request = { ...await makeRequest(dir), ...requestOf(dir) };
     await renderOverlay(request);
     const mounts = await mountsBelow(dir.path);
     for (const app of ["db", "cache"]) {
@@ -258,7 +254,7 @@ for (const [what, requestOf] of OTHERS) {
 
 Deno.test("renderOverlay() called at once for one app mounts it once", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const renders = await Promise.all([1, 2, 3, 4, 5].map(() => renderOverlay(request)));
   assertEquals(renders.filter(({ changed }) => changed).length, 1);
   assertEquals(renders.every(({ mounted }) => mounted), true);
@@ -296,7 +292,7 @@ Deno.test("overlay-render render run for ten apps of a pod at once mounts them a
 
 Deno.test("disposing of a render that mounted nothing leaves the first one's mount", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const first = await renderOverlay(request);
   const manifest = dir.join("manifest");
   await Deno.writeTextFile(manifest, "{}");
@@ -314,7 +310,7 @@ Deno.test("disposing of a render that mounted nothing leaves the first one's mou
 
 Deno.test("disposing of a pod unmounts the apps that the call mounted alone", async () => {
   await using dir = await tempDir();
-  const { lower = "", pod } = await setUp(dir);
+  const { lower = "", pod } = await makeRequest(dir);
   const [web, db] = ["web", "db"].map((app) => ({ app, lower, options: MARKS }));
   if (web === undefined || db === undefined) throw new Error("there are two");
   const first = await renderPod({ pod, apps: [web] });
@@ -328,7 +324,7 @@ Deno.test("disposing of a pod unmounts the apps that the call mounted alone", as
 
 Deno.test("disposing of a render unmounts it although its signal was aborted", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const { pod } = request;
   const controller = new AbortController();
   const { signal } = controller;

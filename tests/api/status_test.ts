@@ -7,16 +7,10 @@ import {
   renderOverlay,
   unmountOverlay,
 } from "../../mod.ts";
-import type { RenderRequest } from "../../mod.ts";
 import { cli } from "../_cli.ts";
+import { makeRequest } from "../_scene.ts";
 import { mountsBelow, sh, snapshot, tempDir } from "../_temp.ts";
-import type { TempDir } from "../_temp.ts";
-import { makeTree, MARKS } from "../_tree.ts";
-
-async function setUp(dir: TempDir): Promise<RenderRequest> {
-  const lower = await makeTree(dir.join("image"));
-  return { lower, pod: dir.join("pod"), app: "web", options: MARKS };
-}
+import { makeTree } from "../_tree.ts";
 
 /** The apps that the status calls mounted, checked against the kernel's own list. */
 async function mountedApps(pod: string): Promise<string[]> {
@@ -29,7 +23,7 @@ async function mountedApps(pod: string): Promise<string[]> {
 
 Deno.test("overlayStatus() agrees with the kernel through an app's whole life", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const { rootfs } = await prepareOverlay(request);
   assertEquals(await mountedApps(request.pod), []);
   await renderOverlay(request);
@@ -48,7 +42,7 @@ Deno.test("overlayStatus() agrees with the kernel through an app's whole life", 
 
 Deno.test("overlayStatus() says all that is known of an app", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const { pod } = request;
   const other = await makeTree(dir.join("other"));
   await renderOverlay({ ...request, lower: [other, `${request.lower}`], tree: "stack" });
@@ -91,7 +85,7 @@ Deno.test("overlayStatus() says all that is known of an app", async () => {
 
 Deno.test("overlayStatus() touches nothing", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   await renderOverlay(request);
   const before = await snapshot(dir.path);
   await overlayStatus(request.pod);
@@ -100,7 +94,7 @@ Deno.test("overlayStatus() touches nothing", async () => {
 
 Deno.test("overlayStatus() does not take a foreign mount for the app's", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const { rootfs } = await prepareOverlay(request);
   const status = async (): Promise<boolean[]> => {
     return (await overlayStatus(request.pod)).map(({ mounted }) => mounted);
@@ -147,7 +141,7 @@ Deno.test("overlayStatus() of a pod that is not there is an error", async () => 
 
 Deno.test("overlay-render status prints a table, and one object with --json", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const { pod } = request;
   const image = await renderOverlay({ ...request, app: "", tree: "stage1" });
   const web = await renderOverlay(request);
@@ -166,7 +160,7 @@ Deno.test("overlay-render status prints a table, and one object with --json", as
 
 Deno.test("overlay.fstab keeps comments and foreign lines in their places", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const fstab = dir.join("pod", "overlay.fstab");
   await renderOverlay(request);
   await Deno.mkdir(dir.join("scratch"));
@@ -198,7 +192,7 @@ Deno.test("overlay.fstab keeps comments and foreign lines in their places", asyn
 
 Deno.test("overlay.fstab holds what findmnt --verify accepts", async () => {
   await using dir = await tempDir();
-  const request = { ...await setUp(dir), layout: "rkt" as const, live: true };
+  const request = { ...await makeRequest(dir), layout: "rkt" as const, live: true };
   const { pod } = request;
   const odd = await makeTree(dir.join('a b,ro:c\\d"e=#'));
   await renderOverlay({ ...request, app: "", tree: "stage1" });

@@ -6,14 +6,10 @@ import { COMMANDS } from "../../lib/cli/commands.ts";
 import { BAKED } from "../../tools/flags.ts";
 import { cli } from "../_cli.ts";
 import { assertErrorText, assertFails, disk, flagsOf, runMain } from "../_main.ts";
+import { makeRequest } from "../_scene.ts";
 import { mountsBelow, sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { isMissing, makeTree, MARKS } from "../_tree.ts";
-
-async function setUp(dir: TempDir): Promise<RenderRequest> {
-  const lower = await makeTree(dir.join("image"));
-  return { lower, pod: dir.join("pod"), app: "web", options: MARKS };
-}
 
 /** One failure for each exit status; `[]` for its flags means that Deno grants nothing. */
 const FAILURES: readonly {
@@ -80,7 +76,7 @@ const FAILURES: readonly {
 for (const [at, { status, code, flags = BAKED, arrange }] of FAILURES.entries()) {
   Deno.test(`overlay-render exits ${status} with code ${code}, case ${at + 1}`, async () => {
     await using dir = await tempDir();
-    const args = await arrange(dir, await setUp(dir));
+    const args = await arrange(dir, await makeRequest(dir));
     const before = await disk(dir.path);
     const text = await cli(args, { flags });
     assertEquals([text.status, text.stdout], [status, ""]);
@@ -97,7 +93,7 @@ for (const [at, { status, code, flags = BAKED, arrange }] of FAILURES.entries())
 
 Deno.test("overlay-render exits 0, and render prints the rootfs alone", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const rootfs = `${request.pod}/apps/web/rootfs`;
   for (const _ of ["first", "second"]) {
     const { status, stdout, stderr } = await cli(["render", ...flagsOf(request)]);
@@ -117,7 +113,7 @@ Deno.test("overlay-render exits 0, and render prints the rootfs alone", async ()
 
 Deno.test("overlay-render render prints a path that cd takes", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const pod = dir.join("-pod $x `y`");
   const script = 'cd -- "$("$@")" && cat file';
   const wrapper = ["bash", "-c", script, "bash"];
@@ -127,7 +123,7 @@ Deno.test("overlay-render render prints a path that cd takes", async () => {
 
 Deno.test("main() answers --json with one object that starts with its version", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const { pod } = request;
   const commands = [
     ["plan", ...flagsOf(request)],
@@ -197,7 +193,7 @@ Deno.test("main() helps with each command on stdout, whatever else is asked for"
 
 Deno.test("main() tells each operation and each command line with --verbose, on stderr", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const args = ["render", ...flagsOf(request)];
   const { operations } = JSON.parse((await runMain(["plan", "--json", ...args.slice(1)])).stdout);
   const { status, stdout, stderr } = await runMain([...args, "--verbose"]);
@@ -217,7 +213,7 @@ Deno.test("main() tells each operation and each command line with --verbose, on 
 
 Deno.test("overlay-render plan warns of options that exclude each other, and of nothing else", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const options = ["index=off", "nfs_export=on"];
   const { status, stderr } = await runMain(["plan", ...flagsOf({ ...request, options })]);
   assertEquals(status, 3);
@@ -232,7 +228,7 @@ Deno.test("overlay-render plan warns of options that exclude each other, and of 
 
 Deno.test("main() warns unless it is told to be quiet", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const labelled = { ...request, label: "u:r:t:s0" };
   for (const [flag, warnings] of [["--json", 1], ["--quiet", 0], ["-q", 0]] as const) {
     const { status, stderr } = await runMain(["render", flag, ...flagsOf(labelled)]);
@@ -247,7 +243,7 @@ Deno.test("main() warns unless it is told to be quiet", async () => {
 
 Deno.test("overlay-render takes relative paths from the working directory", async () => {
   await using dir = await tempDir();
-  await setUp(dir);
+  await makeRequest(dir);
   await Deno.mkdir(dir.join("sub"));
   await Deno.writeTextFile(dir.join("manifest.json"), "{}");
   const marks = MARKS.map((mark) => `--option=${mark}`);
@@ -266,7 +262,7 @@ Deno.test("overlay-render takes relative paths from the working directory", asyn
 
 Deno.test("overlay-render does not mind that nobody reads what it prints", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const script = '"$@" | true; exit "${PIPESTATUS[0]}"';
   const wrapper = ["bash", "-c", script, "bash"];
   const all = [
@@ -289,7 +285,7 @@ Deno.test("overlay-render does not mind that nobody reads what it prints", async
 
 Deno.test("overlay-render takes back what it made when Deno denies something inside the pod", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const before = await disk(dir.path);
   // The pod as a whole is granted, and then a part of it is not.
   const flags = [...BAKED, `--deny-write=${request.pod}/overlay`];
@@ -324,7 +320,7 @@ Deno.test("main() shows where an error comes from that it does not expect", asyn
 
 Deno.test("main() takes its handler of signals back, whether it succeeds or fails", async () => {
   await using dir = await tempDir();
-  const good = await setUp(dir);
+  const good = await makeRequest(dir);
   const none = dir.join("none");
   for (const request of [good, { ...good, app: "db", lower: none }]) {
     let listening = 0;
@@ -384,7 +380,7 @@ Deno.test("overlay-render on a full stdout says that the work is done, and it is
 
 Deno.test("overlay-render plan exits as the render of it would", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   const lower = `${request.lower}`;
   await Deno.symlink(lower, dir.join("link"));
   const cases: readonly (readonly [Partial<RenderRequest>, number])[] = [
@@ -411,7 +407,7 @@ Deno.test("overlay-render plan exits as the render of it would", async () => {
 
 Deno.test("main() prints with --flags the flags of the plan alone, in one line for a shell", async () => {
   await using dir = await tempDir();
-  const { lower, ...request } = await setUp(dir);
+  const { lower, ...request } = await makeRequest(dir);
   const odd = { ...request, lower: `${lower}`, pod: dir.join("pod 1") };
   for (const command of ["plan", "prepare", "render"]) {
     const dry = await runMain([command, "--dry-run", "--json", ...flagsOf(odd)]);

@@ -24,6 +24,7 @@ import { mountTooDeep } from "../_disks.ts";
 import { ATTRIBUTES, layerArchive, makeLayout, smallImage } from "../_image.ts";
 import { assertErrorText, disk, flagsOf, plannedFlags, runMain, runMainWith } from "../_main.ts";
 import { isRealRoot } from "../_privilege.ts";
+import { makeRequest } from "../_scene.ts";
 import { mountsBelow, sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { hasScript, onTerminal } from "../_terminal.ts";
@@ -69,11 +70,6 @@ async function assertRefused(
     assertStringIncludes(hint, "flags of deno run");
   }
   assertEquals(await disk(directory), before);
-}
-
-async function setUp(dir: TempDir): Promise<RenderRequest> {
-  const lower = await makeTree(dir.join("image"));
-  return { lower, pod: dir.join("pod"), app: "web", options: MARKS };
 }
 
 /** The name of the tests' own group, which may be asked for by name. */
@@ -175,7 +171,7 @@ for (const { name, prepare, change } of CASES) {
   for (const command of prepare ? ["render", "prepare"] : ["render"]) {
     Deno.test(`overlay-render ${command} needs each of the flags that are planned: ${name}`, async () => {
       await using dir = await tempDir();
-      const request = { ...await setUp(dir), ...await change(dir) };
+      const request = { ...await makeRequest(dir), ...await change(dir) };
       const flags = await plannedFlags(command, request);
       const args = [command, ...flagsOf(request)];
       await assertRefused(dir.path, args, lacks(flags));
@@ -193,7 +189,7 @@ for (const { name, prepare, change } of CASES) {
 
 Deno.test("overlay-render render lays an app into the pod's own image with the flags that are planned", async () => {
   await using dir = await tempDir();
-  const request = { ...await setUp(dir), layout: "rkt" } as const;
+  const request = { ...await makeRequest(dir), layout: "rkt" } as const;
   await renderOverlay({ ...request, app: "", tree: "base" });
   await unmountOverlay({ pod: request.pod });
   const flags = await plannedFlags("render", request);
@@ -205,7 +201,7 @@ Deno.test("overlay-render render lays an app into the pod's own image with the f
 Deno.test("overlay-render render takes back a failure with the flags that are planned", async () => {
   await using dir = await tempDir();
   const lower = await mountTooDeep(dir.join("deep"));
-  const request = { ...await setUp(dir), lower };
+  const request = { ...await makeRequest(dir), lower };
   // The plan of it exits with 1, too.
   const flags = permissionFlags(requiredPermissions(planRender(request)));
   const before = await disk(dir.path);
@@ -267,7 +263,7 @@ for (const where of ["below the pod", "outside the pod"]) {
   Deno.test(`overlay-render status needs each of the flags that its help names: app ${where}`, async () => {
     await using dir = await tempDir();
     const dest = where === "outside the pod" ? { dest: dir.join("dest") } : {};
-    const { pod } = await renderOverlay({ ...await setUp(dir), ...dest });
+    const { pod } = await renderOverlay({ ...await makeRequest(dir), ...dest });
     const values = { POD: pod, ...("dest" in dest ? { DEST: dest.dest ?? "" } : {}) };
     const flags = merged(await documentedFlags("status", values));
     const args = ["status", `--pod=${pod}`];
@@ -280,7 +276,7 @@ for (const where of ["below the pod", "outside the pod"]) {
   Deno.test(`overlay-render unmount needs each of the flags that its help names: app ${where}`, async () => {
     await using dir = await tempDir();
     const dest = where === "outside the pod" ? { dest: dir.join("dest") } : {};
-    const { pod, rootfs } = await renderOverlay({ ...await setUp(dir), ...dest });
+    const { pod, rootfs } = await renderOverlay({ ...await makeRequest(dir), ...dest });
     const values = { POD: pod, ...("dest" in dest ? { DEST: dest.dest ?? "" } : {}) };
     const flags = merged(await documentedFlags("unmount", values));
     const args = ["unmount", `--pod=${pod}`];
@@ -313,7 +309,7 @@ for (const command of ["render", "prepare", "unmount", "status"]) {
     ignore: noTerminal,
     fn: async () => {
       await using dir = await tempDir();
-      const request = await setUp(dir);
+      const request = await makeRequest(dir);
       await prepareOverlay({ ...request, app: "db" });
       const renders = command === "render" || command === "prepare";
       const args = [command, ...(renders ? flagsOf(request) : [`--pod=${request.pod}`])];
@@ -338,7 +334,7 @@ Deno.test({
   ignore: noTerminal,
   fn: async () => {
     await using dir = await tempDir();
-    const request = { ...await setUp(dir), label: "u:r:t:s0", group: await ownGroup() };
+    const request = { ...await makeRequest(dir), label: "u:r:t:s0", group: await ownGroup() };
     const flags = await plannedFlags("render", request);
     const { status, stdout } = await onTerminal(["render", "--quiet", ...flagsOf(request)], flags);
     assertEquals([status, stdout], [0, `${(await mountsBelow(dir.path))[0]}\n`]);
@@ -359,7 +355,7 @@ const ENVIRONMENTS: readonly Readonly<Record<string, string>>[] = [
 for (const env of ENVIRONMENTS) {
   Deno.test(`overlay-render works with ${Object.keys(env).join(", ")} in the environment`, async () => {
     await using dir = await tempDir();
-    const request = { ...await setUp(dir), label: "u:r:t:s0" };
+    const request = { ...await makeRequest(dir), label: "u:r:t:s0" };
     const flags = await plannedFlags("render", request);
     const options: CliOptions = { flags, env };
     const done = await cli(["render", "--quiet", ...flagsOf(request)], options);
@@ -371,7 +367,7 @@ for (const env of ENVIRONMENTS) {
 
 Deno.test("overlay-render render runs the programs that the flags name, whatever PATH says", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   await Deno.mkdir(dir.join("bin"));
   for (const name of ["mount", "umount", "findmnt", "chcon"]) {
     const path = dir.join("bin", name);
@@ -387,7 +383,7 @@ Deno.test("overlay-render render runs the programs that the flags name, whatever
 
 Deno.test("overlay-render works through a symlink above the pod with the flags that are planned", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir);
   // Deno grants by name: the real name of a pod does not stand for the one through a link.
   await Deno.mkdir(dir.join("real"));
   await Deno.symlink(dir.join("real"), dir.join("link"));
@@ -418,7 +414,7 @@ Deno.test({
   ignore: !isRealRoot,
   fn: async () => {
     await using dir = await tempDir();
-    const request = await setUp(dir);
+    const request = await makeRequest(dir);
     await Deno.mkdir(request.pod, { mode: 0o2755 });
     await Deno.chown(request.pod, 0, 65534);
     await Deno.chmod(request.pod, 0o2755);
@@ -477,7 +473,7 @@ function gcArgs(request: CollectRequest): string[] {
 for (const { name, arrange } of COLLECTIONS) {
   Deno.test(`overlay-render gc needs each of the flags that are planned: ${name}`, async () => {
     await using dir = await tempDir();
-    const request = await arrange(await setUp(dir), dir);
+    const request = await arrange(await makeRequest(dir), dir);
     const before = await disk(dir.path);
     const plan = await collectPlan(request);
     assertEquals(await disk(dir.path), before);
@@ -494,7 +490,7 @@ for (const { name, arrange } of COLLECTIONS) {
 
 Deno.test("overlay-render gc --undo needs each of the flags that are planned", async () => {
   await using dir = await tempDir();
-  const { pod } = await prepareOverlay(await setUp(dir));
+  const { pod } = await prepareOverlay(await makeRequest(dir));
   await collectPods({ pod, phase: "mark" });
   const flags = permissionFlags(requiredPermissions(await undoPlan(pod)));
   await assertRefused(dir.path, ["gc", `--undo=${pod}`], lacks(flags));

@@ -20,14 +20,10 @@ import { cli } from "../_cli.ts";
 import { mountRamfs, mountTooDeep } from "../_disks.ts";
 import { disk, flagsOf, runMain } from "../_main.ts";
 import { isRealRoot } from "../_privilege.ts";
+import { makeRequest } from "../_scene.ts";
 import { mountsBelow, sh, snapshot, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
-import { makeTree, MARKS } from "../_tree.ts";
-
-async function setUp(dir: TempDir): Promise<RenderRequest> {
-  const lower = await makeTree(dir.join("image"));
-  return { lower, pod: dir.join("pod"), app: "web", tree: "t", options: MARKS };
-}
+import { makeTree } from "../_tree.ts";
 
 /** What the plan of a request warns of, and what it says to do; each warning has its hint. */
 async function warnings(request: RenderRequest): Promise<string> {
@@ -100,7 +96,7 @@ for (const { name, root = false, arrange, cause, link: [given, to] = ["", ""] } 
     ignore,
     fn: async () => {
       await using dir = await tempDir();
-      const request = await arrange(dir, await setUp(dir));
+      const request = await arrange(dir, await makeRequest(dir, { tree: "t" }));
       // What lies in proc changes all the time.
       const look = async () => [await snapshot(dir.path), await mountsBelow(dir.path)];
       const before = await look();
@@ -117,7 +113,7 @@ for (const { name, root = false, arrange, cause, link: [given, to] = ["", ""] } 
 
 Deno.test("renderOverlay() and plan take a lower on an overlay, which may be one", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir, { tree: "t" });
   await mountTooDeep(dir.join("deep"));
   const fine = { ...request, lower: dir.join("deep-below") };
   assertEquals(await warnings(fine), "");
@@ -126,7 +122,7 @@ Deno.test("renderOverlay() and plan take a lower on an overlay, which may be one
 
 Deno.test("restoreOverlays() names the option that this kernel does not know", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir, { tree: "t" });
   const { options } = await prepareOverlay(request);
   const path = `${request.pod}/overlay.fstab`;
   const text = await Deno.readTextFile(path);
@@ -143,7 +139,7 @@ Deno.test("restoreOverlays() names the option that this kernel does not know", a
 
 Deno.test("overlay-render plan warns that a label will be left out, and a failed mount does not blame it", async () => {
   await using dir = await tempDir();
-  const request = { ...await setUp(dir), label: "u:r:t:s0" };
+  const request = { ...await makeRequest(dir, { tree: "t" }), label: "u:r:t:s0" };
   assertEquals(
     await warnings(request),
     'warning: Cannot set label "u:r:t:s0": SELinux is not enabled, so it will be left out\n' +
@@ -160,7 +156,7 @@ Deno.test({
   ignore: !isRealRoot,
   fn: async () => {
     await using dir = await tempDir();
-    const request = { ...await setUp(dir), options: ["index=on"] };
+    const request = { ...await makeRequest(dir, { tree: "t" }), options: ["index=on"] };
     await renderOverlay(request);
     await unmountOverlay({ pod: request.pod });
     // The upper knows which lower it belongs to.
@@ -203,7 +199,7 @@ const PROGRAMS: readonly (readonly [name: string, script: string, mode: number, 
 for (const [name, script, mode, found] of PROGRAMS) {
   Deno.test(`overlay-render plan warns of a mount ${name}`, async () => {
     await using dir = await tempDir();
-    const request = await setUp(dir);
+    const request = await makeRequest(dir, { tree: "t" });
     const [program, log] = [dir.join("program"), dir.join("log")];
     const lines = script.split("\n").toSpliced(1, 0, `echo "$@" >> ${log}`);
     await Deno.writeTextFile(program, lines.join("\n"), { mode });
@@ -230,7 +226,7 @@ Deno.test({
   ignore: !isRealRoot,
   fn: async () => {
     await using dir = await tempDir();
-    const request = await setUp(dir);
+    const request = await makeRequest(dir, { tree: "t" });
     const wrapper = ["setpriv", "--bounding-set=-sys_admin"];
     const { stderr } = await cli(["plan", ...flagsOf(request)], { wrapper });
     assertMatch(stderr, /^error: Cannot mount ".*\/rootfs": this user may not mount\n/);
@@ -244,7 +240,10 @@ Deno.test({
   ignore: !isRealRoot,
   fn: async () => {
     await using dir = await tempDir();
-    const request = { ...await setUp(dir), pod: `${await mountRamfs(dir.join("ram"))}/pod` };
+    const request = {
+      ...await makeRequest(dir, { tree: "t" }),
+      pod: `${await mountRamfs(dir.join("ram"))}/pod`,
+    };
     const before = await disk(dir.path);
     const error = await assertRejects(() => renderOverlay(request), RefusedError);
     assertEquals([error.code, error.path], ["upper-without-xattr", request.pod]);
@@ -272,7 +271,7 @@ for (const args of UNREADABLE) {
     ignore: !isRealRoot,
     fn: async () => {
       await using dir = await tempDir();
-      const { lower, pod } = await setUp(dir);
+      const { lower, pod } = await makeRequest(dir, { tree: "t" });
       await Deno.mkdir(dir.join("locked", "tree"), { recursive: true });
       await Deno.chmod(dir.join("locked"), 0);
       // To be looked at by everybody, to be read by its owner alone.
@@ -295,7 +294,7 @@ for (const args of UNREADABLE) {
 
 Deno.test("overlay-render plan --verbose says what it did not check", async () => {
   await using dir = await tempDir();
-  const request = { ...await setUp(dir), label: "u:r:t:s0" };
+  const request = { ...await makeRequest(dir, { tree: "t" }), label: "u:r:t:s0" };
   const args = ["plan", "--verbose", ...flagsOf(request)];
   const { stderr } = await cli(args, { flags: [`--allow-read=${dir.path}`] });
   assertMatch(stderr, /^not checked: [^\n]+\n$/);
@@ -330,7 +329,11 @@ Deno.test("findingsOf() without permissions finds nothing, and says what it did 
 
 Deno.test("findingsOf() of a copy asks nothing about mounts", async () => {
   await using dir = await tempDir();
-  const request = { ...await setUp(dir), options: [], overlay: "never" as const };
+  const request = {
+    ...await makeRequest(dir, { tree: "t" }),
+    options: [],
+    overlay: "never" as const,
+  };
   const { byApp, unchecked } = await findingsOf([planRender(request).mounts[0]]);
   assertEquals([byApp.map(({ findings }) => findings), unchecked], [[[]], []]);
 });

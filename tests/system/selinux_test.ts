@@ -22,6 +22,7 @@ import { PodMounts } from "../../lib/pod/mounts.ts";
 import type { MountState } from "../../lib/plan/snapshot.ts";
 import { cli } from "../_cli.ts";
 import { disk, flagsOf, runMain } from "../_main.ts";
+import { makeRequest } from "../_scene.ts";
 import { mountsBelow, sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { kernelOptions, makeTree, MARKS, namesIn } from "../_tree.ts";
@@ -32,11 +33,6 @@ const enabled = await selinuxEnabled({});
 
 /** Where SELinux is enabled, a test that is about a machine without it means nothing. */
 const without = { suffix: " [skipped: SELinux is enabled]", ignore: enabled };
-
-async function setUp(dir: TempDir): Promise<RenderRequest> {
-  const lower = await makeTree(dir.join("image"));
-  return { lower, pod: dir.join("pod"), app: "web", options: MARKS, label: LABEL };
-}
 
 /** The label as the file system stores it; `?` when it has none. */
 async function labelOf(path: string): Promise<string> {
@@ -53,7 +49,7 @@ for (const command of ["render", "prepare"]) {
     ignore: without.ignore,
     fn: async () => {
       await using dir = await tempDir();
-      const request = await setUp(dir);
+      const request = await makeRequest(dir, { label: LABEL });
       const args = [command, ...flagsOf(request)];
       const first = await cli(args);
       assertEquals(first.status, 0);
@@ -82,7 +78,7 @@ Deno.test({
   ignore: without.ignore,
   fn: async () => {
     await using dir = await tempDir();
-    const { label: _, ...plain } = await setUp(dir);
+    const { label: _, ...plain } = await makeRequest(dir, { label: LABEL });
     const first = await renderOverlay(plain);
     const warnings: string[] = [];
     const warn = (text: string) => void warnings.push(text);
@@ -97,7 +93,7 @@ Deno.test({
   ignore: without.ignore,
   fn: async () => {
     await using dir = await tempDir();
-    const request = await setUp(dir);
+    const request = await makeRequest(dir, { label: LABEL });
     const plan = planRender(request);
     const { apps: [web], changed, mounts } = await applyPlan(plan, labelling);
     assertEquals([changed, mounts], [true, true]);
@@ -125,7 +121,7 @@ Deno.test({
 Deno.test("applyPlan() labels nothing of a view, which has neither upper nor work", async () => {
   await using dir = await tempDir();
   const lower = [await makeTree(dir.join("a")), await makeTree(dir.join("b"))];
-  const request = { ...await setUp(dir), lower, readOnly: true };
+  const request = { ...await makeRequest(dir, { label: LABEL }), lower, readOnly: true };
   const plan = planRender(request, { mount: false });
   assertEquals(plan.operations.some(({ kind }) => kind === "label"), false);
   const { apps: [web] } = await applyPlan(plan, labelling);
@@ -134,7 +130,7 @@ Deno.test("applyPlan() labels nothing of a view, which has neither upper nor wor
 
 Deno.test("applyPlan() leaves nothing where labels cannot be stored", async () => {
   await using dir = await tempDir();
-  const request = await setUp(dir);
+  const request = await makeRequest(dir, { label: LABEL });
   const overlay = `${request.pod}/overlay`;
   await Deno.mkdir(overlay, { recursive: true, mode: 0o750 });
   const before = await disk(dir.path);
@@ -217,7 +213,7 @@ Deno.test({
   ignore: !enabled,
   fn: async () => {
     await using dir = await tempDir();
-    const { upper, work, options } = await prepareOverlay(await setUp(dir));
+    const { upper, work, options } = await prepareOverlay(await makeRequest(dir, { label: LABEL }));
     for (const path of [upper, work]) assertEquals(await labelOf(`${path}`), LABEL);
     assertStringIncludes(options, `context="${LABEL}"`);
   },
@@ -225,7 +221,7 @@ Deno.test({
 
 /** Renders apps as where SELinux is enabled, and unmounts them by hand, as a boot with selinux=0 does. */
 async function mountedWithLabel(dir: TempDir, ...apps: readonly string[]): Promise<RenderRequest> {
-  const request = await setUp(dir);
+  const request = await makeRequest(dir, { label: LABEL });
   for (const app of apps) await applyPlan(planRender({ ...request, app }), labelling);
   for (const mount of (await mountsBelow(request.pod)).reverse()) await sh("umount", "--", mount);
   return request;
