@@ -19,7 +19,12 @@ export interface TreeIo extends ChangeOptions {
 type Of<A extends TreeCommand["action"]> = Extract<TreeCommand, { action: A }>;
 
 async function runImport({ request, output }: Of<"import">, io: TreeIo): Promise<number> {
-  const { importTree } = await import("../store/import_tree.ts");
+  const { importPermissions, importTree } = await import("../store/import_tree.ts");
+  if (output.flags) {
+    const { flagsText } = await import("./plan_output.ts");
+    io.out(flagsText(importPermissions(request), output.json));
+    return 0;
+  }
   const { progressTo } = await import("./progress.ts");
   const isTerminal = Deno.stderr.isTerminal();
   const progress = output.quiet
@@ -50,6 +55,19 @@ async function runPath({ request, output }: Of<"path" | "remove">, io: TreeIo): 
   const { treePathSync } = await import("../store/list.ts");
   const lower = treePathSync(request);
   io.out(output.json ? formatJson({ lower }) : lower.map((path) => `${path}\n`).join(""));
+  return 0;
+}
+
+/** Plans a removal, and touches nothing. */
+async function runDry(command: Of<"path" | "remove" | "gc">, io: TreeIo): Promise<number> {
+  const { planTreeRemoval } = await import("../store/remove_tree.ts");
+  const { planTreeCollection } = await import("../store/collect_trees.ts");
+  const { formatPlan } = await import("./plan_output.ts");
+  const plan = command.action === "gc"
+    ? await planTreeCollection(command.request, io)
+    : await planTreeRemoval(command.request, io);
+  const { trees, layers } = plan;
+  io.out(formatPlan(plan, command.output, { more: { trees, layers } }));
   return 0;
 }
 
@@ -88,10 +106,10 @@ export function runTreeCommand(command: TreeCommand, io: TreeIo): Promise<number
     case "path":
       return runPath(command, io);
     case "remove":
-      return runRemove(command, io);
+      return command.dryRun ? runDry(command, io) : runRemove(command, io);
     case "check":
       return runCheck(command, io);
     case "gc":
-      return runGc(command, io);
+      return command.dryRun ? runDry(command, io) : runGc(command, io);
   }
 }
