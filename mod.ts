@@ -64,6 +64,19 @@ export type {
   UseOperation,
   VolatileOperation,
 } from "./lib/plan/operation.ts";
+export type {
+  CollectOperation,
+  FreeOperation,
+  GraceOperation,
+  IdleOperation,
+  KeepOperation,
+  PathOperation,
+  PutBackOperation,
+  RemoveOperation,
+  RmdirOperation,
+  SetAsideOperation,
+  UnusedOperation,
+} from "./lib/plan/collect_operation.ts";
 export type { ProfileName } from "./lib/request/profile.ts";
 export type { LayoutName, OverlayMode } from "./lib/request/names.ts";
 export { permissionFlags } from "./lib/system/permissions.ts";

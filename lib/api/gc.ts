@@ -62,7 +62,6 @@ function scopeOf(request: CollectRequest, dryRun = request.dryRun ?? false): Sco
     : parsePath("directory of pods", request.pods);
   const gracePeriodMs = request.gracePeriodMs ?? (named === null ? GRACE_PERIOD_MS : 0);
   const rules = {
-    now: Date.now(),
     named: named !== null,
     gracePeriodMs,
     ...(phase === undefined ? {} : { phase }),

@@ -6,7 +6,7 @@
 import type { AppLine } from "../overlay/app_line.ts";
 
 /** An operation on one path. */
-interface PathOperation<K extends string> {
+export interface PathOperation<K extends string> {
   /** Tells the operations apart. */
   readonly kind: K;
   /** The file or directory. */

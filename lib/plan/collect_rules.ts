@@ -32,6 +32,8 @@ export interface Occupants {
 export interface PodFacts extends PodSnapshot, Occupants {
   /** The pod. */
   readonly pod: PodLayout;
+  /** The time of the look, in milliseconds since 1970. */
+  readonly now: number;
   /** The time since when it is set aside, in milliseconds since 1970; `null` for a pod in its place. */
   readonly aside: number | null;
   /** The path that it gets when it is set aside. */
@@ -46,8 +48,6 @@ export interface PodFacts extends PodSnapshot, Occupants {
 
 /** The rules of a collection. */
 export interface CollectRules {
-  /** The time now, in milliseconds since 1970. */
-  readonly now: number;
   /** Whether the pod was named: then its apps are unmounted first, and it goes whatever its age. */
   readonly named: boolean;
   /** Which pass: setting pods aside, or removing those that are aside. @default {both} */
@@ -111,9 +111,9 @@ export function refuseKept({ isKept, pod: { pod, keep } }: PodFacts): void {
 
 /** Refuses a pod that nobody said may go: one that is not ephemeral, and not as old as asked for. */
 function refuseUndue(facts: PodFacts, rules: CollectRules): void {
-  const { pod: { pod }, record: { lines }, changed } = facts;
+  const { pod: { pod }, record: { lines }, changed, now } = facts;
   if (lines.length > 0 && lines.every(({ ephemeral }) => ephemeral)) return;
-  const { olderThanMs, now } = rules;
+  const { olderThanMs } = rules;
   const age = now - changed;
   const hint = `to collect it all the same: overlay-render gc --pod ${shellQuote(pod)}`;
   const undue = (reason: string) => refusal("not-due", reason, { pod, hint });

@@ -117,11 +117,11 @@ function remove(
 /** Plans the removal of a pod that is set aside. */
 function planGarbage(facts: PodFacts, since: number, rules: CollectRules): PodCollection {
   if (rules.phase === "mark") return STAYS;
-  const { pod } = facts;
+  const { pod, now } = facts;
   // A time in the future, as after a clock that was wrong, counts as now.
-  const left = Math.min(since, rules.now) + rules.gracePeriodMs - rules.now;
+  const left = Math.min(since, now) + rules.gracePeriodMs - now;
   if (left > 0) {
-    const sweep: Operation[] = since > rules.now ? [{ kind: "grace", path: pod.pod }] : [];
+    const sweep: Operation[] = since > now ? [{ kind: "grace", path: pod.pod }] : [];
     return { mark: [], sweep, kept: youngGarbage(pod.pod, left) };
   }
   refuseNoPod(facts);

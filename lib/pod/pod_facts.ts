@@ -23,16 +23,21 @@ import type { Occupants, PodFacts } from "../plan/collect_rules.ts";
 export async function lookAtPod(open: OpenPod, isAside: boolean): Promise<PodFacts> {
   const pod = open.layout;
   const timeOf = (path: string) => look(path)?.mtime?.getTime();
+  const snapshot = await open.snapshot("collect");
+  const occupants = await lookAtMounts(open, await open.mounts());
+  // The record changes with every render, unmount and restore; a pod without one has only its lock.
+  const changed = timeOf(pod.fstab) ?? timeOf(pod.lock);
+  const since = timeOf(pod.pod);
   const now = Date.now();
   return {
-    ...await open.snapshot("collect"),
-    ...await lookAtMounts(open, await open.mounts()),
-    aside: isAside ? timeOf(pod.pod) ?? now : null,
+    ...snapshot,
+    ...occupants,
+    now,
+    aside: isAside ? since ?? now : null,
     garbage: isAside ? pod.pod : freeName(child(parent(pod.pod), GARBAGE), pod.pod),
     isPod: isPodOrEmpty(pod),
     isKept: look(pod.keep) !== null,
-    // The record changes with every render, unmount and restore; a pod without one has only its lock.
-    changed: timeOf(pod.fstab) ?? timeOf(pod.lock) ?? now,
+    changed: changed ?? now,
   };
 }
 

@@ -39,6 +39,7 @@ function lines(
 const IDLE: PodFacts = {
   pod: podLayout(POD),
   real: POD,
+  now: NOW,
   aside: null,
   garbage: GARBAGE,
   isPod: true,
@@ -51,7 +52,7 @@ const IDLE: PodFacts = {
 
 const ASIDE: PodFacts = { ...IDLE, pod: podLayout(GARBAGE), real: GARBAGE, aside: NOW - MINUTE };
 
-const RULES: CollectRules = { now: NOW, named: false, gracePeriodMs: 0 };
+const RULES: CollectRules = { named: false, gracePeriodMs: 0 };
 const NAMED: CollectRules = { ...RULES, named: true };
 
 function mount(target: string, more: Partial<Mount> = {}): Mount {
