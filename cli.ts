@@ -1,4 +1,4 @@
-#!/usr/bin/env -S deno run --no-prompt -R -W --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/fuser,/usr/bin/xz,/usr/bin/zstd -S=uid
+#!/usr/bin/env -S deno run --no-prompt -R -W --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/chcon,/usr/bin/cp,/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find,/usr/bin/fuser,/usr/bin/xz,/usr/bin/zstd -S=uid -N -E
 /**
  * The command `overlay-render`: reads the command line, calls the library, prints.
  *
@@ -42,4 +42,10 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
 }
 
 // Not `Deno.exitCode`: what is still being opened, such as a FIFO without a writer, must not hold it.
-if (import.meta.main) Deno.exit(await main(Deno.args));
+if (import.meta.main) {
+  // What only a pull needs is given up by all others.
+  if (Deno.args[0] !== "tree") {
+    for (const name of ["net", "env"] as const) Deno.permissions.revokeSync({ name });
+  }
+  Deno.exit(await main(Deno.args));
+}

@@ -20,4 +20,6 @@ export const BAKED: readonly string[] = [
   "-W",
   `--allow-run=${BAKED_PROGRAMS.join(",")}`,
   "-S=uid",
+  "-N",
+  "-E",
 ];

@@ -29,6 +29,7 @@ export type CommandName = (typeof COMMANDS)[number];
 /** The names of the commands of the tree store. */
 export const TREE_ACTIONS = [
   "import",
+  "pull",
   "list",
   "path",
   "check",
@@ -48,17 +49,16 @@ const OUTPUT: readonly Flag[] = [
   flag("boolean", "help", "this text", { short: "h" }),
 ];
 
-const FLAGS = flag(
-  "boolean",
-  "flags",
-  "print the flags of deno run that it needs, in one line; touch nothing",
-);
-
 /** The flags of every command that changes something. */
 const DRY_RUN: readonly Flag[] = [
   flag("boolean", "dry-run", "print the plan, and touch nothing", { short: "n" }),
-  FLAGS,
+  flag("boolean", "flags", "print the flags of deno run that it needs, in one line; touch nothing"),
 ];
+
+const GC_DRY_RUN = flag("boolean", "dry-run", "print what would be removed, and touch nothing", {
+  short: "n",
+  field: "dryRun",
+});
 
 const WAIT = flag("duration", "wait TIME", "how long to wait for another command on the same pod", {
   default: "10s",
@@ -88,7 +88,7 @@ const RENDER: readonly Flag[] = [
   ...OUTPUT,
 ];
 
-const KEEP: readonly Flag[] = [ONE_POD, ...DRY_RUN, WAIT, ...OUTPUT];
+const KEEP: readonly Flag[] = [ONE_POD, WAIT, ...OUTPUT];
 
 /** The flags of each command, in the order of its help. */
 export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Flag[]>> = {
@@ -116,7 +116,6 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
       "unmount everything in the pod, also a mount that no line of overlay.fstab names",
       { field: "foreign" },
     ),
-    ...DRY_RUN,
     WAIT,
     ...OUTPUT,
   ],
@@ -135,7 +134,6 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
       "nothing runs in a mounted image, so an app whose destination lies in it may be mounted again",
       { field: "live" },
     ),
-    ...DRY_RUN,
     WAIT,
     ...OUTPUT,
   ],
@@ -169,7 +167,7 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     flag("boolean", "ignore-missing", "a pod or directory that does not exist is no error", {
       field: "ignoreMissing",
     }),
-    ...DRY_RUN,
+    GC_DRY_RUN,
     WAIT,
     ...OUTPUT,
   ],
@@ -197,6 +195,56 @@ const QUICK = flag("boolean", "quick", "leave out contents, devices and attribut
   field: "quick",
 });
 
+/** The flags of what asks a registry. */
+const REGISTRY: readonly Flag[] = [
+  flag("file", "authfile FILE", "the credentials file", {
+    field: "authFile",
+    default: "those of podman and docker",
+  }),
+  flag("name", "username NAME", "the user at the registry, with --password-stdin", {
+    field: "username",
+  }),
+  flag("boolean", "password-stdin", "read the user's password from stdin"),
+  flag("dir", "cert-dir DIR", "certificates for the registry: *.crt, *.cert and *.key", {
+    field: "certDir",
+    default: "certs.d of podman and docker",
+  }),
+  flag("boolean", "plain-http", "ask the registry without TLS", { field: "plainHttp" }),
+];
+
+/** The flags of what puts an image into the store. */
+const IMPORT: readonly Flag[] = [
+  flag("name", "platform P", "such as linux/arm64", {
+    field: "platform",
+    default: "this machine's",
+  }),
+  flag("name", "name NAME", "the name by which --image finds it", {
+    field: "name",
+    default: "the image's own",
+  }),
+  flag(
+    "name",
+    "strip PARTS",
+    "leave out setuid (setuid and setgid bits, and capabilities), devices, or both: " +
+      "--strip setuid,devices",
+    { field: "strip" },
+  ),
+  flag("boolean", "userxattr", "mount it with userxattr", {
+    field: "userxattr",
+    default: "in a user namespace",
+  }),
+  flag("size", "max-size SIZE", "the most that the files of an image may have together", {
+    field: "maxBytes",
+    default: "64G",
+  }),
+  flag("count", "max-entries N", "the most entries its layers may have together", {
+    field: "maxEntries",
+    default: "2000000",
+  }),
+  STORE_WAIT,
+  ...OUTPUT,
+];
+
 /** The flags and operands of each command of the tree store. */
 export const TREE_FLAGS: Readonly<
   Record<TreeAction, { readonly flags: readonly Flag[]; readonly operands?: readonly string[] }>
@@ -206,42 +254,22 @@ export const TREE_FLAGS: Readonly<
     flags: [
       STORE,
       flag("name", "ref NAME", "one of several images, by name or digest", { field: "ref" }),
-      flag("name", "platform P", "such as linux/arm64", {
-        field: "platform",
-        default: "this machine's",
-      }),
-      flag("name", "name NAME", "the name by which --image finds it", {
-        field: "name",
-        default: "the image's own",
-      }),
-      flag(
-        "name",
-        "strip PARTS",
-        "leave out setuid (setuid and setgid bits, and capabilities), devices, or both: " +
-          "--strip setuid,devices",
-        { field: "strip" },
-      ),
-      flag("boolean", "userxattr", "mount it with userxattr", {
-        field: "userxattr",
-        default: "in a user namespace",
-      }),
-      flag("size", "max-size SIZE", "the most that the files of an image may have together", {
-        field: "maxBytes",
-        default: "64G",
-      }),
-      flag("count", "max-entries N", "the most entries its layers may have together", {
-        field: "maxEntries",
-        default: "2000000",
-      }),
-      FLAGS,
-      STORE_WAIT,
-      ...OUTPUT,
+      ...IMPORT,
+    ],
+  },
+  pull: {
+    operands: ["REF"],
+    flags: [
+      STORE,
+      ...REGISTRY,
+      ...DRY_RUN,
+      ...IMPORT,
     ],
   },
   list: { flags: [STORE, ...OUTPUT] },
   path: { operands: ["ID"], flags: [STORE, ...OUTPUT] },
   check: { operands: ["ID"], flags: [STORE, QUICK, ...OUTPUT] },
   "verify-all": { flags: [STORE, QUICK, ...OUTPUT] },
-  remove: { operands: ["ID"], flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
-  gc: { flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
+  remove: { operands: ["ID"], flags: [STORE, STORE_WAIT, ...OUTPUT] },
+  gc: { flags: [STORE, GC_DRY_RUN, STORE_WAIT, ...OUTPUT] },
 };

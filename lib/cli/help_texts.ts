@@ -46,7 +46,7 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   keep: "keep a pod: gc does not collect it",
   unkeep: "let gc collect a pod again",
   doctor: "test what this machine can do, and say how to mend the rest",
-  tree: "images as trees: import, list, path, check, verify-all, remove, gc",
+  tree: "images as trees: import, pull, list, path, check, verify-all, remove, gc",
 };
 
 const RENDER_PERMISSIONS =
@@ -177,10 +177,11 @@ first, never lazily, and it is removed at once. A pod that is kept
     purpose: `Keep images as trees that can be rendered. A tree is a stack of layers, each
 unpacked once, even if several images have it.`,
     usage: `overlay-render tree import SOURCE [FLAGS]
+       overlay-render tree pull REF [FLAGS]
        overlay-render tree list | verify-all | gc [FLAGS]
        overlay-render tree path | check | remove ID [FLAGS]`,
-    examples: `  overlay-render tree import debian.tar
-  skopeo copy docker://debian:12 oci:layout:debian
+    examples: `  overlay-render tree pull debian:12
+  overlay-render tree import debian.tar
   overlay-render tree import layout --ref debian
   docker save debian:12 | overlay-render tree import -
   R=$(overlay-render render --image debian --pod /run/pods/one)`,
@@ -188,6 +189,8 @@ unpacked once, even if several images have it.`,
     --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find
     --allow-sys=uid
     and /usr/bin/xz or /usr/bin/zstd for an archive that is compressed so
+  pull: the same, with --allow-net for the registry and --allow-env for the
+    credentials files; tree pull REF --flags prints them
   list, path: --allow-read=STORE, and --allow-read=POD for the pods
   check, verify-all: --allow-read=STORE --allow-run=/usr/bin/tar
     (with --quick, --allow-run=/usr/bin/find)
@@ -203,6 +206,11 @@ export const TREE_COMMANDS: readonly (readonly [term: string, meaning: string])[
     "import a directory, an archive of a root file system, an image of docker save or skopeo's dir:, " +
     "or an OCI image layout, each a directory or an archive (plain, gzip, xz, zstd); - is stdin. " +
     "Prints the tree id.",
+  ],
+  [
+    "pull REF",
+    "pull an image from its registry, such as debian:12 or ghcr.io/owner/name:tag; layers that the store " +
+    "has are not fetched. Prints the tree id.",
   ],
   ["list", "list the trees: id, images, layers, size, the pods that use them"],
   ["path ID", "print its lowers, top first, one a line"],

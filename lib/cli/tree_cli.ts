@@ -6,6 +6,7 @@
 import type { ChangeOptions } from "../system/change_options.ts";
 import { formatJson } from "./output.ts";
 import { printable, quote } from "../core/quote.ts";
+import type { ImportedTree, ImportOptions } from "../store/import_options.ts";
 import type { TreeCommand } from "./tree_command.ts";
 
 /** The output and the options of a command. */
@@ -14,29 +15,51 @@ export interface TreeIo extends ChangeOptions {
   readonly out: (text: string) => void;
   /** Writes to stderr. */
   readonly err: (text: string) => void;
+  /** Reads stdin to its end. */
+  readonly stdin: () => Uint8Array | string;
 }
 
 type Of<A extends TreeCommand["action"]> = Extract<TreeCommand, { action: A }>;
 
-async function runImport({ request, output }: Of<"import">, io: TreeIo): Promise<number> {
-  const { importPermissions, importTree } = await import("../store/import_tree.ts");
-  if (output.flags) {
-    const { flagsText } = await import("./plan_output.ts");
-    io.out(flagsText(importPermissions(request), output.json));
-    return 0;
-  }
+/** Puts an image into the store, tells how it goes on, and prints the tree id. */
+async function put(
+  { output }: Of<"import" | "pull">,
+  io: TreeIo,
+  act: (options: ImportOptions) => Promise<ImportedTree>,
+): Promise<number> {
   const { progressTo } = await import("./progress.ts");
   const isTerminal = Deno.stderr.isTerminal();
   const progress = output.quiet
     ? null
     : progressTo({ write: io.err, isTerminal, now: () => performance.now() });
   try {
-    const tree = await importTree(request, { ...io, ...progress });
+    const tree = await act({ ...io, ...progress });
     io.out(output.json ? formatJson(tree) : `${tree.id}\n`);
     return 0;
   } finally {
     progress?.end();
   }
+}
+
+async function runImport(command: Of<"import">, io: TreeIo): Promise<number> {
+  const { importTree } = await import("../store/import_tree.ts");
+  return await put(command, io, (options) => importTree(command.request, options));
+}
+
+function textOf(input: Uint8Array | string): string {
+  return typeof input === "string" ? input : new TextDecoder().decode(input);
+}
+
+async function runPull(command: Of<"pull">, io: TreeIo): Promise<number> {
+  const { pullPermissions, pullTree } = await import("../store/pull_tree.ts");
+  const { output, request, passwordStdin, dryRun } = command;
+  if (output.flags || dryRun) {
+    const { flagsText } = await import("./output.ts");
+    io.out(flagsText(pullPermissions(request), output.json));
+    return 0;
+  }
+  const password = passwordStdin ? { password: textOf(io.stdin()).replace(/\r?\n$/, "") } : {};
+  return await put(command, io, (options) => pullTree({ ...request, ...password }, options));
 }
 
 async function runList({ request, output }: Of<"list">, io: TreeIo): Promise<number> {
@@ -55,19 +78,6 @@ async function runPath({ request, output }: Of<"path" | "remove">, io: TreeIo): 
   const { treePathSync } = await import("../store/list.ts");
   const lower = treePathSync(request);
   io.out(output.json ? formatJson({ lower }) : lower.map((path) => `${path}\n`).join(""));
-  return 0;
-}
-
-/** Plans a removal, and touches nothing. */
-async function runDry(command: Of<"path" | "remove" | "gc">, io: TreeIo): Promise<number> {
-  const { planTreeRemoval } = await import("../store/remove_tree.ts");
-  const { planTreeCollection } = await import("../store/collect_trees.ts");
-  const { formatPlan } = await import("./plan_output.ts");
-  const plan = command.action === "gc"
-    ? await planTreeCollection(command.request, io)
-    : await planTreeRemoval(command.request, io);
-  const { trees, layers } = plan;
-  io.out(formatPlan(plan, command.output, { more: { trees, layers } }));
   return 0;
 }
 
@@ -101,15 +111,17 @@ export function runTreeCommand(command: TreeCommand, io: TreeIo): Promise<number
   switch (command.action) {
     case "import":
       return runImport(command, io);
+    case "pull":
+      return runPull(command, io);
     case "list":
       return runList(command, io);
     case "path":
       return runPath(command, io);
     case "remove":
-      return command.dryRun ? runDry(command, io) : runRemove(command, io);
+      return runRemove(command, io);
     case "check":
       return runCheck(command, io);
     case "gc":
-      return command.dryRun ? runDry(command, io) : runGc(command, io);
+      return runGc(command, io);
   }
 }

@@ -15,6 +15,7 @@ import { invalid } from "../core/invalid.ts";
 import { quote } from "../core/quote.ts";
 import { parseSize } from "../core/size.ts";
 import type { ImportRequest, Strippable } from "../store/import_request.ts";
+import type { PullRequest } from "../store/pull_tree.ts";
 import type { StoreRequest, TreeChoice } from "../store/list.ts";
 import type { CheckRequest } from "../store/tree_check.ts";
 import type { CollectTreesRequest } from "../store/collect_trees.ts";
@@ -24,6 +25,14 @@ export type TreeCommand =
   & Common
   & (
     | { readonly action: "import"; readonly request: ImportRequest }
+    | {
+      readonly action: "pull";
+      readonly request: PullRequest;
+      /** Whether the password is read from stdin. */
+      readonly passwordStdin: boolean;
+      /** Whether only the flags that it needs are printed. */
+      readonly dryRun: boolean;
+    }
     | { readonly action: "list"; readonly request: StoreRequest }
     | { readonly action: "path" | "remove"; readonly request: TreeChoice }
     | { readonly action: "check"; readonly request: CheckRequest }
@@ -51,15 +60,31 @@ function parseCount(what: string, value: string): number {
 }
 
 /** The library checks the other values. */
-function parseImport(fields: Record<string, unknown>, source: string, cwd: string): ImportRequest {
+function parseTreatment(fields: Record<string, unknown>): Omit<ImportRequest, "source"> {
   const { strip, maxBytes, maxEntries, ...others } = fields as Record<string, string | undefined>;
   return {
-    source: source === "-" || source === "" ? source : absolute(source, cwd),
     ...others,
     ...(strip === undefined ? {} : { strip: strip.split(",") as Strippable[] }),
     ...(maxBytes === undefined ? {} : { maxBytes: parseSize("maximal size", maxBytes) }),
     ...(maxEntries === undefined ? {} : { maxEntries: parseCount("maximal entries", maxEntries) }),
   };
+}
+
+/** The names that skopeo, podman and umoci have for where an image is: `oci:DIR:REF`. */
+const TRANSPORT = /^(oci|oci-archive|docker-archive|dir):([^:]*)(?::(.+))?$/s;
+
+/** Reads the source of an import; `./` before it makes any name a path. */
+function parseSource(source: string, cwd: string): Pick<ImportRequest, "source" | "ref"> {
+  if (source === "" || source === "-") return { source };
+  if (source.startsWith("docker://")) {
+    throw new InvalidValueError("usage", `Cannot import ${quote(source)}: it is in a registry`, {
+      hint: `pull it: overlay-render tree pull ${source.slice("docker://".length)}`,
+    });
+  }
+  const [, transport, path = "", ref] = TRANSPORT.exec(source) ?? [];
+  if (transport === undefined) return { source: absolute(source, cwd) };
+  if (path === "") throw invalid("source", source, `no path follows ${transport}:`);
+  return { source: absolute(path, cwd), ...(ref === undefined ? {} : { ref }) };
 }
 
 /**
@@ -79,8 +104,20 @@ export function parseTreeCommand(
   const fields = requestFields(spec, flags, cwd);
   const [operand] = flags.operands;
   switch (action) {
-    case "import":
-      return { ...common, action, request: parseImport(fields, operand ?? "", cwd) };
+    case "import": {
+      const source = parseSource(operand ?? "", cwd);
+      return { ...common, action, request: { ...source, ...parseTreatment(fields) } };
+    }
+    case "pull": {
+      const request = { ...parseTreatment(fields), reference: operand ?? "" };
+      return {
+        ...common,
+        action,
+        request,
+        passwordStdin: flags.set.has("password-stdin"),
+        dryRun: flags.set.has("dry-run"),
+      };
+    }
     case "path":
     case "remove":
     case "check":

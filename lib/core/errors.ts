@@ -55,6 +55,13 @@ export type ErrorCode =
   | "not-permitted"
   | "label-left-out"
   | "invalid-label"
+  | "bad-reference"
+  | "network"
+  | "untrusted-tls"
+  | "unauthorized"
+  | "denied"
+  | "rate-limited"
+  | "redirect-refused"
   | "permission"
   | "interrupted";
 

@@ -32,6 +32,8 @@ export interface Blob {
   readonly digest: string | null;
   /** The digest of what is in it, without compression; `null` when it is not known. */
   readonly diffId: string | null;
+  /** Fetches it into the file, where it is not there yet. */
+  readonly obtain?: () => Promise<void>;
   /** Its bytes, where they are not in the file but made on the way. @default {those of the file} */
   readonly read?: () => AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
@@ -256,6 +258,7 @@ export async function* readBlob(
   blob: Blob,
   options: ReadOptions,
 ): AsyncGenerator<Uint8Array, BlobDigests> {
+  await blob.obtain?.();
   const compression = await detectBlobCompression(blob, options);
   // Who wants no more has not read to the end, and the file is still open.
   await using pieces = readPieces(blob, options);

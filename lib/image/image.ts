@@ -22,8 +22,20 @@ export interface Image {
   readonly config: string | null;
   /** Its layers, the lowest first. */
   readonly layers: readonly Blob[];
+  /** Where it was pulled from; absent of one that was not. */
+  readonly source?: ImageSource;
   /** Something odd that whoever imports it is to know, in one sentence. */
   readonly note?: string | null;
+}
+
+/** Where an image was pulled from. */
+export interface ImageSource {
+  /** The reference in full, such as `docker.io/library/debian:12`. */
+  readonly reference: string;
+  /** The digest of what the reference named: the manifest, or an index that leads to it. */
+  readonly digest: string;
+  /** What else of the request makes another tree of the same image; empty where nothing does. */
+  readonly how: string;
 }
 
 /** The files that an image consists of, in a directory or an archive. */
@@ -32,12 +44,14 @@ export interface ImageFiles {
   readonly path: string;
   /** Tells whether there is a file of this name. */
   readonly has: (name: string) => boolean;
-  /** Where the file's bytes are; throws when it is not there. */
-  readonly locate: (name: string) => Place;
+  /** Where the file's bytes are, or will be; throws when it is not there, and cannot be fetched. */
+  readonly locate: (name: string, size?: number) => Place;
+  /** Fetches a file of this size, where files are fetched as they are read. */
+  readonly obtain?: (name: string, size: number) => Promise<void>;
 }
 
 /** Where the bytes of a file of an image are. */
-export interface Place extends Pick<Blob, "path" | "offset" | "size"> {
+export interface Place extends Pick<Blob, "path" | "offset" | "size" | "obtain"> {
   /** The file that was looked at, where it must be the same when it is read. */
   readonly like?: Deno.FileInfo;
 }

@@ -74,6 +74,7 @@ async function readBlob(
   isManifest: boolean,
 ): Promise<Parsed> {
   const name = nameOf(digest, isManifest);
+  await files.obtain?.(name, size);
   const content = await readDocument(files, name);
   if (content.length !== size) {
     const reason = `its blob ${quote(digest)} has ${content.length} bytes, and must have ${size}`;
@@ -197,6 +198,26 @@ export async function readCopy(files: ImageFiles, choice: ImageChoice): Promise<
   return await describeImage(blobs, { manifest: document, digest, names: [] }, choice);
 }
 
+/**
+ * Reads an image of which one document is known: its manifest, or an index that leads to it. Its files are
+ * `manifests/<digest>` and `blobs/<digest>`.
+ *
+ * @returns The image; `null` when its manifest lacks the layers that its config lists.
+ * @throws {OverlayError} If it is not as the specification says, or it is not clear which image is meant.
+ */
+export async function readRemote(
+  files: ImageFiles,
+  document: { readonly digest: string; readonly size: number; readonly mediaType: string },
+  choice: ImageChoice,
+): Promise<Image | null> {
+  const nameOf = (digest: string, isManifest: boolean) => {
+    return `${isManifest ? "manifests" : "blobs"}/${digest}`;
+  };
+  const blobs = { files, nameOf };
+  const found = await findManifest(blobs, { manifests: [document] }, choice);
+  return found === null ? null : await describeImage(blobs, found, choice);
+}
+
 /** The types of configs of images; others are of artifacts, which can be anything. */
 const CONFIG = /^application\/vnd\.(oci\.image\.config\.v1|docker\.container\.image\.v1)\+json$/;
 
@@ -259,7 +280,7 @@ function describeLayer(
   if (/foreign|nondistributable/.test(mediaType) && !files.has(name)) {
     throw foreignLayerError(files, where);
   }
-  const { like: _, ...place } = files.locate(name);
+  const { like: _, ...place } = files.locate(name, size);
   if (place.size !== size) {
     const reason = `its blob ${quote(digest)} has ${place.size} bytes, and must have ${size}`;
     throw imageError(files.path, reason);

@@ -54,6 +54,7 @@ export async function importImage(
     name: name ?? chooseImageName(image, options),
     digest: image.digest,
     config: image.config,
+    ...(image.source === undefined ? {} : { source: image.source }),
   };
   await writeTree(store, manifest, { image: stored, options });
   tellLeftOut(layers, parsed.policy, options);

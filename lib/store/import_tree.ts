@@ -73,11 +73,25 @@ export async function importTree(
   const parsed = parseImport(request);
   checkPermissions("import", importPermissions(request));
   await checkSource(parsed, options);
+  return await importInto(request, options, importFrom);
+}
+
+/**
+ * Imports what an action finds, with the store locked; what fails is taken back.
+ *
+ * @param act Imports; the scratch directory of the store is empty, and emptied afterwards.
+ */
+export async function importInto(
+  request: ImportRequest,
+  options: ImportOptions,
+  act: (parsed: ParsedImport, options: ImportOptions) => Promise<ImportedTree>,
+): Promise<ImportedTree> {
+  const parsed = parseImport(request);
   const { store } = parsed;
   using lock = await openStore(store, options);
   try {
     const policy = { ...parsed.policy, attributes: chooseAttributes(request, store) };
-    const tree = await importFrom({ ...parsed, policy }, options);
+    const tree = await act({ ...parsed, policy }, options);
     await clearAway(listScratch(store), options);
     return tree;
   } catch (error) {

@@ -8,7 +8,7 @@ import { InvalidValueError, MissingPermissionError, OverlayError } from "../core
 import { checkPermissions, isGranted } from "../system/permissions.ts";
 import { child } from "../core/path.ts";
 import type { PodApp, PodRequest, RenderRequest } from "../request/options.ts";
-import { quote } from "../core/quote.ts";
+import { quote, shellQuote } from "../core/quote.ts";
 import { withResolved } from "../request/resolved.ts";
 import { namesLowers } from "../request/request.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
@@ -48,7 +48,7 @@ function findImageTree(store: StoreLayout, image: string): TreeManifest {
     {
       path: store.store,
       hint: names.length === 0
-        ? "import it first: overlay-render tree import SOURCE"
+        ? `pull it first: overlay-render tree pull ${shellQuote(image)}`
         : `there are ${names.map(quote).join(", ")}`,
     },
   );

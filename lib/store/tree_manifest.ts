@@ -6,6 +6,7 @@
 import { attempt, entriesIn, look } from "../system/disk.ts";
 import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError } from "../core/errors.ts";
+import type { ImageSource } from "../image/image.ts";
 import type { AttributeClass, LayerSummary } from "../layer/layer_policy.ts";
 import { child } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
@@ -47,6 +48,8 @@ export interface StoredImage {
   readonly digest: string | null;
   /** Its config: environment, command and so on, the JSON as it came; `null` of a mere archive. */
   readonly config: string | null;
+  /** Where it was pulled from. @default {not from a registry} */
+  readonly source?: ImageSource;
 }
 
 /** The parts of a tree. */

@@ -18,6 +18,10 @@ export interface RequiredPermissions {
   readonly run: readonly string[];
   /** Values for `--allow-sys`. @default {none} */
   readonly sys?: readonly "uid"[];
+  /** Hosts with ports for `--allow-net`. @default {none} */
+  readonly net?: readonly string[];
+  /** Variables for `--allow-env`. @default {none} */
+  readonly env?: readonly string[];
 }
 
 /** The permissions to find out who could swap a pod, or a directory above it. */
@@ -73,6 +77,8 @@ export function permissionFlags(permissions: RequiredPermissions): string[] {
     ...flag("write", leastPaths(permissions.write.map(expressible))),
     ...flag("run", permissions.run),
     ...flag("sys", permissions.sys ?? []),
+    ...flag("net", permissions.net ?? []),
+    ...flag("env", permissions.env ?? []),
   ];
 }
 
@@ -88,6 +94,8 @@ function missingFlags(required: RequiredPermissions): string[] {
     write: required.write.filter((path) => !isGranted({ name: "write", path })),
     run: required.run.filter((command) => !isGranted({ name: "run", command })),
     sys: required.sys?.filter((kind) => !isGranted({ name: "sys", kind })) ?? [],
+    net: required.net?.filter((host) => !isGranted({ name: "net", host })) ?? [],
+    env: required.env?.filter((variable) => !isGranted({ name: "env", variable })) ?? [],
   });
 }
 

@@ -177,3 +177,42 @@ export function spawn(
     throw startError(program, error);
   }
 }
+
+/**
+ * Runs a program that reads a text from its stdin, and waits for it.
+ *
+ * Requires `--allow-run` permission for the program.
+ *
+ * @param env What it has in its environment besides what every program has.
+ * @throws {OverlayError} If the program is not there or cannot be run.
+ */
+export async function runWithInput(
+  program: string,
+  args: readonly string[],
+  input: string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<ProgramResult> {
+  try {
+    const child = new Deno.Command(program, {
+      args: [...args],
+      cwd: "/",
+      clearEnv: true,
+      env: { ...ENVIRONMENT, ...env },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    // One that does not read has its own words for it.
+    const written = new Blob([input]).stream().pipeTo(child.stdin).catch(() => {});
+    const { code, stdout, stderr } = await child.output();
+    await written;
+    return {
+      argv: [program, ...args],
+      status: code,
+      stdout: textOf(stdout),
+      stderr: textOf(stderr).trim(),
+    };
+  } catch (error) {
+    throw startError(program, error);
+  }
+}

@@ -21,6 +21,7 @@ const ROOMS = [
   "apply",
   "tar",
   "image",
+  "registry",
   "layer",
   "store",
   "api",

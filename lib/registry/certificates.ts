@@ -1,0 +1,82 @@
+/**
+ * The certificates for a registry, in the directories where podman and docker have them:
+ * `certs.d/<host>[:<port>]/`, with `*.crt` of authorities, and `*.cert` and `*.key` of the client.
+ *
+ * @module
+ */
+import { OverlayError } from "../core/errors.ts";
+import { child } from "../core/path.ts";
+import { quote } from "../core/quote.ts";
+import { attempt, entriesIn, ifAny } from "../system/disk.ts";
+
+const DIRECTORIES: readonly string[] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
+
+/** The directories that are looked into for a registry; the first that has something is taken. */
+export function certificateDirectories(host: string, given?: string): readonly string[] {
+  return given === undefined ? DIRECTORIES.map((directory) => child(directory, host)) : [given];
+}
+
+/**
+ * A client for a registry, with the certificates that there are for it.
+ *
+ * Requires `--allow-read` permission for the directories.
+ *
+ * @param directories As {@linkcode certificateDirectories} lists them.
+ * @returns The client, to be closed; `null` where there are no certificates for it.
+ * @throws {OverlayError} If one of them cannot be read or used.
+ */
+export function makeClient(directories: readonly string[]): Deno.HttpClient | null {
+  const directory = directories.find((path) => ifAny(() => Deno.statSync(path))?.isDirectory);
+  if (directory === undefined) return null;
+  const names = entriesIn(directory).map(({ name }) => name).sort();
+  const read = (name: string) => {
+    const path = child(directory, name);
+    return attempt("read", path, () => Deno.readTextFileSync(path));
+  };
+  const caCerts = names.filter((name) => name.endsWith(".crt")).map(read);
+  const cert = names.find((name) => name.endsWith(".cert"));
+  if (caCerts.length === 0 && cert === undefined) return null;
+  return open(
+    directory,
+    { caCerts, ...(cert === undefined ? {} : pair(directory, names, cert)) },
+    read,
+  );
+}
+
+/** The certificate of the client and its key, which have the same name. */
+function pair(
+  directory: string,
+  names: readonly string[],
+  cert: string,
+): { readonly cert: string; readonly key: string } {
+  const key = cert.replace(/cert$/, "key");
+  if (names.includes(key)) return { cert, key };
+  const message = `Cannot use certificate ${quote(child(directory, cert))}: its key is not there`;
+  throw new OverlayError("missing", message, {
+    path: directory,
+    hint: `put the key beside it: ${quote(key)}`,
+  });
+}
+
+function open(
+  directory: string,
+  { caCerts, cert, key }: {
+    readonly caCerts: string[];
+    readonly cert?: string;
+    readonly key?: string;
+  },
+  read: (name: string) => string,
+): Deno.HttpClient {
+  try {
+    return cert === undefined || key === undefined
+      ? Deno.createHttpClient({ caCerts })
+      : Deno.createHttpClient({ caCerts, cert: read(cert), key: read(key) });
+  } catch (error) {
+    if (error instanceof OverlayError) throw error;
+    throw new OverlayError("untrusted-tls", `Cannot use the certificates in ${quote(directory)}`, {
+      path: directory,
+      cause: error,
+      hint: "they must be in PEM format: openssl x509 -in FILE -text",
+    });
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * A blob of a registry is fetched into a file; where the connection ends in the middle, the rest of it.
+ *
+ * @module
+ */
+import { OverlayError } from "../core/errors.ts";
+import { quote } from "../core/quote.ts";
+import { attempt } from "../system/disk.ts";
+import type { Answer } from "./answer.ts";
+import { ConnectionError } from "./connection_error.ts";
+import type { Repository } from "./registry.ts";
+import { TRIES } from "./retry.ts";
+
+/** A fault after this much more has come is another first one, in bytes. */
+const PROGRESS = 1 << 20;
+
+/** The blob that is fetched. */
+export interface RemoteBlob {
+  /** Its digest. */
+  readonly digest: string;
+  /** Its size, in bytes. */
+  readonly size: number;
+}
+
+/** Where the bytes go, and how many are there. */
+interface Sink {
+  readonly file: Deno.FsFile;
+  readonly path: string;
+  at: number;
+}
+
+/**
+ * Fetches a blob. Its size is checked, its digest is not.
+ *
+ * Requires `--allow-write` permission for the file, and `--allow-net`.
+ *
+ * @param path The file, which must not be there.
+ * @param onFetch Is told how many bytes came, again and again.
+ * @throws {OverlayError} If it cannot be fetched, or has another size.
+ */
+export async function fetchBlob(
+  repository: Repository,
+  blob: RemoteBlob,
+  path: string,
+  onFetch?: (bytes: number) => void,
+): Promise<void> {
+  using file = attempt("write", path, () => {
+    return Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+  });
+  const sink = { file, path, at: 0 };
+  for (let [tried, since] = [1, 0]; sink.at < blob.size || tried === 1; tried++) {
+    const fault = await fetchRest(repository, blob, sink, onFetch);
+    if (fault === null) return;
+    if (sink.at - since >= PROGRESS) [tried, since] = [1, sink.at];
+    if (tried >= TRIES) throw fault;
+    await repository.pause(tried);
+  }
+}
+
+/** Fetches what is missing; returns the fault of a connection that ended before. */
+async function fetchRest(
+  repository: Repository,
+  blob: RemoteBlob,
+  sink: Sink,
+  onFetch?: (bytes: number) => void,
+): Promise<OverlayError | null> {
+  const answer = await repository.blob(blob.digest, sink.at);
+  await begin(repository, blob, sink, answer);
+  try {
+    for await (const piece of answer.pieces()) {
+      if (sink.at + piece.length > blob.size) throw sizeError(repository, blob, "more");
+      write(sink, piece);
+      onFetch?.(piece.length);
+    }
+  } catch (error) {
+    if (error instanceof ConnectionError) return error;
+    throw error;
+  }
+  return sink.at === blob.size ? null : sizeError(repository, blob, "fewer");
+}
+
+/** Checks that an answer goes on where the file ends; one that begins again is taken from the beginning. */
+async function begin(
+  repository: Repository,
+  { size }: RemoteBlob,
+  sink: Sink,
+  answer: Answer,
+): Promise<void> {
+  if (answer.status === 200) return restart(sink);
+  const range = answer.header("content-range") ?? "";
+  const [, from, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(range) ?? [];
+  const goesOn = answer.status === 206 && Number(from) === sink.at &&
+    (total === "*" || Number(total) === size);
+  if (goesOn) return;
+  if (answer.status !== 206) throw await repository.refuse(answer);
+  await answer.drop();
+  const reason = `the registry sends ${quote(range)} where byte ${sink.at} of ${size} comes next`;
+  throw new OverlayError("network", `Cannot ${repository.what}: ${reason}`);
+}
+
+function restart(sink: Sink): void {
+  if (sink.at === 0) return;
+  attempt("write", sink.path, () => {
+    sink.file.truncateSync(0);
+    sink.file.seekSync(0, Deno.SeekMode.Start);
+  });
+  sink.at = 0;
+}
+
+function write(sink: Sink, piece: Uint8Array): void {
+  attempt("write", sink.path, () => {
+    for (let at = 0; at < piece.length;) {
+      const written = sink.file.writeSync(piece.subarray(at));
+      at += written;
+      sink.at += written;
+    }
+  });
+}
+
+function sizeError(repository: Repository, blob: RemoteBlob, than: string): OverlayError {
+  const reason = `its blob ${
+    quote(blob.digest)
+  } has ${than} bytes than the ${blob.size} it must have`;
+  return new OverlayError("bad-digest", `Cannot ${repository.what}: ${reason}`, {
+    hint: "try again; if it stays so, the registry is damaged or not to be trusted",
+  });
+}

@@ -1,0 +1,206 @@
+/**
+ * Requests to registries by fetch(): redirects one by one, waits that end, and errors in words.
+ *
+ * @module
+ */
+import { MissingPermissionError, OverlayError } from "../core/errors.ts";
+import { quote, shellQuote } from "../core/quote.ts";
+import { Answer, Timeout } from "./answer.ts";
+import { ConnectionError, connectionError } from "./connection_error.ts";
+import { checkLeadsTo, HOPS_MAX } from "./redirect_rules.ts";
+import { isPassing, parseRetryAfter, TRIES, WAIT_MAX, waitAfter } from "./retry.ts";
+
+/** The part of fetch() that is used. */
+export type Fetch = (
+  url: string,
+  init: RequestInit & { readonly client?: Deno.HttpClient },
+) => Promise<Response>;
+
+/** How requests are made. */
+export interface HttpOptions {
+  /** Makes a request. @default {fetch} */
+  readonly fetch?: Fetch | undefined;
+  /** The certificates and the key that it is made with. */
+  readonly client?: Deno.HttpClient | undefined;
+  /** Ends it. */
+  readonly signal?: AbortSignal | undefined;
+  /** Is told of each request before it is made. */
+  readonly trace?: ((line: string) => void) | undefined;
+  /** Waits that many milliseconds. @default {by setTimeout()} */
+  readonly wait?: ((ms: number, signal: AbortSignal | undefined) => Promise<void>) | undefined;
+}
+
+/** One request. */
+export interface HttpRequest {
+  /** The action and its thing, for an error: `pull "docker.io/library/debian:12"`. */
+  readonly what: string;
+  /** The method. */
+  readonly method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** Where it goes. */
+  readonly url: URL;
+  /** Its headers, besides the authorization. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** A body that can be sent again. */
+  readonly body?: Uint8Array<ArrayBuffer> | string;
+  /** A body that can be sent once: such a request is made once. */
+  readonly stream?: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** Sent to the registry's own origin alone, or to the URL alone where no redirect is followed. */
+  readonly authorization?: string | null;
+  /** Whether redirects are followed. @default {true} */
+  readonly follow?: boolean;
+}
+
+/** The longest wait for the headers of an answer, in milliseconds. */
+const HEADERS_MS = 30_000;
+
+const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
+
+/** Requests to one registry and to where it leads. */
+export class Http {
+  /** The registry's own origin. */
+  readonly registry: URL;
+  readonly #options: HttpOptions;
+
+  /** Makes no request yet. */
+  constructor(registry: URL, options: HttpOptions) {
+    this.registry = registry;
+    this.#options = options;
+  }
+
+  /**
+   * Makes a request, again where a connection fails or the server is busy.
+   *
+   * Requires `--allow-net` permission for each host that it leads to.
+   *
+   * @throws {MissingPermissionError} If a host may not be asked.
+   * @throws {RefusedError} If a redirect leads to where none may.
+   * @throws {OverlayError} If there is no answer, or the server asks for a longer wait than is waited.
+   */
+  async send(request: HttpRequest): Promise<Answer> {
+    const tries = request.stream === undefined ? TRIES : 1;
+    for (let tried = 1;; tried++) {
+      const answer = await this.#follow(request).catch((error) => {
+        if (error instanceof ConnectionError && !error.isPlain && tried < tries) return null;
+        throw error;
+      });
+      if (answer !== null && (!isPassing(answer.status) || tried >= tries)) return answer;
+      await answer?.drop();
+      await this.pause(request.what, tried, answer);
+    }
+  }
+
+  /**
+   * Waits before a request is made again: as long as the server asks, or longer each time.
+   *
+   * @throws {OverlayError} If the server asks for a longer wait than is waited.
+   */
+  async pause(what: string, tried: number, answer: Answer | null = null): Promise<void> {
+    const asked = parseRetryAfter(answer?.header("retry-after") ?? null, Date.now());
+    if (asked !== null && asked > WAIT_MAX) {
+      const when = new Date(Date.now() + asked).toISOString();
+      const code = answer?.status === 429 ? "rate-limited" : "network";
+      throw new OverlayError(code, `Cannot ${what}: the registry wants no request before ${when}`, {
+        hint: "try again then, or log in: a registry allows its users more",
+      });
+    }
+    const wait = this.#options.wait ?? pause;
+    await wait(asked ?? waitAfter(tried, Math.random()), this.#options.signal);
+  }
+
+  /** Makes a request once, and follows its redirects. */
+  async #follow(request: HttpRequest): Promise<Answer> {
+    const mayFollow = request.follow !== false && request.stream === undefined;
+    let [url, method] = [request.url, request.method];
+    for (let hops = 0; hops <= HOPS_MAX; hops++) {
+      const answer = await this.#fetch({ ...request, method, url });
+      const location = answer.header("location");
+      if (!mayFollow || location === null || !REDIRECTS.includes(answer.status)) return answer;
+      await answer.drop();
+      const next = resolveUrl(location, url, request.what);
+      checkLeadsTo("redirect", next, url, this.registry);
+      if (answer.status === 303 && method !== "HEAD") method = "GET";
+      url = next;
+    }
+    throw new OverlayError("network", `Cannot ${request.what}: it is sent on without end`);
+  }
+
+  async #fetch(request: HttpRequest): Promise<Answer> {
+    const { what, method, url, headers, authorization, follow } = request;
+    checkHost(what, url);
+    this.#options.trace?.(`${method} ${url.href}`);
+    const mayKnow = follow === false || url.origin === this.registry.origin;
+    const content = method === "GET" ? undefined : request.stream ?? request.body;
+    const timeout = new Timeout(this.#options.signal);
+    try {
+      // A body takes as long as it takes to send.
+      if (request.stream === undefined) timeout.start(HEADERS_MS);
+      const response = await (this.#options.fetch ?? fetch)(url.href, {
+        method,
+        redirect: "manual",
+        // Without this, a body could come inflated, and with another digest.
+        headers: {
+          "accept-encoding": "identity",
+          ...headers,
+          ...(mayKnow && authorization ? { authorization } : {}),
+        },
+        ...(content === undefined ? {} : { body: content }),
+        ...(this.#options.client === undefined ? {} : { client: this.#options.client }),
+        signal: timeout.signal,
+      });
+      return await checkEncoding(new Answer(response, { what, url, timeout }), what);
+    } catch (error) {
+      this.#options.signal?.throwIfAborted();
+      throw connectionError(error, what, url);
+    } finally {
+      timeout.stop();
+    }
+  }
+}
+
+async function checkEncoding(answer: Answer, what: string): Promise<Answer> {
+  const encoding = answer.header("content-encoding") ?? "";
+  if (encoding === "" || encoding === "identity") return answer;
+  await answer.drop();
+  const reason = `${quote(answer.url.host)} sends ${
+    quote(encoding)
+  } where no encoding was asked for`;
+  throw new OverlayError("network", `Cannot ${what}: ${reason}`);
+}
+
+/** Resolves a `Location`, which may be relative. */
+export function resolveUrl(location: string, from: URL, what: string): URL {
+  const url = URL.parse(location, from);
+  if (url !== null) return url;
+  throw new OverlayError("network", `Cannot ${what}: ${quote(location)} is no URL`);
+}
+
+/** The value of `--allow-net` for the host of a URL. */
+export function netValue({ protocol, hostname, port }: URL): string {
+  return `${hostname}:${port || (protocol === "https:" ? "443" : "80")}`;
+}
+
+/** Refuses a host that may not be asked, before anything is sent to it. */
+function checkHost(what: string, url: URL): void {
+  const host = netValue(url);
+  if (Deno.permissions.querySync({ name: "net", host }).state === "granted") return;
+  const flag = `--allow-net=${host}`;
+  throw new MissingPermissionError(
+    `Cannot ${what} without Deno permissions: missing ${shellQuote(flag)}`,
+    [flag],
+    { hint: "add that host to --allow-net" },
+  );
+}
+
+function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", end);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", end, { once: true });
+  });
+}

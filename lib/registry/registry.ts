@@ -1,0 +1,195 @@
+/**
+ * A repository of a registry (OCI distribution specification): its manifests and blobs.
+ *
+ * @module
+ */
+import { OverlayError } from "../core/errors.ts";
+import { quote } from "../core/quote.ts";
+import type { Answer } from "./answer.ts";
+import type { Credentials } from "./auth_file.ts";
+import { ConnectionError } from "./connection_error.ts";
+import { Http } from "./http.ts";
+import type { HttpOptions, HttpRequest } from "./http.ts";
+import { formatImageReference, hostOfRegistry } from "./image_reference.ts";
+import type { ImageReference } from "./image_reference.ts";
+import { isLoopback } from "./redirect_rules.ts";
+import { answerError } from "./registry_error.ts";
+import { Authorization } from "./token.ts";
+import type { Scope } from "./token.ts";
+
+/** The most bytes of a manifest (the specification has 4 MiB). */
+export const MANIFEST_MAX = 4 << 20;
+
+/** The kinds of documents that are understood; a registry converts or refuses what is not asked for. */
+const ACCEPT = [
+  "application/vnd.oci.image.manifest.v1+json",
+  "application/vnd.oci.image.index.v1+json",
+  "application/vnd.docker.distribution.manifest.v2+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+].join(", ");
+
+/** How a registry is spoken to. */
+export interface RegistryOptions extends HttpOptions {
+  /** Whether it is spoken to without TLS. @default {false} */
+  readonly plainHttp?: boolean | undefined;
+  /** Who asks. @default {nobody in particular} */
+  readonly credentials?: Credentials | null | undefined;
+}
+
+/** A manifest or an index, as the registry sends it. */
+export interface Manifest {
+  /** Its bytes. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Its media type by the header, without parameters; empty without one. */
+  readonly mediaType: string;
+}
+
+/** A request within a repository. */
+type Wanted = Omit<HttpRequest, "what" | "url" | "authorization"> & {
+  readonly url: string | URL;
+  readonly scopes: readonly Scope[];
+};
+
+/** A repository that can be asked. */
+export class Repository {
+  /** The repository; its tag and digest play no part. */
+  readonly reference: ImageReference;
+  readonly #http: Http;
+  readonly #authorization: Authorization;
+  readonly #what: string;
+
+  /** Takes a connection; `what` is the action and its thing, for errors. */
+  constructor(reference: ImageReference, http: Http, how: {
+    readonly credentials: Credentials | null;
+    readonly what: string;
+  }) {
+    this.reference = reference;
+    this.#http = http;
+    this.#authorization = new Authorization(http, how.credentials);
+    this.#what = how.what;
+  }
+
+  /** The action and its thing, for errors. */
+  get what(): string {
+    return this.#what;
+  }
+
+  /** The scope of actions in this repository, such as `pull`. */
+  scope(actions: string): Scope {
+    return `repository:${this.reference.repository}:${actions}`;
+  }
+
+  /** The URL of a path in this repository. */
+  url(path: string): URL {
+    return new URL(`/v2/${this.reference.repository}/${path}`, this.#http.registry);
+  }
+
+  /** Makes a request with the authorization that it takes. */
+  async ask({ url, scopes, ...request }: Wanted): Promise<Answer> {
+    const [what, at] = [this.#what, url instanceof URL ? url : this.url(url)];
+    for (let asked = 0;; asked++) {
+      const authorization = this.#authorization.headerFor(scopes);
+      const answer = await this.#http.send({ ...request, what, url: at, authorization });
+      const challenge = answer.header("www-authenticate");
+      // Another host has no business with our credentials, nor a second refusal with a third try.
+      const mayAnswer = asked === 0 && answer.url.origin === this.#http.registry.origin;
+      if (answer.status !== 401 || challenge === null || !mayAnswer) return answer;
+      if (!await this.#authorization.answer(challenge, scopes, what)) return answer;
+      await answer.drop();
+    }
+  }
+
+  /** Waits before a request is made again. */
+  pause(tried: number): Promise<void> {
+    return this.#http.pause(this.#what, tried);
+  }
+
+  /**
+   * The error of an answer that is not what was asked for.
+   */
+  async refuse(answer: Answer): Promise<OverlayError> {
+    return answerError(this.#what, answer.status, await answer.readError());
+  }
+
+  /** The digest of what a tag names, as the registry says; `null` where it does not say. */
+  async digestOfTag(tag: string): Promise<string | null> {
+    const answer = await this.ask({
+      method: "HEAD",
+      url: `manifests/${tag}`,
+      headers: { accept: ACCEPT },
+      scopes: [this.scope("pull")],
+    });
+    await answer.drop();
+    if (answer.status === 200) return answer.header("docker-content-digest");
+    if (answer.status === 405) return null;
+    throw answerError(this.#what, answer.status, "");
+  }
+
+  /**
+   * Fetches a manifest or an index. Nobody has checked its digest yet.
+   *
+   * @param name A tag or a digest.
+   */
+  async manifest(name: string): Promise<Manifest> {
+    const answer = await this.ask({
+      method: "GET",
+      url: `manifests/${name}`,
+      headers: { accept: ACCEPT },
+      scopes: [this.scope("pull")],
+    });
+    if (answer.status !== 200) throw await this.refuse(answer);
+    const bytes = await answer.readAll(MANIFEST_MAX);
+    const [type = ""] = (answer.header("content-type") ?? "").split(";");
+    return { bytes, mediaType: type.trim().toLowerCase() };
+  }
+
+  /** Asks for a blob, from a byte on. Redirects lead to where it is, without our authorization. */
+  async blob(digest: string, from: number): Promise<Answer> {
+    const headers = from === 0 ? {} : { range: `bytes=${from}-` };
+    const scopes = [this.scope("pull")];
+    return await this.ask({ method: "GET", url: `blobs/${digest}`, headers, scopes });
+  }
+}
+
+/**
+ * Connects to the registry of a reference: by https, or without TLS where that is asked for, or where the
+ * registry is this machine and does not speak TLS.
+ *
+ * @param verb What is done, such as `pull`.
+ */
+export async function openRepository(
+  verb: string,
+  reference: ImageReference,
+  options: RegistryOptions,
+): Promise<Repository> {
+  const what = `${verb} ${quote(formatImageReference(reference))}`;
+  const host = hostOfRegistry(reference.registry);
+  const http = await chooseScheme(host, what, options);
+  return new Repository(reference, http, { credentials: options.credentials ?? null, what });
+}
+
+async function chooseScheme(host: string, what: string, options: RegistryOptions): Promise<Http> {
+  const plain = new Http(new URL(`http://${host}`), options);
+  if (options.plainHttp) return plain;
+  const tls = new Http(new URL(`https://${host}`), options);
+  if (!isLoopback(tls.registry.hostname)) return tls;
+  const fault = await probe(tls, what);
+  if (fault === null) return tls;
+  const plainFault = await probe(plain, what);
+  if (plainFault === null) return plain;
+  throw new OverlayError("network", `${fault.message}; by plain http: ${plainFault.reason}`, {
+    hint: fault.hint ?? undefined,
+  });
+}
+
+/** Tells why nothing there speaks so; `null` if it does. */
+async function probe(http: Http, what: string): Promise<ConnectionError | null> {
+  try {
+    const url = new URL("/v2/", http.registry);
+    await (await http.send({ what, method: "GET", url, follow: false })).drop();
+    return null;
+  } catch (error) {
+    if (error instanceof ConnectionError && error.isPlain) return error;
+    throw error;
+  }
+}

@@ -1,0 +1,172 @@
+/**
+ * Authorization at a registry: basic, or a token that its token server gives.
+ *
+ * @module
+ */
+import { OverlayError } from "../core/errors.ts";
+import { quote } from "../core/quote.ts";
+import type { Answer } from "./answer.ts";
+import type { Credentials } from "./auth_file.ts";
+import { parseChallenges } from "./challenge.ts";
+import type { Challenge } from "./challenge.ts";
+import { resolveUrl } from "./http.ts";
+import type { Http } from "./http.ts";
+import { checkLeadsTo } from "./redirect_rules.ts";
+import { answerError } from "./registry_error.ts";
+
+/** The longest answer of a token server. */
+const ANSWER_MAX = 1 << 20;
+
+/** The life of a token of which nobody says how long it lives, in seconds. */
+const LIFE = 60;
+
+/** A token is no longer used this long before it ends, in milliseconds. */
+const MARGIN = 5000;
+
+interface Token {
+  readonly header: string;
+  readonly ends: number;
+}
+
+/** What is asked of a repository, such as `repository:library/debian:pull`. */
+export type Scope = string;
+
+/** The authorization of requests to one registry, kept in memory alone. */
+export class Authorization {
+  readonly #http: Http;
+  readonly #credentials: Credentials | null;
+  readonly #tokens = new Map<string, Token>();
+
+  constructor(http: Http, credentials: Credentials | null) {
+    this.#http = http;
+    this.#credentials = credentials;
+  }
+
+  /** The header for requests with these scopes, as far as one is known. */
+  headerFor(scopes: readonly Scope[]): string | null {
+    const token = this.#tokens.get(scopes.join(" ")) ?? this.#tokens.get("");
+    return token !== undefined && token.ends > Date.now() ? token.header : null;
+  }
+
+  /**
+   * Answers a challenge.
+   *
+   * @param header The `WWW-Authenticate` header of a 401 of the registry itself.
+   * @returns `false` where there is nothing to answer with.
+   * @throws {RefusedError} If the token server is where none may be.
+   * @throws {OverlayError} If the token server does not answer.
+   */
+  async answer(header: string, scopes: readonly Scope[], what: string): Promise<boolean> {
+    for (const challenge of parseChallenges(header)) {
+      if (challenge.scheme === "bearer" && challenge.parameters.has("realm")) {
+        this.#tokens.set(scopes.join(" "), await this.#fetchToken(challenge, scopes, what));
+        return true;
+      }
+      const basic = challenge.scheme === "basic" ? this.#basic() : null;
+      if (basic !== null) {
+        this.#tokens.set("", { header: basic, ends: Infinity });
+        return true;
+      }
+    }
+    return false;
+  }
+
+  #basic(): string | null {
+    const { username = "", password = "" } = this.#credentials ?? {};
+    return username === "" ? null : `Basic ${toBase64(`${username}:${password}`)}`;
+  }
+
+  async #fetchToken(
+    { parameters }: Challenge,
+    scopes: readonly Scope[],
+    what: string,
+  ): Promise<Token> {
+    const { registryToken = "", identityToken = "" } = this.#credentials ?? {};
+    if (registryToken !== "") return { header: `Bearer ${registryToken}`, ends: Infinity };
+    const realm = resolveUrl(parameters.get("realm") ?? "", this.#http.registry, what);
+    checkLeadsTo("realm", realm, this.#http.registry, this.#http.registry);
+    const service = parameters.get("service") ?? "";
+    const asked = parameters.get("error") === "insufficient_scope"
+      ? [parameters.get("scope") ?? "", ...scopes]
+      : scopes;
+    const wanted = [...new Set(asked.filter((scope) => scope !== ""))];
+    const answer = identityToken === ""
+      ? await this.#get(realm, service, wanted, what)
+      : await this.#refresh(realm, service, { wanted, identityToken, what });
+    return await this.#readToken(answer, what);
+  }
+
+  async #get(
+    realm: URL,
+    service: string,
+    scopes: readonly Scope[],
+    what: string,
+  ): Promise<Answer> {
+    const url = new URL(realm);
+    if (service !== "") url.searchParams.set("service", service);
+    for (const scope of scopes) url.searchParams.append("scope", scope);
+    return await this.#http.send({
+      ...{ what, method: "GET", url },
+      authorization: this.#basic(),
+      follow: false,
+    });
+  }
+
+  /** Some servers know only the older way. */
+  async #refresh(
+    realm: URL,
+    service: string,
+    { wanted, identityToken, what }: {
+      readonly wanted: readonly Scope[];
+      readonly identityToken: string;
+      readonly what: string;
+    },
+  ): Promise<Answer> {
+    const form = new URLSearchParams({
+      grant_type: "refresh_token",
+      client_id: "overlay-render",
+      service,
+      scope: wanted.join(" "),
+      refresh_token: identityToken,
+    });
+    const answer = await this.#http.send({
+      what,
+      method: "POST",
+      url: realm,
+      follow: false,
+      headers: { "content-type": "application/x-www-form-urlencoded" },
+      body: form.toString(),
+    });
+    if (answer.status !== 404 && answer.status !== 405) return answer;
+    await answer.drop();
+    return await this.#get(realm, service, wanted, what);
+  }
+
+  async #readToken(answer: Answer, what: string): Promise<Token> {
+    if (answer.status !== 200) {
+      throw answerError(what, answer.status, await answer.readError());
+    }
+    const bytes = await answer.readAll(ANSWER_MAX);
+    const { token, access_token: access, expires_in: life } = parseObject(bytes);
+    const is = [token, access].find((one) => typeof one === "string" && one !== "");
+    if (typeof is !== "string" || /[^\x21-\x7e]/.test(is)) {
+      const reason = `the token server ${quote(answer.url.host)} gives no token`;
+      throw new OverlayError("network", `Cannot ${what}: ${reason}`);
+    }
+    const seconds = typeof life === "number" && life > 0 ? life : LIFE;
+    return { header: `Bearer ${is}`, ends: Date.now() + seconds * 1000 - MARGIN };
+  }
+}
+
+function parseObject(bytes: Uint8Array): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
+  } catch {
+    return {};
+  }
+}
+
+function toBase64(text: string): string {
+  return btoa(String.fromCharCode(...new TextEncoder().encode(text)));
+}

@@ -1,0 +1,209 @@
+/**
+ * Pulling: an image of a registry becomes a tree of the store.
+ *
+ * @module
+ */
+import { OverlayError } from "../core/errors.ts";
+import { quote } from "../core/quote.ts";
+import type { Image } from "../image/image.ts";
+import { invalid } from "../core/invalid.ts";
+import type { Credentials } from "../registry/auth_file.ts";
+import { certificateDirectories, makeClient } from "../registry/certificates.ts";
+import { AUTH_VARIABLES, authFiles, lookUpCredentials } from "../registry/credentials.ts";
+import { netValue } from "../registry/http.ts";
+import type { Fetch } from "../registry/http.ts";
+import {
+  formatImageReference,
+  hostOfRegistry,
+  parseImageReference,
+} from "../registry/image_reference.ts";
+import type { ImageReference } from "../registry/image_reference.ts";
+import { openRemoteImage } from "../registry/remote_image.ts";
+import { openRepository } from "../registry/registry.ts";
+import type { Repository } from "../registry/registry.ts";
+import { checkPermissions } from "../system/permissions.ts";
+import type { RequiredPermissions } from "../system/permissions.ts";
+import { child } from "../core/path.ts";
+import type { ImportRequest } from "./import_request.ts";
+import { importImage } from "./import_image.ts";
+import { importInto, importPermissions } from "./import_tree.ts";
+import type { ImportedTree, ImportOptions } from "./import_options.ts";
+import { storeLayout } from "./layout.ts";
+import { readWholeTrees } from "./tree_manifest.ts";
+
+/** How a registry is found and asked. */
+export interface RegistryRequest {
+  /** The image in its registry, such as `debian:12` or `ghcr.io/owner/name@sha256:…`. */
+  readonly reference: string;
+  /** The credentials file. @default {those of podman and docker} */
+  readonly authFile?: string;
+  /** The user at the registry. @default {from the credentials files} */
+  readonly username?: string;
+  /** The user's password. */
+  readonly password?: string;
+  /** The directory with the certificates for the registry. @default {those of podman and docker} */
+  readonly certDir?: string;
+  /** Whether the registry is asked without TLS. @default {only where it is this machine} */
+  readonly plainHttp?: boolean;
+}
+
+/** What is to be pulled. */
+export interface PullRequest extends RegistryRequest, Omit<ImportRequest, "source" | "ref"> {}
+
+/** What a pull is told, and who is told what happens. */
+export interface PullOptions extends ImportOptions {
+  /** Makes requests. @default {fetch} */
+  readonly fetch?: Fetch;
+  /** Waits before a request is made again. @default {by setTimeout()} */
+  readonly wait?: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
+  /** Is told how many bytes of a layer came from the registry, again and again. */
+  readonly onFetch?: (digest: string, bytes: number) => void;
+}
+
+/** The hosts that are asked for a reference, as far as they are known before an answer. */
+function hostsOf({ registry }: ImageReference, plainHttp: boolean | undefined): readonly string[] {
+  const scheme = plainHttp ? "http" : "https";
+  const hosts = [netValue(new URL(`${scheme}://${hostOfRegistry(registry)}`))];
+  return registry === "docker.io" ? [...hosts, "auth.docker.io:443"] : hosts;
+}
+
+/**
+ * Computes the Deno permissions that a pull needs. A registry may lead to other hosts, for its tokens and its
+ * blobs; a pull that may not ask one of them says which, and leaves nothing behind.
+ *
+ * Requires no permissions; with `--allow-env`, the credentials files are those that it says.
+ *
+ * @throws {InvalidValueError} If a part of the request is not usable.
+ */
+export function pullPermissions(request: PullRequest): RequiredPermissions {
+  const reference = parseImageReference(request.reference);
+  const needs = importPermissions(importRequest(request));
+  const host = hostOfRegistry(reference.registry);
+  const known = request.username !== undefined;
+  return {
+    ...needs,
+    read: [
+      ...needs.read.filter((path) => path !== PLACE),
+      ...certificateDirectories(host, request.certDir),
+      ...(known ? [] : authFiles(request.authFile)),
+    ],
+    net: hostsOf(reference, request.plainHttp),
+    env: known || request.authFile !== undefined ? [] : AUTH_VARIABLES,
+  };
+}
+
+/** Stands where the source of an import is expected. */
+const PLACE = "-";
+
+function importRequest(request: PullRequest): ImportRequest {
+  const {
+    reference: _reference,
+    authFile: _authFile,
+    username: _username,
+    password: _password,
+    certDir: _certDir,
+    plainHttp: _plainHttp,
+    ...rest
+  } = request;
+  return { ...rest, source: PLACE };
+}
+
+/** Who asks, as far as the request or the files say. */
+export async function credentialsFor(
+  reference: ImageReference,
+  { username, password, authFile }: RegistryRequest,
+): Promise<Credentials | null> {
+  if (username === undefined) return await lookUpCredentials(reference, authFiles(authFile));
+  if (password !== undefined) return { username, password, identityToken: "", registryToken: "" };
+  throw invalid("user name", username, "no password goes with it", {
+    hint: "give --password-stdin",
+  });
+}
+
+/**
+ * Pulls an image from its registry into the tree store.
+ *
+ * A layer that the store has is not fetched; of a tag that still names what was pulled before, nothing is.
+ * The manifest, the config and each layer are checked against their digests.
+ *
+ * Requires the permissions that {@linkcode pullPermissions} computes, and to be root, or in a user namespace
+ * with all users and groups.
+ *
+ * @param request What to pull.
+ * @param options Who is told what happens, and what can end it.
+ * @returns The tree.
+ * @throws {InvalidValueError} If a part of the request is not usable.
+ * @throws {MissingPermissionError} If a Deno permission is missing; nothing is left behind.
+ * @throws {RefusedError} If the registry leads to where no registry may.
+ * @throws {OverlayError} If the image cannot be fetched, or is damaged, hostile or not understood; the store is
+ * as it was.
+ *
+ * @tags allow-read, allow-write, allow-run, allow-sys, allow-net, allow-env
+ */
+export async function pullTree(
+  request: PullRequest,
+  options: PullOptions = {},
+): Promise<ImportedTree> {
+  const reference = parseImageReference(request.reference);
+  checkPermissions("pull", pullPermissions(request));
+  const directories = certificateDirectories(hostOfRegistry(reference.registry), request.certDir);
+  using client = makeClient(directories);
+  const repository = await openRepository("pull", reference, {
+    ...options,
+    client: client ?? undefined,
+    plainHttp: request.plainHttp,
+    credentials: await credentialsFor(reference, request),
+  });
+  const known = await findKnown(repository, request);
+  if (known !== null) return known;
+  return await importInto(importRequest(request), options, async (parsed, options) => {
+    const scratch = child(parsed.store.scratch, "pull");
+    await Deno.mkdir(scratch, { mode: 0o700 });
+    const image = await openRemoteImage(repository, parsed.choice, {
+      ...{ ...options, scratch },
+      how: treatmentOf(request),
+    });
+    checkSize(image, parsed.policy.maxBytes);
+    return await importImage(image, parsed, options);
+  });
+}
+
+/** Refuses layers that are larger than what may come of them, before one is fetched. */
+function checkSize({ name, layers }: Image, max: number): void {
+  const size = layers.reduce((sum, layer) => sum + layer.size, 0);
+  if (size <= max) return;
+  const reason = `its layers have ${size} bytes, and it may have ${max}`;
+  throw new OverlayError("too-large", `Cannot pull ${quote(`${name}`)}: ${reason}`, {
+    hint: "if you trust the image: --max-size SIZE",
+  });
+}
+
+/** What of a request makes another tree of the same image. */
+function treatmentOf({ platform, strip, userxattr }: PullRequest): string {
+  const parts = { platform, strip: strip?.toSorted().join(","), userxattr };
+  return Object.entries(parts).flatMap(([key, value]) =>
+    value === undefined ? [] : `${key}=${value}`
+  )
+    .join(" ");
+}
+
+/** The tree that a reference still names, as it was pulled before; `null` where there is none. */
+async function findKnown(
+  repository: Repository,
+  request: PullRequest,
+): Promise<ImportedTree | null> {
+  const { reference } = repository;
+  const [full, how] = [formatImageReference(reference), treatmentOf(request)];
+  for (const { id, layers, bytes, entries, images } of readWholeTrees(storeLayout(request.store))) {
+    const image = images.find(({ source, name }) => {
+      return source?.reference === full && source.how === how &&
+        (request.name === undefined || request.name === name);
+    });
+    if (image?.source === undefined) continue;
+    const named = reference.digest ?? await repository.digestOfTag(reference.tag ?? "");
+    if (named !== image.source.digest) return null;
+    const { name, digest } = image;
+    return { id, image: name, digest, layers: layers.length, bytes, entries, changed: false };
+  }
+  return null;
+}

@@ -1,0 +1,350 @@
+/**
+ * Images in a real registry, put there by the tools of others: what is pulled and rendered is what those
+ * tools show of them.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { OverlayError } from "../../lib/core/errors.ts";
+import { pullTree } from "../../lib/store/pull_tree.ts";
+import type { PullRequest } from "../../lib/store/pull_tree.ts";
+import { checkTrees, importTree } from "../../lib/store/tree.ts";
+import { layerArchive, makeLayout, smallImage } from "../_image.ts";
+import { cuttingProxy, noRegistry, startRegistry, USER } from "../_registry.ts";
+import type { Auth, TestRegistry } from "../_registry.ts";
+import { entriesOf } from "../_entries.ts";
+import { cli } from "../_cli.ts";
+import { runMain } from "../_main.ts";
+import { exists } from "@std/fs/exists";
+import { tempDir } from "../_temp.ts";
+import type { TempDir } from "../_temp.ts";
+import {
+  assertSameEntries,
+  Buildah,
+  imported,
+  makeOdd,
+  needs,
+  renderedEntries,
+  skopeo,
+  tool,
+  UmociImage,
+  withoutRoot,
+} from "../_tool_images.ts";
+
+const need = needs("umoci", "skopeo", "buildah");
+const suffix = noRegistry ?? need.suffix;
+const ignore = need.ignore || noRegistry !== null;
+
+/** An image with entries of all kinds in two layers. */
+async function oddImage(dir: TempDir): Promise<UmociImage> {
+  const image = await UmociImage.make(dir);
+  await image.change((rootfs) => makeOdd(dir, rootfs));
+  await image.change((rootfs) => Deno.writeTextFile(`${rootfs}/more`, "more"));
+  return image;
+}
+
+/** Puts an image into a registry with skopeo. */
+async function push(
+  dir: TempDir,
+  registry: TestRegistry,
+  from: string,
+  to: string,
+  ...how: string[]
+): Promise<void> {
+  const user = `--dest-creds=${USER.name}:${USER.password}`;
+  await skopeo(
+    dir,
+    ...how,
+    user,
+    "--dest-tls-verify=false",
+    from,
+    `docker://${registry.host}/${to}`,
+  );
+}
+
+/** What is asked of a registry. */
+function wanted(
+  dir: TempDir,
+  { host, certs }: TestRegistry,
+  name: string,
+  auth: Auth,
+): PullRequest {
+  return {
+    reference: `${host}/${name}`,
+    store: dir.join("store"),
+    ...(certs === "" ? {} : { certDir: certs }),
+    ...(auth === "htpasswd" ? { username: USER.name, password: USER.password } : {}),
+  };
+}
+
+for (const auth of ["plain", "htpasswd", "token"] as const) {
+  for (const tls of [false, true]) {
+    Deno.test({
+      name: `pullTree() pulls from a registry, ${auth}, ${tls ? "TLS" : "http"}${suffix}`,
+      ignore,
+      async fn(): Promise<void> {
+        await using dir = await tempDir();
+        const layout = await smallImage(dir);
+        await using registry = await startRegistry(dir, { auth, tls });
+        await push(dir, registry, `oci:${layout}:test`, "a/b:1");
+
+        const tree = await pullTree(wanted(dir, registry, "a/b:1", auth));
+
+        const checked = await checkTrees({ store: dir.join("store"), tree: tree.id });
+        assertEquals(checked, [{ id: tree.id, differences: [] }]);
+        // The same layers are the same tree.
+        assertEquals((await importTree({ source: layout, store: dir.join("other") })).id, tree.id);
+      },
+    });
+  }
+}
+
+Deno.test({
+  name: `pullTree() says what to do where a registry asks for credentials${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    await using registry = await startRegistry(dir, { auth: "htpasswd" });
+    const request = {
+      reference: `${registry.host}/a/b`,
+      store: dir.join("store"),
+      authFile: "/none",
+    };
+    const refused = await assertRejects(() => pullTree(request), OverlayError, "answered 401");
+    assertEquals(refused.code, "unauthorized");
+    assertStringIncludes(refused.hint ?? "", "podman login");
+    const wrong = { ...request, username: USER.name, password: "wrong" };
+    assertEquals((await assertRejects(() => pullTree(wrong), OverlayError)).code, "unauthorized");
+
+    await Deno.writeTextFile(
+      dir.join("auth.json"),
+      JSON.stringify({
+        auths: { [registry.host]: { auth: btoa(`${USER.name}:${USER.password}`) } },
+      }),
+    );
+    const known = { ...request, authFile: dir.join("auth.json") };
+    assertEquals((await assertRejects(() => pullTree(known), OverlayError)).code, "missing");
+  },
+});
+
+/** The forms in which tools put an image into a registry. */
+const FORMS: readonly (readonly [what: string, ...how: string[]])[] = [
+  ["OCI", "--format=oci"],
+  ["Docker v2s2", "--format=v2s2"],
+  ["zstd", "--format=oci", "--dest-compress-format=zstd"],
+];
+
+for (const [what, ...how] of FORMS) {
+  Deno.test({
+    name: `pullTree() pulls what skopeo pushed as ${what}${suffix}`,
+    ignore,
+    async fn(): Promise<void> {
+      await using dir = await tempDir();
+      const image = await oddImage(dir);
+      await using registry = await startRegistry(dir);
+      // What is compressed already stays so.
+      const plain = `dir:${dir.join("plain")}`;
+      await skopeo(dir, "--dest-decompress", `oci:${image.layout}:latest`, plain);
+      await push(dir, registry, plain, "a/b:1", ...how);
+      const tree = await pullTree(wanted(dir, registry, "a/b:1", "plain"));
+      assertSameEntries(await renderedEntries(dir, tree.id), await image.entries(), what);
+    },
+  });
+}
+
+Deno.test({
+  name: `pullTree() pulls what buildah pushed, and shows what buildah mounts${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const image = await oddImage(dir);
+    await using registry = await startRegistry(dir);
+    const buildah = new Buildah(dir, "vfs");
+    const id = (await buildah.run("pull", "--quiet", `oci:${image.layout}:latest`)).trim();
+    const to = `docker://${registry.host}/a/b:1`;
+    await buildah.run("push", "--quiet", "--tls-verify=false", id, to);
+    const tree = await pullTree(wanted(dir, registry, "a/b:1", "plain"));
+    const is = withoutRoot(await renderedEntries(dir, tree.id));
+    assertSameEntries(is, await buildah.entries(id), "buildah");
+  },
+});
+
+Deno.test({
+  name:
+    `pullTree() takes this machine's image out of an index, and none of what is said about it${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    await using registry = await startRegistry(dir);
+    const mediaType = "application/vnd.oci.image.manifest.v1+json";
+    const manifests = [];
+    for (const architecture of ["unknown", "arm64", "amd64"]) {
+      const archive = await layerArchive(dir.join(`of-${architecture}`), { name: architecture });
+      const layout = await makeLayout(dir.join(architecture), [archive]);
+      await push(dir, registry, `oci:${layout}:test`, `a/b:${architecture}`);
+      const { manifests: [{ digest, size }] } = JSON.parse(
+        await Deno.readTextFile(`${layout}/index.json`),
+      );
+      const os = architecture === "unknown" ? "unknown" : "linux";
+      manifests.push({ mediaType, digest, size, platform: { architecture, os } });
+    }
+    const index = "application/vnd.oci.image.index.v1+json";
+    const put = await fetch(`${registry.origin}/v2/a/b/manifests/multi`, {
+      method: "PUT",
+      headers: { "content-type": index },
+      body: JSON.stringify({ schemaVersion: 2, mediaType: index, manifests }),
+    });
+    assertEquals([put.status, await put.text()], [201, ""]);
+
+    const request = { ...wanted(dir, registry, "a/b:multi", "plain"), platform: "linux/amd64" };
+    const tree = await pullTree(request);
+
+    const digest = manifests.at(-1)?.digest;
+    assertEquals((await pullTree(request)).changed, false);
+    assertEquals(tree.digest, digest);
+  },
+});
+
+Deno.test({
+  name: `pullTree() fetches no layer that the store has: forty of them, one of them new${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    await using registry = await startRegistry(dir);
+    const archives = [];
+    for (let at = 0; at < 40; at++) {
+      archives.push(await layerArchive(dir.join(`l${at}`), { [`f${at}`]: `${at}` }));
+    }
+    const layout = await makeLayout(dir.join("forty"), archives);
+    await push(dir, registry, `oci:${layout}:test`, "a/b:40");
+    const store = dir.join("store");
+    const first = await makeLayout(dir.join("most"), archives.slice(0, 39));
+    await importTree({ source: first, store });
+    const fetched: string[] = [];
+    const request = wanted(dir, registry, "a/b:40", "plain");
+    const tree = await pullTree(request, { onFetch: (digest) => fetched.push(digest) });
+    assertEquals(tree.layers, 40);
+    assertEquals(new Set(fetched).size, 2, "one layer, and the config");
+    assertEquals((await renderedEntries(dir, tree.id)).size, 41);
+  },
+});
+
+Deno.test({
+  name: `pullTree() goes on where a connection was cut, three times${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    await using registry = await startRegistry(dir);
+    // What does not compress is as long in the registry as it is here.
+    const noise = new Uint8Array(6 << 20);
+    for (let at = 0; at < noise.length; at += 65536) {
+      crypto.getRandomValues(noise.subarray(at, at + 65536));
+    }
+    const archive = await layerArchive(dir.join("layer"), { noise });
+    const layout = await makeLayout(dir.join("noise"), [archive]);
+    await push(dir, registry, `oci:${layout}:test`, "a/b:1");
+    const cuts = Array.from({ length: 3 }, () => 100_000 + Math.floor(Math.random() * 2_000_000));
+    await using proxy = cuttingProxy(registry.host, cuts);
+    const request = wanted(dir, { ...registry, host: proxy.host }, "a/b:1", "plain");
+
+    const tree = await pullTree(request, { wait: () => Promise.resolve() });
+
+    assertEquals(proxy.cuts.length, 0, `not cut: ${cuts}`);
+    assertEquals((await imported(dir, layout)).id, tree.id);
+    assert(
+      proxy.sent() < noise.length + (1 << 20),
+      `${proxy.sent()} bytes were sent, cut at ${cuts}`,
+    );
+  },
+});
+
+Deno.test({
+  name: `pullTree() pulls what podman pushed, and shows what podman mounts${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const image = await oddImage(dir);
+    await using registry = await startRegistry(dir);
+    // Podman takes at most 50 characters.
+    const run = await Deno.makeTempDir({ dir: "/tmp" });
+    const storage = [`--root=${dir.join("p")}`, `--runroot=${run}`, "--storage-driver=vfs"];
+    const podman = (...args: string[]) => tool(dir, "podman", ...storage, ...args);
+    const id = (await podman("pull", "--quiet", `oci:${image.layout}:latest`)).trim();
+    const to = `docker://${registry.host}/a/b:1`;
+    await podman("push", "--quiet", "--tls-verify=false", id, to);
+
+    const tree = await pullTree(wanted(dir, registry, "a/b:1", "plain"));
+
+    const is = withoutRoot(await renderedEntries(dir, tree.id));
+    const mounted = (await podman("image", "mount", id)).trim();
+    assertSameEntries(is, withoutRoot(await entriesOf(mounted)), "podman");
+    await podman("image", "unmount", id);
+    await Deno.remove(run, { recursive: true });
+  },
+});
+
+Deno.test({
+  name:
+    `tree pull works with the flags that it prints, and without any of them exits with 4${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const layout = await smallImage(dir);
+    await using registry = await startRegistry(dir);
+    await push(dir, registry, `oci:${layout}:test`, "a/b:1");
+    await Deno.writeTextFile(dir.join("auth.json"), "{}");
+    const store = dir.join("store");
+    const args = [
+      ...["tree", "pull", `${registry.host}/a/b:1`, "--store", store],
+      ...["--authfile", dir.join("auth.json")],
+    ];
+    const planned = await runMain([...args, "--flags", "--json"]);
+    assertEquals([planned.status, planned.stderr], [0, ""]);
+    const { flags } = JSON.parse(planned.stdout) as { flags: string[] };
+    assert(flags.includes(`--allow-net=${registry.host}`));
+
+    for (const [at, flag] of flags.entries()) {
+      const [name = "", list = ""] = flag.split(/=(.*)/s);
+      const values = list.split(",");
+      for (const value of values) {
+        const rest = values.filter((other) => other !== value);
+        const less = rest.length === 0
+          ? flags.toSpliced(at, 1)
+          : flags.with(at, `${name}=${rest.join(",")}`);
+        const { status, stdout, stderr } = await cli(args, { flags: less });
+        assertEquals([status, stdout], [4, ""], `without ${name}=${value}: ${stderr}`);
+        assertStringIncludes(stderr, `${name}=${value}`);
+        assertEquals(await exists(store), false, `without ${name}=${value}`);
+      }
+    }
+
+    const pulled = await cli([...args, "--quiet"], { flags });
+    assertEquals([pulled.status, pulled.stderr], [0, ""]);
+    const listed = await runMain(["tree", "list", "--store", store, "--json"]);
+    const { trees: [tree] } = JSON.parse(listed.stdout);
+    assertEquals([`${tree.id}\n`, tree.images], [pulled.stdout, [`${registry.host}/a/b:1`]]);
+  },
+});
+
+Deno.test({
+  name: `tree pull reads the password from stdin, and prints it nowhere${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const layout = await smallImage(dir);
+    await using registry = await startRegistry(dir, { auth: "htpasswd" });
+    await push(dir, registry, `oci:${layout}:test`, "a/b:1");
+    const args = [
+      ...["tree", "pull", `${registry.host}/a/b:1`, "--store", dir.join("store"), "--verbose"],
+      ...["--username", USER.name, "--password-stdin"],
+    ];
+    const wrong = await runMain(args, { input: () => "wrong\n" });
+    assertEquals([wrong.status, wrong.stdout], [1, ""]);
+    assertStringIncludes(wrong.stderr, "answered 401");
+    const right = await runMain(args, { input: () => `${USER.password}\n` });
+    assertEquals(right.status, 0, right.stderr);
+    for (const secret of [USER.password, btoa(`${USER.name}:${USER.password}`)]) {
+      assert(!`${right.stdout}${right.stderr}`.includes(secret));
+    }
+  },
+});
