@@ -114,8 +114,8 @@ export { diagnose } from "./lib/api/doctor.ts";
 export type { Check, Diagnosis, DoctorRequest } from "./lib/api/doctor.ts";
 export { restoreOverlays, restorePermissions, restorePlan } from "./lib/api/restore.ts";
 export type { NotRestored, Restored, RestoreRequest } from "./lib/api/restore_run.ts";
+export { InterruptedError } from "./lib/core/interrupted.ts";
 export {
-  InterruptedError,
   InvalidValueError,
   MissingPermissionError,
   MountError,
@@ -126,6 +126,7 @@ export {
 } from "./lib/core/errors.ts";
 export type {
   AppFailureJson,
+  ErrorChanges,
   ErrorCode,
   ErrorJson,
   OverlayErrorOptions,

@@ -162,7 +162,16 @@ export class Restoring {
 
   /** Mounts what can be mounted of pods, all at once. Returns those of several that are locked. */
   async #restoreGroup(pods: readonly Looked[]): Promise<readonly Looked[]> {
-    using stack = new DisposableStack();
+    const locked: OpenPod[] = [];
+    try {
+      return await this.#restoreLocked(pods, locked);
+    } finally {
+      for (const pod of locked) pod[Symbol.dispose]();
+    }
+  }
+
+  /** @param locked Gets the pods that are locked by this, in any case. */
+  async #restoreLocked(pods: readonly Looked[], locked: OpenPod[]): Promise<readonly Looked[]> {
     const open: OpenPod[] = [];
     const plans: Plan[] = [];
     const busy: Looked[] = [];
@@ -171,7 +180,7 @@ export class Restoring {
         const found = await this.#lock(pod, pods.length > 1);
         if (found === "locked") busy.push(pod);
         if (found === null || found === "locked") return;
-        stack.use(found);
+        locked.push(found);
         const { plan, problems } = await this.judge(found, true);
         this.noteAll(pod.layout, problems);
         checkPermissions("restore", requiredPermissions(plan));

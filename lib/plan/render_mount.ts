@@ -25,7 +25,7 @@ export function planMount(request: ParsedRequest): PlannedApp {
   return { request, ...mountPlan(request) };
 }
 
-export function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionString } {
+function mountPlan(request: ParsedRequest): { mount: MountPlan; options: OptionString } {
   const { layout } = request;
   const copy = request.overlay === "never";
   const readOnly = request.readOnly || copy;
@@ -55,14 +55,14 @@ export function mountPlan(request: ParsedRequest): { mount: MountPlan; options: 
   return { mount, options };
 }
 
-export const NO_OPTIONS: OptionString = {
+const NO_OPTIONS: OptionString = {
   text: "",
   relative: false,
   needsRealPaths: false,
   link: null,
 };
 
-export function isSame(real: readonly string[], lower: readonly string[]): boolean {
+function isSame(real: readonly string[], lower: readonly string[]): boolean {
   return real.every((path, at) => path === lower[at]);
 }
 

@@ -64,7 +64,7 @@ export function listOperations(
   ];
 }
 
-export function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
+function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
   const real = apps.flatMap(({ request, options }) => {
     if (!options.needsRealPaths) return [];
     // A relative name goes up from the pod; where it goes down again, links are followed as in any name.
@@ -87,13 +87,13 @@ export function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operatio
 }
 
 /** The destination of one app can lie in that of another; what lies above is made first. */
-export function topDown(apps: readonly PlannedApp[]): readonly PlannedApp[] {
+function topDown(apps: readonly PlannedApp[]): readonly PlannedApp[] {
   const depth = ({ mount }: PlannedApp) => mount.dest.split("/").length;
   return apps.length === 1 ? apps : apps.toSorted((a, b) => depth(a) - depth(b));
 }
 
 /** The destination and the rootfs of an app. */
-export function destination(request: ParsedRequest): DirectoryOperation[] {
+function destination(request: ParsedRequest): DirectoryOperation[] {
   const { pod, layout, dirMode } = request;
   const inPod = isWithin(layout.dest, pod.pod);
   // Outside the pod, nobody else has made sure that a destination cannot be swapped under us.
@@ -108,7 +108,7 @@ export function destination(request: ParsedRequest): DirectoryOperation[] {
  * `overlay/`, the image directory, and upper and work in it. The directory that holds the uppers lets
  * through whom the root lets through, but nobody else may put anything there.
  */
-export function overlayDirectories(request: ParsedRequest): Operation[] {
+function overlayDirectories(request: ParsedRequest): Operation[] {
   const { pod, layout, dirMode, profile, group } = request;
   const guarded = (path: string, mode: number | LikeMode): DirectoryOperation => {
     return { ...directory(path, mode), guarded: true };
@@ -129,38 +129,38 @@ export function overlayDirectories(request: ParsedRequest): Operation[] {
 }
 
 /** A directory that is the root of the render: in the profile `rootfs-mode` it looks like the lower's. */
-export function rootDirectory(request: ParsedRequest, path: string): DirectoryOperation {
+function rootDirectory(request: ParsedRequest, path: string): DirectoryOperation {
   if (!request.profile.rootLikeLower) return directory(path, request.dirMode);
   const like = request.rootLike;
   return { ...directory(path, { like, mask: 0o7777 }), ownerLike: like };
 }
 
-export function directory(path: string, mode: number | LikeMode): DirectoryOperation {
+function directory(path: string, mode: number | LikeMode): DirectoryOperation {
   return { kind: "directory", path, mode, ownerLike: null, force: false, guarded: false };
 }
 
 /** All permission bits but the write bits of group and others. */
-export const UNSHARED = 0o755;
+const UNSHARED = 0o755;
 
 /** The directories above `path`, up to and without `top`, from the top down. */
-export function between(top: string, path: string): string[] {
+function between(top: string, path: string): string[] {
   const found: string[] = [];
   for (let at = path; at !== top; at = parent(at)) found.unshift(at);
   return found;
 }
 
-export function labels(request: ParsedRequest): Operation[] {
+function labels(request: ParsedRequest): Operation[] {
   const { label: context, layout, readOnly } = request;
   if (context === null || readOnly) return [];
   return [layout.upper, layout.work].map((path) => ({ kind: "label", path, context }));
 }
 
-export function manifest(request: ParsedRequest): Operation[] {
+function manifest(request: ParsedRequest): Operation[] {
   if (request.manifest === null) return [];
   return [{ kind: "manifest", path: request.layout.manifest, from: request.manifest, mode: 0o640 }];
 }
 
-export function requirements(request: ParsedRequest): Operation[] {
+function requirements(request: ParsedRequest): Operation[] {
   const { lower, real, readOnly } = request;
   // A view of one lower is told from other mounts by a look at what it shows.
   const looked = readOnly && real.length === 1 ? [...lower, ...real] : lower;
@@ -172,7 +172,7 @@ export function requirements(request: ParsedRequest): Operation[] {
 }
 
 /** Directories and links that the rootfs must have, and that are put into the upper while nobody uses it. */
-export function insertions(request: ParsedRequest): Operation[] {
+function insertions(request: ParsedRequest): Operation[] {
   const { app, layout: { rootfs, upper }, readOnly, overlay, mtab } = request;
   if (readOnly || overlay === "never") return [];
   const status = child(upper, "rkt", "status");
@@ -182,7 +182,7 @@ export function insertions(request: ParsedRequest): Operation[] {
   ];
 }
 
-export function copies(
+function copies(
   { overlay, layout, lower, profile, dirMode, mtab }: ParsedRequest,
 ): Operation[] {
   if (overlay !== "never") return [];
@@ -191,21 +191,21 @@ export function copies(
   return [{ kind: "copy", path: layout.rootfs, from: lower[0], mode, ...more }];
 }
 
-export function mounts({ overlay, layout, pod }: ParsedRequest): Operation[] {
+function mounts({ overlay, layout, pod }: ParsedRequest): Operation[] {
   if (overlay === "never") return [];
   const orCopy = overlay === "auto" ? { orCopy: true as const } : {};
   return [{ kind: "mount", path: layout.rootfs, fstab: pod.fstab, ...orCopy }];
 }
 
 /** A tree of a store stays there as long as a pod is noted that uses it. */
-export function uses({ stored, pod }: ParsedRequest): Operation[] {
+function uses({ stored, pod }: ParsedRequest): Operation[] {
   if (stored === null) return [];
   const { notes, store, rendered } = stored;
   return [{ kind: "use", path: notes, pod: pod.pod, store, rendered }];
 }
 
 /** Without those that do the same to the same path: apps share directories, lowers and manifests. */
-export function distinct<T extends Operation>(
+function distinct<T extends Operation>(
   operations: readonly T[],
   seen = new Set<string>(),
 ): T[] {

@@ -67,7 +67,7 @@ const NEEDS: { readonly [K in Kind]: (operation: OperationOf<K>) => Partial<Requ
   };
 
 /** The directory that a rootfs lies in, and the lower of a bind mount, which is told by what it shows. */
-export function lookedAt({ rootfs, source }: AppLine): readonly string[] {
+function lookedAt({ rootfs, source }: AppLine): readonly string[] {
   return source === "overlay" ? [parent(rootfs)] : [parent(rootfs), source];
 }
 

@@ -109,7 +109,7 @@ function importRequest(request: PullRequest): ImportRequest {
 }
 
 /** Who asks, as far as the request or the files say. */
-export async function credentialsFor(
+async function credentialsFor(
   reference: ImageReference,
   { username, password, authFile }: RegistryRequest,
 ): Promise<Credentials | null> {

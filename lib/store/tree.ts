@@ -37,6 +37,7 @@ export type { SourceOptions } from "./import_source.ts";
 export type { ImportProgress } from "./stage_layer.ts";
 export type { Blob } from "../image/blob.ts";
 export type { Unpacked } from "../layer/unpack.ts";
+export type { LayerNeeds } from "../layer/layer_paths.ts";
 export type { LayerSummary } from "../layer/layer_policy.ts";
 export { pullPermissions, pullTree } from "./pull_tree.ts";
 export type { PullOptions, PullRequest, RegistryRequest } from "./pull_tree.ts";

@@ -2,7 +2,6 @@ import { assert, assertEquals, assertInstanceOf, assertStrictEquals } from "@std
 import { errno } from "../../lib/system/disk.ts";
 import {
   asFailure,
-  InterruptedError,
   InvalidValueError,
   MissingPermissionError,
   MountError,
@@ -10,6 +9,7 @@ import {
   PodError,
   RefusedError,
 } from "../../lib/core/errors.ts";
+import { InterruptedError } from "../../lib/core/interrupted.ts";
 
 const FAILURE = { argv: ["/usr/bin/mount", "-a"], status: 32, stderr: "mount: /x: busy" };
 

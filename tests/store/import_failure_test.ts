@@ -6,7 +6,8 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { WORKER_SIZE } from "../../lib/image/blob.ts";
 import { errno } from "../../lib/system/disk.ts";
-import { InterruptedError, OverlayError } from "../../lib/core/errors.ts";
+import { InterruptedError } from "../../lib/core/interrupted.ts";
+import { OverlayError } from "../../lib/core/errors.ts";
 import { checkTrees, importTree, listTreesSync } from "../../lib/store/tree.ts";
 import { archive, archiveOfFiles, bytes, concat, file, gzip, layoutFiles } from "../_archive.ts";
 import type { Bytes } from "../_archive.ts";
