@@ -102,6 +102,8 @@ export class OpenPod implements Disposable {
     if (this.#mounts !== null) return this.#mounts;
     const earlier = await this.#earlier?.mounts();
     const isTrue = earlier !== undefined && this.#isUnchangedSince(earlier);
+    // The table that the call knows is the one by which the earlier look was made.
+    if (earlier !== undefined && !isTrue) this.call.forgetMounts();
     const index = isTrue ? earlier.index : await this.call.mounts();
     return this.#mounts = new PodMounts(this.layout, index);
   }
