@@ -7,7 +7,7 @@ import { applyPlan } from "../apply/apply.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { look } from "../system/disk.ts";
 import { removeIfEmpty } from "../system/directory.ts";
-import { asFailure, InvalidValueError } from "../core/errors.ts";
+import { asFailure, InvalidValueError, RefusedError } from "../core/errors.ts";
 import { checkGarbage, garbageIn, wasPod } from "../pod/garbage.ts";
 import { checkPermissions, isGranted } from "../system/permissions.ts";
 import { checkAbove } from "../system/trust.ts";
@@ -103,7 +103,9 @@ export class Collection {
       await this.#keepGoing(visited.layout.pod, kept, async () => {
         if ("error" in visited) throw visited.error;
         this.#seen.set(visited.layout.pod, visited.open);
-        plans.push(await this.#planPod(visited.open));
+        plans.push(
+          await this.#planPod(visited.open).catch((error) => this.#planAgain(visited, error)),
+        );
       });
     }
     return this.#join(plans, kept);
@@ -166,6 +168,19 @@ export class Collection {
     refuseLocked(layout.lock);
     await refuseUsed(plan, open);
     return plan;
+  }
+
+  /** A command that works on the pod may have mounted what its lines did not name yet, so it is waited for. */
+  async #planAgain(
+    { layout }: { readonly layout: PodLayout },
+    error: unknown,
+  ): Promise<PodCollection> {
+    const isOdd = error instanceof RefusedError && error.code === "foreign-mount";
+    const mayLock = !this.#scope.dryRun && isGranted({ name: "write", path: layout.lock });
+    if (!isOdd || !mayLock || look(layout.lock) === null) throw error;
+    using open = await this.#lock(layout);
+    if (open === null) throw error;
+    return await this.#planPod(open);
   }
 
   #join(plans: readonly PodCollection[], kept: readonly Kept[]): CollectPlan {
