@@ -1,5 +1,5 @@
 /**
- * The one file that names a version: what the library takes from the Deno standard library.
+ * The imports from the Deno standard library. No other file names a version.
  *
  * The specifiers are inline because a module that is imported by URL does not see this repository's
  * `deno.json`, and they name single functions because each module costs start-up time.

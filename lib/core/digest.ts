@@ -1,11 +1,11 @@
 /**
- * The digest of bytes that are at hand.
+ * The digest of bytes in memory.
  *
  * @module
  */
 
 /**
- * The digest of bytes, in hexadecimal.
+ * Computes the digest of bytes, in hexadecimal.
  *
  * Requires no permissions.
  */

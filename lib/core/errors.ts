@@ -1,13 +1,13 @@
 /**
- * The errors that this project throws on purpose. Each has a stable `code`, the exit status that the
- * command ends with, the path it is about and, where there is one, a hint that says what to do.
+ * The errors that this project throws on purpose. Each has a stable `code`, the exit status of the
+ * command, the path it is about and, if there is one, a hint for the user.
  *
  * Requires no permissions.
  *
  * @module
  */
 
-/** What kind of failure an {@linkcode OverlayError} is; stable, for programs. */
+/** The kind of an {@linkcode OverlayError}. The names are stable, for programs. */
 export type ErrorCode =
   | "usage"
   | "invalid-value"
@@ -73,15 +73,15 @@ export interface ErrorJson {
   readonly message: string;
   /** The path the error is about, or `null`. */
   readonly path: string | null;
-  /** What to do about it, or `null`. */
+  /** The hint for the user, or `null`. */
   readonly hint: string | null;
 }
 
-/** What an error may carry beside its message. */
+/** The optional parts of an error. */
 export interface OverlayErrorOptions {
   /** The path the error is about. */
   readonly path?: string | null | undefined;
-  /** What to do about it, in one line. */
+  /** The hint for the user, in one line. */
   readonly hint?: string | null | undefined;
   /** The error that caused this one. */
   readonly cause?: unknown;
@@ -113,7 +113,7 @@ export class OverlayError extends Error {
   readonly code: ErrorCode;
   /** The path the error is about, or `null`. */
   readonly path: string | null;
-  /** What to do about it, or `null`. */
+  /** The hint for the user, or `null`. */
   readonly hint: string | null;
 
   /** Makes an error of the kind `code`. */
@@ -129,7 +129,7 @@ export class OverlayError extends Error {
     return 1;
   }
 
-  /** A copy of the same class with other words; this error is its cause. */
+  /** Returns a copy of the same class with another message or other parts; this error is its cause. */
   with(changes: ErrorChanges): this {
     const copy = new Error(changes.message ?? this.message, { cause: this });
     Object.setPrototypeOf(copy, Object.getPrototypeOf(this));
@@ -144,7 +144,7 @@ export class OverlayError extends Error {
   }
 }
 
-/** A flag or a value is not one that is allowed; nothing was touched. Exit status 2. */
+/** A flag or a value is not allowed; nothing was touched. Exit status 2. */
 export class InvalidValueError extends OverlayError {
   static {
     this.prototype.name = "InvalidValueError";
@@ -188,13 +188,13 @@ export class MissingPermissionError extends OverlayError {
   }
 }
 
-/** What a program answered that could not do what it was asked to. */
+/** The result of a program that failed. */
 export interface ProgramFailure {
   /** The command line, the program's absolute path first. */
   readonly argv: readonly string[];
   /** Its exit status; mount(8) has a bit mask. */
   readonly status: number;
-  /** What it wrote on stderr, trimmed. */
+  /** Its stderr, trimmed. */
   readonly stderr: string;
 }
 
@@ -203,10 +203,10 @@ export class MountError extends OverlayError {
   static {
     this.prototype.name = "MountError";
   }
-  /** The program that was run, and what it answered. */
+  /** The program and its result. */
   readonly failure: ProgramFailure;
 
-  /** Makes an error that carries what the program answered. */
+  /** Makes an error that carries the result of the program. */
   constructor(
     code: ErrorCode,
     message: string,
@@ -225,7 +225,7 @@ export class UnmountError extends MountError {
   /** The apps that were unmounted, in the order of unmounting. */
   readonly unmounted: readonly { readonly app: string; readonly rootfs: string }[];
 
-  /** Makes an error that says what was unmounted all the same. */
+  /** Makes an error that lists the apps that were unmounted. */
   constructor(
     code: ErrorCode,
     message: string,
@@ -239,7 +239,7 @@ export class UnmountError extends MountError {
   }
 }
 
-/** What went wrong with one app of a pod. */
+/** The error of one app of a pod. */
 export interface AppFailureJson extends ErrorJson {
   /** The app's name; empty for the pod's own image. */
   readonly app: string;
@@ -253,9 +253,9 @@ export class PodError extends OverlayError {
   static {
     this.prototype.name = "PodError";
   }
-  /** What went wrong, app by app. */
+  /** The errors, one for each app that failed. */
   readonly failures: readonly AppFailureJson[];
-  /** Whether a safety check refused all of them, and nothing was touched. */
+  /** Set if a safety check refused all of them, and nothing was touched. */
   readonly refused: boolean;
 
   /** Makes an error of several apps. */
@@ -279,8 +279,8 @@ export class PodError extends OverlayError {
 }
 
 /**
- * The error of a refusal that came after something was touched: a failure, with exit status 1. Any other
- * error stays as it is.
+ * Turns a refusal that came after a change into a failure, with exit status 1. Any other error is returned
+ * unchanged.
  */
 export function asFailure<T>(error: T): T | OverlayError {
   if (error instanceof PodError) return Object.assign(error.with({}), { refused: false });

@@ -7,7 +7,7 @@
  */
 import { OverlayError } from "./errors.ts";
 
-/** A signal ended the command, and what it had done was taken back. Exit status 128 + the signal. */
+/** A signal ended the command, and its changes were undone. Exit status 128 + the signal. */
 export class InterruptedError extends OverlayError {
   static {
     this.prototype.name = "InterruptedError";
@@ -15,7 +15,7 @@ export class InterruptedError extends OverlayError {
   /** The signal's number: 2 for SIGINT, 15 for SIGTERM. */
   readonly signal: number;
 
-  /** Makes an error for the signal with this number, which says what became of what had been done. */
+  /** Makes an error for the signal with this number; the message tells whether the changes were undone. */
   constructor(signal: number, outcome: string = "and undone") {
     super("interrupted", `Cannot finish: interrupted by signal ${signal}, ${outcome}`);
     this.signal = signal;

@@ -9,14 +9,14 @@ import { InvalidValueError } from "./errors.ts";
 import type { ErrorCode, OverlayError, OverlayErrorOptions } from "./errors.ts";
 import { quote } from "./quote.ts";
 
-/** The error of a value; its parts are kept, so that the value can get another name. */
+/** The error of an unusable value. It keeps its parts, so that the value can be renamed in the message. */
 export class ValueError extends InvalidValueError {
   /** The name of the value, such as `lower`. */
   readonly what: string;
-  /** The value in quotes, and why it cannot be used. */
+  /** The quoted value and the reason. */
   readonly rest: string;
 
-  /** Makes an error of a value, which is quoted already. */
+  /** Makes an error of a value that is quoted already. */
   constructor(
     what: string,
     value: string,
@@ -28,13 +28,13 @@ export class ValueError extends InvalidValueError {
     this.rest = `${value}: ${reason}`;
   }
 
-  /** A copy that names the value otherwise, such as `apps[1].lower`. */
+  /** Returns a copy with another name of the value, such as `apps[1].lower`. */
   rename(what: string): ValueError {
     return this.with({ message: `Cannot use ${what} ${this.rest}` });
   }
 }
 
-/** The error for a value that cannot be used. */
+/** Makes the error of an unusable value. */
 export function invalid(
   what: string,
   value: string,
@@ -44,12 +44,12 @@ export function invalid(
   return new ValueError(what, quote(value), reason, options);
 }
 
-/** The sentence of an error as a part of another one, in which it begins with a small letter. */
+/** Returns the message of an error in lower case, for use inside another sentence. */
 export function embed({ message }: OverlayError): string {
   return message.charAt(0).toLowerCase() + message.slice(1);
 }
 
-/** The error of a part of something that cannot be done, such as `render app "web"`. */
+/** Wraps the error of a part in one for the whole action, such as `render app "web"`. */
 export function errorWithin<T extends OverlayError>(action: string, error: T): T {
   return error.with({ message: `Cannot ${action}: ${embed(error)}` });
 }

@@ -1,37 +1,37 @@
 /**
- * Going down and up in paths that are parsed already: absolute, and without anything to normalise. So
- * this is concatenation; the general functions would read every path from its first character again.
+ * Helpers for paths that are parsed already: absolute and normalised. They only join and split text; the
+ * general functions would scan every path again.
  *
  * Requires no permissions.
  *
  * @module
  */
 
-/** The path of something below a directory; empty names are passed over. */
+/** Joins names to a directory; empty names are skipped. */
 export function child(directory: string, ...names: readonly string[]): string {
   let path = directory === "/" ? "" : directory;
   for (const name of names) if (name !== "") path += `/${name}`;
   return path || "/";
 }
 
-/** The directory that a path lies in; `/` for itself. */
+/** Returns the parent directory of a path; the parent of `/` is `/`. */
 export function parent(path: string): string {
   return path.slice(0, path.lastIndexOf("/")) || "/";
 }
 
-/** The last name of a path. */
+/** Returns the last component of a path. */
 export function nameOf(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }
 
-/** A path and every directory that it lies in, nearest first; without `/`, which is around everything. */
+/** Lists a path and its parent directories, nearest first, without `/`. */
 export function upwards(path: string): string[] {
   const found: string[] = [];
   for (let at = path; at !== "/"; at = parent(at)) found.push(at);
   return found;
 }
 
-/** Whether `path` is `directory` itself or lies below it. */
+/** Tells whether `path` is `directory` or lies below it. */
 export function isWithin(path: string, directory: string): boolean {
   return path === directory || directory === "/" || path.startsWith(`${directory}/`);
 }

@@ -1,5 +1,5 @@
 /**
- * Values that have paths, to be looked up by the directories that the paths lie in.
+ * An index of values by path, which finds the values below a directory.
  *
  * Requires no permissions.
  *
@@ -7,13 +7,13 @@
  */
 
 interface Entry<T> {
-  /** The path and a slash: what lies in a directory starts as the directory does. */
+  /** The path and a slash: the key of a directory is a prefix of the keys below it. */
   readonly key: string;
   readonly at: number;
   readonly value: T;
 }
 
-/** Values by their paths. To look one up takes no longer with ten thousand of them. */
+/** An index of values by path. A lookup is a binary search, so that ten thousand values cost no more. */
 export class PathIndex<T> {
   readonly #sorted: readonly Entry<T>[];
 
@@ -35,7 +35,7 @@ export class PathIndex<T> {
     return found.sort((a, b) => a.at - b.at).map(({ value }) => value);
   }
 
-  /** The place of the first key that is not before this one. */
+  /** Returns the index of the first key that is not before this one. */
   #firstFrom(key: string): number {
     let [low, high] = [0, this.#sorted.length];
     while (low < high) {

@@ -1,5 +1,5 @@
 /**
- * What went wrong with several apps of one call: each of them is named with its cause.
+ * The error of a call in which several apps failed; it names each app and the cause.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { appWords } from "./quote.ts";
 export interface AppFailure {
   /** The app's name. */
   readonly app: string;
-  /** Why. */
+  /** The error that the app failed with. */
   readonly error: OverlayError;
 }
 
@@ -20,9 +20,9 @@ interface Named {
 }
 
 /**
- * Does something for each app, and goes on past one that fails.
+ * Calls a function for each app, and continues after one that fails.
  *
- * @throws {PodError} If any failed; where there is only one app, its own error.
+ * @throws {PodError} If any app failed. If there is only one app, its own error is thrown.
  */
 export function forEachApp<T extends Named>(apps: readonly T[], act: (app: T) => void): void {
   const failures: AppFailure[] = [];

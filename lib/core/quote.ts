@@ -1,5 +1,5 @@
 /**
- * Foreign text made safe to print: a path or a tool's words may hold control characters that would
+ * Makes foreign text safe to print: a path or a program's output may hold control characters that would
  * move a terminal's cursor, or direction marks that would show a name as another one.
  *
  * Requires no permissions.
@@ -25,7 +25,7 @@ export function quote(value: string): string {
   return JSON.stringify(value).replace(UNPRINTABLE, escaped);
 }
 
-/** Quotes text of which each character is a byte, as the names in an archive: as UTF-8 where it is. */
+/** Quotes text whose characters are bytes, such as a name in an archive; valid UTF-8 is decoded. */
 export function quoteBytes(text: string): string {
   // deno-lint-ignore no-control-regex
   if (/^[\u0000-\u007f]*$/.test(text) || /[^\u0000-\u00ff]/.test(text)) return quote(text);
@@ -37,24 +37,24 @@ export function quoteBytes(text: string): string {
   }
 }
 
-/** The words for an app in a message. */
+/** Writes the name of an app for a message. */
 export function appWords(app: string): string {
   return app === "" ? "the pod's own image" : `app ${quote(app)}`;
 }
 
-/** Makes a tool's words printable: control characters become escapes, lines are joined by spaces. */
+/** Makes a program's output printable: control characters become escapes, lines are joined by spaces. */
 export function printable(text: string): string {
   return text.trim().replace(/\s*\n\s*/g, " ").replace(UNPRINTABLE, escaped);
 }
 
-/** Makes a name printable in a table; what needs no quotes gets none. */
+/** Makes a name printable in a table; it is quoted only if it must be. */
 export function showName(name: string): string {
   const quoted = quote(name);
   return quoted === `"${name}"` && name !== "" && !/^\s|\s$/.test(name) ? name : quoted;
 }
 
 /**
- * Quotes an argument for a shell; what needs no quotes gets none. What a terminal would act on is
+ * Quotes an argument for a shell, only if it must be. Control characters are
  * written as the octal escapes of `$'…'`, which every shell but the oldest knows (POSIX.1-2024).
  */
 export function shellQuote(argument: string): string {
@@ -69,9 +69,8 @@ export function shellQuote(argument: string): string {
 const PLAIN = /^[\w./@%+=~-]*$/;
 
 /**
- * Whether a text is of nothing but characters that no option, table or terminal takes for anything else.
- * To ask this first is cheaper: a process compiles each regular expression that it uses anew, and most need
- * only this one.
+ * Tells whether a text has only characters without a special meaning in options, tables and terminals.
+ * Callers ask this first, because each further regular expression must be compiled before its first use.
  */
 export function isPlain(text: string): boolean {
   return PLAIN.test(text);

@@ -1,5 +1,5 @@
 /**
- * Sizes as people write them, both directions.
+ * Parses and writes sizes as people write them.
  *
  * Requires no permissions.
  *
@@ -14,7 +14,7 @@ const UNITS = ["", "K", "M", "G", "T"];
  *
  * @param what The word for it in an error.
  * @returns Bytes.
- * @throws {InvalidValueError} If it is none, or not above 0.
+ * @throws {InvalidValueError} If it is no size, or not above 0.
  */
 export function parseSize(what: string, value: string): number {
   const [, digits = "", unit = ""] = /^(\d{1,15})([KMGT]?)$/.exec(value) ?? [];

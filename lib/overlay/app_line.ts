@@ -1,8 +1,8 @@
 /**
- * The fstab(5) line of an app, both directions. It is an ordinary line that mount(8) and findmnt(8)
- * read; what they do not need, the app's name and its tree, stands in `X-` options. mount(8) hands them
- * neither to the kernel, nor, unlike `x-` options, to `/run/mount/utab`, where the line of a mount whose
- * namespace ends without umount(8) would stay for ever, and which only root can write.
+ * Reads and writes the fstab(5) line of an app. It is an ordinary line that mount(8) and findmnt(8) read;
+ * the app's name and its tree are in `X-` options. mount(8) passes these neither to the kernel nor, unlike
+ * `x-` options, to `/run/mount/utab`. Only root can write that file, and it would keep the line of a mount
+ * whose namespace ends without umount(8) for ever.
  *
  * Requires no permissions.
  *
@@ -15,7 +15,7 @@ import type { LowersLink, MountConfig } from "./mount_config.ts";
 import { parseAppName, parsePath, parseTreeId } from "../request/names.ts";
 import { isWithin, parent } from "../core/path.ts";
 
-/** What `overlay.fstab` holds of an app: one fstab(5) line. */
+/** The record of an app: one fstab(5) line in `overlay.fstab`. */
 export interface AppLine {
   /** The app's name; empty for the pod's own image. */
   readonly app: string;
@@ -25,19 +25,19 @@ export interface AppLine {
   readonly rootfs: string;
   /** The lower of a bind mount, or `overlay`. */
   readonly source: string;
-  /** The options as mount(8) takes them, without those that only we read and without `noauto`. */
+  /** The options as mount(8) takes them, without our own and without `noauto`. */
   readonly options: string;
-  /** Whether `mount --all` mounts it. An app that is only prepared, or was unmounted, is not. */
+  /** Set if `mount --all` mounts it; not for an app that is only prepared or was unmounted. */
   readonly auto: boolean;
-  /** Set when the rootfs is a copy of the lower, which nothing is mounted for. */
+  /** Set when the rootfs is a copy of the lower and nothing is mounted. */
   readonly copy?: true;
-  /** The directory that a link in the pod leads to, by which the options name their lowers. */
+  /** The target of the link in the pod through which the options name their lowers. */
   readonly lowers?: string;
-  /** Set when the destination lies in the pod: where a pod was moved to or copied, it does not. */
+  /** Set when the destination lies in the pod. It reveals the lines of a pod that was moved or copied. */
   readonly inPod?: true;
-  /** Set when it was unmounted lazily, so that a process may use it still. */
+  /** Set when it was unmounted lazily, so that a process may still use it. */
   readonly lazy?: true;
-  /** Set when gc may collect what the app wrote without being told its pod's name. */
+  /** Set when gc may collect the files of the app although its pod was not named. */
   readonly ephemeral?: true;
   /** The directories outside the pod that renders made: the rootfs alone, or the destination with it. */
   readonly made?: "rootfs" | "destination";
@@ -104,7 +104,7 @@ export function formatAppLine(line: AppLine): string {
   return [...[line.source, line.rootfs, type, options].map(escapeField), "0", "0"].join(" ");
 }
 
-/** Decodes a value; `null` when there is none, or it is not as we write it. */
+/** Decodes a value; `null` when it is absent or not in our form. */
 function decode(value: string | undefined): string | null {
   try {
     return value === undefined ? null : decodeURIComponent(value);
@@ -121,7 +121,7 @@ function fieldsOf(text: string): string[] {
   return fields.slice(0, end).map(unescapeField);
 }
 
-/** Reads a line; `null` when it is not the whole line of an app. */
+/** Reads a line; `null` when it is not the complete line of an app. */
 export function parseAppLine(text: string): AppLine | null {
   const fields = fieldsOf(text);
   const [source = "", rootfs = "", , options = ""] = fields;
@@ -154,7 +154,7 @@ export function parseAppLine(text: string): AppLine | null {
   return isWhole(fields, line) ? line : null;
 }
 
-/** Tells whether a line has all that a mount needs, and nothing that only another version of us knows. */
+/** Tells whether a line has every option that a mount needs, and no unknown option of ours. */
 function isWhole(fields: readonly string[], line: AppLine): boolean {
   const { source, rootfs, options, copy, lowers } = line;
   const [, , type, , freq, passno] = fields;
@@ -193,8 +193,8 @@ function isParsed(parse: () => unknown): boolean {
 }
 
 /**
- * Tells whether a line is that of another file system, as an administrator may add one. A line with one of
- * our options, or an overlay without them, was ours, and is not any more.
+ * Tells whether a line is that of another file system, added by an administrator. A line with one of our
+ * options, or an overlay without them, is a damaged line of ours.
  */
 export function isForeignLine(text: string): boolean {
   const fields = fieldsOf(text);
@@ -205,7 +205,7 @@ export function isForeignLine(text: string): boolean {
     !splitOptions(options).some((part) => part.startsWith(OWN));
 }
 
-/** The mount configuration of a line; relative paths are taken to be relative to the pod. */
+/** Reads the mount configuration of a line; relative paths are resolved against the pod. */
 export function configOfLine(line: AppLine, pod: string): MountConfig {
   const config = parseMountOptions(line.options);
   if (line.source !== "overlay") return { ...config, lower: [line.source] };
@@ -218,14 +218,14 @@ export function configOfLine(line: AppLine, pod: string): MountConfig {
   };
 }
 
-/** The mount of a line, as a plan has it. */
+/** Converts a line to the mount of a plan. */
 export function mountOfLine(line: AppLine, pod: string): MountPlan {
   const config = configOfLine(line, pod);
   const { app, tree, rootfs, options } = line;
   return { ...config, pod, app, tree, dest: parent(rootfs), rootfs, optionString: options };
 }
 
-/** What will be mounted, and where. */
+/** A planned mount: its configuration and its place. */
 export interface MountPlan extends MountConfig {
   /** The pod. */
   readonly pod: string;
@@ -239,12 +239,12 @@ export interface MountPlan extends MountConfig {
   readonly rootfs: string;
   /** The option string, as mount(8) takes it; empty for a copy. */
   readonly optionString: string;
-  /** The lowers without symlinks, which are mounted; not there when they are the lowers as named. */
+  /** The lowers without symlinks, which are mounted; absent when they equal the lowers as named. */
   readonly real?: readonly string[];
   /** Set when the rootfs is a copy of the lower and not mounted. */
   readonly copy?: true;
   /** Set when the destination may lie in an image that was mounted before. */
   readonly live?: true;
-  /** Set when gc may collect it without being told the pod's name. */
+  /** Set when gc may collect it although its pod was not named. */
   readonly ephemeral?: true;
 }

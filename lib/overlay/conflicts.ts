@@ -8,11 +8,11 @@
  * @module
  */
 
-/** Two options that exclude each other, and why. */
+/** Two options that exclude each other, and the reason. */
 export interface Conflict {
   /** The two options, as they were given. */
   readonly options: readonly [string, string];
-  /** Why, in words that go on after a colon. */
+  /** The reason, as the end of a sentence. */
   readonly reason: string;
 }
 
@@ -20,7 +20,7 @@ const MARKS = "userxattr keeps overlayfs from following what users could have wr
 const FOLLOW =
   "a file that is only metadata is found through its redirect, which metacopy=on turns on";
 
-/** Where it is known, whether the row holds with an upper, without one, or in both. */
+/** Each row tells whether it holds with an upper, without one, or in both cases. */
 type Where = "upper" | "view" | "both";
 
 const ROWS: readonly (readonly [a: string, b: string, where: Where, reason: string])[] = [

@@ -1,5 +1,5 @@
 /**
- * The two escapes a path needs on its way to the kernel, both directions.
+ * Writes and reads the two kinds of escapes that a path needs on its way to the kernel.
  *
  * An overlay option string is read twice: by util-linux, which splits it at every comma whatever
  * stands before it, toggles a quote at every `"`, and takes out pieces that it knows (`ro`, `bind`,
@@ -18,7 +18,7 @@ function hasOddQuotes(text: string): boolean {
 }
 
 /**
- * Whether a path can only be written by naming one of its directories twice, see
+ * Tells whether a path can only be written by naming one of its directories twice, see
  * {@linkcode escapeOption}. Such a path must not lead through a symlink.
  */
 export function needsRealPath(path: string): boolean {

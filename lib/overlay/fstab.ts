@@ -1,7 +1,7 @@
 /**
  * The pod's `overlay.fstab`: one line per app in the order of mounting. Comments and lines of other file
- * systems that an administrator added are kept as they are; a line that is neither is an error, since it may
- * be what is left of the line of an app that is mounted.
+ * systems that an administrator added are kept unchanged; any other line is an error, since it may be the
+ * damaged line of a mounted app.
  *
  * Requires no permissions.
  *
@@ -13,7 +13,7 @@ import { RefusedError } from "../core/errors.ts";
 import { parent } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 
-/** A line of the file: the line of an app, or any other as it stands. */
+/** A line of the file: the line of an app, or the text of any other line. */
 export type FstabEntry = AppLine | string;
 
 /** Mode of the file: no secret, and every administrator may read it. */
@@ -59,7 +59,7 @@ function damaged(path: string, number: number, reason: string): never {
   });
 }
 
-/** As much of a line as tells it from others. */
+/** Shortens a line for a message. */
 function startOf(line: string): string {
   const signs = [...line];
   return signs.length > 60 ? `${signs.slice(0, 60).join("")}...` : line;
@@ -77,8 +77,8 @@ export function appLines(entries: readonly FstabEntry[]): readonly AppLine[] {
 }
 
 /**
- * Puts lines of apps in: each in the place of its old one, or at the end. Further lines of the same app
- * go, since `mount --all` would mount them one on the other.
+ * Inserts lines of apps: each replaces the old line of its app, or is appended. Further lines of the same app
+ * are removed, since `mount --all` would mount them one on the other.
  */
 export function withLines(
   entries: readonly FstabEntry[],

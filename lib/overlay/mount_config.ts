@@ -1,5 +1,5 @@
 /**
- * A mount configuration and its option string, both directions.
+ * Reads and writes a mount configuration as an option string.
  *
  * Requires no permissions.
  *
@@ -13,7 +13,7 @@ import { hashOf } from "../request/names.ts";
 import { child, isWithin, nameOf, parent } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 
-/** What an overlay mount is made of. */
+/** The parts of an overlay mount. */
 export interface MountConfig {
   /** The lowers, top first, absolute paths. */
   readonly lower: readonly string[];
@@ -27,22 +27,22 @@ export interface MountConfig {
   readonly options: readonly string[];
 }
 
-/** An option string, and what it needs to be understood. */
+/** An option string and the conditions for its use. */
 export interface OptionString {
   /** The options as mount(8) takes them after `-o`. */
   readonly text: string;
-  /** Whether paths in it are relative to the pod, so that mount(8) must run there. */
+  /** Set if paths in it are relative to the pod, so that mount(8) must run there. */
   readonly relative: boolean;
   /**
-   * Whether it is right only where the pod leads through no symlink, nor a lower whose name is written
-   * with a directory named twice, nor, where it is not relative, any lower.
+   * Set if the string is valid only without symlinks: in the path of the pod, in a lower whose name has a
+   * directory twice, and, if the string is not relative, in any lower.
    */
   readonly needsRealPaths: boolean;
-  /** The link in the pod by which it names its lowers; `null` when it names them by their own paths. */
+  /** The link in the pod through which it names its lowers; `null` when it has their own paths. */
   readonly link: LowersLink | null;
 }
 
-/** A link in the pod to the directory that all lowers lie in, by which they have short names. */
+/** A link in the pod to the common parent directory of the lowers; it makes their names shorter. */
 export interface LowersLink {
   /** The link. */
   readonly path: string;
@@ -52,7 +52,7 @@ export interface LowersLink {
 
 /**
  * The longest option string the kernel reads: one page, less its closing NUL. A longer one is cut
- * without a word, and then names another directory (mount(2), measured on Linux 6.18).
+ * silently, and then names another directory (mount(2), measured on Linux 6.18).
  */
 export const OPTIONS_MAX = 4095;
 
@@ -107,12 +107,12 @@ function ownOptions(config: MountConfig): string[] {
   ];
 }
 
-/** Whether a configuration is a read-only view of one lower, which overlayfs refuses: a bind mount. */
+/** Tells whether a configuration is a bind mount: overlayfs refuses a read-only view of one lower. */
 export function isBind(config: MountConfig): boolean {
   return config.upper === null && config.lower.length === 1;
 }
 
-/** Splits an option string at its commas, but not within the quotes of a label, which goes last. */
+/** Splits an option string at its commas, but not within the quotes of a label, which comes last. */
 export function splitOptions(options: string): string[] {
   const label = /(?:^|,)(context="[^"]*")/.exec(options);
   if (label === null) return splitEscaped(options, ",");
@@ -157,7 +157,7 @@ export function parseMountOptions(options: string): MountConfig {
   return { lower, upper, work, label, options: rest };
 }
 
-/** The path from one directory to another, by name; both absolute and normalised. */
+/** Returns the relative path from one directory to another; both are absolute and normalised. */
 function relativePath(from: string, to: string): string {
   const [up, down] = [from, to].map((path) => path.split("/").filter((name) => name !== ""));
   if (up === undefined || down === undefined) return to;
@@ -168,7 +168,7 @@ function relativePath(from: string, to: string): string {
   return [...up.map(() => ".."), ...down].join("/") || ".";
 }
 
-/** The same configuration with paths relative to `directory`. */
+/** Makes the paths of a configuration relative to `directory`. */
 function relativeTo(directory: string, config: MountConfig): MountConfig {
   const from = (path: string) => relativePath(directory, path);
   return {
@@ -183,18 +183,18 @@ function bytes(text: string): number {
   return new TextEncoder().encode(text).length;
 }
 
-/** What the name of a link to the lowers begins with. */
+/** The prefix of the name of a link to the lowers. */
 const LINK = "lower-";
 
-/** The name of the link in a pod to a directory of lowers. */
+/** Returns the name of the link in a pod to a directory of lowers. */
 function linkName(directory: string): string {
   return LINK + hashOf(directory);
 }
 
 /**
- * A path of an option string, as it is on the disk.
+ * Resolves a path of an option string to the path on the disk.
  *
- * @param lowers The directory that the link in the pod leads to, if there is one.
+ * @param lowers The target of the link in the pod, if there is one.
  */
 export function pathOfOption(path: string, pod: string, lowers: string | undefined): string {
   if (path.startsWith("/")) return path;
@@ -203,7 +203,7 @@ export function pathOfOption(path: string, pod: string, lowers: string | undefin
   return path.startsWith(name) ? child(lowers, path.slice(name.length)) : `${pod}/${path}`;
 }
 
-/** Lowers by a link in the pod, and the rest relative to the pod; `null` where that cannot be. */
+/** Names the lowers through a link in the pod, and the rest relative to the pod; `null` if not possible. */
 function linkedOptions(config: MountConfig, pod: string): OptionString | null {
   const [first = ""] = config.lower;
   const to = parent(first);
@@ -226,7 +226,7 @@ function linkedOptions(config: MountConfig, pod: string): OptionString | null {
  * otherwise with paths relative to the pod, or through a link in it.
  *
  * @param pod The pod, where mount(8) runs.
- * @throws {RefusedError} If it is too long either way.
+ * @throws {RefusedError} If it is too long in every form.
  */
 export function fittingOptions(config: MountConfig, pod: string): OptionString {
   const absolute = mountOptions(config);

@@ -1,5 +1,5 @@
 /**
- * A mount label: in an option string, and beside the one that the kernel shows.
+ * Writes a mount label into an option string, and compares it with the one that the kernel shows.
  *
  * Requires no permissions.
  *
@@ -39,7 +39,7 @@ export function formatMountLabel(options: string, label: string | null): string 
   return options === "" ? context : `${options},${context}`;
 }
 
-/** The ranges of a list of categories, such as `c1,c3.c5`, sorted and merged. */
+/** Parses a list of categories, such as `c1,c3.c5`, into sorted and merged ranges. */
 function rangesOf(categories: string): readonly (readonly number[])[] {
   const ranges: [number, number][] = [];
   const given = categories.split(",").map((range): [number, number] => {
@@ -54,7 +54,7 @@ function rangesOf(categories: string): readonly (readonly number[])[] {
   return ranges;
 }
 
-/** A level in one spelling; `null` when it has names that only the policy can resolve. */
+/** Normalises a level; `null` when it has names that only the policy can resolve. */
 function plainLevel(level: string): string | null {
   // A policy without levels.
   if (level === "") return "";
@@ -70,7 +70,7 @@ function plainLevel(level: string): string | null {
 }
 
 /**
- * Compares the label that was asked for with the one that the kernel shows of a mount. The kernel sorts and
+ * Compares the label of a request with the one that the kernel shows of a mount. The kernel sorts and
  * merges categories (`s0:c2,c1` becomes `s0:c1,c2`), and shows the first of all names that the policy has for
  * a type; so types are not compared, nor levels with names other than `s0` and `c1`.
  *

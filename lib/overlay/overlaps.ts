@@ -1,7 +1,6 @@
 /**
- * What the lines of a pod have to do with one another: uppers that would be shared, a rootfs that two
- * apps have or that lies in another. Everything is looked up by path, so that a thousand apps are not
- * compared with a thousand others.
+ * Finds lines of a pod that overlap: shared uppers, a shared rootfs, or a rootfs in another one. The lookup
+ * is by path, so that a thousand apps are not compared with a thousand others.
  *
  * Requires no permissions.
  *
@@ -13,28 +12,28 @@ import { parent, upwards } from "../core/path.ts";
 import { RefusedError } from "../core/errors.ts";
 import { appWords, quote } from "../core/quote.ts";
 
-/** The upper and the work of a line, as far as it has them. */
+/** Lists the upper and the work of a line, if it has them. */
 function writtenBy(line: AppLine, pod: string): readonly string[] {
   const { upper, work } = configOfLine(line, pod);
   return [upper, work].filter((path) => path !== null);
 }
 
-/** A directory that is written to. With its slash at the end, what lies in it starts as it does. */
+/** A directory that an app writes to. With its final slash it is a prefix of every path in it. */
 interface Written {
   readonly path: string;
   readonly line: AppLine;
 }
 
 /**
- * Of each app another one whose directories are its own, or lie in one of them, or around one. Two lines of
- * one app, as a hand can write them, are taken together.
+ * Finds for each app the first other app that shares a directory with it. Several lines of one app, as after
+ * an edit by hand, count as one.
  */
 function sharing(written: readonly Written[]): ReadonlyMap<string, AppLine> {
   const shared = new Map<string, AppLine>();
   const note = ({ app }: AppLine, other: AppLine) => {
     if (!shared.has(app)) shared.set(app, other);
   };
-  // Sorted so, all that lies in a directory follows it.
+  // In this order, every path in a directory follows the directory.
   const sorted = written.toSorted((a, b) => a.path < b.path ? -1 : a.path > b.path ? 1 : 0);
   const around: Written[] = [];
   for (const inner of sorted) {
@@ -52,21 +51,21 @@ function sharing(written: readonly Written[]): ReadonlyMap<string, AppLine> {
   return shared;
 }
 
-/** Of one path, two different apps are enough: every app then finds another than itself. */
+/** Keeps two different apps for each path: that is enough for every app to find another one. */
 function isKnown({ path, line }: Written, around: readonly Written[]): boolean {
   const [second, first] = [around.at(-2), around.at(-1)];
   return first?.path === path && (first.line.app === line.app || second?.path === path);
 }
 
-/** What each app of a pod shares with another one. */
+/** The overlaps of the apps of a pod. */
 export class Overlaps {
   readonly #sharingUpper: ReadonlyMap<string, AppLine>;
   readonly #byRootfs = new Map<string, AppLine[]>();
 
   /**
-   * Looks at all lines of a pod, those that are to be recorded included.
+   * Indexes all lines of a pod, including those that are to be recorded.
    *
-   * @param writes The directories that a line writes to. @default {those that its options name}
+   * @param writes Lists the directories that a line writes to. @default {the upper and work in its options}
    */
   constructor(
     lines: readonly AppLine[],
@@ -80,26 +79,25 @@ export class Overlaps {
       }
       const had = this.#byRootfs.get(line.rootfs);
       if (had === undefined) this.#byRootfs.set(line.rootfs, [line]);
-      // Two different apps are enough: every app then finds another than itself.
+      // Two different apps are enough for every app to find another one.
       else if (had.length < 2 && had[0]?.app !== line.app) had.push(line);
     }
     this.#sharingUpper = sharing(written);
   }
 
-  /** Another app whose upper or work is one of this app's, or lies in it, or the other way round. */
+  /** Finds another app whose upper or work overlaps with that of this app. */
   sharingUpper(line: AppLine): AppLine | undefined {
     return this.#sharingUpper.get(line.app);
   }
 
-  /** Another app with the same rootfs. */
+  /** Finds another app with the same rootfs. */
   sharingRootfs(line: AppLine): AppLine | undefined {
     return this.#byRootfs.get(line.rootfs)?.find(({ app }) => app !== line.app);
   }
 }
 
 /**
- * The lines whose rootfs lies in the rootfs of another one, by that one's rootfs; the nearest to the
- * top is not told from those further up.
+ * Groups lines by the mount points among `tops` that are, or lie above, their rootfs.
  */
 export function linesWithin(
   lines: readonly AppLine[],
@@ -117,7 +115,7 @@ export function linesWithin(
   return found;
 }
 
-/** The lines among `others` in whose rootfs that of another line lies. */
+/** Lists the lines among `others` whose rootfs contains that of another line. */
 export function imagesAround(
   lines: readonly AppLine[],
   others: readonly AppLine[],
@@ -127,11 +125,11 @@ export function imagesAround(
 }
 
 /**
- * Refuses an app whose upper or work another app of the pod has, or that would lie one in the other;
- * the kernel allows it, and what then happens is undefined.
+ * Refuses an app whose upper or work overlaps with that of another app of the pod. The kernel allows it,
+ * but the behaviour is undefined.
  *
- * @param other The app that has it, if any.
- * @throws {RefusedError} If there is one.
+ * @param other The other app, if any.
+ * @throws {RefusedError} If there is such an app.
  */
 export function refuseSharedUpper(line: AppLine, other: AppLine | undefined): void {
   if (other === undefined) return;

@@ -13,16 +13,16 @@ export interface PathOperation<K extends string> {
   readonly path: string;
 }
 
-/** An upper must be part of no mount, in whatever mount namespace; the kernel is asked. */
+/** The kernel is asked whether an upper is part of a mount, in whatever mount namespace. */
 export interface IdleOperation extends PathOperation<"idle"> {
   /** The line of its app. */
   readonly line: AppLine;
 }
 
-/** Nothing may be mounted in a directory, and no mount may be made of what is in it. */
+/** Nothing may be mounted in a directory, and no mount may use a directory in it. */
 export type FreeOperation = PathOperation<"free">;
 
-/** A pod that was noted in the tree store may use nothing of what is removed. */
+/** A pod with a note in the tree store may not use the trees that are removed. */
 export type UnusedOperation = PathOperation<"unused">;
 
 /** A pod is renamed into the garbage. */
@@ -39,21 +39,21 @@ export interface PutBackOperation extends PathOperation<"put-back"> {
   readonly to: string;
 }
 
-/** The grace period of a pod begins now: it was set aside at a time in the future. */
+/** The grace period of a pod starts now, because it was set aside at a time in the future. */
 export type GraceOperation = PathOperation<"grace">;
 
-/** A destination outside the pod, or its rootfs if only that was made, is removed unless something is in it. */
+/** A destination outside the pod, or its rootfs if only that was made, is removed if it is empty. */
 export interface RmdirOperation extends PathOperation<"rmdir"> {
   /** The rootfs in it. */
   readonly rootfs: string;
 }
 
-/** A directory is removed with all that is in it. */
+/** A directory is removed with its content. */
 export type RemoveOperation = PathOperation<"remove">;
 
 /** A pod is kept from gc, or no longer, by a file in it. */
 export interface KeepOperation extends PathOperation<"keep"> {
-  /** Whether the pod is kept then. */
+  /** Set if the pod is kept afterwards. */
   readonly kept: boolean;
 }
 

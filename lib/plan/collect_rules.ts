@@ -1,5 +1,5 @@
 /**
- * The rules by which gc takes a pod, and the reasons for which it leaves one alone.
+ * The rules by which gc collects a pod, and the reasons for which it leaves one alone.
  *
  * Requires no permissions.
  *
@@ -16,7 +16,7 @@ import { appWords, quote, shellQuote } from "../core/quote.ts";
 import { refuseElsewhere } from "./refusals.ts";
 import type { PodSnapshot, SeenLine } from "./snapshot.ts";
 
-/** The mounts in a pod, and those that are made of it. */
+/** The mounts in a pod, and the mounts elsewhere that use it. */
 export interface Occupants {
   /** The pod. */
   readonly pod: PodLayout;
@@ -24,7 +24,7 @@ export interface Occupants {
   readonly real: string;
   /** The mounts at the pod and below it. */
   readonly inside: readonly Mount[];
-  /** The mounts elsewhere that are made of what is in it, and stay when its apps are unmounted. */
+  /** The mounts elsewhere that use directories of the pod, and stay when its apps are unmounted. */
   readonly users: readonly Mount[];
 }
 
@@ -32,15 +32,15 @@ export interface Occupants {
 export interface PodFacts extends PodSnapshot, Occupants {
   /** The pod. */
   readonly pod: PodLayout;
-  /** The time of the look, in milliseconds since 1970. */
+  /** The time at which the facts were read, in milliseconds since 1970. */
   readonly now: number;
   /** The time since when it is set aside, in milliseconds since 1970; `null` for a pod in its place. */
   readonly aside: number | null;
-  /** The path that it gets when it is set aside. */
+  /** The path to which it is set aside. */
   readonly garbage: string;
-  /** Whether it holds `overlay.fstab` or `overlay.lock`, or nothing at all. */
+  /** Set if it holds `overlay.fstab` or `overlay.lock`, or is empty. */
   readonly isPod: boolean;
-  /** Whether it is kept. */
+  /** Set if it is kept. */
   readonly isKept: boolean;
   /** The time of the last change of its record, in milliseconds since 1970. */
   readonly changed: number;
@@ -48,9 +48,9 @@ export interface PodFacts extends PodSnapshot, Occupants {
 
 /** The rules of a collection. */
 export interface CollectRules {
-  /** Whether the pod was named: then its apps are unmounted first, and it goes whatever its age. */
+  /** Set if the pod was named: then its apps are unmounted first, and its age does not matter. */
   readonly named: boolean;
-  /** Which pass: setting pods aside, or removing those that are aside. @default {both} */
+  /** The pass: setting pods aside, or removing those that are set aside. @default {both} */
   readonly phase?: "mark" | "sweep";
   /** The age from which a pod that is not ephemeral is collected. @default {never} */
   readonly olderThanMs?: number;
@@ -93,7 +93,7 @@ function refusal(
   return new RefusedError(code, `Cannot collect pod ${quote(pod)}: ${reason}`, { path, hint });
 }
 
-/** Refuses a directory that holds something and is no pod: whoever named it so may keep other things in it. */
+/** Refuses a directory that is neither empty nor a pod: it may hold other files of its owner. */
 export function refuseNoPod({ isPod, pod: { pod } }: PodFacts): void {
   if (isPod) return;
   const reason = "it holds neither overlay.fstab nor overlay.lock, and is no pod";
@@ -109,7 +109,7 @@ export function refuseKept({ isKept, pod: { pod, keep } }: PodFacts): void {
   throw refusal("kept", "it is kept", { pod, path: keep, hint });
 }
 
-/** Refuses a pod that nobody said may go: one that is not ephemeral, and not as old as asked for. */
+/** Refuses a pod that is neither ephemeral nor old enough. */
 function refuseUndue(facts: PodFacts, rules: CollectRules): void {
   const { pod: { pod }, record: { lines }, changed, now } = facts;
   if (lines.length > 0 && lines.every(({ ephemeral }) => ephemeral)) return;
@@ -134,10 +134,10 @@ function refuseMounted({ pod: { pod }, seen }: PodFacts): void {
 }
 
 /**
- * Refuses a pod while anything is mounted in it, or made of what is in it.
+ * Refuses a pod while anything is mounted in it, or a mount elsewhere uses it.
  *
- * @param own The mount points of what may be mounted, since it is unmounted.
- * @throws {RefusedError} If it is so.
+ * @param own The mount points that are allowed, since they are unmounted first.
+ * @throws {RefusedError} If there is such a mount.
  */
 export function refuseOccupied(facts: Occupants, own: readonly (string | null)[] = []): void {
   refuseMounts(facts, new Set(own));
@@ -152,7 +152,7 @@ function refuseMounts({ pod: { pod }, inside }: Occupants, own: ReadonlySet<stri
   throw refusal("foreign-mount", reason, { pod, path: other.target, hint });
 }
 
-/** Refuses a pod of which a mount elsewhere is made, as after a mount by hand. */
+/** Refuses a pod that a mount elsewhere uses, as after a mount by hand. */
 function refuseUsers({ pod: { pod }, users: [user] }: Occupants): void {
   if (user === undefined) return;
   const reason = `the mount on ${quote(user.target)} is made of what is in it`;
@@ -160,7 +160,7 @@ function refuseUsers({ pod: { pod }, users: [user] }: Occupants): void {
   throw inUse(pod, reason, hint);
 }
 
-/** Refuses a pod of which nothing tells whether it is used, or that is to be mounted again. */
+/** Refuses a pod whose use cannot be checked, or that is to be mounted again. */
 function refuseWanted({ pod: { pod }, record: { lines } }: PodFacts): void {
   const copied = lines.find(({ copy }) => copy);
   if (copied !== undefined) {
@@ -173,7 +173,7 @@ function refuseWanted({ pod: { pod }, record: { lines } }: PodFacts): void {
   throw inUse(pod, reason, "mount it again with overlay-render restore, or unmount it");
 }
 
-/** Refuses a pod that holds a tree: it would go with the pod, and other pods may be rendered from it. */
+/** Refuses a pod that holds a tree: other pods may be rendered from it. */
 function refuseTree({ pod: { pod }, real, record: { lines } }: PodFacts): void {
   const lowers = lines.flatMap((line) => configOfLine(line, pod).lower);
   const tree = lowers.find((lower) => isWithin(lower, pod) || isWithin(lower, real));

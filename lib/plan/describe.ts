@@ -16,7 +16,7 @@ function describeMode(mode: number | LikeMode): string {
   return `mode of ${showName(mode.like)}${masked}`;
 }
 
-/** What an operation of each kind does to its path. */
+/** The words for each kind of operation, to follow its path. */
 const DETAILS: { readonly [K in Kind]: (operation: OperationOf<K>) => string } = {
   require: ({ type }) => `must be a ${type}`,
   real: () => "must not lead through a symlink",

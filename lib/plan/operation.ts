@@ -1,5 +1,5 @@
 /**
- * What a plan is made of. Operations are data: frozen, safe as JSON, and applied by one interpreter.
+ * The operations of plans. They are data: frozen, safe as JSON, and applied by one interpreter.
  *
  * @module
  */
@@ -10,21 +10,21 @@ import type { CollectOperation } from "./collect_operation.ts";
 export interface LikeMode {
   /** The directory whose mode it is. */
   readonly like: string;
-  /** The bits that are taken over. */
+  /** The bits that are copied. */
   readonly mask: number;
 }
 
-/** Something must be there before anything is made. */
+/** A file or directory must exist before anything is made. */
 export interface RequireOperation {
   /** Tells the operations apart. */
   readonly kind: "require";
-  /** What must be there. */
+  /** The path that must exist. */
   readonly path: string;
-  /** What it must be. */
+  /** The type that it must have. */
   readonly type: "directory" | "file";
 }
 
-/** No part of a path may be a symlink, because the option string names a directory twice, or from the pod. */
+/** No part of a path may be a symlink, because the option string names a directory twice or relatively. */
 export interface RealOperation {
   /** Tells the operations apart. */
   readonly kind: "real";
@@ -32,7 +32,7 @@ export interface RealOperation {
   readonly path: string;
 }
 
-/** Nobody but root and the user we are may be able to rename what is above a path. */
+/** Only root and the current user may be able to rename the directories above a path. */
 export interface TrustOperation {
   /** Tells the operations apart. */
   readonly kind: "trust";
@@ -40,7 +40,7 @@ export interface TrustOperation {
   readonly path: string;
 }
 
-/** A directory is made unless it is there. */
+/** A directory is made unless it exists. */
 export interface DirectoryOperation {
   /** Tells the operations apart. */
   readonly kind: "directory";
@@ -50,9 +50,9 @@ export interface DirectoryOperation {
   readonly mode: number | LikeMode;
   /** The directory whose owner and group it gets when it is made, or `null`. */
   readonly ownerLike: string | null;
-  /** Whether it gets the mode even if it was there. */
+  /** Set if it gets the mode even if it existed. */
   readonly force: boolean;
-  /** Whether it is refused when it was there and others could change what is in it. */
+  /** Set if it is refused when it existed and other users could change its content. */
   readonly guarded: boolean;
 }
 
@@ -64,7 +64,7 @@ export interface LockOperation {
   readonly path: string;
 }
 
-/** A pod that is there is opened: it is checked who else could change it, and it is locked until the plan is applied. */
+/** An existing pod is opened: its trust is checked, and it is locked until the plan is applied. */
 export interface OpenOperation {
   /** Tells the operations apart. */
   readonly kind: "open";
@@ -72,7 +72,7 @@ export interface OpenOperation {
   readonly path: string;
 }
 
-/** A pod, or all pods in a directory, are looked at: what they record, and what is mounted of it. */
+/** The records and mounts of a pod, or of all pods in a directory, are read. */
 export interface LookOperation {
   /** Tells the operations apart. */
   readonly kind: "look";
@@ -104,9 +104,9 @@ export interface LabelOperation {
 export interface ManifestOperation {
   /** Tells the operations apart. */
   readonly kind: "manifest";
-  /** Where it goes. */
+  /** The path of the copy. */
   readonly path: string;
-  /** The file it is a copy of. */
+  /** The file that is copied. */
   readonly from: string;
   /** Its mode. */
   readonly mode: number;
@@ -122,7 +122,7 @@ export interface RecordOperation {
   readonly line: AppLine;
 }
 
-/** The rootfs is mounted as `overlay.fstab` says, and looked at afterwards. */
+/** The rootfs is mounted as `overlay.fstab` says, and verified afterwards. */
 export interface MountOperation {
   /** Tells the operations apart. */
   readonly kind: "mount";
@@ -130,37 +130,37 @@ export interface MountOperation {
   readonly path: string;
   /** The `overlay.fstab`. */
   readonly fstab: string;
-  /** The line, if it stands in `overlay.fstab`; one that cannot be mounted does not keep others from it. */
+  /** The line, if it is in `overlay.fstab` already. If it cannot be mounted, the others still are. */
   readonly line?: AppLine;
-  /** Set when it may be mounted in an image that was mounted before. */
+  /** Set when it may be mounted in an image that was already mounted. */
   readonly live?: true;
-  /** Set when a copy of the tree will do where overlayfs cannot be mounted. */
+  /** Set when a copy of the tree is made where overlayfs cannot be mounted. */
   readonly orCopy?: true;
 }
 
-/** Something is unmounted. What is in use stays, and does not keep the rest from being unmounted. */
+/** A mount point is unmounted. If it is busy, it stays, and the others are still unmounted. */
 export interface UnmountOperation {
   /** Tells the operations apart. */
   readonly kind: "unmount";
   /** The mount point, without symlinks. */
   readonly path: string;
-  /** The line that names it; not there when it is the mount of a line that was lost. */
+  /** The line that names it; absent when the line was lost. */
   readonly line?: AppLine;
-  /** Set when what is in use goes, too: out of the file tree, and from the kernel when nothing uses it any more. */
+  /** Set when it is unmounted lazily: detached at once, and released when nothing uses it any more. */
   readonly lazy?: true;
 }
 
-/** The mark by which the kernel knows a volatile mount is removed after the unmount (kernel, overlayfs.rst). */
+/** The kernel's marker of a volatile mount is removed after the unmount (kernel, overlayfs.rst). */
 export interface VolatileOperation {
   /** Tells the operations apart. */
   readonly kind: "volatile";
-  /** The mark, in the work. */
+  /** The marker, in the work. */
   readonly path: string;
   /** The rootfs that was unmounted. */
   readonly rootfs: string;
 }
 
-/** The rootfs is made a copy of the lower, where it is not to be an overlay. */
+/** The lower is copied to the rootfs, in place of an overlay. */
 export interface CopyOperation {
   /** Tells the operations apart. */
   readonly kind: "copy";
@@ -175,39 +175,39 @@ export interface CopyOperation {
 }
 
 /**
- * The directory in which the pod's own image keeps the exit status of apps is made in the upper, if the
- * image has it: there it is read without the mount (rkt stage0).
+ * The directory with the exit status of apps is made in the upper of the pod's own image, if the image has
+ * it: there it can be read without the mount (rkt stage0).
  */
 export interface TouchOperation {
   /** Tells the operations apart. */
   readonly kind: "touch";
   /** The directory, in the upper. */
   readonly path: string;
-  /** The rootfs that it will be seen in. */
+  /** The rootfs in which it appears. */
   readonly rootfs: string;
 }
 
-/** `etc/mtab` becomes a link to `../proc/self/mounts`, if there is none (rkt `ensureMtabExists`). */
+/** `etc/mtab` is made a link to `../proc/self/mounts`, unless it exists (rkt `ensureMtabExists`). */
 export interface MtabOperation {
   /** Tells the operations apart. */
   readonly kind: "mtab";
   /** The link, in the upper. */
   readonly path: string;
-  /** The rootfs that it will be seen in. */
+  /** The rootfs in which it appears. */
   readonly rootfs: string;
 }
 
-/** A link in the pod leads to the directory of the lowers, which have short names through it. */
+/** A link to the directory of the lowers is made in the pod, which gives them short names. */
 export interface LinkOperation {
   /** Tells the operations apart. */
   readonly kind: "link";
   /** The link. */
   readonly path: string;
-  /** Where it leads. */
+  /** The target of the link. */
   readonly to: string;
 }
 
-/** The tree store notes that the pod uses its trees; the tree must be whole then. */
+/** The tree store notes that the pod uses its trees; the tree must be complete. */
 export interface UseOperation {
   /** Tells the operations apart. */
   readonly kind: "use";
@@ -217,7 +217,7 @@ export interface UseOperation {
   readonly pod: string;
   /** The tree store. */
   readonly store: string;
-  /** The mark of the tree that it is whole. */
+  /** The marker of a complete tree. */
   readonly rendered: string;
 }
 

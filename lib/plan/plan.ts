@@ -1,8 +1,8 @@
 /**
- * The plan of a render: what it will do, in order, before anything is touched.
+ * The plan of a render: its operations in order, before anything is touched.
  *
- * Planning is pure. The same request gives the same plan, and nothing is read; what depends on the
- * disk is said in the plan (`mode: { like: <lower> }`), not looked up by it.
+ * Planning is pure. The same request gives the same plan, and nothing is read. A value that depends on the
+ * disk is a reference in the plan (`mode: { like: <lower> }`).
  *
  * Requires no permissions.
  *
@@ -17,7 +17,7 @@ import { listOperations } from "./render_operations.ts";
 import type { PlannedApp } from "./render_mount.ts";
 import { planMount } from "./render_mount.ts";
 
-/** The name of what a plan does. */
+/** The action of a plan. */
 export type PlanAction =
   | "prepare"
   | "render"
@@ -28,9 +28,9 @@ export type PlanAction =
   | "keep"
   | "unkeep";
 
-/** What a command will do to a pod. Frozen, and safe as JSON. */
+/** The plan of a command for a pod. Frozen, and safe as JSON. */
 export interface Plan {
-  /** The name of what it does. */
+  /** The action. */
   readonly action: PlanAction;
   /** The pod. */
   readonly pod: string;
@@ -42,17 +42,17 @@ export interface Plan {
 
 /** The plan of a render, which has at least one app. */
 export interface RenderPlan extends Plan {
-  /** What is mounted, or `prepare` leaves for the caller to mount, in the order of mounting. */
+  /** The mounts, in the order of mounting; after `prepare`, the caller mounts them. */
   readonly mounts: readonly [MountPlan, ...MountPlan[]];
 }
 
-/** How {@linkcode planRender} and {@linkcode planPod} plan. */
+/** The options of {@linkcode planRender} and {@linkcode planPod}. */
 export interface PlanOptions {
-  /** Whether the plan ends with the mount; without it, the app is prepared only. @default {true} */
+  /** Set if the plan ends with the mount; otherwise the app is only prepared. @default {true} */
   readonly mount?: boolean;
 }
 
-/** Freezes a value and all that is in it. */
+/** Freezes a value and every value in it. */
 export function freeze<T extends object>(value: T): T {
   for (const part of Object.values(value)) {
     if (typeof part === "object" && part !== null) freeze(part);
@@ -63,8 +63,8 @@ export function freeze<T extends object>(value: T): T {
 /**
  * Plans the render of apps of one pod.
  *
- * @param groups The apps in the order of mounting, at least one. What the destinations of a group lie in
- * is mounted with the groups before it.
+ * @param groups The apps in the order of mounting, at least one. The apps that contain the destinations of
+ * a group are in the groups before it.
  */
 export function planApps(
   groups: readonly (readonly PlannedApp[])[],
@@ -85,8 +85,8 @@ export function planApps(
  *
  * Requires no permissions.
  *
- * @param request What to render.
- * @param options Whether to mount it.
+ * @param request The app to render.
+ * @param options Set `mount: false` to prepare it only.
  * @returns The plan.
  * @throws {InvalidValueError} If a part of the request is not usable.
  * @throws {RefusedError} If the option string is too long for the kernel, however it is written.

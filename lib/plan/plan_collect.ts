@@ -1,5 +1,5 @@
 /**
- * The plan of gc: which pods go, in which steps, and why the others stay.
+ * The plan of gc: the pods that are collected, the steps, and the reasons why the others stay.
  *
  * Planning is pure: the facts of the pods are looked up before, and the same facts give the same plan.
  *
@@ -31,30 +31,30 @@ import type { SeenLine } from "./snapshot.ts";
 export interface Kept {
   /** The pod. */
   readonly pod: string;
-  /** Why, in one word: `kept`, `not-due`, `locked`, `in-use`, `grace-period`, or the code of what went wrong. */
+  /** The reason in one word: `kept`, `not-due`, `locked`, `in-use`, `grace-period`, or an error code. */
   readonly code: ErrorCode | "grace-period";
-  /** Why, in a sentence. */
+  /** The reason in a sentence. */
   readonly reason: string;
-  /** What to do about it, or `null`. */
+  /** The hint for the user, or `null`. */
   readonly hint: string | null;
-  /** Whether something went wrong; otherwise it is only not its time. */
+  /** Set if an error occurred; otherwise the pod is only not due yet. */
   readonly failed: boolean;
 }
 
-/** What gc does to one pod. */
+/** The collection of one pod. */
 export interface PodCollection {
   /** The operations that set it aside. */
   readonly mark: readonly Operation[];
-  /** The operations that remove it from where it is set aside. */
+  /** The operations that remove it after it is set aside. */
   readonly sweep: readonly Operation[];
-  /** Why it stays where it is, or where it is set aside. */
+  /** The reason why it stays in its place, or set aside. */
   readonly kept: Kept | null;
 }
 
 /**
  * Plans the collection of a pod.
  *
- * @throws {RefusedError} If something holds it, or it is not due.
+ * @throws {RefusedError} If it is in use, or it is not due.
  */
 export function planCollect(facts: PodFacts, rules: CollectRules): PodCollection {
   return facts.aside === null ? planPod(facts, rules) : planGarbage(facts, facts.aside, rules);
@@ -62,7 +62,7 @@ export function planCollect(facts: PodFacts, rules: CollectRules): PodCollection
 
 const STAYS: PodCollection = { mark: [], sweep: [], kept: null };
 
-/** Plans one pass or both over a pod that is in its place. */
+/** Plans one or both passes for a pod that is in its place. */
 function planPod(facts: PodFacts, rules: CollectRules): PodCollection {
   const { phase, gracePeriodMs } = rules;
   if (phase === "sweep") return STAYS;
@@ -86,7 +86,7 @@ function setAside(facts: PodFacts, { named }: CollectRules): Operation[] {
   ];
 }
 
-/** The kernel is asked of each upper if it is part of a mount, in whatever mount namespace. */
+/** Plans to ask the kernel for each upper whether it is part of a mount, in whatever mount namespace. */
 function idle(seen: readonly SeenLine[], { pod }: PodLayout): Operation[] {
   return seen.flatMap(({ line }): Operation[] => {
     const { upper } = configOfLine(line, pod);
@@ -94,7 +94,7 @@ function idle(seen: readonly SeenLine[], { pod }: PodLayout): Operation[] {
   });
 }
 
-/** Removes a pod that is set aside, and before it the destinations outside it that a render made. */
+/** Plans the removal of the destinations outside a pod that a render made, and then of the pod. */
 function remove(
   pod: string,
   lines: readonly AppLine[],
@@ -131,7 +131,7 @@ function planGarbage(facts: PodFacts, since: number, rules: CollectRules): PodCo
   return { ...STAYS, sweep: remove(pod.pod, facts.record.lines, own) };
 }
 
-/** The mounts of a pod moved with it, so they are told by the uppers that its lines name. */
+/** Finds the mounts of a pod by the uppers in its lines, because the mounts moved with the pod. */
 function ownMounts(facts: PodFacts): string[] {
   const uppers = new Set(facts.record.lines.map((line) => configOfLine(line, facts.pod.pod).upper));
   return facts.inside.filter(({ fstype, options }) => {
@@ -145,7 +145,7 @@ function youngGarbage(pod: string, left: number): Kept {
   return { pod, code: "grace-period", reason, hint: null, failed: false };
 }
 
-/** The codes of a pod that is left alone with nothing wrong with it. */
+/** The codes of a pod that is left alone without an error. */
 const NOT_NOW: readonly ErrorCode[] = ["locked", "in-use", "busy", "kept", "not-due"];
 
 /**

@@ -1,7 +1,7 @@
 /**
- * The plan of mounting again what the lines of a pod say, as after a reboot.
+ * The plan of mounting the lines of a pod again, as after a reboot.
  *
- * Planning is pure: the pod is looked at before, and the same snapshot gives the same plan.
+ * Planning is pure: the pod is read before, and the same snapshot gives the same plan.
  *
  * Requires no permissions.
  *
@@ -18,7 +18,7 @@ import type { Plan } from "./plan.ts";
 import { refuseElsewhere } from "./refusals.ts";
 import type { PodSnapshot } from "./snapshot.ts";
 
-/** The lines that are to be mounted and are not. Further lines of an app would mount it on itself. */
+/** Lists the lines that are to be mounted and are not. A second line of an app would mount it on itself. */
 export function linesToRestore({ record, seen }: PodSnapshot): readonly AppLine[] {
   const first = new Map(record.lines.toReversed().map((line) => [line.app, line]));
   return seen.filter(({ line, state }) => {
@@ -26,7 +26,7 @@ export function linesToRestore({ record, seen }: PodSnapshot): readonly AppLine[
   }).map(({ line }) => line);
 }
 
-/** The errors of lines that lie in apps which are in use where nobody sees it. */
+/** Collects the errors of lines that lie in apps whose use cannot be seen. */
 export function linesLost(
   lines: readonly AppLine[],
   used: readonly AppLine[],
@@ -44,19 +44,19 @@ function lostError({ app, rootfs }: AppLine): RefusedError {
   return new RefusedError("busy", message, { path: rootfs, hint });
 }
 
-/** What is known of the lines that are to be mounted again. */
+/** The facts about the lines that are to be mounted again. */
 export interface RestoreFacts {
   /** The lines that cannot be mounted, each with the reason. */
   readonly problems: ReadonlyMap<AppLine, OverlayError>;
-  /** Whether nothing runs in images that are mounted, so that a line may be mounted in one. */
+  /** Set if nothing runs in the mounted images, so that a line may be mounted in one. */
   readonly live: boolean;
 }
 
 /**
- * Plans to mount again the lines of a pod that are to be mounted, are not, and can be; in the order of
- * mounting.
+ * Plans to mount the lines of a pod that should be mounted, are not, and have no problem, in the order
+ * of mounting.
  *
- * @throws {RefusedError} If the lines are those of a pod in another place.
+ * @throws {RefusedError} If the lines belong to a pod at another path.
  */
 export function planRestore(
   snapshot: PodSnapshot,
@@ -75,7 +75,7 @@ export function planRestore(
   return freeze<Plan>({ action: "restore", pod: pod.pod, operations, mounts: [] });
 }
 
-/** The plan of several pods of a directory: they are opened first, and then mounted together. */
+/** Plans several pods of a directory: they are opened first, and then mounted together. */
 export function joinPlans(plans: readonly Plan[], directory: string): Plan {
   const all = plans.flatMap(({ operations }) => operations);
   return freeze<Plan>({

@@ -1,7 +1,7 @@
 /**
  * The plan of unmounting the apps of a pod.
  *
- * Planning is pure: the pod is looked at before, and the same snapshot gives the same plan.
+ * Planning is pure: the pod is read before, and the same snapshot gives the same plan.
  *
  * Requires no permissions.
  *
@@ -24,7 +24,7 @@ import type { ParsedUnmount } from "../request/unmount_request.ts";
  * Chooses the lines of apps.
  *
  * @param apps The names; `null` for all.
- * @throws {OverlayError} If an app has none.
+ * @throws {OverlayError} If an app has no line.
  */
 export function chooseLines(
   { lines }: PodRecord,
@@ -48,10 +48,9 @@ function noAppError(app: string, lines: readonly AppLine[], { pod }: PodLayout):
 }
 
 /**
- * Plans to unmount apps of a pod: deepest first, and then to note in their lines that they are not to be
- * mounted with the others.
+ * Plans to unmount apps of a pod, deepest first, and to mark their lines `noauto` afterwards.
  *
- * @param snapshot The pod; the lines that are seen are unmounted.
+ * @param snapshot The pod; the lines in the snapshot are unmounted.
  * @throws {RefusedError} If something else is mounted on a rootfs, a whole pod is asked for and no line names
  * a mount in it, or a lazy unmount would take away what is mounted in an app.
  */
@@ -73,7 +72,7 @@ export function planUnmount(snapshot: PodSnapshot, request: ParsedUnmount): Plan
     pod: pod.pod,
     operations: [
       { kind: "open", path: pod.pod },
-      // Before it is so: when this ends in between, the app may be in use and nobody would know.
+      // Recorded before the unmount: if this ends in between, the app may be in use without a record.
       ...(lazy ? note(lines.map((line) => ({ ...line, lazy: true }))) : []),
       ...unmountOperations(snapshot, { lazy, foreign }),
       ...note([
@@ -86,7 +85,7 @@ export function planUnmount(snapshot: PodSnapshot, request: ParsedUnmount): Plan
 }
 
 /**
- * The operations that unmount what is mounted of the lines that are seen, without a change of the record.
+ * Plans the unmounts of the mounted lines of a snapshot, without a change of the record.
  *
  * @throws {RefusedError} If something else is mounted on a rootfs.
  */
@@ -106,12 +105,12 @@ export function unmountOperations(
   const depth = ({ path }: Operation) => path.split("/").length;
   return [
     ...targets.toSorted((a, b) => depth(b) - depth(a)),
-    // Of what may be in use still nobody knows whether it ends in order.
+    // An app that may still be in use may not end cleanly.
     ...(lazy ? [] : mounted.flatMap(({ line }) => clearVolatile(line, pod))),
   ];
 }
 
-/** Backwards and deepest first: lines are in the order of mounting, but a destination can change. */
+/** Lists mounted lines, deepest first and in reverse order: a destination may have changed since. */
 function mountedLines(seen: readonly SeenLine[]): readonly SeenLine[] {
   for (const { line, state } of seen) refuseForeign("unmount", line, state);
   const depth = ({ line }: SeenLine) => line.rootfs.split("/").length;
@@ -119,7 +118,7 @@ function mountedLines(seen: readonly SeenLine[]): readonly SeenLine[] {
     .sort((a, b) => depth(b) - depth(a));
 }
 
-/** The mark by which the kernel refuses a volatile upper after a crash goes: this one is unmounted in order. */
+/** Plans to remove the kernel's marker of a volatile mount, because it is unmounted cleanly. */
 function clearVolatile(line: AppLine, pod: PodLayout): Operation[] {
   const { work, options } = configOfLine(line, pod.pod);
   if (work === null || !options.includes("volatile")) return [];

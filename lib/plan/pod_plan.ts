@@ -20,8 +20,8 @@ import type { ParsedRequest } from "../request/request.ts";
 import { errorWithin } from "../core/invalid.ts";
 
 /**
- * The apps in groups: each lies in the rootfs of one of the group before, or in none of the others.
- * What a destination lies in is mounted before the destination is made.
+ * Groups apps: each lies in the rootfs of an app of the group before, or in no other app. So the mount around
+ * a destination is made before the destination.
  */
 function levels(apps: readonly PlannedApp[]): PlannedApp[][] {
   const tops = new Map(apps.map((app) => [app.mount.rootfs, app]));
@@ -42,8 +42,8 @@ function levels(apps: readonly PlannedApp[]): PlannedApp[][] {
  *
  * Requires no permissions.
  *
- * @param request What to render.
- * @param options Whether to mount them.
+ * @param request The apps to render.
+ * @param options Set `mount: false` to prepare them only.
  * @returns The plan: all directories, then all lines, then the mounts. An app that lies in the rootfs of
  * another one comes after it.
  * @throws {InvalidValueError} If a part of the request is not usable; it names the part, such as
@@ -77,7 +77,7 @@ export function planParsedPod(
   return planApps(groups, options);
 }
 
-/** Plans the mount of an app; an option string that is too long is that of an app. */
+/** Plans the mount of an app; the error of an option string that is too long names the app. */
 function plannedOf(request: ParsedRequest): PlannedApp {
   try {
     return planMount(request);
@@ -87,7 +87,7 @@ function plannedOf(request: ParsedRequest): PlannedApp {
   }
 }
 
-/** Apps of one call must not share an upper; and nothing is made in an image that is not mounted. */
+/** Refuses apps of one call that share an upper, and an app in an image that is not mounted. */
 function checkTogether(apps: readonly PlannedApp[], auto: boolean): void {
   const mounts = new Map(apps.map(({ mount, options: { text, link } }) => {
     return [appLine(mount, { config: configOf(mount), options: text, auto, link }), mount];

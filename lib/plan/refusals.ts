@@ -1,5 +1,5 @@
 /**
- * What a pod holds already that a render must not touch.
+ * Refusals to touch a pod because of its lines and mounts.
  *
  * @module
  */
@@ -17,8 +17,8 @@ import type { MountState, SeenLine } from "./snapshot.ts";
 import { appWords, quote, shellQuote } from "../core/quote.ts";
 
 /**
- * Refuses a render that would give an app another lower, upper or work than it has: what its upper
- * holds belongs to the lower it was written over.
+ * Refuses a render that would give an app another lower, upper or work: the content of its upper belongs
+ * to the lower over which it was written.
  *
  * @param old The line of the same app.
  * @throws {RefusedError} If they differ.
@@ -47,9 +47,9 @@ function hintForOther(was: MountConfig): string {
 }
 
 /**
- * Refuses a render that would change a mount which is in place.
+ * Refuses a render that would change an existing mount.
  *
- * @throws {RefusedError} If the mounted line is not the same.
+ * @throws {RefusedError} If the mounted line differs.
  */
 export function refuseOtherMount(old: AppLine, line: AppLine, pod: PodLayout): void {
   if (old.options === line.options && old.rootfs === line.rootfs) return;
@@ -70,9 +70,9 @@ export function refuseOtherMount(old: AppLine, line: AppLine, pod: PodLayout): v
 }
 
 /**
- * Refuses a rootfs on which something else is mounted.
+ * Refuses a rootfs on which another file system is mounted.
  *
- * @throws {RefusedError} If it is so.
+ * @throws {RefusedError} If that is the case.
  */
 export function refuseForeign(
   verb: "mount" | "unmount",
@@ -94,7 +94,7 @@ export function refuseForeign(
 }
 
 /**
- * Refuses to take a pod for unmounted while something is mounted in it whose line was lost.
+ * Refuses a pod that has a mount without a line, instead of reporting it as unmounted.
  *
  * @throws {RefusedError} If there is such a mount.
  */
@@ -113,10 +113,10 @@ export function refuseUnnamed([first]: readonly Mount[], { pod }: PodLayout): vo
 }
 
 /**
- * Refuses to take apps away lazily while something else is mounted in one: it would go with the app.
+ * Refuses to unmount apps lazily while something else is mounted in one: it would be detached with the app.
  *
  * @param mounted The apps.
- * @throws {RefusedError} If it is so.
+ * @throws {RefusedError} If that is the case.
  */
 export function refuseTakingAway(mounted: readonly SeenLine[]): void {
   const targets = new Set(mounted.map(({ target }) => target));
@@ -136,7 +136,7 @@ export function refuseTakingAway(mounted: readonly SeenLine[]): void {
  *
  * @param line The line of the app, with absolute paths.
  * @param user The other mount that has it, if any.
- * @throws {RefusedError} If there is one.
+ * @throws {RefusedError} If there is such an app or mount.
  */
 export function refuseLiveUpper(line: AppLine, user: Mount | undefined): void {
   if (user === undefined) return;
@@ -152,10 +152,10 @@ export function refuseLiveUpper(line: AppLine, user: Mount | undefined): void {
 }
 
 /**
- * Refuses a work that was part of a volatile mount and not unmounted in order, as after a crash. The
- * kernel would, too, and only say that something is wrong.
+ * Refuses the work of a volatile mount that was not unmounted cleanly, as after a crash. The kernel would
+ * refuse it too, without the reason.
  *
- * @throws {RefusedError} If it is so.
+ * @throws {RefusedError} If that is the case.
  */
 export function refuseVolatile(line: AppLine, mark: string, isThere: boolean): void {
   if (!isThere) return;
@@ -171,7 +171,7 @@ export function refuseVolatile(line: AppLine, mark: string, isThere: boolean): v
  * Refuses an app whose rootfs is that of another app of the pod.
  *
  * @param other The other app, if any.
- * @throws {RefusedError} If there is one.
+ * @throws {RefusedError} If there is such an app or mount.
  */
 export function refuseSameRootfs(line: AppLine, other: AppLine | undefined): void {
   if (other === undefined) return;
@@ -188,8 +188,9 @@ function isElsewhere(line: AppLine, pod: PodLayout): boolean {
 }
 
 /**
- * Views and copies have no upper, and a relative one fits every pod; but a destination of a pod is its own.
- * A line without the mark is of an older version, whose only layout was rkt's.
+ * Tells whether the rootfs of a line belongs to a pod at another path. Views and copies have no upper to
+ * tell it, and a relative upper fits every pod. A line without `inPod` is of an older version, which only had
+ * rkt's layout.
  */
 function isRootfsElsewhere({ app, tree, rootfs, inPod }: AppLine, { pod }: PodLayout): boolean {
   if (isWithin(rootfs, pod)) return false;
@@ -198,10 +199,10 @@ function isRootfsElsewhere({ app, tree, rootfs, inPod }: AppLine, { pod }: PodLa
 }
 
 /**
- * Refuses a pod whose lines are those of another place: it was moved or copied, or is named in another
- * way than before. Its uppers would be taken for others than they are, or be those of another pod.
+ * Refuses a pod whose lines belong to another path: it was moved, copied or named in another way. Its uppers
+ * would be taken for others, or be those of another pod.
  *
- * @throws {RefusedError} If it is so.
+ * @throws {RefusedError} If that is the case.
  */
 export function refuseElsewhere(lines: readonly AppLine[], pod: PodLayout): void {
   const line = lines.find((line) => isElsewhere(line, pod));
@@ -221,11 +222,11 @@ export function refuseElsewhere(lines: readonly AppLine[], pod: PodLayout): void
 }
 
 /**
- * Refuses a destination in the rootfs of an app that was there before this call: what runs in it can
- * rename the directories that lead to the destination, and mount(2) looks each of them up by name.
+ * Refuses a destination in the rootfs of an app that was mounted before this call: its processes can rename
+ * the directories that lead to the destination, and mount(2) looks up each of them by name.
  *
- * @param image The app whose rootfs the destination lies in, if any.
- * @throws {RefusedError} If there is one.
+ * @param image The app whose rootfs contains the destination, if any.
+ * @throws {RefusedError} If there is such an app or mount.
  */
 export function refuseLiveImage(line: AppLine, image: AppLine | undefined): void {
   if (image === undefined) return;
@@ -240,8 +241,8 @@ export function refuseLiveImage(line: AppLine, image: AppLine | undefined): void
 /**
  * Refuses a destination in a rootfs of another pod, for the same reason.
  *
- * @param mount The mount that the destination lies in, if it is one of ours.
- * @throws {RefusedError} If there is one.
+ * @param mount The mount that contains the destination, if it is one of ours.
+ * @throws {RefusedError} If there is such an app or mount.
  */
 export function refuseLiveRootfs(line: AppLine, mount: Mount | undefined): void {
   if (mount === undefined) return;
@@ -256,7 +257,7 @@ export function refuseLiveRootfs(line: AppLine, mount: Mount | undefined): void 
  * Refuses a mount that would hide the rootfs of another app: the pod's own image is rendered first.
  *
  * @param hidden The other app, if any.
- * @throws {RefusedError} If there is one.
+ * @throws {RefusedError} If there is such an app or mount.
  */
 export function refuseHiding(line: AppLine, hidden: AppLine | undefined): void {
   if (hidden === undefined) return;

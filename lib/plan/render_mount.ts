@@ -12,11 +12,11 @@ import type { ParsedRequest } from "../request/request.ts";
 
 /** An app whose mount is planned. */
 export interface PlannedApp {
-  /** What is asked for. */
+  /** The request of the app. */
   readonly request: ParsedRequest;
-  /** What is mounted. */
+  /** The configuration of the mount. */
   readonly mount: MountPlan;
-  /** How it is written. */
+  /** The option string. */
   readonly options: OptionString;
 }
 
@@ -66,7 +66,7 @@ function isSame(real: readonly string[], lower: readonly string[]): boolean {
   return real.every((path, at) => path === lower[at]);
 }
 
-/** The configuration that is mounted and recorded, with the real paths of the lowers. */
+/** Returns the configuration that is mounted and recorded, with the real paths of the lowers. */
 export function configOf({ real, ...mount }: MountPlan): MountConfig {
   return real === undefined ? mount : { ...mount, lower: real };
 }

@@ -67,12 +67,12 @@ export function listOperations(
 function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
   const real = apps.flatMap(({ request, options }) => {
     if (!options.needsRealPaths) return [];
-    // A relative name goes up from the pod; where it goes down again, links are followed as in any name.
+    // A relative path goes up from the pod and down again, and links on its way down are followed.
     const { real } = request;
     return [pod.pod, ...options.relative ? real.filter(needsRealPath) : real];
   });
   const outside = apps.map(({ mount }) => mount.dest).filter((dest) => !isWithin(dest, pod.pod));
-  // What is above a path in the store is the store, too.
+  // A trust check covers all directories above a path, so that of the notes covers the store.
   const stores = apps.flatMap(({ request: { stored } }) => stored === null ? [] : [stored.notes]);
   return [
     ...distinct(apps.flatMap(({ request }) => requirements(request))),
@@ -86,27 +86,27 @@ function beginning(apps: readonly PlannedApp[], pod: PodLayout): Operation[] {
   ];
 }
 
-/** The destination of one app can lie in that of another; what lies above is made first. */
+/** Sorts apps by their destinations: one can lie in another, which is made first. */
 function topDown(apps: readonly PlannedApp[]): readonly PlannedApp[] {
   const depth = ({ mount }: PlannedApp) => mount.dest.split("/").length;
   return apps.length === 1 ? apps : apps.toSorted((a, b) => depth(a) - depth(b));
 }
 
-/** The destination and the rootfs of an app. */
+/** Lists the operations that make the destination and the rootfs of an app. */
 function destination(request: ParsedRequest): DirectoryOperation[] {
   const { pod, layout, dirMode } = request;
   const inPod = isWithin(layout.dest, pod.pod);
-  // Outside the pod, nobody else has made sure that a destination cannot be swapped under us.
+  // Outside the pod, no other check ensures that a destination cannot be swapped by other users.
   const chain = inPod
     ? between(pod.pod, layout.dest).map((path) => directory(path, dirMode))
     : [{ ...directory(layout.dest, dirMode), guarded: true }];
-  // A copy comes with its own root.
+  // A copy has its own root.
   return request.overlay === "never" ? chain : [...chain, rootDirectory(request, layout.rootfs)];
 }
 
 /**
- * `overlay/`, the image directory, and upper and work in it. The directory that holds the uppers lets
- * through whom the root lets through, but nobody else may put anything there.
+ * Lists the operations that make `overlay/`, the image directory, and upper and work in it. The directory of
+ * the uppers can be searched by the users who can search the root, but only its owner can write to it.
  */
 function overlayDirectories(request: ParsedRequest): Operation[] {
   const { pod, layout, dirMode, profile, group } = request;
@@ -128,7 +128,7 @@ function overlayDirectories(request: ParsedRequest): Operation[] {
   ];
 }
 
-/** A directory that is the root of the render: in the profile `rootfs-mode` it looks like the lower's. */
+/** Plans the root of a render; in the profile `rootfs-mode` it has the mode and owner of the lower's root. */
 function rootDirectory(request: ParsedRequest, path: string): DirectoryOperation {
   if (!request.profile.rootLikeLower) return directory(path, request.dirMode);
   const like = request.rootLike;
@@ -142,7 +142,7 @@ function directory(path: string, mode: number | LikeMode): DirectoryOperation {
 /** All permission bits but the write bits of group and others. */
 const UNSHARED = 0o755;
 
-/** The directories above `path`, up to and without `top`, from the top down. */
+/** Lists the directories above `path`, below `top`, from the top down. */
 function between(top: string, path: string): string[] {
   const found: string[] = [];
   for (let at = path; at !== top; at = parent(at)) found.unshift(at);
@@ -162,7 +162,7 @@ function manifest(request: ParsedRequest): Operation[] {
 
 function requirements(request: ParsedRequest): Operation[] {
   const { lower, real, readOnly } = request;
-  // A view of one lower is told from other mounts by a look at what it shows.
+  // A view of one lower is told from other mounts by its content.
   const looked = readOnly && real.length === 1 ? [...lower, ...real] : lower;
   const needs: Operation[] = looked.map((path) => {
     return { kind: "require", path, type: "directory" };
@@ -171,7 +171,7 @@ function requirements(request: ParsedRequest): Operation[] {
   return [...needs, { kind: "require", path: request.manifest, type: "file" }];
 }
 
-/** Directories and links that the rootfs must have, and that are put into the upper while nobody uses it. */
+/** Lists the operations that add directories and links to the upper before it is mounted. */
 function insertions(request: ParsedRequest): Operation[] {
   const { app, layout: { rootfs, upper }, readOnly, overlay, mtab } = request;
   if (readOnly || overlay === "never") return [];
@@ -197,20 +197,20 @@ function mounts({ overlay, layout, pod }: ParsedRequest): Operation[] {
   return [{ kind: "mount", path: layout.rootfs, fstab: pod.fstab, ...orCopy }];
 }
 
-/** A tree of a store stays there as long as a pod is noted that uses it. */
+/** Lists the operations that note the pod in the stores of its trees, which keeps the trees there. */
 function uses({ stored, pod }: ParsedRequest): Operation[] {
   if (stored === null) return [];
   const { notes, store, rendered } = stored;
   return [{ kind: "use", path: notes, pod: pod.pod, store, rendered }];
 }
 
-/** Without those that do the same to the same path: apps share directories, lowers and manifests. */
+/** Drops duplicate operations: apps share directories, lowers and manifests. */
 function distinct<T extends Operation>(
   operations: readonly T[],
   seen = new Set<string>(),
 ): T[] {
   return operations.filter((operation) => {
-    // A path that is given as lower and as manifest must be both, and of a store each tree must be there.
+    // A path can be required as a lower and as a manifest, and each tree of a store is required.
     const more = operation.kind === "require"
       ? operation.type
       : operation.kind === "use"

@@ -15,7 +15,7 @@ import { leastPaths, TRUST } from "../system/permissions.ts";
 
 const { mount, umount, findmnt, chcon, cp, ln, rm } = PROGRAMS;
 
-/** The permissions to find out who could change a pod, and what is mounted in it. */
+/** The permissions to check who could change a pod, and to read the mount table. */
 const MOUNTS = { run: [findmnt, ...TRUST.run], sys: TRUST.sys };
 
 /** The permissions that an operation of each kind needs. */
@@ -35,7 +35,7 @@ const NEEDS: { readonly [K in Kind]: (operation: OperationOf<K>) => Partial<Requ
     label: ({ path }) => ({ read: [path], write: [path], run: [findmnt, chcon] }),
     manifest: ({ path, from }) => ({ read: [path, from], write: [path] }),
     link: ({ path }) => ({ read: [path], write: [path], run: [ln] }),
-    // All of the store is read to find the tree.
+    // The whole store is read to find the tree.
     use: ({ path, store }) => ({ read: [store], write: [path] }),
     record: ({ path }) => ({ read: [path], write: [path], run: [findmnt] }),
     copy: ({ path, from, mtab }) => ({
@@ -61,12 +61,12 @@ const NEEDS: { readonly [K in Kind]: (operation: OperationOf<K>) => Partial<Requ
     "put-back": ({ path, to }) => ({ read: [parent(path), to], write: [parent(path), to] }),
     grace: ({ path }) => ({ read: [path], write: [path] }),
     rmdir: ({ path }) => ({ read: [path], write: [path] }),
-    // A pod with a name that is not UTF-8 in it is moved into another directory beside it.
+    // A pod that holds a name that is not UTF-8 is moved into another directory beside it.
     remove: ({ path }) => ({ read: [parent(path)], write: [parent(path)], run: [rm] }),
     keep: ({ path }) => ({ read: [parent(path)], write: [parent(path)] }),
   };
 
-/** The directory that a rootfs lies in, and the lower of a bind mount, which is told by what it shows. */
+/** Lists the parent of a rootfs, and the lower of a bind mount, which is recognised by its content. */
 function lookedAt({ rootfs, source }: AppLine): readonly string[] {
   return source === "overlay" ? [parent(rootfs)] : [parent(rootfs), source];
 }
@@ -81,7 +81,7 @@ function needsOf<K extends Kind>(operation: OperationOf<K>): Partial<RequiredPer
  * Requires no permissions.
  *
  * @param plan A plan.
- * @returns The least values: with any one of them taken away, applying the plan is refused.
+ * @returns The least values: without any one of them, applying the plan is refused.
  *
  * @example
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * The snapshot of a pod: what its record and the mount table say at one moment. Commands are planned by it.
+ * The snapshot of a pod: its record and its mounts at one moment. Commands are planned from it.
  *
  * Requires no permissions.
  *
@@ -18,29 +18,29 @@ export interface PodRecord {
   readonly lines: readonly AppLine[];
 }
 
-/** How a line and the kernel agree: nothing is mounted there, the line is, or something else is. */
+/** The state of a line: nothing is mounted there, the line is, or another mount is. */
 export type MountState = "unmounted" | "mounted" | "foreign";
 
-/** A line beside the mount table. */
+/** A line and its mounts. */
 export interface SeenLine {
   /** The line. */
   readonly line: AppLine;
-  /** How the line and the kernel agree. */
+  /** The state of the line. */
   readonly state: MountState;
-  /** The mount point without symlinks; `null` when its destination is not there. */
+  /** The mount point without symlinks; `null` when its destination does not exist. */
   readonly target: string | null;
   /** The mount points in its rootfs. */
   readonly inside: readonly string[];
 }
 
-/** The record of a pod, and what is mounted of it. */
+/** The record of a pod and its mounts. */
 export interface PodSnapshot {
   /** The pod. */
   readonly pod: PodLayout;
   /** The content of `overlay.fstab`. */
   readonly record: PodRecord;
-  /** The lines that were looked at. */
+  /** The lines whose mounts were read. */
   readonly seen: readonly SeenLine[];
-  /** The mounts in the pod that no line names, in the order of mounting; known where all lines are seen. */
+  /** The mounts in the pod without a line, in the order of mounting; known if all lines were read. */
   readonly unnamed: readonly Mount[];
 }

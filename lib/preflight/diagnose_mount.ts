@@ -1,6 +1,6 @@
 /**
- * The thorough look at a render: also at what it takes programs to find out. It is for a mount that is only
- * planned, or has failed.
+ * The thorough check of a render, which also runs programs. It is for a mount that is only planned, or has
+ * failed.
  *
  * @module
  */
@@ -13,20 +13,20 @@ import type { MountPlan } from "../overlay/app_line.ts";
 import { preflight } from "./disk_rules.ts";
 import type { Finding } from "./lower.ts";
 
-/** What was seen of a render. */
+/** The result of a check of a render. */
 export interface Seen {
-  /** What is wrong, the plainest first. */
+  /** The findings, the clearest first. */
   readonly findings: readonly Finding[];
-  /** What could not be looked at. */
+  /** The checks that could not be made. */
   readonly unchecked: readonly string[];
 }
 
 /**
- * Looks at a render as far as the permissions go.
+ * Checks a render as far as the permissions allow.
  *
  * Requires no permissions.
  *
- * @param known What was looked at and asked for other apps.
+ * @param known The facts and answers that were collected for other apps.
  */
 export async function lookThoroughly(
   mount: MountPlan,

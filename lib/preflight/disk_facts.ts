@@ -1,6 +1,6 @@
 /**
- * What is known of the disk before a render: the facts that `preflight.ts` judges. FactsCache at only as far
- * as the permissions go that the render has anyway.
+ * The facts about the disk before a render, which `disk_rules.ts` judges. They are collected only as far as
+ * the permissions of the render allow.
  *
  * @module
  */
@@ -14,25 +14,25 @@ import type { ProgramOptions } from "../system/run.ts";
 import type { DirectoryFacts } from "./lower.ts";
 import { lookAtLower } from "./lower.ts";
 
-/** What is known of a file system. */
+/** The facts about a file system. */
 export interface FileSystemFacts {
   /** Its type, as the mount table names it. */
   readonly type: string;
-  /** Whether nothing can be written on it. */
+  /** Set if it is read-only. */
   readonly readOnly: boolean;
 }
 
-/** What is known before a render. */
+/** The facts before a render. */
 export interface Facts {
   /** The lowers, top first. */
   readonly lowers: readonly DirectoryFacts[];
-  /** The upper, work and rootfs without symlinks, there or not; `null` when that could not be found out. */
+  /** The upper, work and rootfs without symlinks, even if they do not exist; `null` when unknown. */
   readonly real: { readonly upper: string; readonly work: string; readonly rootfs: string } | null;
-  /** The devices that upper and work lie on, or will; `null` when that could not be found out. */
+  /** The devices that upper and work lie on, or will; `null` when unknown. */
   readonly devices: { readonly upper: number; readonly work: number } | null;
-  /** The file system that the upper lies on; `null` when it need not be asked for, or could not be. */
+  /** The file system of the upper; `null` when it is not needed or unknown. */
   readonly fileSystem: FileSystemFacts | null;
-  /** What could not be looked at with the permissions that there are, in words. */
+  /** The checks that the permissions do not allow, in words. */
   readonly unchecked: readonly string[];
 }
 
@@ -41,8 +41,8 @@ function mayRead(path: string): boolean {
 }
 
 /**
- * The path without symlinks of something that need not be there; `null` when it cannot be found out, or a
- * link leads nowhere. That a link stands where none may be is for others to say.
+ * Resolves the symlinks of a path that need not exist; `null` when it is unknown, or a link leads nowhere.
+ * Links that are not allowed are refused elsewhere.
  */
 function realPathOf(path: string): string | null {
   let rest = "";
@@ -63,18 +63,18 @@ function realPathIfAny(path: string): string | null {
   return ifAny(() => Deno.realPathSync(path));
 }
 
-/** Where a path lies. */
+/** The place of a path. */
 interface Place {
-  /** The device; `null` when it could not be found out. */
+  /** The device; `null` when unknown. */
   readonly device: number | null;
-  /** The path, or the nearest above it where something is; `null` when none could be looked at. */
+  /** The path, or its nearest parent that exists; `null` when unknown. */
   readonly nearest: string | null;
-  /** Whether something is there, as far as is known. */
+  /** Set if the path is known to exist. */
   readonly isThere: boolean;
 }
 
 /**
- * What was looked at already: many apps of a pod have lowers, directories and a file system in common.
+ * The facts that are already known: many apps of a pod share lowers, directories and a file system.
  */
 export class FactsCache {
   readonly #lowers = new Map<string, DirectoryFacts>();
@@ -82,21 +82,21 @@ export class FactsCache {
   readonly #places = new Map<string, Place>();
   readonly #fileSystems = new Map<number | null, Promise<FileSystemFacts | null>>();
 
-  /** What is known of a lower. */
+  /** Returns the facts about a lower. */
   lower(path: string): DirectoryFacts {
     let facts = this.#lowers.get(path);
     if (facts === undefined) this.#lowers.set(path, facts = lookAtLower(path));
     return facts;
   }
 
-  /** The path without symlinks of something that need not be there; `null` when it cannot be found out. */
+  /** Resolves the symlinks of a path that need not exist; `null` when unknown. */
   real(path: string): string | null {
     let real = this.#reals.get(path);
     if (real === undefined) this.#reals.set(path, real = realPathOf(path));
     return real;
   }
 
-  /** Where a path in a pod lies. From the pod down: below what is not there nothing need be looked for. */
+  /** Returns the place of a path in a pod. It starts at the pod: nothing exists below a missing directory. */
   place(path: string, pod: string): Place {
     let place = this.#places.get(path);
     if (place === undefined) {
@@ -110,14 +110,14 @@ export class FactsCache {
     if (!mayRead(path)) return { device: null, nearest: above?.nearest ?? null, isThere: true };
     const device = deviceAt(path);
     if (device !== null) return { device, nearest: path, isThere: true };
-    // What a pod is to be made in may be missing, too.
+    // The directory of the pod may be missing, too.
     const known = above ?? (path === "/" ? null : this.#look(parent(path), null));
     return { device: known?.device ?? null, nearest: known?.nearest ?? null, isThere: false };
   }
 
   /**
-   * The file system of a path on a device. Asked once a device, by whichever path comes first: in a pod
-   * that is the same mount for all apps, and their uppers are many.
+   * Returns the file system of a path on a device. Each device is asked for once, by the first path: in a pod
+   * all apps are on the same mount, and they have many uppers.
    */
   fileSystem(
     device: number | null,
@@ -137,13 +137,13 @@ export class FactsCache {
  *
  * Requires `--allow-run` permission for findmnt.
  *
- * @returns `null` when findmnt does not say.
+ * @returns `null` when findmnt does not know it.
  */
 export async function fileSystemOf(
   path: string,
   programs: ProgramOptions,
 ): Promise<FileSystemFacts | null> {
-  // Of mounts that are stacked, the one on top is what anybody sees.
+  // Only the topmost of stacked mounts is visible.
   const topmost = ["--direction", "backward", "--first-only"];
   const columns = [
     "--json",
@@ -164,21 +164,21 @@ export async function fileSystemOf(
   return { type: found.fstype, readOnly: flags.includes("ro") };
 }
 
-/** How facts are collected. */
+/** The options for collecting facts. */
 export interface CollectFactsOptions {
-  /** Whether the type of the file system is asked for in any case, as when a mount has failed. @default {false} */
+  /** Set if the type of the file system is always asked for, as when a mount has failed. @default {false} */
   readonly thorough?: boolean;
-  /** What was looked at already, for other apps. @default {nothing} */
+  /** The facts that were collected for other apps. @default {none} */
   readonly cache?: FactsCache;
 }
 
 /**
- * Collects the facts of a render. Of an ordinary disk, all but a few system calls is left out: an upper
- * can lie on it. Only of file systems without one, such as tmpfs and overlayfs, the type is asked for.
+ * Collects the facts of a render. For an ordinary disk this takes only a few system calls, because an upper
+ * can lie on it. The type is asked for only if the file system has no disk, such as tmpfs and overlayfs.
  *
- * Requires no permissions; what they do not allow is not looked at.
+ * Requires no permissions; checks that they do not allow are skipped.
  *
- * @param options Whether the type is asked for in any case, and what was looked at already.
+ * @param options The options, and the facts that are already known.
  */
 export async function collectFacts(
   mount: MountPlan,
@@ -188,7 +188,7 @@ export async function collectFacts(
   const { lower, upper, work, pod, rootfs } = mount;
   const hasUpper = upper !== null && work !== null;
   const below = hasUpper ? fileSystemBelow({ upper, work, pod }, thorough, cache) : NOTHING_BELOW;
-  // What takes longest is begun first: the rest is looked at while findmnt runs.
+  // findmnt takes longest, so it is started first; the other facts are collected while it runs.
   const asked = below.askBy === null
     ? null
     : cache.fileSystem(below.devices?.upper ?? null, below.askBy, programs);
@@ -204,10 +204,10 @@ export async function collectFacts(
   }
 }
 
-/** What is known of the file system that an upper and a work lie on before anybody is asked. */
+/** The facts about the file system of an upper and a work that need no program. */
 interface Below {
   readonly devices: Facts["devices"];
-  /** By which directory its type is to be asked for; `null` when it need not be, or may not. */
+  /** The directory by which its type is asked for; `null` when that is not needed or not allowed. */
   readonly askBy: string | null;
   readonly unchecked: readonly string[];
 }
@@ -235,7 +235,7 @@ function fileSystemBelow(
   };
 }
 
-/** In the pod nothing is a link, or it is refused; so all in it lies where the pod lies. */
+/** Resolves a path in a pod: links in a pod are refused, so only the path of the pod is resolved. */
 function realPathsOf(
   paths: { readonly upper: string; readonly work: string; readonly rootfs: string; pod: string },
   cache: FactsCache,

@@ -1,8 +1,8 @@
 /**
- * Judging a render before anything is made: what the kernel would refuse with a word that helps nobody,
- * and what it would allow although it ends badly.
+ * The rules that judge a render before anything is made. They find mounts that the kernel would refuse with
+ * an unhelpful message, and mounts that it would allow although they end badly.
  *
- * Pure: all that the rules know are the facts they are given.
+ * Pure: the rules use only the facts that they are given.
  *
  * Requires no permissions.
  *
@@ -52,7 +52,7 @@ function tooManyLowers({ lower, rootfs }: MountPlan): Finding | null {
   );
 }
 
-/** The kernel says "too many levels of symbolic links" of both. */
+/** The kernel reports "too many levels of symbolic links" for both. */
 function overlappingLowers(_: MountPlan, { lowers }: Facts): Finding | null {
   const ids = new Map<string, DirectoryFacts>();
   const reals = new Map<string, DirectoryFacts>();
@@ -103,7 +103,7 @@ function nestedLower({ path }: DirectoryFacts, around: DirectoryFacts): Finding 
   );
 }
 
-/** The kernel refuses some of these, and allows others in which the mount then changes itself. */
+/** The kernel refuses some of these, and allows others, in which the mount then changes itself. */
 function crossing(mount: MountPlan, facts: Facts): Finding | null {
   const { lowers, real } = facts;
   if (real === null) return null;
@@ -141,12 +141,12 @@ function destInLower({ dest }: MountPlan, lower: DirectoryFacts, rootfs: string)
   return finding("crossing", [dest, lower.path], sentence, "give another --dest");
 }
 
-/** All of a file system lies in its root; what is mounted in it does not belong to the lower. */
+/** A root contains its whole file system, but mounts in it do not belong to the lower. */
 function isOnOneFileSystem({ id }: DirectoryFacts, { devices }: Facts): boolean {
   return id !== null && devices !== null && id.startsWith(`${devices.upper}:`);
 }
 
-/** Rootfs in upper or work: the mount would lie in what it is made of. */
+/** Rootfs in upper or work: the mount would lie in its own directories. */
 function rootfsInside({ dest }: MountPlan, { real }: Facts): Finding | null {
   if (real === null) return null;
   for (const word of ["upper", "work"] as const) {
@@ -184,7 +184,7 @@ const NO_UPPER: readonly (readonly [types: RegExp, code: ErrorCode, reason: stri
     "upper-without-xattr",
     "it keeps no attributes, without which a directory that was deleted cannot be made again",
   ],
-  // Of others it depends on how they were made, which doctor tries.
+  // Others depend on how they were made; doctor tests that.
   [
     /^(reiserfs|jfs)$/,
     "upper-without-d-type",
@@ -208,7 +208,7 @@ function unfitFileSystem({ pod }: MountPlan, { fileSystem }: Facts): Finding | n
   return finding("upper-read-only", [pod], `${cannot} that is read-only`, hint);
 }
 
-/** Two options that exclude each other, of which the kernel only says that something is invalid. */
+/** Two options that exclude each other; the kernel returns only `EINVAL`. */
 function conflictingOptions({ options, upper, rootfs }: MountPlan): Finding | null {
   const conflict = conflictOf(options, upper !== null);
   if (conflict === null) return null;
@@ -221,7 +221,7 @@ function conflictingOptions({ options, upper, rootfs }: MountPlan): Finding | nu
   );
 }
 
-/** In the order in which they are told: what is plainest comes first. */
+/** The rules in the order of their findings, the clearest first. */
 const RULES: readonly Rule[] = [
   badLower,
   tooManyLowers,
@@ -236,9 +236,9 @@ const RULES: readonly Rule[] = [
 /**
  * Judges a render.
  *
- * @param mount What is to be mounted.
- * @param facts What is known of the disk.
- * @returns What is wrong, the plainest first; empty when nothing is, as far as the facts go.
+ * @param mount The planned mount.
+ * @param facts The facts about the disk.
+ * @returns The findings, the clearest first; empty when the facts show no problem.
  */
 export function preflight(mount: MountPlan, facts: Facts): readonly Finding[] {
   return RULES.flatMap((rule) => rule(mount, facts) ?? []);

@@ -1,6 +1,6 @@
 /**
- * What is known of a mount that takes a program to find out: the facts that `mounting_rules.ts` judges.
- * An ordinary render does without; they are collected when a mount is only planned, or has failed.
+ * The facts about a mount that need a program, which `kernel_rules.ts` judges. An ordinary render does not
+ * need them; they are collected when a mount is only planned, or has failed.
  *
  * @module
  */
@@ -22,44 +22,44 @@ export interface LowerMount {
   readonly path: string;
   /** The type of its file system. */
   readonly type: string;
-  /** How many overlays lie on one another there; 0 when there is none. */
+  /** The number of overlays stacked there; 0 when there is none. */
   readonly overlays: number;
 }
 
-/** What is known of a mount; `null` is what is not. */
+/** The facts about a mount; `null` stands for unknown. */
 export interface MountingFacts {
-  /** What mount(8) is. */
+  /** The version of mount(8). */
   readonly mount: ProgramVersion | null;
-  /** Whether the kernel takes an overlay of this user. */
+  /** The kernel's answer to an overlay of this user. */
   readonly kernel: KernelAnswer | null;
-  /** The options that this kernel does not know, as far as it says. */
+  /** The options that this kernel does not know, as far as it reports them. */
   readonly unknown: readonly string[];
-  /** Where the lowers lie, as far as that could be found out. */
+  /** The mounts of the lowers, as far as they are known. */
   readonly lowers: readonly LowerMount[];
-  /** The mount points that upper and work lie below, or will. */
+  /** The mount points above upper and work. */
   readonly points: { readonly upper: string; readonly work: string } | null;
-  /** Whether SELinux is enabled. */
+  /** Set if SELinux is enabled. */
   readonly selinux: boolean | null;
-  /** Set when the kernel says that its policy has no such label. */
+  /** Set when the kernel reports that its policy has no such label. */
   readonly badLabel: boolean;
-  /** What could not be found out, in words. */
+  /** The checks that could not be made, in words. */
   readonly unchecked: readonly string[];
 }
 
-/** The mount that a path lies in: of those around it the last one, which hides what was there before. */
+/** Finds the mount of a path: the last of the mounts above it, which hides the earlier ones. */
 function mountOf(path: string, table: readonly Mount[]): Mount | undefined {
   return table.findLast(({ target }) => isWithin(path, target));
 }
 
-/** Without permission the name has to do: asking for it could prompt. */
+/** Resolves a path; without permission it is returned unchanged, because asking for it could prompt. */
 function realOf(path: string): string {
   if (!isGranted({ name: "read", path })) return path;
   return ifAny(() => Deno.realPathSync(path)) ?? path;
 }
 
 /**
- * How many overlays lie on one another. The names in a mount's options are those that it was given, perhaps
- * in another mount namespace: what cannot be told from them counts as no overlay.
+ * Counts the overlays stacked on one another. The paths in a mount's options may be those of another mount
+ * namespace; a path that cannot be resolved counts as no overlay.
  */
 function overlaysBelow(
   mount: Mount,
@@ -91,7 +91,7 @@ function pointsOf({ real }: Facts, table: readonly Mount[]): MountingFacts["poin
   return { upper: upper.target, work: work.target };
 }
 
-/** Which file systems keep the types of files in their directories or do not, as they were made. */
+/** The file systems that record file types in directories (d_type) only if they were made that way. */
 const TYPES_UNKNOWN = /^(ext[234]|xfs)$/;
 
 function uncheckedOf(
@@ -111,11 +111,11 @@ function uncheckedOf(
 }
 
 /**
- * Collects what is known of a mount.
+ * Collects the facts about a mount.
  *
- * Requires no permissions; what needs `--allow-run` for mount or findmnt is not asked without.
+ * Requires no permissions; facts that need `--allow-run` for mount or findmnt are skipped without it.
  *
- * @param facts What was found out without a program.
+ * @param facts The facts that need no program.
  */
 export async function collectMountingFacts(
   mount: MountPlan,
@@ -123,7 +123,7 @@ export async function collectMountingFacts(
   probe: KernelProbe,
 ): Promise<MountingFacts> {
   const table = await probe.table();
-  // A read-only view of one lower asks nothing of overlayfs.
+  // A read-only view of one lower does not use overlayfs.
   const bind = isBind(mount);
   const selinux = table === null ? null : hasSelinux(table);
   const context = selinux ? formatMountLabel("", mount.label) : "";

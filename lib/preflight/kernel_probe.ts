@@ -1,9 +1,9 @@
 /**
- * What mount(8), findmnt(8) and the kernel say when they are asked, each question once.
+ * Asks mount(8), findmnt(8) and the kernel for facts, each question once.
  *
- * The kernel is asked by a mount that can never be: its lower would lie in a file. The kernel reads the
- * options first, so one that it does not know is invalid, and with those it knows the file is no directory
- * (kernel, fs/overlayfs/params.c). Nothing is mounted, made or marked, whatever the answer.
+ * The kernel is asked with a mount that always fails, because its lower would lie in a file. The kernel reads
+ * the options first: it returns EINVAL for an unknown option, and otherwise ENOTDIR
+ * (kernel, fs/overlayfs/params.c). In no case is anything mounted, made or marked.
  *
  * @module
  */
@@ -20,16 +20,16 @@ import type { ProgramVersion } from "../system/util_linux.ts";
 /** The answer of the kernel to an overlay of this user; a security policy answers `forbidden`. */
 export type KernelAnswer = "takes it" | "not permitted" | "forbidden" | "no overlayfs";
 
-/** A lower that nobody can ever make. */
+/** A lower that can never exist. */
 const NONE = `${PROGRAMS.mount}/none`;
 
-/** Such lowers. Of one alone, older kernels say that it is too few before they look for it. */
+/** Such lowers. With only one, older kernels report that it is too few before they look for it. */
 const NEVER = `lowerdir=${NONE}:${NONE}`;
 
-/** The command that shows the kernel's own words, without those about what was asked here. */
+/** The command that shows the kernel's own messages, without those about this probe. */
 export const DMESG = `dmesg | grep --invert-match ${NONE}`;
 
-/** The words of mount(8) for EACCES, which it takes for a disk that is write-protected. */
+/** The message of mount(8) for EACCES, which it mistakes for a write-protected disk. */
 export const FORBIDDEN = /cannot mount .* read-only/;
 
 const ANSWERS: readonly (readonly [said: RegExp, answer: KernelAnswer | "invalid"])[] = [
@@ -40,38 +40,38 @@ const ANSWERS: readonly (readonly [said: RegExp, answer: KernelAnswer | "invalid
   [/wrong fs type/, "invalid"],
 ];
 
-/** Asks what is asked for many apps only once. */
+/** Asks each question once for many apps. */
 export class KernelProbe {
-  /** What programs are run with. */
+  /** The options for programs. */
   readonly programs: ProgramOptions;
   readonly #answers = new Map<string, Promise<KernelAnswer | "invalid" | null>>();
   #version: Promise<ProgramVersion> | undefined;
   #table: Promise<readonly Mount[]> | undefined;
 
-  /** Asks nothing yet. */
+  /** Makes a probe without asking anything. */
   constructor(programs: ProgramOptions) {
     this.programs = programs;
   }
 
-  /** The version of mount(8); `null` when it may not be run. */
+  /** Reports the version of mount(8); `null` when it may not be run. */
   async version(): Promise<ProgramVersion | null> {
     if (!isGranted({ name: "run", command: PROGRAMS.mount })) return null;
     return await (this.#version ??= versionOf(PROGRAMS.mount, this.programs));
   }
 
-  /** The mount table; `null` when findmnt(8) may not be run. */
+  /** Returns the mount table; `null` when findmnt(8) may not be run. */
   async table(): Promise<readonly Mount[] | null> {
     if (!isGranted({ name: "run", command: PROGRAMS.findmnt })) return null;
     return await (this.#table ??= mountTable(this.programs));
   }
 
-  /** Whether the kernel takes an overlay of this user; `null` when it does not say. */
+  /** Reports the kernel's answer to an overlay of this user; `null` when unknown. */
   async kernel(): Promise<KernelAnswer | null> {
     const answer = await this.#ask("");
     return answer === "invalid" ? null : answer;
   }
 
-  /** Those of the options that this kernel does not know, as far as it says. */
+  /** Lists the options that this kernel does not know, as far as it reports them. */
   async unknown(options: readonly string[]): Promise<readonly string[]> {
     if (await this.kernel() !== "takes it") return [];
     const found: string[] = [];
@@ -84,7 +84,7 @@ export class KernelProbe {
 
   async #ask(option: string): Promise<KernelAnswer | "invalid" | null> {
     const { version } = await this.version() ?? { version: null };
-    // Nobody knows what another mount would do.
+    // The effect of another mount is unknown.
     if (version === null) return null;
     let answer = this.#answers.get(option);
     if (answer === undefined) this.#answers.set(option, answer = this.#mount(option));

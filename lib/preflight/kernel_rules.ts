@@ -1,6 +1,6 @@
 /**
- * Judging a mount by what programs say of it. As in `preflight.ts`, all that the rules know are the facts
- * they are given, and of what is not known they say nothing.
+ * The rules that judge a mount by the facts that programs report. As in `disk_rules.ts`, the rules use only
+ * the facts that they are given, and report nothing for unknown facts.
  *
  * Requires no permissions.
  *
@@ -14,7 +14,7 @@ import { PROGRAMS } from "../system/programs.ts";
 import { printable, quote } from "../core/quote.ts";
 import { isAtLeast, UTIL_LINUX_MIN } from "../system/util_linux.ts";
 
-/** How to see what a security policy refused. */
+/** The hint that shows the refusals of a security policy. */
 export const DENIALS = "see what was denied: ausearch --message avc --start recent, or dmesg";
 
 type Rule = (mount: MountPlan, facts: MountingFacts) => Finding | null;
@@ -54,7 +54,7 @@ function notPermitted({ rootfs }: MountPlan, { kernel }: MountingFacts): Finding
   };
 }
 
-/** EACCES is of the kernel's security modules: who is no administrator gets EPERM. */
+/** EACCES comes from the kernel's security modules: a user without privileges gets EPERM. */
 function forbidden({ rootfs }: MountPlan, { kernel }: MountingFacts): Finding | null {
   if (kernel !== "forbidden") return null;
   return {
@@ -110,11 +110,11 @@ function unfitLower(_: MountPlan, { lowers }: MountingFacts): Finding | null {
   return { code: "unsupported-lower", paths: [path], sentence: `${cannot}: ${reason}`, hint };
 }
 
-/** A bind mount is of the same file system, and of another mount all the same. */
+/** A bind mount is another mount even on the same file system. */
 function differentMounts({ upper, work }: MountPlan, { points }: MountingFacts): Finding | null {
   if (points === null || points.upper === points.work) return null;
   if (upper === null || work === null) return null;
-  // The one further down parts them.
+  // The mount further down separates them.
   const point = points.upper.length > points.work.length ? points.upper : points.work;
   return {
     code: "different-devices",
@@ -135,7 +135,7 @@ function labelLeftOut({ label, rootfs }: MountPlan, { selinux }: MountingFacts):
   };
 }
 
-/** In the order in which they are told: what is plainest comes first. */
+/** The rules in the order of their findings, the clearest first. */
 const RULES: readonly Rule[] = [
   unfitProgram,
   noOverlayfs,
@@ -151,9 +151,9 @@ const RULES: readonly Rule[] = [
 /**
  * Judges a mount.
  *
- * @param mount What is to be mounted.
- * @param facts What is known of it.
- * @returns What is wrong, the plainest first; empty when nothing is, as far as the facts go.
+ * @param mount The planned mount.
+ * @param facts The facts about it.
+ * @returns The findings, the clearest first; empty when the facts show no problem.
  */
 export function judgeMounting(mount: MountPlan, facts: MountingFacts): readonly Finding[] {
   return RULES.flatMap((rule) => rule(mount, facts) ?? []);

@@ -1,5 +1,5 @@
 /**
- * Looking at a lower, and judging whether it can be used at all. Every render does, so it has a file of its own.
+ * The facts about a lower, and the check that it can be used. Every render needs it, so it has its own file.
  *
  * @module
  */
@@ -8,29 +8,29 @@ import { quote } from "../core/quote.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import { isGranted } from "../system/permissions.ts";
 
-/** What is at a path. */
+/** The kind of a path. */
 export type Kind = "directory" | "file" | "missing" | "unreadable" | "unchecked";
 
-/** What is known of a directory. */
+/** The facts about a directory. */
 export interface DirectoryFacts {
-  /** The path, as it is named. */
+  /** The path as named. */
   readonly path: string;
-  /** What is there. */
+  /** The kind of the path. */
   readonly kind: Kind;
-  /** The path without symlinks; `null` when nothing is there, or it could not be found out. */
+  /** The path without symlinks; `null` when it does not exist, or is unknown. */
   readonly real: string | null;
-  /** Which directory it is, whatever its name; `null` as above. */
+  /** The identity of the directory, whatever its name; `null` as above. */
   readonly id: string | null;
 }
 
-/** Looks at a lower, as far as the permissions go. */
+/** Collects the facts about a lower, as far as the permissions allow. */
 export function lookAtLower(path: string): DirectoryFacts {
   if (!isGranted({ name: "read", path })) return { path, kind: "unchecked", real: null, id: null };
   try {
     const info = Deno.statSync(path);
     const { isDirectory } = info;
     const real = Deno.realPathSync(path);
-    // A directory that may not be read mounts all the same, and then shows nothing to anybody but root.
+    // A directory that may not be read can still be mounted, but then only root can read it.
     if (isDirectory) Deno.readDirSync(path)[Symbol.iterator]().next();
     return { path, kind: isDirectory ? "directory" : "file", real, id: identityOf(info) };
   } catch (error) {
@@ -46,15 +46,15 @@ export function lookAtLower(path: string): DirectoryFacts {
   }
 }
 
-/** Something that is wrong with a render. */
+/** A problem of a render. */
 export interface Finding {
   /** Stable name of the rule. */
   readonly code: ErrorCode;
-  /** The paths it is about, the one to blame first. */
+  /** The paths it is about, the cause first. */
   readonly paths: readonly [string, ...string[]];
-  /** What is so: `Cannot <verb> <thing> "<value>": <what is so>`. */
+  /** The message: `Cannot <verb> <thing> "<value>": <fact>`. */
   readonly sentence: string;
-  /** What to do about it. */
+  /** The hint for the user. */
   readonly hint: string;
 }
 

@@ -1,5 +1,5 @@
 /**
- * Warning of a rootfs that other users can reach: setuid files and devices of an image then work for them, too.
+ * Warns of a rootfs that other users can reach: setuid files and devices of an image then work for them, too.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { quote } from "../core/quote.ts";
 
 const OTHERS_SEARCH = 0o001;
 
-/** Tells whether other users may search a directory; not if it may not be looked at. */
+/** Tells whether other users may search a directory; `false` without permission to look at it. */
 function isOpen(path: string): boolean {
   const info = ifAny(() => Deno.statSync(path));
   return info !== null && info !== undefined && (modeOf(info) & OTHERS_SEARCH) !== 0;

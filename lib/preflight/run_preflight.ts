@@ -1,5 +1,5 @@
 /**
- * The look at a render before anything is made.
+ * The checks of a render before anything is made.
  *
  * @module
  */
@@ -12,21 +12,21 @@ import type { MountPlan } from "../overlay/app_line.ts";
 import { preflight } from "./disk_rules.ts";
 import type { Finding } from "./lower.ts";
 
-/** Found by the operations that require a lower, which name it in the same words. */
+/** The findings that the operations requiring a lower report with the same message. */
 const LEFT_TO_OTHERS: readonly Finding["code"][] = ["missing", "not-a-directory"];
 
-/** What was found out about the apps of a call. */
+/** The findings about the apps of a call. */
 export interface Findings {
-  /** What is wrong, by app. */
+  /** The findings, by app. */
   readonly byApp: readonly { readonly mount: MountPlan; readonly findings: readonly Finding[] }[];
-  /** What could not be looked at with the permissions that there are. */
+  /** The checks that the permissions do not allow. */
   readonly unchecked: readonly string[];
 }
 
 /**
- * Judges all apps of a call that is only planned, as far as the permissions go.
+ * Checks all apps of a call that is only planned, as far as the permissions allow.
  *
- * Requires no permissions; with those that the plan needs, all is looked at.
+ * Requires no permissions; with the permissions of the plan, every check is made.
  */
 export async function findingsOf(mounts: readonly MountPlan[]): Promise<Findings> {
   const { KernelProbe } = await import("./kernel_probe.ts");
@@ -42,7 +42,7 @@ export async function findingsOf(mounts: readonly MountPlan[]): Promise<Findings
   return { byApp, unchecked: [...unchecked] };
 }
 
-/** Findings that only a mount shows; mount(8) fails then. */
+/** The findings that only appear when mount(8) fails. */
 const AT_MOUNT: readonly Finding["code"][] = [
   "unsupported-lower",
   "unknown-option",
@@ -53,7 +53,7 @@ const AT_MOUNT: readonly Finding["code"][] = [
 ];
 
 /**
- * Tells whether a finding keeps a plan from being carried out.
+ * Tells whether a finding prevents the plan from being applied.
  *
  * @param mounts `true` if the plan mounts anything.
  */
@@ -61,7 +61,7 @@ export function isInTheWay({ code }: Finding, mounts: boolean): boolean {
   return code !== "label-left-out" && (mounts || !AT_MOUNT.includes(code));
 }
 
-/** The exit status that a render ends with: 0 done, 1 failed, 3 refused; of several apps, as one call. */
+/** Predicts the exit status of a render: 0 done, 1 failed, 3 refused; several apps count as one call. */
 export function statusOf({ byApp }: Findings, mounts: boolean): number {
   const failed = byApp.flatMap(({ findings }) => {
     return findings.find((finding) => isInTheWay(finding, mounts))?.code ?? [];
@@ -71,11 +71,11 @@ export function statusOf({ byApp }: Findings, mounts: boolean): number {
 }
 
 /**
- * Refuses a render of which it is known that it would fail, or would end badly.
+ * Refuses a render that would fail or end badly, as far as the facts show it.
  *
- * @param how What was looked at already.
- * @throws {RefusedError} If it is so; with one app, the plainest reason.
- * @throws {PodError} If it is so of one or more of many.
+ * @param how The facts that are already known.
+ * @throws {RefusedError} If one app is rendered and would; the reason is the clearest finding.
+ * @throws {PodError} If several apps are rendered and one or more would.
  */
 export async function runPreflight(
   mounts: readonly MountPlan[],

@@ -1,5 +1,5 @@
 /**
- * The fields of what is asked for, by name and type: a spec file and callers without types can write anything.
+ * The checks of the fields of requests, by name and type: a spec file and untyped callers can write anything.
  *
  * Requires no permissions.
  *
@@ -63,12 +63,12 @@ function fits(value: unknown, type: FieldType): boolean {
   }
 }
 
-/** The error for a field. */
+/** Makes the error of a field. */
 export function refuseField(what: string, reason: string, hint?: string): never {
   throw new InvalidValueError("invalid-value", `Cannot use ${what}: ${reason}`, { hint });
 }
 
-/** A value for a message: all of it where it is short. */
+/** Writes a value for a message, shortened if it is long. */
 function shown(value: unknown): string {
   const text = typeof value === "bigint" ? String(value) : JSON.stringify(value) ?? String(value);
   const signs = [...text];
@@ -76,12 +76,12 @@ function shown(value: unknown): string {
 }
 
 /**
- * Checks that a value is an object whose fields are all known and of their types. A field that is `undefined`
- * is not there.
+ * Checks that a value is an object with known fields of the right types. A field that is `undefined` counts
+ * as absent.
  *
  * @param where The word for the whole, such as `spec`; and the path of the object in it.
- * @returns The fields that are there.
- * @throws {InvalidValueError} If it is not; the message names the field, such as `apps[3].lower`.
+ * @returns The fields that are present.
+ * @throws {InvalidValueError} If a field is wrong; the message names it, such as `apps[3].lower`.
  */
 export function checkFields(
   value: unknown,
@@ -105,7 +105,7 @@ export function checkFields(
 }
 
 /**
- * Checks that a field is there.
+ * Checks that a field is present.
  *
  * @throws {InvalidValueError} If it is not.
  */
@@ -159,9 +159,9 @@ export const POD_FIELDS: Fields = { ...fieldsOf(({ of }) => of !== "app"), apps:
 export const APP_FIELDS: Fields = fieldsOf(({ of }) => of !== "pod");
 
 /**
- * Checks the options of a request that have few values.
+ * Checks the options of a request that take one of a few values.
  *
- * @throws {InvalidValueError} If one has another value; the message names all that there are.
+ * @throws {InvalidValueError} If one has another value; the message lists the allowed ones.
  */
 export function checkChoices(request: RenderRequest): void {
   for (const [field, { name, choices }] of OPTIONS) {

@@ -1,5 +1,5 @@
 /**
- * Where everything of a pod, an app and a tree lies. Paths only; nothing is read or made.
+ * The paths of pods, apps and trees. Nothing is read or made.
  *
  * Requires no permissions.
  *
@@ -9,10 +9,10 @@ import { parseAppName, parsePath, parsePod, parseTreeId } from "./names.ts";
 import type { LayoutName } from "./names.ts";
 import { child } from "../core/path.ts";
 
-/** The tree store of a request that names none. */
+/** The default tree store. */
 export const DEFAULT_STORE = "/var/lib/overlay-render";
 
-/** Where everything of a pod lies. */
+/** The paths of a pod. */
 export interface PodLayout {
   /** The pod itself. */
   readonly pod: string;
@@ -42,7 +42,7 @@ export interface PodLayout {
   readonly appsInfo: string;
 }
 
-/** Where everything of an app lies. */
+/** The paths of an app. */
 export interface AppLayout {
   /** The image directory, `<pod>/overlay/<tree id>`. */
   readonly image: string;
@@ -54,7 +54,7 @@ export interface AppLayout {
   readonly works: string;
   /** The work. */
   readonly work: string;
-  /** The destination: as given, or that of the layout (rkt `AppPath`, and `Stage1ImagePath` for the empty app). */
+  /** The destination, given or from the layout (rkt `AppPath`; `Stage1ImagePath` for the empty app). */
   readonly dest: string;
   /** The mount point, `<destination>/rootfs` (rkt `AppRootfsPath`). */
   readonly rootfs: string;
@@ -62,13 +62,13 @@ export interface AppLayout {
   readonly manifest: string;
   /** The directory with the information about the app (rkt `AppInfoPath`). */
   readonly info: string;
-  /** The app's manifest among what is known of it (rkt `AppImageManifestPath`). */
+  /** The app's manifest in that directory (rkt `AppImageManifestPath`). */
   readonly infoManifest: string;
   /** The file that names the app's tree (rkt `AppTreeStoreIDPath`). */
   readonly treeStoreId: string;
 }
 
-/** Which app {@linkcode appLayout} lays out. */
+/** The app of {@linkcode appLayout}. */
 export interface AppLayoutOptions {
   /** The app's name; empty for the pod's own image. */
   readonly app: string;
@@ -80,7 +80,7 @@ export interface AppLayoutOptions {
   readonly layout?: LayoutName;
 }
 
-/** Where everything of a tree of the tree store lies. */
+/** The paths of a tree of the tree store. */
 export interface TreeLayout {
   /** The tree, `<store>/tree/<tree id>`. */
   readonly tree: string;
@@ -89,7 +89,7 @@ export interface TreeLayout {
 }
 
 /**
- * Says where everything of a pod lies.
+ * Returns the paths of a pod.
  *
  * Requires no permissions.
  *
@@ -127,12 +127,12 @@ export function podLayout(pod: string): PodLayout {
 }
 
 /**
- * Says where everything of an app of a pod lies.
+ * Returns the paths of an app of a pod.
  *
  * Requires no permissions.
  *
  * @param pod The pod, an absolute path.
- * @param options Which app, from which tree, and where it goes.
+ * @param options The app, its tree and its destination.
  * @returns Absolute paths.
  * @throws {InvalidValueError} If the pod or destination is no absolute path, or a name could leave its
  * directory.
@@ -151,7 +151,7 @@ export function appLayout(pod: string, options: AppLayoutOptions): AppLayout {
   return layoutIn(podLayout(pod), options);
 }
 
-/** Says where everything of an app of a pod lies whose layout is known. */
+/** Returns the paths of an app of a pod whose layout is known. */
 export function layoutIn(layout: PodLayout, options: AppLayoutOptions): AppLayout {
   const app = parseAppName(options.app);
   const image = child(layout.overlay, parseTreeId(options.tree));
@@ -176,14 +176,14 @@ export function layoutIn(layout: PodLayout, options: AppLayoutOptions): AppLayou
   };
 }
 
-/** The destination of an app that is given none. */
+/** Returns the default destination of an app. */
 function destinationIn(pod: PodLayout, app: string, layout: LayoutName = "default"): string {
   const [own, apps] = layout === "rkt" ? [pod.stage1, pod.stage1Apps] : [pod.pod, pod.apps];
   return app === "" ? own : child(apps, app);
 }
 
 /**
- * Says where a tree of the tree store lies.
+ * Returns the paths of a tree of the tree store.
  *
  * Requires no permissions.
  *
@@ -206,7 +206,7 @@ export function treeLayout(store: string, tree: string): TreeLayout {
   return { tree: root, rootfs: child(root, "rootfs") };
 }
 
-/** Where the kernel marks a work that it must not mount again: its mount was volatile, see overlayfs. */
+/** The kernel's marker in the work of a volatile mount, with which it refuses to mount the work again. */
 export function volatileMark(work: string): string {
   return child(work, "work", "incompat");
 }

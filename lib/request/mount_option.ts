@@ -1,5 +1,5 @@
 /**
- * The further mount options of a request. Only known ones are let through: a free option could name
+ * The further mount options of a request. Only known ones are allowed: any other option could name
  * another upper, or turn the mount into a remount.
  *
  * Requires no permissions.

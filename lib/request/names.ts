@@ -1,6 +1,6 @@
 /**
- * The values a request is made of. Each parser turns text from outside into a value that nothing after
- * it needs to check again, or throws an {@linkcode InvalidValueError} that quotes the text.
+ * The values of a request. Each parser turns text from outside into a value that needs no further check,
+ * or throws an {@linkcode InvalidValueError} that quotes the text.
  *
  * Requires no permissions.
  *
@@ -28,7 +28,7 @@ const NAME_MAX = 255;
 /** The longest path, in bytes and without the closing NUL (Linux PATH_MAX). */
 const PATH_MAX = 4095;
 
-/** How many bytes a text has when they are more than allowed, and else `null`. */
+/** Counts the bytes of a text that is too long; `null` for any other text. */
 function excessOf(text: string, most: number): number | null {
   // A UTF-16 unit has at most three bytes; most texts are far too short to be counted.
   if (text.length * 3 <= most) return null;
@@ -222,7 +222,7 @@ export function parseLabel(value: string): string {
 /**
  * Parses one of a few words.
  *
- * @throws {InvalidValueError} If it is none of them; the message names all.
+ * @throws {InvalidValueError} If it is none of them; the message lists them.
  */
 export function parseChoice<T extends string>(
   what: string,
@@ -259,7 +259,7 @@ export function parseProfile(value: string): Profile {
   return PROFILES[parseChoice("profile", value, PROFILE_NAMES)];
 }
 
-/** Eight digits that tell names apart (FNV-1a). Not for what somebody could choose to be alike. */
+/** Hashes a text to eight hexadecimal digits (FNV-1a). Collisions are easy to make on purpose. */
 export function hashOf(text: string): string {
   let hash = 0x811c9dc5;
   for (let at = 0; at < text.length; at++) {

@@ -114,7 +114,7 @@ export interface Flag<Field extends string = string> {
   readonly mayBeEmpty?: true;
   /** The meaning, for the help: no capital, no full stop. */
   readonly help: string;
-  /** The words for the default. @default {none are said} */
+  /** The words for the default. @default {no default is shown} */
   readonly default?: string;
   /** The field of the request that it sets. @default {none} */
   readonly field?: Field;

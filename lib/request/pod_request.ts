@@ -33,7 +33,7 @@ export function checkPodRequest(request: PodRequest): void {
   }
 }
 
-/** Adds to an error of an app which app it is, and the field that is wrong. */
+/** Adds the app and the field to an error of an app. */
 function nameApp(error: InvalidValueError, app: PodApp, at: number): InvalidValueError {
   if (error instanceof ValueError) {
     const [field, option] = Object.entries(RENDER_OPTIONS).find(([, { name, word = name }]) => {

@@ -1,5 +1,5 @@
 /**
- * The three profiles, one for each of the functions the project grew from. They differ in data only.
+ * The three profiles, one for each of the functions that this project replaces. They differ in data only.
  *
  * Requires no permissions.
  *

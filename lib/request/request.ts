@@ -1,5 +1,5 @@
 /**
- * The request of a render, parsed: names, paths and modes that nothing after this file checks again.
+ * The parsed request of a render: names, paths and modes that need no further check.
  *
  * Requires no permissions.
  *
@@ -40,11 +40,11 @@ export function checkRequest(request: RenderRequest): void {
   requireField(request, "pod", { whole: "request" });
 }
 
-/** A request whose every part is known to be usable. */
+/** A request whose parts are all checked. */
 export interface ParsedRequest extends Switches {
-  /** Where everything of the pod lies. */
+  /** The paths of the pod. */
   readonly pod: PodLayout;
-  /** Where everything of the app lies. */
+  /** The paths of the app. */
   readonly layout: AppLayout;
   /** The app's name. */
   readonly app: string;
@@ -52,9 +52,9 @@ export interface ParsedRequest extends Switches {
   readonly tree: string;
   /** The lowers, top first; at least one. */
   readonly lower: readonly [string, ...string[]];
-  /** The same without symlinks: what is mounted, and recorded. */
+  /** The lowers without symlinks, as they are mounted and recorded. */
   readonly real: readonly string[];
-  /** The lower whose root the rootfs looks like. */
+  /** The lower that the root of the rootfs is modelled on. */
   readonly rootLike: string;
   /** The tree of the store; `null` for another tree. */
   readonly stored: StoredTree | null;
@@ -72,18 +72,18 @@ export interface ParsedRequest extends Switches {
   readonly options: readonly string[];
 }
 
-/** Tells whether a request names its lowers, so that nothing need be looked up in the store. */
+/** Tells whether a request names its lowers, so that no lookup in the store is needed. */
 export function namesLowers({ lower, image }: Pick<RenderRequest, "lower" | "image">): boolean {
   return image === undefined && [lower ?? []].flat().length > 0;
 }
 
-/** The part of a request that says which lowers there are. */
+/** The part of a request that names the lowers. */
 export type LowersRequest = Pick<RenderRequest, "lower" | "image" | "tree" | "store">;
 
 /**
  * Parses the lowers of a request.
  *
- * @throws {InvalidValueError} If there is none, or one is not usable.
+ * @throws {InvalidValueError} If there is no lower, or one is not usable.
  */
 export function parseLowers(request: LowersRequest): [AbsolutePath, ...AbsolutePath[]] {
   const given = typeof request.lower === "string" ? [request.lower] : request.lower ?? [];
@@ -113,7 +113,7 @@ function refuse(what: string, value: string, reason: string, hint?: string): nev
 
 const OTHER_DEST = "give another destination (--dest DIR), or leave it out";
 
-/** The error for a pod that lies in a lower: what it holds would be written into the lower. */
+/** Makes the error of a pod in a lower: the files of the pod would be written into the lower. */
 export function podInLower(pod: string, lower: string): RefusedError {
   const message = `Cannot use pod ${quote(pod)}: it lies in the lower ${quote(lower)}`;
   const hint = "put the pod outside the tree: a lower is never written to";
@@ -121,9 +121,9 @@ export function podInLower(pod: string, lower: string): RefusedError {
 }
 
 /**
- * A lower is never written to, so no pod and no destination may lie in one, and no lower in what is
- * written or mounted. If a pod lies in the lower `/`, only the disk can tell: a lower ends where another
- * file system is mounted.
+ * Checks that no pod and no destination lies in a lower, and no lower in them: a lower is never written to.
+ * A pod in the lower `/` is checked on the disk later, because a lower ends where another file system is
+ * mounted.
  */
 function checkLowers(request: ParsedRequest): void {
   const { pod, layout } = request;
@@ -141,7 +141,7 @@ function checkLowers(request: ParsedRequest): void {
   }
 }
 
-/** A rootfs over the pod would hide it, and one in an upper or a work would change what is mounted. */
+/** Refuses a rootfs that would hide the pod, or that lies in the pod's own state. */
 function checkDestination(pod: PodLayout, layout: AppLayout): void {
   if (isWithin(pod.pod, layout.rootfs)) {
     refuse(
@@ -163,7 +163,7 @@ function checkDestination(pod: PodLayout, layout: AppLayout): void {
   }
 }
 
-/** A view has no upper to be volatile, and a view of one lower is a bind mount, not an overlay. */
+/** Checks the options of a view: it cannot be written, and with one lower it is a bind mount. */
 function checkView(request: ParsedRequest): void {
   if (!request.readOnly) return;
   if (request.mtab) refuse("mtab", "true", "nothing can be written into a read-only view");
@@ -178,7 +178,7 @@ function checkView(request: ParsedRequest): void {
   if (request.label !== null) refuse("label", request.label, reason, hint);
 }
 
-/** A copy is no mount: it has no options, no label, nothing below it, and can be written. */
+/** Checks the options of a copy: it is no mount, so it has no mount options and no label, and is writable. */
 function checkCopy({ overlay, readOnly, lower, options, label }: ParsedRequest): void {
   if (overlay !== "never") return;
   const hint = "leave it out, or render with --overlay always";
@@ -209,7 +209,7 @@ export function parseRequest(request: RenderRequest): ParsedRequest {
 /**
  * Parses a request whose fields are known to have their types.
  *
- * @param pod Where everything of its pod lies.
+ * @param pod The paths of its pod.
  * @throws {InvalidValueError} If a part of it is not usable; the message quotes the part.
  */
 export function parseChecked(request: RenderRequest, pod: PodLayout): ParsedRequest {

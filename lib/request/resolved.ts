@@ -1,6 +1,6 @@
 /**
- * The knowledge about a request that is looked up on the disk, not asked for: it travels with the request,
- * under a key that no caller and no spec file can write.
+ * The facts about a request that are looked up on the disk. They are stored in the request under a symbol,
+ * which no caller and no spec file can write.
  *
  * Requires no permissions.
  *
@@ -9,19 +9,19 @@
 
 /** A tree of the store that is rendered. */
 export interface StoredTree {
-  /** The lower whose root the rootfs looks like. @default {the first} */
+  /** The lower that the root of the rootfs is modelled on. @default {the first} */
   readonly rootLike?: string;
   /** The tree store. */
   readonly store: string;
   /** The directory in which the store notes the pods that use its trees. */
   readonly notes: string;
-  /** The marker that the tree is complete. */
+  /** The marker of a complete tree. */
   readonly rendered: string;
 }
 
 /** The facts that were looked up for a request. */
 export interface Resolved {
-  /** The tree in the store; none for a tree that is no tree of a store. */
+  /** The tree in the store; absent for any other tree. */
   readonly stored?: StoredTree;
   /** The real path of each lower that is named through a symlink. */
   readonly real?: ReadonlyMap<string, string>;

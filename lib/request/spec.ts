@@ -1,6 +1,6 @@
 /**
- * The spec of a pod: a {@linkcode PodRequest} as JSON. What its fields mean is what the flags of the same
- * names mean; whether their values can be used is for the request's own parsers to say.
+ * The spec of a pod: a {@linkcode PodRequest} as JSON. Its fields have the meaning of the flags with the
+ * same names; their values are checked by the parsers of the request.
  *
  * Requires no permissions.
  *
@@ -15,7 +15,7 @@ import { printable, quote } from "../core/quote.ts";
 const SPEC_FIELDS: Fields = { ...POD_FIELDS, dirMode: "name" };
 const SPEC_APP_FIELDS: Fields = { ...APP_FIELDS, lower: "paths" };
 
-/** An object whose fields are all known and of their types; paths are made absolute. */
+/** Checks the fields of an object and makes its paths absolute. */
 function fieldsOf(
   value: unknown,
   at: string,
@@ -61,7 +61,7 @@ export function parseSpec(
   return { ...fields, apps } as unknown as PodRequest;
 }
 
-/** Refuses other encodings: their names would be read as those of something else. */
+/** Refuses other encodings, because their names would be misread. */
 function decode(content: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(content);
@@ -80,12 +80,12 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** An object or a list of the text that is not at its end. */
+/** An object or a list that is still open. */
 interface Open {
   readonly path: string;
   /** The names of an object so far; `null` in a list. */
   readonly names: Set<string> | null;
-  /** How many values of a list came so far. */
+  /** The number of values of a list so far. */
   at: number;
   /** Path of the value that comes next. */
   next: string;
@@ -94,8 +94,7 @@ interface Open {
 const TOKENS = /"(?:[^"\\]+|\\.)*"|[{}[\],]/g;
 
 /**
- * Refuses an object with two fields of one name, of which JSON.parse() would keep the last and drop the
- * other without a word.
+ * Refuses an object with two fields of one name, because JSON.parse() would silently keep only the last.
  *
  * @param text JSON that JSON.parse() takes.
  */

@@ -1,5 +1,5 @@
 /**
- * What to unmount of a pod.
+ * The request of an unmount.
  *
  * Requires no permissions.
  *
@@ -10,38 +10,38 @@ import { podLayout } from "./layout.ts";
 import type { PodLayout } from "./layout.ts";
 import { parseAppName } from "./names.ts";
 
-/** What to unmount. */
+/** A request to unmount a pod or some of its apps. */
 export interface UnmountRequest {
   /** The pod, an absolute path. */
   readonly pod: string;
   /** The app, or several; empty for the pod's own image. @default {all apps of the pod} */
   readonly app?: string | readonly string[];
   /**
-   * Whether an app that is in use is taken out of the file tree all the same, and unmounted by the kernel
-   * when nothing uses it any more (umount2(2), MNT_DETACH). @default {false}
+   * Set if a busy app is detached from the file tree at once, and unmounted by the kernel when nothing uses
+   * it any more (umount2(2), MNT_DETACH). @default {false}
    */
   readonly lazy?: boolean;
   /**
-   * Set if mounts that no line of `overlay.fstab` names are unmounted too, as when a line was lost; only of
-   * a whole pod, and not lazily. @default {false}
+   * Set if mounts without a line in `overlay.fstab` are unmounted too, as when a line was lost; only for a
+   * whole pod, and not lazily. @default {false}
    */
   readonly foreign?: boolean;
 }
 
-/** A request that is parsed. */
+/** A parsed request. */
 export interface ParsedUnmount {
   /** The pod. */
   readonly pod: PodLayout;
-  /** The names of the apps; `null` for all of the pod. */
+  /** The names of the apps; `null` for all apps of the pod. */
   readonly apps: readonly string[] | null;
-  /** Whether what is in use is unmounted lazily. */
+  /** Set if busy apps are unmounted lazily. */
   readonly lazy: boolean;
-  /** Whether mounts that no line names are unmounted. */
+  /** Set if mounts without a line are unmounted. */
   readonly foreign: boolean;
 }
 
 /**
- * Parses what to unmount.
+ * Parses a request to unmount.
  *
  * @throws {InvalidValueError} If the pod is no absolute path, an app no name, or two fields exclude each other.
  */

@@ -1,9 +1,9 @@
 /**
- * The permission functions: directories that get exactly the mode, owner and group they must have,
- * whatever the caller's umask and the directory above.
+ * The permission functions: they give directories an exact mode, owner and group, whatever the caller's
+ * umask and the parent directory are.
  *
- * They are synchronous, see `disk.ts`, and never follow a symlink at the path itself. Who can write to
- * a directory above it can still swap it; the checks of a pod exist for that.
+ * They are synchronous, see `disk.ts`, and never follow a symlink at the path itself. A user who can write
+ * to a directory above it can still swap it; the checks of a pod prevent that.
  *
  * @module
  */
@@ -22,9 +22,9 @@ import { quote } from "../core/quote.ts";
  * @param path The directory.
  * @param mode All twelve bits, such as `0o1777`.
  * @param like What the owner and group are taken from. @default {left as they are}
- * @returns Whether it was made, and whether it got the owner: a caller who may not chown makes it all
- * the same.
- * @throws {InvalidValueError} If the mode is none.
+ * @returns `made` tells whether it was made, and `owned` whether it got the owner. A caller who may not chown
+ * makes it without.
+ * @throws {InvalidValueError} If the mode is invalid.
  * @throws {RefusedError} If the path is a symlink.
  * @throws {OverlayError} If the path is no directory, or the operating system refuses.
  *
@@ -61,7 +61,7 @@ export function makeDirectory(
       attempt("set the mode of", path, () => Deno.chmodSync(path, mode));
       return { made: true, owned };
     } catch (error) {
-      // Another process may have taken it away, empty as it is.
+      // Another process may have removed it, because it is empty.
       const gone = errnoOfCause(error) === "ENOENT";
       if (gone && attempts < 100) continue;
       Deno.removeSync(path);
@@ -71,8 +71,8 @@ export function makeDirectory(
 }
 
 /**
- * Whether it was made now. One that is to have another owner is closed to everybody else until it has it;
- * any other is what it must be but for the umask, should this end before the mode is set.
+ * Makes a directory; returns `false` if it exists. Until its mode is set, one that gets another owner is
+ * closed to all other users, and any other has the final mode reduced by the umask.
  */
 function mkdir(path: string, mode: number): boolean {
   try {
@@ -84,7 +84,7 @@ function mkdir(path: string, mode: number): boolean {
   }
 }
 
-/** Whether the caller could give the directory this owner; EPERM and EINVAL (not mapped) mean no. */
+/** Sets the owner of a directory; returns `false` for EPERM and EINVAL (an id that is not mapped). */
 export function takeOwner(
   path: string,
   like: { readonly uid: number | null; readonly gid: number | null },
@@ -99,9 +99,9 @@ export function takeOwner(
 }
 
 /**
- * Removes a directory unless something is in it.
+ * Removes an empty directory.
  *
- * @returns `false` if something is.
+ * @returns `false` if the directory is not empty.
  * @throws {OverlayError} If it cannot be removed for another reason.
  */
 export function removeIfEmpty(path: string): boolean {
@@ -119,7 +119,7 @@ export function removeIfEmpty(path: string): boolean {
   });
 }
 
-/** The warning for a directory that {@linkcode makeDirectory} could not give its owner. */
+/** Writes the warning for a directory that {@linkcode makeDirectory} could not give its owner. */
 export function ownerWarning(
   path: string,
   { uid, gid }: { readonly uid: number | null; readonly gid: number | null },
@@ -128,9 +128,9 @@ export function ownerWarning(
 }
 
 /**
- * Sets the mode of a directory, which drops the setgid bit it took from the directory above.
+ * Sets the mode of a directory, which drops the setgid bit that it inherited from its parent.
  *
- * Without this, what users create in a pod whose own directory is setgid would be setgid too (rkt
+ * Otherwise, directories that users create in a pod with a setgid directory would be setgid too (rkt
  * `prepareOverlay`).
  *
  * Requires `--allow-read` and `--allow-write` permissions for the path.
@@ -138,7 +138,7 @@ export function ownerWarning(
  * @param path The directory.
  * @param mode The mode it gets; all twelve bits.
  * @returns The mode it had; the same as `mode` when there was nothing to do.
- * @throws {InvalidValueError} If the mode is none.
+ * @throws {InvalidValueError} If the mode is invalid.
  * @throws {RefusedError} If the path is a symlink.
  * @throws {OverlayError} If there is no directory, or the operating system refuses.
  *
@@ -171,7 +171,7 @@ export function dropSetgid(path: string, mode: number): number {
  * @param path The directory.
  * @param gid The group id, from 0 to 4294967294.
  * @returns The group it had; the same as `gid` when there was nothing to do.
- * @throws {InvalidValueError} If the group id is none.
+ * @throws {InvalidValueError} If the group id is invalid.
  * @throws {RefusedError} If the path is a symlink.
  * @throws {OverlayError} If there is no directory, or the operating system refuses.
  *

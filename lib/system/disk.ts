@@ -1,8 +1,8 @@
 /**
- * Looking at the disk, and saying what went wrong there.
+ * Reads the state of the disk, and turns errors of the operating system into messages.
  *
- * Everything here is synchronous: each call is one system call of a few microseconds, and the
- * asynchronous twin would spend ten times that on the way through the event loop.
+ * All functions are synchronous: each call is one system call of a few microseconds, and an asynchronous
+ * call would spend ten times that in the event loop.
  *
  * @module
  */
@@ -11,25 +11,25 @@ import { isGranted } from "./permissions.ts";
 import { parent } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 
-/** The code of an error of the operating system, such as `"ENOENT"`; `null` when it has none. */
+/** Returns the code of an error of the operating system, such as `"ENOENT"`; `null` when it has none. */
 export function errno(error: unknown): string | null {
   if (!(error instanceof Error)) return null;
   const code = (error as Error & { code?: unknown }).code;
   return typeof code === "string" ? code : null;
 }
 
-/** As {@linkcode errno}, of the error of the operating system that is the cause of an {@linkcode OverlayError}. */
+/** Like {@linkcode errno}, for the cause of an {@linkcode OverlayError}. */
 export function errnoOfCause(error: unknown): string | null {
   if (!(error instanceof OverlayError)) return null;
   return errno(error.cause) ?? errnoOfCause(error.cause);
 }
 
-/** Tells whether an action failed since there is no space on the disk, or none is left for the user. */
+/** Tells whether an action failed because the disk or the user's quota is full. */
 export function isDiskFull(error: unknown): boolean {
   return ["ENOSPC", "EDQUOT"].includes(errnoOfCause(error) ?? "");
 }
 
-/** Says why the operating system refused, without the path and the number that Deno adds. */
+/** Returns the reason of an error of the operating system, without the path and number that Deno adds. */
 export function reasonOf(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.replace(/ \(os error \d+\).*$/s, "");
@@ -54,13 +54,13 @@ function hintFor(error: unknown, path: string): string | undefined {
   }
 }
 
-/** Tells whether we are root, as far as that may be asked. */
+/** Tells whether this process runs as root, if the permissions allow to ask. */
 function isRoot(): boolean {
   return isGranted({ name: "sys", kind: "uid" }) && Deno.uid() === 0;
 }
 
 /**
- * Does something to a path, and turns the operating system's refusal into an error that names both.
+ * Runs an action on a path, and turns an error of the operating system into one that names both.
  *
  * @param verb What is done, such as `make directory`.
  * @throws {OverlayError} If the operating system refuses; its error is the cause.
@@ -73,22 +73,22 @@ export function attempt<T>(verb: string, path: string, act: () => T): T {
   }
 }
 
-/** The error of what the operating system refused to do to a path, see {@linkcode attempt}. */
+/** Makes the error of an action that the operating system refused, see {@linkcode attempt}. */
 export function failure(verb: string, path: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotCapable || error instanceof OverlayError) return error;
   const message = `Cannot ${verb} ${quote(path)}: ${reasonOf(error)}`;
   return new OverlayError("failed", message, { path, cause: error, hint: hintFor(error, path) });
 }
 
-/** Nothing can be at a path that leads through a file, or through a link to itself. */
+/** The errors of a path without a file. It may lead through a file, or through a link to itself. */
 const NOTHING_THERE = ["ENOENT", "ENOTDIR", "ELOOP"];
 
-/** Tells whether an error of the operating system says that nothing is at a path. */
+/** Tells whether an error of the operating system means that a path does not exist. */
 export function isMissing(error: unknown): boolean {
   return NOTHING_THERE.includes(errno(error) ?? "");
 }
 
-/** Looks at a path without following a link; `null` when nothing is there. */
+/** Reads the metadata of a path without following a link; `null` when the path does not exist. */
 export function look(path: string): Deno.FileInfo | null {
   try {
     return Deno.lstatSync(path);
@@ -103,7 +103,7 @@ export function look(path: string): Deno.FileInfo | null {
   }
 }
 
-/** What a look through links brings; `null` where they lead nowhere, or nobody may look. */
+/** Returns the result of a call that follows links; `null` when the target is missing or unreadable. */
 export function ifAny<T>(act: () => T): T | null {
   try {
     return act();
@@ -115,22 +115,22 @@ export function ifAny<T>(act: () => T): T | null {
   }
 }
 
-/** The device of what is at a path, behind a link if there is one; `null` when nothing is. */
+/** Returns the device of a path, behind links; `null` when nothing is there. */
 export function deviceAt(path: string): number | null {
   return ifAny(() => Deno.statSync(path).dev);
 }
 
-/** Device and inode: they tell a file or a directory from every other one, whatever its name. */
+/** Writes the device and inode, which identify a file or a directory whatever its name. */
 export function identityOf({ dev, ino }: Deno.FileInfo): string {
   return `${dev}:${ino}`;
 }
 
-/** Tells whether two looks saw the same file or directory; not if one of them saw nothing. */
+/** Tells whether two results are of the same file or directory; `false` if one of them is `null`. */
 export function isSame(one: Deno.FileInfo | null, other: Deno.FileInfo | null): boolean {
   return one !== null && other !== null && identityOf(one) === identityOf(other);
 }
 
-/** The entries of a directory; none if it is not there, as when another process has removed it. */
+/** Lists the entries of a directory; none if it does not exist, as when another process has removed it. */
 export function entriesIn(path: string): readonly Deno.DirEntry[] {
   return attempt("read directory", path, () => {
     try {
@@ -142,13 +142,13 @@ export function entriesIn(path: string): readonly Deno.DirEntry[] {
   });
 }
 
-/** Tells whether a path is a directory that holds nothing. */
+/** Tells whether a path is an empty directory. */
 export function isEmptyDirectory(path: string): boolean {
   return look(path)?.isDirectory === true &&
     Deno.readDirSync(path)[Symbol.iterator]().next().done === true;
 }
 
-/** What a path is, in a word. */
+/** Names the type of a file for a message. */
 export function typeOf(info: Deno.FileInfo): string {
   if (info.isSymlink) return "a symlink";
   if (info.isDirectory) return "a directory";
@@ -156,7 +156,7 @@ export function typeOf(info: Deno.FileInfo): string {
 }
 
 /**
- * Checks that what is at a path, if anything, is a directory.
+ * Checks that a path is a directory, if it exists.
  *
  * @throws {RefusedError} If it is a symlink: following it could lead anywhere.
  * @throws {OverlayError} If it is something else.
@@ -178,13 +178,13 @@ export function lookForDirectory(path: string): Deno.FileInfo | null {
   return info;
 }
 
-/** The major number of a device, see makedev(3); 0 is that of file systems without a disk of their own. */
+/** Returns the major number of a device, see makedev(3); it is 0 for file systems without their own disk. */
 export function majorOf(device: number): number {
-  // Twelve bits from the ninth on; what is above 32 bits is more of them, and is never all there is.
+  // Twelve bits from the ninth on; the bits above 32 belong to it, too.
   return Math.floor(device / 256) % 4096 + Math.floor(device / 2 ** 44) * 4096;
 }
 
-/** The twelve mode bits of what was looked at. */
+/** Returns the twelve mode bits. */
 export function modeOf(info: Deno.FileInfo): number {
   return (info.mode ?? 0) & 0o7777;
 }

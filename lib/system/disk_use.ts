@@ -1,5 +1,5 @@
 /**
- * What a directory takes on the disk.
+ * The disk use of a directory.
  *
  * @module
  */
@@ -7,18 +7,18 @@ import type { ProgramOptions } from "./run.ts";
 import { programError } from "./run.ts";
 import { findPrinted } from "./find.ts";
 
-/** What a directory takes on the disk. */
+/** The disk use of a directory. */
 export interface DiskUse {
   /** Bytes of the blocks that are allocated; a file with several names counts once. */
   readonly bytes: number;
-  /** How many files, directories and others there are, as bytes are counted, without the directory itself. */
+  /** The number of entries of all types, counted in the same way, without the directory itself. */
   readonly files: number;
 }
 
 /** The unit of `st_blocks`, see stat(2). */
 const BLOCK = 512;
 
-/** Counts what has several names once. */
+/** Counts each file once, even with several names. */
 class Sum {
   readonly #seen = new Set<string>();
   #blocks = 0;
@@ -34,19 +34,19 @@ class Sum {
   }
 }
 
-/** The words of find for a directory that an app has replaced meanwhile. */
+/** The message of find for a directory that an app replaced meanwhile. */
 const REPLACED = ": Not a directory";
 
 /**
- * Measures a directory with all that is below it. Links are not followed. find(1) does it: it goes down by open
- * directories, so that an app that is running leads nobody elsewhere, and takes every name and every depth.
+ * Measures a directory with everything below it. Links are not followed. find(1) does it: it descends through
+ * open directories, so that a running app cannot redirect it, and handles every name and every depth.
  *
  * Requires `--allow-run` permission for find.
  *
  * @throws {OverlayError} If a directory cannot be read.
  */
 export async function diskUse(directory: string, options: ProgramOptions): Promise<DiskUse> {
-  // What is gone by now is no error.
+  // A file that disappears meanwhile is no error.
   const args = [directory, "-ignore_readdir_race", "-mindepth", "1"];
   const how = { ...options, buffered: true };
   const { records, result } = await findPrinted(args, ["%D:%i", "%b"], how);

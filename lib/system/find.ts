@@ -1,6 +1,6 @@
 /**
- * Looking at files by find(1): it sees those that Deno may not under path-scoped permissions, and goes down
- * by open directories, so that nobody leads it elsewhere by a link.
+ * Lists files with find(1). It reads files that path-scoped permissions hide from Deno, and descends through
+ * open directories, so that no link can redirect it.
  *
  * @module
  */
@@ -8,16 +8,16 @@ import { PROGRAMS } from "./programs.ts";
 import { run } from "./run.ts";
 import type { ProgramResult, RunOptions } from "./run.ts";
 
-/** The files that find(1) prints, and how it ended. */
+/** The files that find(1) printed, and its result. */
 export interface Printed {
   /** The fields of each file. */
   readonly records: readonly (readonly string[])[];
-  /** How find ended; it also fails when one of the paths is not there. */
+  /** The result of find, which also fails when one of the paths does not exist. */
   readonly result: ProgramResult;
 }
 
 /**
- * Prints fields of files by find(1), which are separated by NUL.
+ * Reads fields of files with find(1).
  *
  * Requires `--allow-run` permission for find.
  *

@@ -1,6 +1,6 @@
 /**
- * The digests of Node, which Deno has built in. They cost 12 ms to load, so that is done when something is
- * hashed, and in the one script too, which has all else at its beginning.
+ * The digests of Node, which are part of Deno. They take 12 ms to load, so they are loaded when they are
+ * used first, also in the one script, which loads all other modules at its start.
  *
  * @module
  */
@@ -8,7 +8,7 @@
 /** The algorithms that images use for digests. */
 export type Algorithm = "sha256" | "sha512";
 
-/** Starts a digest that takes its bytes piece by piece; the Web's takes them at once. */
+/** Starts a digest that takes its bytes piece by piece; the digest of the Web API takes them at once. */
 export type StartHash = (algorithm: Algorithm) => {
   /** Takes a piece. */
   update(bytes: Uint8Array): unknown;
@@ -16,7 +16,7 @@ export type StartHash = (algorithm: Algorithm) => {
   digest(encoding: "hex"): string;
 };
 
-/** Loads what starts a digest. */
+/** Loads the function that starts a digest. */
 export async function loadHash(): Promise<StartHash> {
   const { createHash } = await import("node:crypto");
   return createHash;

@@ -10,7 +10,7 @@ import { loadHash } from "./hash.ts";
 const READ = 1 << 20;
 
 /**
- * The SHA-256 of a file's content, in hexadecimal.
+ * Computes the SHA-256 of a file's content, in hexadecimal.
  *
  * Requires `--allow-read` permission for the file.
  *

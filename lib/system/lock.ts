@@ -19,17 +19,17 @@ const POLL_MS = 20;
 let locks = 0;
 
 /**
- * What the file holds has always this many bytes: the holder's process id and what tells its locks
- * apart, or blanks. So a disk that has grown full since cannot keep anybody from unmounting.
+ * The size of the lock file in bytes. It holds the holder's process id and a number for each of its locks,
+ * or blanks. The size never changes, so that a full disk cannot prevent an unmount.
  */
 const MARK_LENGTH = 64;
 const BLANK = new TextEncoder().encode("\n".padStart(MARK_LENGTH));
 
-/** A lock that is held. While it is held the file holds its holder's process id. */
+/** A lock that is held. Meanwhile the file contains the process id of the holder. */
 export class PodLock implements Disposable {
   /** The lock file. */
   readonly path: string;
-  /** Whether this run made the lock file. */
+  /** Set if this run made the lock file. */
   readonly made: boolean;
   readonly #file: Deno.FsFile;
   readonly #mark: string;
@@ -50,9 +50,9 @@ export class PodLock implements Disposable {
   }
 
   /**
-   * Whether the file that is locked is still the one at the path: a holder may have removed it. Seen by
-   * what this lock has just written into it; Deno lets nobody look at an open file whose path leads
-   * through a symlink.
+   * Tells whether the locked file is still the one at the path: a holder may have removed it. The text that
+   * this lock has just written identifies the file, because Deno refuses to stat an open file whose path
+   * leads through a symlink.
    */
   isCurrent(): boolean {
     return attempt("read", this.path, () => {
@@ -70,14 +70,14 @@ export class PodLock implements Disposable {
     try {
       this.#write(BLANK);
     } catch {
-      // The mark of a holder that is gone harms nobody; a lock that is not freed would.
+      // The text of a former holder does no harm; a lock that is not freed would.
     } finally {
       this.#file.close();
     }
   }
 }
 
-/** What {@linkcode lockPod} may be told. */
+/** The options of {@linkcode lockPod}. */
 export interface LockOptions {
   /** How long to wait for another holder, in milliseconds. @default {10000} */
   readonly waitMs?: number | undefined;
@@ -111,7 +111,7 @@ function openAs(path: string, how: Deno.OpenOptions, unless: string): Deno.FsFil
   }
 }
 
-/** The text that is written into a lock shows at every name of the file, and its owner can read it. */
+/** Refuses a file of another user or with several names, because the text of the lock would show there. */
 function refuseOther(path: string, info: Deno.FileInfo): void {
   if (!info.isFile) refuse(path, `it is ${typeOf(info)}`, "a file must be there, or nothing");
   if (!isTrustedOwner(info.uid)) {

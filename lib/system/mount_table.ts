@@ -1,6 +1,6 @@
 /**
- * What is mounted, as the kernel tells it through findmnt(8): `/proc/self/mountinfo` itself can only be
- * read with all permissions.
+ * The mount table, read with findmnt(8): Deno reads `/proc/self/mountinfo` itself only with all
+ * permissions.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import type { ProgramOptions } from "./run.ts";
 
 /** A mount of this mount namespace. */
 export interface Mount {
-  /** Tells it from every other mount that there is; see mountinfo in proc(5). */
+  /** The id of the mount; see mountinfo in proc(5). */
   readonly id: number;
   /** The mount point, without symlinks. */
   readonly target: string;
@@ -19,7 +19,7 @@ export interface Mount {
   readonly fstype: string;
   /** The options of the file system. Of an overlay, its paths as they were given. */
   readonly options: string;
-  /** Whether nothing can be written through it. */
+  /** Set if the mount is read-only. */
   readonly readOnly: boolean;
 }
 
@@ -59,7 +59,7 @@ async function rowsOf<Row>(
 ): Promise<readonly Row[]> {
   const args = ["--json", "--list", "--output", columns, ...filter];
   const result = await run(PROGRAMS.findmnt, args, { ...options, cwd: "/" });
-  // With status 1 and no word, nothing matched.
+  // With status 1 and no message, nothing matched.
   if (result.status === 1 && result.stderr === "") return [];
   if (result.status === 0) return (JSON.parse(result.stdout) as { filesystems: Row[] }).filesystems;
   throw programError(result, "read the mount table", null);
@@ -75,8 +75,8 @@ interface PropagationRow {
 }
 
 /**
- * The mount points that unmounting others takes away, too: the directory that a mount lies in is shared
- * with another one, which shows the same mount (mount_namespaces(7)).
+ * Lists the mount points that disappear when others are unmounted: a mount in a shared directory is
+ * propagated to its peers (mount_namespaces(7)).
  *
  * Requires `--allow-run` permission for findmnt.
  *
@@ -92,7 +92,7 @@ export async function peersOf(
   const placeOf = (row: PropagationRow) => {
     const around = byId.get(row.parent);
     if (around === undefined || !isWithin(row.target, around.target)) return null;
-    // Where it lies in the file system around it, whatever part of that the mount around it shows.
+    // The path in the file system of the parent mount, whatever part of it that mount shows.
     const below = around.target === "/" ? row.target : row.target.slice(around.target.length);
     const path = `${around.fsroot === "/" ? "" : around.fsroot}${below}`;
     const groups = (around["opt-fields"] ?? "").match(/\b(?:shared|master):\d+/g) ?? [];

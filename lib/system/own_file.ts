@@ -1,5 +1,5 @@
 /**
- * Files of this project: read as they are, and replaced as a whole.
+ * Reads and atomically replaces the files of this project.
  *
  * @module
  */
@@ -9,9 +9,9 @@ import { quote } from "../core/quote.ts";
 import { isGranted } from "./permissions.ts";
 
 /**
- * Replaces a file as a whole: written beside, synced, given its mode whatever the umask, renamed.
+ * Replaces a file atomically: the new file is written beside it, synced, given its mode and renamed.
  *
- * @throws {OverlayError} If any of that fails; the file is then as it was.
+ * @throws {OverlayError} If any of that fails; the file is then unchanged.
  */
 export function replaceFile(path: string, content: Uint8Array, mode: number): void {
   using file = writeBeside(path, content);
@@ -19,8 +19,8 @@ export function replaceFile(path: string, content: Uint8Array, mode: number): vo
 }
 
 /**
- * Makes a file where there is none. It is in place at once, and on the disk when the result settles: it
- * replaces nothing that a power cut could take, so the caller may go on meanwhile.
+ * Makes a file at a free path. It is in place at once, and synced when the result settles. The caller may
+ * continue meanwhile: the file replaces nothing that a power cut could destroy.
  *
  * @throws {OverlayError} If it cannot be written.
  */
@@ -41,7 +41,7 @@ function writeBeside(path: string, content: Uint8Array): Deno.FsFile {
   return attempt("write", path, () => writeNew(`${path}.new`, content));
 }
 
-/** Writes a file that goes again when it cannot be written as a whole. */
+/** Writes a file, and removes it when it cannot be written completely. */
 function writeNew(path: string, content: Uint8Array): Deno.FsFile {
   const file = createNew(path);
   try {
@@ -55,8 +55,8 @@ function writeNew(path: string, content: Uint8Array): Deno.FsFile {
 }
 
 /**
- * Writes a file that is gone again soon, and need not be on the disk. What a killed run left at the path
- * is removed first, never followed.
+ * Writes a temporary file without syncing it. A file that a killed run left at the path is removed first, and
+ * a link is never followed.
  *
  * @throws {OverlayError} If it cannot be written.
  */
@@ -78,7 +78,7 @@ function putInPlace(path: string, mode: number, sync: () => void): void {
   });
 }
 
-/** Makes a file that is not there; one that a killed run left is removed first, never followed. */
+/** Makes a new file; one that a killed run left is removed first, and a link is never followed. */
 function createNew(path: string): Deno.FsFile {
   const options = { write: true, createNew: true, mode: 0o600 };
   try {
@@ -90,11 +90,11 @@ function createNew(path: string): Deno.FsFile {
   }
 }
 
-/** The most bytes of a file of ours: some ten thousand lines of apps have fewer. */
+/** The size limit for our files, in bytes; some ten thousand lines of apps are smaller. */
 const OWN_MAX = 64 << 20;
 
 /**
- * Reads a file that must not be a symlink; `null` when nothing is there.
+ * Reads a file that must not be a symlink; `null` when it does not exist.
  *
  * @throws {RefusedError} If it is something else, or was replaced each time while it was opened.
  * @throws {OverlayError} If it cannot be read, or is too large to be one of ours.
@@ -112,13 +112,13 @@ const READ_ATTEMPTS = 100;
 
 const REPLACED = "it was replaced meanwhile";
 
-/** Reads what was looked at, and nothing that has taken its place since. */
+/** Reads the file that was checked before, and no file that has replaced it since. */
 function readSame(path: string, again: boolean): Uint8Array<ArrayBuffer> | null | "replaced" {
   const info = look(path);
   if (info === null) return null;
   if (!info.isFile) throw notOwn(path, again ? REPLACED : `it is ${typeOf(info)}`);
   return attempt("read", path, () => {
-    // Another process has removed it, or what it is in, since it was looked at.
+    // Another process has removed it, or its directory, meanwhile.
     using file = openOwn(path);
     if (file === null) return null;
     if (!isOpened(file, info)) return "replaced";
@@ -133,7 +133,7 @@ function notOwn(path: string, reason: string): RefusedError {
   });
 }
 
-/** For writing too where that can be: so open(2) does not wait for the other end of a FIFO. */
+/** Opens a file for writing too, if possible: then open(2) does not wait for the other end of a FIFO. */
 function openOwn(path: string): Deno.FsFile | null {
   const write = isGranted({ name: "write", path });
   for (const options of write ? [{ read: true, write }, { read: true }] : [{ read: true }]) {
@@ -149,14 +149,14 @@ function openOwn(path: string): Deno.FsFile | null {
 }
 
 /**
- * Tells whether the file that was opened is the one that was looked at: a name can be given to another file
- * in between. In a trusted pod nobody else can do that.
+ * Tells whether the opened file is the one that was checked: the path can be given to another file in
+ * between. In a trusted pod nobody else can do that.
  */
 export function isOpened(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
   try {
     return isSame(file.statSync(), seen);
   } catch (error) {
-    // Under path-scoped permissions Deno looks at no open file whose path leads through a symlink.
+    // Under path-scoped permissions Deno refuses to stat an open file whose path leads through a symlink.
     if (error instanceof Deno.errors.NotCapable) return true;
     throw error;
   }
@@ -164,7 +164,7 @@ export function isOpened(file: Deno.FsFile, seen: Deno.FileInfo): boolean {
 
 const READ = 1 << 16;
 
-/** All that is in an open file; `null` when that is more than `max` bytes. */
+/** Reads the content of an open file; `null` when it has more than `max` bytes. */
 export function readAll(file: Deno.FsFile, max: number): Uint8Array<ArrayBuffer> | null {
   const parts: Uint8Array<ArrayBuffer>[] = [];
   for (let left = max + 1; left > 0;) {
@@ -177,7 +177,7 @@ export function readAll(file: Deno.FsFile, max: number): Uint8Array<ArrayBuffer>
   return null;
 }
 
-/** Refuses a file with more bytes than any of its kind has. */
+/** Refuses a file that is too large for its kind. */
 export function tooLarge(verb: string, path: string, max: number): never {
   const message = `Cannot ${verb} ${quote(path)}: it has more than ${max} bytes`;
   throw new OverlayError("too-large", message, { path, hint: "see whether it is the right file" });

@@ -1,5 +1,5 @@
 /**
- * Deno permissions as values: written as flags, and asked for before anything is touched.
+ * Deno permissions as values, which are written as flags and checked before anything is touched.
  *
  * @module
  */
@@ -24,13 +24,13 @@ export interface RequiredPermissions {
   readonly env?: readonly string[];
 }
 
-/** The permissions to find out who could swap a pod, or a directory above it. */
+/** The permissions to check who could swap a pod, or a directory above it. */
 export const TRUST: Pick<Required<RequiredPermissions>, "run" | "sys"> = {
   run: [PROGRAMS.find],
   sys: ["uid"],
 };
 
-/** Drops each path that another one covers, and repeats. */
+/** Drops duplicates and paths that another path covers. */
 export function leastPaths(paths: readonly string[]): string[] {
   const all = new Set(paths);
   return [...all].filter((path) => {
@@ -42,7 +42,7 @@ export function leastPaths(paths: readonly string[]): string[] {
   });
 }
 
-/** A flag's value is a list with commas, and has no escape: such a path needs the grant of a parent. */
+/** Returns a path, or its nearest parent without a comma: the value of a flag is split at every comma. */
 function expressible(path: string): string {
   let at = path;
   while (at.includes(",")) at = parent(at);
@@ -82,12 +82,12 @@ export function permissionFlags(permissions: RequiredPermissions): string[] {
   ];
 }
 
-/** Whether a permission is granted. Never prompts. */
+/** Tells whether a permission is granted. Never prompts. */
 export function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(descriptor).state === "granted";
 }
 
-/** The flags that are missing. */
+/** Lists the missing flags. */
 function missingFlags(required: RequiredPermissions): string[] {
   return permissionFlags({
     read: required.read.filter((path) => !isGranted({ name: "read", path })),
@@ -102,8 +102,8 @@ function missingFlags(required: RequiredPermissions): string[] {
 /**
  * Checks that permissions are granted. Never prompts.
  *
- * @param action What needs them, such as `render`.
- * @param likely What will be needed afterwards: it is asked for in the same breath. @default {nothing more}
+ * @param action The action that needs them, such as `render`.
+ * @param likely The permissions that will be needed later; they are listed with the others. @default {none}
  * @throws {MissingPermissionError} If one is missing; it names the flags to add.
  */
 export function checkPermissions(

@@ -21,8 +21,8 @@ export const PROGRAMS = {
   fuser: "/usr/bin/fuser",
 } as const;
 
-/** The programs that take off a compression which is not done here, by absolute path. */
+/** The programs that decompress what Deno cannot, by absolute path. */
 export const COMPRESSION_PROGRAMS = { xz: "/usr/bin/xz", zstd: "/usr/bin/zstd" } as const;
 
-/** The file in which groups have their names. */
+/** The file with the names of groups. */
 export const GROUP_FILE = "/etc/group";

@@ -1,5 +1,5 @@
 /**
- * Regular files that somebody else may have put there: opened without waiting for a FIFO, read up to a bound.
+ * Opens and reads regular files of other users, without waiting for a FIFO and up to a size limit.
  *
  * @module
  */
@@ -9,24 +9,24 @@ import { OverlayError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import { isGranted } from "./permissions.ts";
 
-/** How a file is opened that somebody else may have put there. */
+/** The options for opening a file of another user. */
 export interface OpenOptions {
   /** The verb of messages. @default {"read"} */
   readonly verb?: string;
   /** Ends the waiting. */
   readonly signal?: AbortSignal | undefined;
-  /** The file that was looked at before: another one is refused. */
+  /** The metadata of the file that was checked before: another file is refused. */
   readonly like?: Deno.FileInfo;
 }
 
-/** How often, in milliseconds, a path is looked at again while it is being opened, and for how long. */
+/** The interval and the limit, in milliseconds, of the checks of a path while it is being opened. */
 const OPENING = { every: 100, longest: 10_000 };
 
 /**
- * Opens a regular file for reading; a symlink is followed. To open a FIFO would mean to wait for its writer:
- * the path is looked at before, what was opened is looked at after, and the waiting ends when a FIFO takes
- * the file's place in between. The thread that opens it then still waits, unless the path may be written;
- * a program that is to end all the same calls `Deno.exit`.
+ * Opens a regular file for reading; a symlink is followed. Opening a FIFO would wait for its writer, so the
+ * path is checked before and the opened file after, and the call fails when a FIFO replaces the file in
+ * between. The thread that opens the FIFO then keeps waiting, unless the path may be written; the program
+ * can end with `Deno.exit`.
  *
  * Requires `--allow-read` permission for the path.
  *
@@ -53,8 +53,8 @@ export async function openRegular(path: string, options: OpenOptions = {}): Prom
 }
 
 /**
- * Looks at an open file. Under path-scoped permissions Deno does not, if its path leads through a symlink;
- * then the file at the path is looked at.
+ * Reads the metadata of an open file. Deno refuses that under path-scoped permissions if the path leads
+ * through a symlink; then the metadata of the path is read.
  */
 export function statOpen(file: Deno.FsFile, path: string): Deno.FileInfo {
   try {
@@ -87,7 +87,7 @@ function checkRegular(path: string, verb: string, info: Deno.FileInfo | null): v
   });
 }
 
-/** Opens a path, which may never end. */
+/** Opens a path. The call may never return. */
 async function openWaiting(path: string, verb: string, signal?: AbortSignal): Promise<Deno.FsFile> {
   const opening = Deno.open(path);
   const { promise: given, reject } = Promise.withResolvers<never>();
@@ -118,7 +118,7 @@ async function openWaiting(path: string, verb: string, signal?: AbortSignal): Pr
   }
 }
 
-/** Closes a file as soon as it is open. A thread that waits for the writer of a FIFO is given one. */
+/** Closes a file as soon as it is open. A thread that waits for the writer of a FIFO gets one. */
 function giveUp(path: string, opening: Promise<Deno.FsFile>): void {
   const close = (file: Deno.FsFile) => file.close();
   opening.then(close, () => {/* Told already. */});
@@ -132,7 +132,7 @@ function giveUp(path: string, opening: Promise<Deno.FsFile>): void {
  *
  * Requires `--allow-read` permission for the path.
  *
- * @param max The most bytes that it may have.
+ * @param max The size limit in bytes.
  * @throws {OverlayError} If it cannot be read, has more bytes, or is no regular file.
  */
 export async function readRegular(

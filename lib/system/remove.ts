@@ -1,6 +1,6 @@
 /**
  * Removal of a pod that is set aside, of a copy, and of what an import left. rm(1) does it: it goes down by
- * open directories, so that nobody leads it elsewhere by a link, and takes every name and every depth.
+ * open directories, so that no link can redirect it, and handles every name and every depth.
  *
  * @module
  */
@@ -13,21 +13,21 @@ import { shellQuote } from "../core/quote.ts";
 import { programError, run } from "./run.ts";
 import type { ProgramResult } from "./run.ts";
 
-/** Who is told of a removal, and what ends it. */
+/** The callbacks and the signal of a removal. */
 export type RemovalOptions = Pick<ChangeOptions, "trace" | "signal" | "checkpoint">;
 
-/** The longest argument list that one rm gets. */
+/** The longest argument list of one rm. */
 const AT_ONCE = 500;
 
-/** The time in which this process hears of a signal that has ended rm already. */
+/** The time in which this process receives a signal that has already ended rm. */
 const SIGNAL_MS = 50;
 
 /**
- * Removes paths with all that is in them. Links are not followed, and no other file system is entered.
+ * Removes paths with their content. Links are not followed, and no other file system is entered.
  *
  * Requires `--allow-run` permission for rm.
  *
- * @throws {OverlayError} If something cannot be removed; the rest is gone.
+ * @throws {OverlayError} If something cannot be removed; the rest is removed.
  * @throws The signal's reason, if it is aborted.
  */
 export async function removeAll(
@@ -37,7 +37,7 @@ export async function removeAll(
   checkRemoved(await runRm(paths, options), paths);
 }
 
-/** Runs rm; the result is that of the first run that failed. */
+/** Runs rm; returns the result of the first run that failed. */
 export async function runRm(
   paths: readonly string[],
   options: RemovalOptions,
@@ -53,7 +53,7 @@ export async function runRm(
       signal,
     });
     if (result.status === 0) continue;
-    // A terminal sends its signal to rm as well, which may be the first to hear of it.
+    // A terminal sends its signal to rm as well, which may receive it first.
     if (result.status > 128) await new Promise((resolve) => setTimeout(resolve, SIGNAL_MS));
     signal?.throwIfAborted();
     return result;
@@ -82,8 +82,8 @@ function hintFor(said: string, path: string): string {
 }
 
 /**
- * Removes what this project made, with all that is in it; nothing if it is not there. It is a part of
- * taking back, and no signal ends it.
+ * Removes a path that this project made, with its content, if it exists. It is part of the undo, and no
+ * signal ends it.
  *
  * Requires `--allow-run` permission for rm.
  *

@@ -1,5 +1,5 @@
 /**
- * Running the programs of util-linux and coreutils.
+ * Runs the programs of util-linux and coreutils.
  *
  * @module
  */
@@ -9,21 +9,21 @@ import type { ErrorCode } from "../core/errors.ts";
 import { nameOf } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 
-/** What a program answered. */
+/** The result of a program. */
 export interface ProgramResult {
   /** The command line, the program first. */
   readonly argv: readonly string[];
   /** Its exit status; 128 and the signal's number when a signal ended it. */
   readonly status: number;
-  /** What it wrote on stdout. */
+  /** Its stdout. */
   readonly stdout: string;
-  /** What it wrote on stderr, trimmed. */
+  /** Its stderr, trimmed. */
   readonly stderr: string;
 }
 
 /**
  * The whole environment of every program. Nothing is inherited: Deno refuses to run a program with an
- * inherited `LD_PRELOAD`, and messages are parsed. `LIBMOUNT_FORCE_MOUNT2` because the newer mount
+ * inherited `LD_PRELOAD`, and messages are parsed. `LIBMOUNT_FORCE_MOUNT2` is set because the newer mount
  * interface takes at most 255 bytes of a path list (util-linux 2.39 and later).
  */
 const ENVIRONMENT = {
@@ -32,38 +32,38 @@ const ENVIRONMENT = {
   LIBMOUNT_FORCE_MOUNT2: "always",
 };
 
-/** How programs are run. */
+/** The options for all programs of a run. */
 export interface ProgramOptions {
-  /** Is told each command line before it runs. */
+  /** Receives each command line before it runs. */
   readonly trace?: ((argv: readonly string[]) => void) | undefined;
 }
 
-/** How a program is run. */
+/** The options for one program. */
 export interface RunOptions extends ProgramOptions {
-  /** The directory it runs in; it must exist. */
+  /** The working directory; it must exist. */
   readonly cwd: string;
   /**
-   * Whether it will say a great deal, line by line. Deno keeps a buffer of 64 KiB for each piece that it
-   * reads meanwhile; this process then only waits, and reads all at once. @default {false}
+   * Set if the program writes many lines. Deno would keep a buffer of 64 KiB for each piece that it reads; so
+   * this process waits for the end and reads all at once. @default {false}
    */
   readonly buffered?: boolean;
-  /** Makes text of stdout. @default {as UTF-8} */
+  /** Decodes stdout. @default {as UTF-8} */
   readonly decode?: (bytes: Uint8Array) => string;
-  /** Ends the program with SIGTERM when it is aborted; whether it was is for the caller to see. */
+  /** Ends the program with SIGTERM when it is aborted; the caller must check the signal afterwards. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Most programs say nothing, and the first decoder of a process costs its start. */
+/** Decodes output. Most programs write nothing, and the first decoder of a process is slow to make. */
 function textOf(words: Uint8Array): string {
   return words.length === 0 ? "" : new TextDecoder().decode(words);
 }
 
 /**
- * Runs a program without a shell and waits for it. A failure of the program itself is in the result.
+ * Runs a program without a shell and waits for it. A failure of the program itself is reported in the result.
  *
  * Requires `--allow-run` permission for the program.
  *
- * @throws {OverlayError} If the program is not there or cannot be run.
+ * @throws {OverlayError} If the program does not exist or cannot be run.
  */
 export async function run(
   program: string,
@@ -93,7 +93,7 @@ export async function run(
   }
 }
 
-/** What a program is of that is not of coreutils, by its name. */
+/** The packages of the programs that do not belong to coreutils. */
 const ORIGINS: Readonly<Record<string, string>> = {
   mount: "util-linux",
   umount: "util-linux",
@@ -104,7 +104,7 @@ const ORIGINS: Readonly<Record<string, string>> = {
   zstd: "Zstandard",
 };
 
-/** What to throw when a program could not be started; a permission that is missing is told as such. */
+/** Makes the error of a program that could not be started; a missing permission is returned unchanged. */
 function startError(program: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotCapable) return error;
   const origin = ORIGINS[nameOf(program)] ?? "coreutils";
@@ -121,10 +121,10 @@ function startError(program: string, error: unknown): unknown {
 /** A program that failed, as {@linkcode run} reports it. */
 type Failed = Pick<ProgramResult, "status" | "stderr"> & { readonly argv: readonly string[] };
 
-/** How many lines, and characters, of a program's words a message has. */
+/** The limits for a program's output in a message. */
 const WORDS_MAX = { lines: 3, characters: 2000 };
 
-/** Tells how a program ended, with its own words: `cp failed with exit status 1: "…"`. */
+/** Describes the failure of a program with its own message: `cp failed with exit status 1: "…"`. */
 export function describeFailure({ argv, status, stderr }: Failed): string {
   const lines = stderr.trim().split(/\s*\n\s*/, WORDS_MAX.lines);
   const words = lines.join(" ").slice(0, WORDS_MAX.characters);
@@ -138,10 +138,10 @@ function describeStatus(status: number): string {
 }
 
 /**
- * The error of a program that failed.
+ * Makes the error of a program that failed.
  *
- * @param verb What cannot be done, such as `copy`.
- * @param path What it cannot be done to; `null` where the verb tells.
+ * @param verb The action, such as `copy`.
+ * @param path The path of the action; `null` if the verb needs none.
  */
 export function programError(
   result: Failed,
@@ -154,11 +154,11 @@ export function programError(
 }
 
 /**
- * Starts a program with nothing of this process's environment. What it says on stderr must be read.
+ * Starts a program without this process's environment. The caller must read its stderr.
  *
  * Requires `--allow-run` permission for the program.
  *
- * @throws {OverlayError} If it is not there or cannot be run.
+ * @throws {OverlayError} If it does not exist or cannot be run.
  */
 export function spawn(
   program: string,
@@ -183,8 +183,8 @@ export function spawn(
  *
  * Requires `--allow-run` permission for the program.
  *
- * @param env What it has in its environment besides what every program has.
- * @throws {OverlayError} If the program is not there or cannot be run.
+ * @param env Further variables of its environment.
+ * @throws {OverlayError} If the program does not exist or cannot be run.
  */
 export async function runWithInput(
   program: string,
@@ -202,7 +202,7 @@ export async function runWithInput(
       stdout: "piped",
       stderr: "piped",
     }).spawn();
-    // One that does not read has its own words for it.
+    // A program that does not read its stdin reports the reason itself.
     const written = new Blob([input]).stream().pipeTo(child.stdin).catch(() => {});
     const { code, stdout, stderr } = await child.output();
     await written;

@@ -22,7 +22,7 @@ export async function selinuxEnabled(options: ProgramOptions): Promise<boolean> 
   return hasSelinux(await mountTable(options, "selinuxfs"));
 }
 
-/** The words of chcon(1) for the refusals that have a cure. */
+/** The messages of chcon(1) for the failures that have a hint. */
 const CURES: readonly (readonly [said: RegExp, cure: string])[] = [
   [
     /Operation not supported/,
@@ -40,8 +40,8 @@ const CURES: readonly (readonly [said: RegExp, cure: string])[] = [
 /**
  * Sets the SELinux label of a directory.
  *
- * Whether SELinux is enabled is the caller's question: where it is not, the label is stored if the file
- * system can, and means nothing.
+ * The caller must check whether SELinux is enabled. If it is not, the label is stored where the file system
+ * supports it, and has no effect.
  *
  * Requires `--allow-read` permission for the path, and `--allow-run` permission for chcon.
  *
@@ -85,9 +85,9 @@ export async function setLabel(
 
 /**
  * Reports whether SELinux is enabled for programs, by the rule of libselinux: the topmost mount at some
- * mount point is a selinuxfs that can be written. In a container it often cannot, and mount(8) then drops
- * every label. libselinux wants `/etc/selinux/config` too, which the mount table does not show; a label that
- * was dropped for that is missed in the table after the mount.
+ * mount point is a writable selinuxfs. In a container it often is not, and mount(8) then drops every label.
+ * libselinux also requires `/etc/selinux/config`, which the mount table does not show; a label that was
+ * dropped for that reason is missing from the table after the mount.
  *
  * Requires no permissions.
  */

@@ -1,5 +1,5 @@
 /**
- * Making a symbolic link by ln(1): Deno itself makes one only for who may read and write everything.
+ * Makes symbolic links with ln(1): Deno itself requires permission to read and write everything.
  *
  * @module
  */
@@ -8,12 +8,12 @@ import { programError, run } from "./run.ts";
 import type { ProgramOptions } from "./run.ts";
 
 /**
- * Makes a symbolic link where nothing is.
+ * Makes a symbolic link at a free path.
  *
  * Requires `--allow-run` permission for ln.
  *
  * @param path The link.
- * @param to Where it leads, as it is written into it.
+ * @param to The target, as it is written into the link.
  * @throws {OverlayError} If it cannot be made.
  */
 export async function makeLink(path: string, to: string, options: ProgramOptions): Promise<void> {

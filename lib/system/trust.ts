@@ -1,7 +1,7 @@
 /**
- * Who could change a pod under us. Deno's permissions are scoped by name and follow links, and every
- * system call looks its path up again; so whoever can rename a directory of the pod, or one above it,
- * could lead us anywhere. A path is trusted when only root and the user we are can do that.
+ * Checks who else could change a pod. Deno's permissions are scoped by name and follow links, and every
+ * system call resolves its path again; so a user who can rename a directory of the pod, or one above it,
+ * could redirect us anywhere. A path is trusted when only root and the current user can do that.
  *
  * @module
  */
@@ -29,27 +29,27 @@ function refuse(path: string, reason: string, hint: string): never {
 }
 
 /**
- * Tells whether a user may own what we use: root, or the user we are.
+ * Tells whether a user is trusted as an owner: root, or the current user.
  *
  * Requires `--allow-sys=uid` permission for an owner other than root.
  */
 export function isTrustedOwner(uid: number | null): boolean {
-  // A file that is made to read its owner back can be replaced before it is read.
+  // A file made to read its owner back would not do: it can be replaced before it is read.
   return uid === 0 || uid === Deno.uid();
 }
 
 /**
- * Checks that only root or we can change what is in a directory of a pod.
+ * Checks that only root or the current user can change the content of a directory of a pod.
  *
- * @returns `false` if the directory is not there.
- * @throws {RefusedError} If somebody else can.
+ * @returns `false` if the directory does not exist.
+ * @throws {RefusedError} If another user can.
  */
 export function checkGuarded(
   { path, guarded, force }: {
     readonly path: string;
-    /** Whether it is refused when others could change what is in it. */
+    /** Set if it is refused when other users could change its content. */
     readonly guarded: boolean;
-    /** Whether it gets its mode anyway, so that the old one does not matter. */
+    /** Set if it gets its mode in any case, so that the old one does not matter. */
     readonly force: boolean;
   },
 ): boolean {
@@ -57,7 +57,7 @@ export function checkGuarded(
   if (info === null) return false;
   if (!guarded) return true;
   if (!isTrustedOwner(info.uid)) refuseOwner(path, info.uid);
-  // Where the mode will be set anyway, the old one does not matter.
+  // If the mode will be set in any case, the old one does not matter.
   if (!force) checkMode(path, info);
   return true;
 }
@@ -76,11 +76,11 @@ function refuseOwner(path: string, uid: number | null): never {
 }
 
 /**
- * Checks a pod that is there: a directory, no symlink, which only root or we can change. The
- * directories above it are the business of {@linkcode checkAbove}.
+ * Checks an existing pod: it must be a directory, no symlink, and only root or the current user may be able
+ * to change it. The directories above it are checked by {@linkcode checkAbove}.
  *
- * @returns The identity of the directory, see {@linkcode identityOf}; `null` if it is not there.
- * @throws {RefusedError} If somebody else could change it, or it is a symlink.
+ * @returns The identity of the directory, see {@linkcode identityOf}; `null` if it does not exist.
+ * @throws {RefusedError} If another user could change it, or it is a symlink.
  * @throws {OverlayError} If it is no directory.
  */
 export function checkPod(pod: string): string | null {
@@ -92,9 +92,9 @@ export function checkPod(pod: string): string | null {
 }
 
 /**
- * Checks a file of a pod that tells what is done to it: only root or we may be able to write to it.
+ * Checks a state file of a pod: only root or the current user may be able to write to it.
  *
- * @throws {RefusedError} If somebody else can.
+ * @throws {RefusedError} If another user can.
  */
 export function checkFile(path: string): void {
   const info = look(path);
@@ -106,10 +106,10 @@ export function checkFile(path: string): void {
 }
 
 /**
- * Checks that a pod is the directory that it was.
+ * Checks that a pod is still the same directory.
  *
  * @param identity As {@linkcode checkPod} returned it.
- * @throws {RefusedError} If another directory has its name now, or none.
+ * @throws {RefusedError} If the pod was removed or replaced.
  */
 export function checkSame(pod: string, identity: string | null): void {
   const info = lookForDirectory(pod);
@@ -132,7 +132,7 @@ export function checkWay(path: string, pod: string): void {
   for (let at = path; at !== pod; at = parent(at)) lookForDirectory(at);
 }
 
-/** A component of a path, as it lies on the disk. */
+/** A component of a path on the disk. */
 interface Component {
   readonly path: string;
   readonly uid: number | null;
@@ -141,24 +141,24 @@ interface Component {
   readonly link: string | null;
 }
 
-/** Looks at paths without following a link at their ends; those where nothing is are left out. */
+/** Reads the metadata of paths without following a final link; missing paths are left out. */
 type LookAt = (paths: readonly string[]) => readonly Component[] | Promise<readonly Component[]>;
 
-/** A look at the directories above a path that was begun before the check. */
+/** A lookup of the directories above a path that was started before the check. */
 export interface Asked {
   /** The directories. */
   readonly paths: readonly string[];
-  /** The components that are there. */
+  /** The components that exist. */
   readonly found: ReturnType<LookAt>;
-  /** Settles when the look is over, however it ends. */
+  /** Settles when the lookup has ended, even if it failed. */
   readonly done: Promise<unknown>;
 }
 
 /**
- * Begins to look at the directories above a path where that takes a program, which runs while a plan is
- * made and its permissions are checked.
+ * Starts the lookup of the directories above a path if it takes a program. The program runs while the plan
+ * is made and its permissions are checked.
  *
- * @returns The look, for {@linkcode checkAbove}; `null` where no program is needed or may be run.
+ * @returns The lookup, for {@linkcode checkAbove}; `null` if no program is needed or may be run.
  */
 export function askAbove(path: string, options: ProgramOptions): Asked | null {
   if (isGranted({ name: "read", path: "/" })) return null;
@@ -170,16 +170,16 @@ export function askAbove(path: string, options: ProgramOptions): Asked | null {
 
 /**
  * Checks the directories above paths, and the links on the way, component by component as the kernel
- * walks it: only root and we may be able to rename what is in them. A sticky directory that others can
- * write to, such as /tmp, will do: there they can rename only what is theirs.
+ * walks it: only root and the current user may be able to rename their entries. A sticky directory that
+ * others can write to, such as /tmp, is accepted: there, users can rename only their own entries.
  *
- * Requires `--allow-read` permission for `/`, or `--allow-run` for find(1), which sees what Deno may not
- * under path-scoped permissions; and `--allow-sys=uid`.
+ * Requires `--allow-read` permission for `/`, or `--allow-run` for find(1), which is not limited by
+ * path-scoped permissions; and `--allow-sys=uid`.
  *
- * @param asked A look that was begun before, if it was.
- * @returns `false` if one of them is missing. Nobody knows yet who will make it, so the caller must check again
- * when it is there.
- * @throws {RefusedError} If somebody else could swap one of them.
+ * @param asked A lookup that was started before, if any.
+ * @returns `false` if one of them is missing. Any user may make it, so the caller must check again when it
+ * exists.
+ * @throws {RefusedError} If another user could swap one of them.
  */
 export async function checkAbove(
   paths: readonly string[],
@@ -201,15 +201,15 @@ export async function checkAbove(
   return whole;
 }
 
-/** Tells whether a path is there, or leads through a link, behind which it is looked for. */
+/** Tells whether a path exists, or leads through a link that must be followed. */
 function isSeen(path: string, found: ReadonlyMap<string, Component>): boolean {
   const all = prefixesOf(path).map((at) => found.get(at));
   return !all.includes(undefined) || all.some((component) => typeof component?.link === "string");
 }
 
-/** Checks the components of a path up to the first link; returns the path behind that one, if there is one. */
+/** Checks the components of a path up to the first link; returns the path behind that link, if any. */
 function checkComponents(path: string, found: ReadonlyMap<string, Component>): string[] {
-  // In a user namespace that does not map root, root's directories belong to whoever "/" belongs to.
+  // In a user namespace that does not map root, root's directories have the owner of "/".
   const root = found.get("/")?.uid ?? 0;
   for (const at of prefixesOf(path)) {
     const component = found.get(at);
@@ -236,7 +236,7 @@ function checkShared({ path, mode }: Component): void {
   );
 }
 
-/** `/`, `/a`, `/a/b` of `/a/b`. */
+/** Lists the components of a path: `/`, `/a`, `/a/b` for `/a/b`. */
 function prefixesOf(path: string): string[] {
   const names = path.split("/").filter((name) => name !== "");
   return ["/", ...names.map((_, at) => `/${names.slice(0, at + 1).join("/")}`)];
@@ -260,7 +260,7 @@ function lookByFind(options: ProgramOptions): LookAt {
       const isLink = type === "l";
       return { path, uid: Number(uid), mode: parseInt(mode, 8), link: isLink ? link : null };
     });
-    // "/" is always there.
+    // "/" always exists.
     if (found.length === 0) throw findError(result);
     return found;
   };

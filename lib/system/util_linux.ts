@@ -1,5 +1,5 @@
 /**
- * The version of util-linux that a program is of.
+ * The version of util-linux that a program belongs to.
  *
  * @module
  */
@@ -20,11 +20,11 @@ export function isAtLeast(version: string, least: string): boolean {
   return true;
 }
 
-/** What a program says it is. */
+/** The version that a program reports. */
 export interface ProgramVersion {
-  /** The version of util-linux; `null` when it is of something else, or cannot be run. */
+  /** The version of util-linux; `null` when the program belongs to another package, or cannot be run. */
   readonly version: string | null;
-  /** What it said; why it cannot be run. */
+  /** The output of the program, or the reason why it cannot be run. */
   readonly said: string;
 }
 
