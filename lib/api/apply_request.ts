@@ -13,7 +13,7 @@ import { checkPermissions } from "../system/permissions.ts";
 import { askAbove } from "../system/trust.ts";
 import { isWithin } from "../core/path.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
-import { configOf } from "../plan/render_mount.ts";
+import { toMountConfig } from "../plan/render_mount.ts";
 import type { PlanOptions, RenderPlan } from "../plan/plan.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import type { OverlayStatus } from "./status.ts";
@@ -78,7 +78,7 @@ export function describeRender(
   const { pod, app, tree, rootfs, upper, work } = mount;
   const mounted = !mount.copy && (mounts || live);
   const { options } = line;
-  const { lower } = configOf(mount);
+  const { lower } = toMountConfig(mount);
   return { pod, app, tree, rootfs, lower, upper, work, options, mounted, changed };
 }
 

@@ -16,9 +16,9 @@ import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { Call, openAll, openPermissions, openPod } from "../pod/open.ts";
 import type { OpenPod } from "../pod/open.ts";
-import { child, nameOf, parent } from "../core/path.ts";
+import { basename, child, parent } from "../core/path.ts";
 import { noPodError } from "../pod/record.ts";
-import { GARBAGE, podsOf } from "../pod/list.ts";
+import { GARBAGE, listPods } from "../pod/list.ts";
 import { lookAtPod } from "../pod/pod_facts.ts";
 import { keptBy, planCollect } from "../plan/plan_collect.ts";
 import type { CollectRules } from "../plan/collect_rules.ts";
@@ -76,7 +76,7 @@ export class Collection {
   static async begin(scope: Scope, options: ChangeOptions): Promise<Collection> {
     const { directory, named } = scope;
     checkPermissions("collect", { ...openPermissions(directory), write: lockedIn(scope) });
-    if (named !== null && nameOf(named.pod) === GARBAGE) throw noPodName(named.pod);
+    if (named !== null && basename(named.pod) === GARBAGE) throw noPodName(named.pod);
     // One of many pods that a command works on is not waited for.
     const call = new Call(named === null ? { waitMs: 0, ...options } : options);
     await checkAbove([child(directory, GARBAGE)], call.programs);
@@ -147,7 +147,7 @@ export class Collection {
   /** Finds pods: first those in their places, then those that are set aside. */
   #find(phase: Phase): readonly PodLayout[] {
     const { directory, named } = this.#scope;
-    const all = named === null ? () => podsOf({ pods: directory }, this.#call.options) : () => {
+    const all = named === null ? () => listPods({ pods: directory }, this.#call.options) : () => {
       return look(named.pod) === null ? [] : [named.pod];
     };
     const aside = phase === "mark" ? [] : garbageIn(directory);

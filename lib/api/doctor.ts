@@ -7,20 +7,20 @@ import { programOptions } from "../system/change_options.ts";
 import type { Reporter } from "../system/change_options.ts";
 import { isMissing, look } from "../system/disk.ts";
 import { OverlayError } from "../core/errors.ts";
-import { fileSystemOf } from "../preflight/disk_facts.ts";
+import { findFileSystem } from "../preflight/disk_facts.ts";
 import { isGranted, TRUST } from "../system/permissions.ts";
 import { FORBIDDEN } from "../preflight/kernel_probe.ts";
 import { podLayout } from "../request/layout.ts";
 import { hasSelinux } from "../system/selinux.ts";
 import { mountTable } from "../system/mount_table.ts";
 import { DENIALS } from "../preflight/kernel_rules.ts";
-import { nameOf, parent } from "../core/path.ts";
+import { basename, parent } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { probeMount, withScratch } from "./probe.ts";
 import { printable } from "../core/quote.ts";
 import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
-import { isAtLeast, UTIL_LINUX_MIN, versionOf } from "../system/util_linux.ts";
+import { isAtLeast, readVersion, UTIL_LINUX_MIN } from "../system/util_linux.ts";
 
 /** One thing that was tried. */
 export interface Check {
@@ -103,8 +103,8 @@ function checkPermissions(directory: string): Check[] {
 }
 
 async function checkProgram(program: string, bench: Bench): Promise<Check> {
-  const name = nameOf(program);
-  const { version, said } = await versionOf(program, bench.programs);
+  const name = basename(program);
+  const { version, said } = await readVersion(program, bench.programs);
   const ok = version !== null && isAtLeast(version, UTIL_LINUX_MIN);
   const found = version ?? (said.startsWith("Cannot run") ? said : `not of util-linux: ${said}`);
   return check(name, ok, {
@@ -116,7 +116,7 @@ async function checkProgram(program: string, bench: Bench): Promise<Check> {
 }
 
 async function checkFileSystem({ directory, programs }: Bench): Promise<Check> {
-  const found = await fileSystemOf(directory, programs);
+  const found = await findFileSystem(directory, programs);
   const how = `findmnt --target ${directory}`;
   if (found === null) return check("file system", null, { how, found: "findmnt does not say" });
   const text = `${found.type}${found.readOnly ? ", read-only" : ""}`;

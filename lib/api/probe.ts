@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { attempt, reasonOf } from "../system/disk.ts";
+import { attempt, describeError } from "../system/disk.ts";
 import { mountOptions } from "../overlay/mount_config.ts";
 import { child } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { printable } from "../core/quote.ts";
 import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
-import { saidOf } from "../pod/mount_output.ts";
+import { extractMessage } from "../pod/mount_output.ts";
 
 /** Does something in a temporary directory, which is gone afterwards. */
 export async function withScratch<T>(
@@ -52,7 +52,7 @@ export async function probeMount(
     const text = mountOptions({ lower: [lower], upper, work, label: null, options });
     const args = ["--types", "overlay", "--options", text, "--", "overlay", root];
     const mounted = await run(PROGRAMS.mount, args, { ...programs, cwd: "/" });
-    if (mounted.status !== 0) return saidOf(mounted, root);
+    if (mounted.status !== 0) return extractMessage(mounted, root);
     const failed = await use(root);
     const unmounted = await run(PROGRAMS.umount, ["--", root], { ...programs, cwd: "/" });
     if (unmounted.status === 0) return failed;
@@ -78,6 +78,6 @@ async function use(root: string): Promise<string | null> {
     const left = await Array.fromAsync(Deno.readDir(directory));
     return left.length === 0 ? null : "a directory that was made again is not opaque";
   } catch (error) {
-    return `a directory that was deleted cannot be made again (opaque): ${reasonOf(error)}`;
+    return `a directory that was deleted cannot be made again (opaque): ${describeError(error)}`;
   }
 }

@@ -11,7 +11,7 @@ import type { RequiredPermissions } from "../system/permissions.ts";
 import { joinPlans } from "../plan/plan_restore.ts";
 import type { Plan } from "../plan/plan.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
-import { openOf, Restoring, warningOnce } from "./restore_run.ts";
+import { requireOpen, Restoring, warningOnce } from "./restore_run.ts";
 import type { Restored, RestoreRequest } from "./restore_run.ts";
 
 /**
@@ -94,7 +94,7 @@ export async function restorePlan(
   const plans: Plan[] = [];
   for (const pod of await run.lookAtAll()) {
     await run.keepGoing(pod.layout, async () => {
-      const { plan, problems } = await run.judge(openOf(pod), false);
+      const { plan, problems } = await run.judge(requireOpen(pod), false);
       run.noteAll(pod.layout, problems);
       plans.push(plan);
     });

@@ -17,14 +17,14 @@ import { Call, openAll, openPod } from "../pod/open.ts";
 import type { OpenPod, Visited } from "../pod/open.ts";
 import { noPodError } from "../pod/record.ts";
 import type { PodRecord } from "../plan/snapshot.ts";
-import { podsOf } from "../pod/list.ts";
+import { listPods } from "../pod/list.ts";
 import type { PodsRequest } from "../pod/list.ts";
 import { refuseElsewhere } from "../plan/refusals.ts";
 import { joinPlans, linesToRestore, planRestore } from "../plan/plan_restore.ts";
 import { uninterrupted } from "../system/change_options.ts";
 import type { Plan } from "../plan/plan.ts";
 import { applyPlan } from "../apply/apply.ts";
-import { operationsOf } from "../apply/apply_run.ts";
+import { selectOperations } from "../apply/apply_run.ts";
 import { findProblems } from "../pod/restorable.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
 import { namesHolder } from "../system/lock.ts";
@@ -83,7 +83,7 @@ const GROUP = 16;
 /** A pod that was looked at, and what is planned for it; nothing if it cannot be looked at. */
 export type Looked = Visited & { readonly plan?: Plan };
 
-export function openOf(pod: Looked): OpenPod {
+export function requireOpen(pod: Looked): OpenPod {
   if ("error" in pod) throw pod.error;
   return pod.open;
 }
@@ -116,7 +116,7 @@ export class Restoring {
   async lookAtAll(): Promise<readonly Looked[]> {
     const request = this.#request;
     if ("pod" in request && look(this.directory) === null) throw noPodError(this.directory);
-    const pods = podsOf(request, this.#call.options).map((pod) => podLayout(pod));
+    const pods = listPods(request, this.#call.options).map((pod) => podLayout(pod));
     const isWanted = ({ lines }: PodRecord) => lines.some(({ auto }) => auto);
     const found: Looked[] = [];
     for (const pod of await openAll("restore", pods, this.#call, isWanted)) {
@@ -199,7 +199,7 @@ export class Restoring {
 
   async #lock(pod: Looked, others: boolean): Promise<OpenPod | "locked" | null> {
     try {
-      const how = { earlier: openOf(pod), ...(others ? { waitMs: 0 } : {}) };
+      const how = { earlier: requireOpen(pod), ...(others ? { waitMs: 0 } : {}) };
       return await openPod(pod.layout, this.#call, how);
     } catch (error) {
       if (others && error instanceof RefusedError && error.code === "locked") return "locked";
@@ -212,7 +212,7 @@ export class Restoring {
     const { outcome } = await applyPlan(joinPlans(plans, this.directory), options);
     const failures = new Map(outcome.failures.map(({ line, error }) => [line, error]));
     for (const plan of plans) {
-      for (const { line } of operationsOf(plan, "mount")) {
+      for (const { line } of selectOperations(plan, "mount")) {
         if (line === undefined) continue;
         const { app, rootfs } = line;
         const error = failures.get(line);

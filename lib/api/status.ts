@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { programOptions } from "../system/change_options.ts";
 import type { Reporter } from "../system/change_options.ts";
@@ -14,8 +14,8 @@ import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import type { MountState, PodSnapshot } from "../plan/snapshot.ts";
-import { missingOf, noPodError } from "../pod/record.ts";
-import { podsOf } from "../pod/list.ts";
+import { findMissing, noPodError } from "../pod/record.ts";
+import { listPods } from "../pod/list.ts";
 import type { PodsRequest } from "../pod/list.ts";
 import { refuseElsewhere } from "../plan/refusals.ts";
 import { quote, shellQuote } from "../core/quote.ts";
@@ -120,7 +120,7 @@ export async function overlayStatus(
   checkPermissions("read the status", statusPermissions(directory));
   if ("pod" in wanted && lookForDirectory(directory) === null) throw noPodError(directory);
   const call = new Call(options);
-  const pods = podsOf(wanted, options).map((pod) => podLayout(pod));
+  const pods = listPods(wanted, options).map((pod) => podLayout(pod));
   const all: OverlayStatus[] = [];
   for (const pod of await openAll("read the status", pods, call)) {
     try {
@@ -174,7 +174,7 @@ function statusOfPod(snapshot: PodSnapshot, options: Reporter): OverlayStatus[] 
   const idle = seen.filter(({ state }) => state !== "mounted").map(({ line }) => line);
   return seen.map(({ line, state }) => {
     const { app, tree, rootfs } = line;
-    const { lower, upper, work } = configOfLine(line, layout.pod);
+    const { lower, upper, work } = readLineConfig(line, layout.pod);
     const drift = driftOf(line, state, { layout, idle });
     const copy = line.copy ? { copy: true as const } : {};
     const status = { pod: layout.pod, app, tree, rootfs, lower, upper, work, ...copy };
@@ -189,6 +189,6 @@ function driftOf(
 ): Drift | null {
   if (state === "foreign") return "foreign";
   if (state === "mounted") return line.auto ? null : "not-recorded";
-  if (missingOf(line, pod.layout, pod.idle) !== null) return "missing";
+  if (findMissing(line, pod.layout, pod.idle) !== null) return "missing";
   return line.auto ? "not-mounted" : null;
 }

@@ -11,7 +11,7 @@ import { checkPermissions, TRUST } from "../system/permissions.ts";
 import { podLayout } from "../request/layout.ts";
 import { checkGarbage, findOrigin, garbageIn, wasPod } from "../pod/garbage.ts";
 import { Call, openPod } from "../pod/open.ts";
-import { child, nameOf, parent } from "../core/path.ts";
+import { basename, child, parent } from "../core/path.ts";
 import { GARBAGE, isPod } from "../pod/list.ts";
 import type { Plan } from "../plan/plan.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
@@ -44,7 +44,7 @@ export async function undoPlan(path: string, options: ChangeOptions = {}): Promi
 
 async function planUndo(path: string, call: Call): Promise<Plan> {
   const given = podLayout(path).pod;
-  const isAside = nameOf(parent(given)) === GARBAGE;
+  const isAside = basename(parent(given)) === GARBAGE;
   const directory = isAside ? parent(parent(given)) : parent(given);
   checkPermissions("bring back", { read: [child(directory, GARBAGE)], write: [], ...TRUST });
   checkGarbage(directory);

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { operationsOf } from "./apply_run.ts";
+import { selectOperations } from "./apply_run.ts";
 import type { ApplyRun } from "./apply_run.ts";
-import { attempt, failure, isMissing, typeOf } from "../system/disk.ts";
+import { attempt, describeType, failure, isMissing } from "../system/disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import type { RealOperation, RequireOperation, TrustOperation } from "../plan/operation.ts";
 import { child } from "../core/path.ts";
@@ -22,7 +22,7 @@ export async function applyRequires(
   const { forEachApp } = await import("../core/pod_error.ts");
   const byPath = Map.groupBy(operations, ({ path }) => path);
   const manifests = new Map(
-    operationsOf(run.plan, "manifest").map(({ path, from }) => [path, from]),
+    selectOperations(run.plan, "manifest").map(({ path, from }) => [path, from]),
   );
   // Apps have lowers in common: each is looked at once, and fails every app that has it.
   const outcomes = new Map<string, unknown>();
@@ -74,7 +74,7 @@ function requireLower(path: string): void {
 function requireManifest(path: string): void {
   const info = statIfThere(path);
   if (info?.isFile) return;
-  const reason = info === null ? "it does not exist" : `it is ${typeOf(info)}`;
+  const reason = info === null ? "it does not exist" : `it is ${describeType(info)}`;
   throw new OverlayError("missing", `Cannot use manifest ${quote(path)}: ${reason}`, {
     path,
     hint: info === null ? "check the path that was given as manifest" : "a manifest must be a file",

@@ -7,20 +7,20 @@ import type { ApplyRun } from "./apply_run.ts";
 import { makeDirectory, removeIfEmpty } from "../system/directory.ts";
 import {
   attempt,
+  describeError,
+  describeType,
   errno,
   failure,
   isDiskFull,
   isSame,
   look,
-  reasonOf,
-  typeOf,
 } from "../system/disk.ts";
 import { OverlayError } from "../core/errors.ts";
 import { GARBAGE_MODE } from "../pod/garbage.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { child, isWithin, parent } from "../core/path.ts";
 import { freeName } from "../pod/list.ts";
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import { readRecord } from "../pod/record.ts";
 import { removeAll } from "../system/remove.ts";
@@ -67,7 +67,7 @@ export function applyPutBack({ path, to }: PutBackOperation, run: ApplyRun): voi
 export function applyKeep({ path, kept }: KeepOperation, run: ApplyRun): void {
   const info = look(path);
   if (info !== null && !info.isFile) {
-    throw new OverlayError("failed", `Cannot use ${quote(path)}: it is ${typeOf(info)}`, {
+    throw new OverlayError("failed", `Cannot use ${quote(path)}: it is ${describeType(info)}`, {
       path,
       hint: "a file must be there, or nothing",
     });
@@ -140,7 +140,7 @@ function swappedError(pod: string): OverlayError {
 
 function notSetAside(pod: string, error: unknown): unknown {
   if (errno(error) !== "EPERM") return failure("set aside", pod, error);
-  const message = `Cannot set aside ${quote(pod)}: ${reasonOf(error)}`;
+  const message = `Cannot set aside ${quote(pod)}: ${describeError(error)}`;
   const hint = `if it is immutable, type as root: chattr -i ${shellQuote(pod)}`;
   return new OverlayError("failed", message, { path: pod, cause: error, hint });
 }
@@ -169,7 +169,7 @@ async function makeGarbage(
 
 function worksOf(pod: PodLayout): readonly string[] {
   return readRecord(pod.fstab).lines.flatMap((line) => {
-    const { work } = configOfLine(line, pod.pod);
+    const { work } = readLineConfig(line, pod.pod);
     return work !== null && isWithin(work, pod.overlay) ? [work] : [];
   });
 }

@@ -11,7 +11,15 @@ import {
   setGroup,
   takeOwner,
 } from "../system/directory.ts";
-import { attempt, deviceAt, errno, ifAny, isEmptyDirectory, look, modeOf } from "../system/disk.ts";
+import {
+  attempt,
+  deviceAt,
+  errno,
+  ifAny,
+  isEmptyDirectory,
+  look,
+  readMode,
+} from "../system/disk.ts";
 import { checkAbove, checkGuarded, checkPod } from "../system/trust.ts";
 import { checkPermissions, isGranted } from "../system/permissions.ts";
 import type { DirectoryOperation, GroupOperation, LikeMode } from "../plan/operation.ts";
@@ -24,7 +32,7 @@ function statOf(path: string): Deno.FileInfo {
 }
 
 function modeFor(mode: number | LikeMode, run: ApplyRun): number {
-  return typeof mode === "number" ? mode : modeOf(lowerOf(mode.like, run)) & mode.mask;
+  return typeof mode === "number" ? mode : readMode(lowerOf(mode.like, run)) & mode.mask;
 }
 
 /** A lower looks the same all through a run. */

@@ -5,7 +5,7 @@
  */
 import type { ApplyRun } from "./apply_run.ts";
 import { formatAppLine } from "../overlay/app_line.ts";
-import { look, modeOf } from "../system/disk.ts";
+import { look, readMode } from "../system/disk.ts";
 import { makeFile, readOwnFile, replaceFile } from "../system/own_file.ts";
 import { appLines, formatFstab, FSTAB_MODE, withLines } from "../overlay/fstab.ts";
 import type { ManifestOperation, RecordOperation } from "../plan/operation.ts";
@@ -21,7 +21,7 @@ function restore(path: string, content: Uint8Array | null, mode: number): void {
 function put(path: string, content: Uint8Array, mode: number, run: ApplyRun): void {
   const had = readOwnFile(path);
   const info = look(path);
-  const hadMode = info === null ? mode : modeOf(info);
+  const hadMode = info === null ? mode : readMode(info);
   const same = had !== null && hadMode === mode && had.length === content.length &&
     had.every((byte, i) => byte === content[i]);
   if (same) return;

@@ -4,9 +4,9 @@
  * @module
  */
 import type { ApplyRun } from "./apply_run.ts";
-import { operationsOf } from "./apply_run.ts";
+import { selectOperations } from "./apply_run.ts";
 import { applyDirectory, refusePodInLower } from "./apply_directory.ts";
-import { deviceAt, errnoOfCause, majorOf } from "../system/disk.ts";
+import { decodeMajor, deviceAt, errnoOfCause } from "../system/disk.ts";
 import { checkPod } from "../system/trust.ts";
 import { child, isWithin, parent } from "../core/path.ts";
 import { lockPod } from "../system/lock.ts";
@@ -60,7 +60,7 @@ function isOrdinary({ apps, pod: { pod } }: ApplyRun): boolean {
   const above = parent(pod);
   const device = isGranted({ name: "read", path: above }) ? deviceAt(pod) : null;
   return apps.every(({ mount: { lower, upper, options, dest } }) => {
-    const onDisk = upper === null || device === null || majorOf(device) !== 0;
+    const onDisk = upper === null || device === null || decodeMajor(device) !== 0;
     return onDisk && lower.length === 1 && options.length <= 1 && isWithin(dest, pod);
   });
 }
@@ -77,7 +77,7 @@ async function acquire(operation: LockOperation, run: ApplyRun): Promise<PodLock
     } catch (error) {
       const gone = errnoOfCause(error) === "ENOENT";
       if (!gone || attempts > 100) throw error;
-      const [pod] = operationsOf(run.plan, "directory");
+      const [pod] = selectOperations(run.plan, "directory");
       if (pod !== undefined) applyDirectory(pod, run);
     }
   }

@@ -7,7 +7,7 @@ import type { ApplyRun } from "./apply_run.ts";
 import { attempt, entriesIn, errnoOfCause, look } from "../system/disk.ts";
 import { OverlayError } from "../core/errors.ts";
 import { removeIfEmpty } from "../system/directory.ts";
-import { originsOf } from "../pod/garbage.ts";
+import { listOrigins } from "../pod/garbage.ts";
 import { removePod } from "../pod/removal.ts";
 import { podLayout } from "../request/layout.ts";
 import { checkAbove } from "../system/trust.ts";
@@ -45,7 +45,7 @@ export async function applyRmdir({ path, rootfs }: RmdirOperation, run: ApplyRun
 
 /** Tells whether a pod that has the name of one that is aside has a line with this rootfs. */
 function isUsedAgain(rootfs: string, garbage: string): boolean {
-  return originsOf(garbage).some((origin) => {
+  return listOrigins(garbage).some((origin) => {
     return readRecord(podLayout(origin).fstab).lines.some((line) => line.rootfs === rootfs);
   });
 }

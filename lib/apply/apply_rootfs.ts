@@ -7,11 +7,11 @@
  */
 import type { ApplyRun, AppRun } from "./apply_run.ts";
 import { makeDirectory, ownerWarning } from "../system/directory.ts";
-import { attempt, isEmptyDirectory, look, modeOf } from "../system/disk.ts";
+import { attempt, isEmptyDirectory, look, readMode } from "../system/disk.ts";
 import { RefusedError } from "../core/errors.ts";
 import { makeLink } from "../system/symlink.ts";
 import type { CopyOperation, MtabOperation, TouchOperation } from "../plan/operation.ts";
-import { child, isWithin, nameOf, parent } from "../core/path.ts";
+import { basename, child, isWithin, parent } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { appWords, quote } from "../core/quote.ts";
 import { programError, run as runProgram } from "../system/run.ts";
@@ -87,7 +87,7 @@ export async function applyMtab(operation: MtabOperation, run: ApplyRun): Promis
   if (place === null) return;
   const { app, upper, layers, names } = place;
   const above = names.slice(0, -1);
-  const missing = missingIn(directoriesAt(layers, above), nameOf(operation.path), upper);
+  const missing = missingIn(directoriesAt(layers, above), basename(operation.path), upper);
   if (missing === null) return;
   if (missing !== "") return run.options.warn?.(`no mtab is made: ${missing}`);
   if (!await isFree(app, run)) {
@@ -200,7 +200,7 @@ function copyUp({ app, upper, layers, names }: Place, run: ApplyRun): void {
 }
 
 function makeLike(path: string, like: Deno.FileInfo, app: AppRun, run: ApplyRun): void {
-  const { owned } = makeDirectory(path, modeOf(like), like);
+  const { owned } = makeDirectory(path, readMode(like), like);
   run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path), app);
   if (!owned) run.options.warn?.(ownerWarning(path, like));
 }

@@ -72,7 +72,7 @@ export class ApplyRun {
   entries: readonly FstabEntry[] = [];
   /** Whether this run made the pod, which then holds nothing. */
   fresh = false;
-  /** The identity of the pod, see `identityOf`; `null` while it is not known. */
+  /** The identity of the pod, see `formatIdentity`; `null` while it is not known. */
   identity: string | null = null;
   /** Whether labels are set. */
   labels = false;
@@ -103,7 +103,7 @@ export class ApplyRun {
     this.place = plan.pod;
     this.options = options;
     this.entries = options.open?.[0]?.record.entries ?? [];
-    const lines = operationsOf(plan, "record").map(({ line }) => line);
+    const lines = selectOperations(plan, "record").map(({ line }) => line);
     this.apps = plan.mounts.map((mount, at) => {
       const line = lines[at];
       if (line === undefined) {
@@ -162,7 +162,7 @@ export class ApplyRun {
 }
 
 /** The operations of a kind. */
-export function operationsOf<K extends Kind>(plan: Plan, kind: K): OperationOf<K>[] {
+export function selectOperations<K extends Kind>(plan: Plan, kind: K): OperationOf<K>[] {
   return plan.operations.filter((operation): operation is OperationOf<K> => {
     return operation.kind === kind;
   });

@@ -5,7 +5,7 @@
  */
 import type { ApplyRun } from "./apply_run.ts";
 import { hexDigest } from "../core/digest.ts";
-import { look, typeOf } from "../system/disk.ts";
+import { describeType, look } from "../system/disk.ts";
 import { makeFile, readOwnFile } from "../system/own_file.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { makeLink } from "../system/symlink.ts";
@@ -24,7 +24,7 @@ export async function applyLink({ path, to }: LinkOperation, run: ApplyRun): Pro
 function checkLink(path: string, to: string, info: Deno.FileInfo): void {
   const is = info.isSymlink ? Deno.readLinkSync(path) : null;
   if (is === to) return;
-  const what = is === null ? typeOf(info) : `a link to ${quote(is)}`;
+  const what = is === null ? describeType(info) : `a link to ${quote(is)}`;
   throw new RefusedError("different", `Cannot make a link ${quote(path)}: it is ${what}`, {
     path,
     hint: `remove it if it may go; it must lead to ${quote(to)}`,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { reasonOf } from "../system/disk.ts";
+import { describeError } from "../system/disk.ts";
 
 interface Entry {
   readonly what: () => string;
@@ -43,7 +43,7 @@ export class Journal {
       try {
         await entry.undo();
       } catch (error) {
-        problems.push(`could not ${entry.what()}: ${reasonOf(error)}`);
+        problems.push(`could not ${entry.what()}: ${describeError(error)}`);
         if (entry.barrier) break;
       }
     }

@@ -43,8 +43,8 @@ function noteMounts(
     if (targets.length === 0) return;
     const result = await unmountAll(targets.toReversed(), run.programs);
     if (result.status === 0) return;
-    const { saidOf } = await import("../pod/mount_output.ts");
-    throw new Error(saidOf(result, targets[0] ?? ""));
+    const { extractMessage } = await import("../pod/mount_output.ts");
+    throw new Error(extractMessage(result, targets[0] ?? ""));
   });
   return noted;
 }

@@ -10,7 +10,7 @@ import { mountOptions, OPTIONS_MAX } from "../overlay/mount_config.ts";
 import { formatMode } from "../request/names.ts";
 import { permissionFlags } from "../system/permissions.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
-import { configOf } from "../plan/render_mount.ts";
+import { toMountConfig } from "../plan/render_mount.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import type { Plan } from "../plan/plan.ts";
 import type { Diagnosis } from "../api/doctor.ts";
@@ -47,7 +47,7 @@ function indented(lines: readonly string[]): string[] {
 
 /** Says how options were shortened that would be too long with whole paths. */
 function shortened(mount: MountPlan): string[] {
-  const whole = mount.copy ? mount.optionString : mountOptions(configOf(mount));
+  const whole = mount.copy ? mount.optionString : mountOptions(toMountConfig(mount));
   if (whole === mount.optionString) return [];
   const length = new TextEncoder().encode(whole).length;
   return [

@@ -81,8 +81,10 @@ async function tellPlan(
   const { planFlags, planJson, planText } = await import("./output.ts");
   if (output.flags) io.out(planFlags(plan, output.json));
   else io.out(output.json ? planJson(plan, { single }) : planText(plan));
-  const { findingsOf, isInTheWay, statusOf } = await import("../preflight/run_preflight.ts");
-  const found = await findingsOf(plan.mounts);
+  const { collectFindings, isInTheWay, predictStatus } = await import(
+    "../preflight/run_preflight.ts"
+  );
+  const found = await collectFindings(plan.mounts);
   const { operations } = plan;
   const mounts = operations.some(({ kind }) => kind === "mount");
   // Where an overlay cannot be, a copy may be asked for instead.
@@ -98,7 +100,7 @@ async function tellPlan(
   if (output.verbose && found.unchecked.length > 0) {
     io.err(`not checked: ${printable(found.unchecked.join(", "))}\n`);
   }
-  return orCopy ? 0 : statusOf(found, mounts);
+  return orCopy ? 0 : predictStatus(found, mounts);
 }
 
 async function runPlan({ request, mount, output }: RenderCommand, io: Io): Promise<number> {

@@ -20,7 +20,7 @@ export function parent(path: string): string {
 }
 
 /** Returns the last component of a path. */
-export function nameOf(path: string): string {
+export function basename(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }
 

@@ -5,7 +5,7 @@
  * @module
  */
 import { nameArchive } from "../tar/archive_error.ts";
-import { look, typeOf } from "../system/disk.ts";
+import { describeType, look } from "../system/disk.ts";
 import { openRegular } from "../system/regular_file.ts";
 import { pathInLayer } from "../tar/entry_name.ts";
 import { imageError } from "./image.ts";
@@ -62,7 +62,7 @@ function resolveIn(path: string, name: string): Resolved | null {
     const isLast = left.length === 0;
     if (isLast ? info.isFile : info.isDirectory) {
       if (isLast) return { path: child(path, at), info };
-    } else return { fault: `its ${quote(at)} is ${typeOf(info)}` };
+    } else return { fault: `its ${quote(at)} is ${describeType(info)}` };
   }
   return null;
 }

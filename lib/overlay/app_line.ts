@@ -10,7 +10,7 @@
  */
 import { InvalidValueError } from "../core/errors.ts";
 import { escapeField, unescapeField } from "./escape.ts";
-import { isBind, parseMountOptions, pathOfOption, splitOptions } from "./mount_config.ts";
+import { isBind, parseMountOptions, resolveOptionPath, splitOptions } from "./mount_config.ts";
 import type { LowersLink, MountConfig } from "./mount_config.ts";
 import { parseAppName, parsePath, parseTreeId } from "../request/names.ts";
 import { isWithin, parent } from "../core/path.ts";
@@ -206,10 +206,10 @@ export function isForeignLine(text: string): boolean {
 }
 
 /** Reads the mount configuration of a line; relative paths are resolved against the pod. */
-export function configOfLine(line: AppLine, pod: string): MountConfig {
+export function readLineConfig(line: AppLine, pod: string): MountConfig {
   const config = parseMountOptions(line.options);
   if (line.source !== "overlay") return { ...config, lower: [line.source] };
-  const absolute = (path: string) => pathOfOption(path, pod, line.lowers);
+  const absolute = (path: string) => resolveOptionPath(path, pod, line.lowers);
   return {
     ...config,
     lower: config.lower.map(absolute),
@@ -219,8 +219,8 @@ export function configOfLine(line: AppLine, pod: string): MountConfig {
 }
 
 /** Converts a line to the mount of a plan. */
-export function mountOfLine(line: AppLine, pod: string): MountPlan {
-  const config = configOfLine(line, pod);
+export function toMountPlan(line: AppLine, pod: string): MountPlan {
+  const config = readLineConfig(line, pod);
   const { app, tree, rootfs, options } = line;
   return { ...config, pod, app, tree, dest: parent(rootfs), rootfs, optionString: options };
 }

@@ -42,7 +42,7 @@ const ROWS: readonly (readonly [a: string, b: string, where: Where, reason: stri
  * @param hasUpper Whether the mount has an upper.
  * @returns The first such pair; `null` when there is none.
  */
-export function conflictOf(options: readonly string[], hasUpper: boolean): Conflict | null {
+export function findConflict(options: readonly string[], hasUpper: boolean): Conflict | null {
   const given = new Set(options);
   const row = ROWS.find(([a, b, where]) => {
     const holds = where === "both" || (where === "upper") === hasUpper;

@@ -9,8 +9,8 @@ import { normalize } from "../core/deps.ts";
 import { InvalidValueError, RefusedError } from "../core/errors.ts";
 import { escapeOption, needsRealPath, splitEscaped, unescapeOption } from "./escape.ts";
 import { formatMountLabel } from "./mount_label.ts";
-import { hashOf } from "../request/names.ts";
-import { child, isWithin, nameOf, parent } from "../core/path.ts";
+import { hashName } from "../request/names.ts";
+import { basename, child, isWithin, parent } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 
 /** The parts of an overlay mount. */
@@ -188,7 +188,7 @@ const LINK = "lower-";
 
 /** Returns the name of the link in a pod to a directory of lowers. */
 function linkName(directory: string): string {
-  return LINK + hashOf(directory);
+  return LINK + hashName(directory);
 }
 
 /**
@@ -196,7 +196,7 @@ function linkName(directory: string): string {
  *
  * @param lowers The target of the link in the pod, if there is one.
  */
-export function pathOfOption(path: string, pod: string, lowers: string | undefined): string {
+export function resolveOptionPath(path: string, pod: string, lowers: string | undefined): string {
   if (path.startsWith("/")) return path;
   if (lowers === undefined) return normalize(`${pod}/${path}`);
   const name = `${linkName(lowers)}/`;
@@ -211,7 +211,7 @@ function linkedOptions(config: MountConfig, pod: string): OptionString | null {
   const alike = config.lower.every((path) => parent(path) === to && !needsRealPath(path));
   if (!inPod || !alike || config.lower.length < 2) return null;
   const { upper, work } = relativeTo(pod, config);
-  const lower = config.lower.map((path) => `${linkName(to)}/${nameOf(path)}`);
+  const lower = config.lower.map((path) => `${linkName(to)}/${basename(path)}`);
   const paths = [upper ?? "", work ?? ""];
   return {
     text: mountOptions({ ...config, lower, upper, work }),

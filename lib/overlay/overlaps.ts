@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { configOfLine } from "./app_line.ts";
+import { readLineConfig } from "./app_line.ts";
 import type { AppLine } from "./app_line.ts";
 import { parent, upwards } from "../core/path.ts";
 import { RefusedError } from "../core/errors.ts";
@@ -14,7 +14,7 @@ import { appWords, quote } from "../core/quote.ts";
 
 /** Lists the upper and the work of a line, if it has them. */
 function writtenBy(line: AppLine, pod: string): readonly string[] {
-  const { upper, work } = configOfLine(line, pod);
+  const { upper, work } = readLineConfig(line, pod);
   return [upper, work].filter((path) => path !== null);
 }
 

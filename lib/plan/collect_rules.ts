@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import { formatDuration } from "../core/duration.ts";
 import { RefusedError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
@@ -175,7 +175,7 @@ function refuseWanted({ pod: { pod }, record: { lines } }: PodFacts): void {
 
 /** Refuses a pod that holds a tree: other pods may be rendered from it. */
 function refuseTree({ pod: { pod }, real, record: { lines } }: PodFacts): void {
-  const lowers = lines.flatMap((line) => configOfLine(line, pod).lower);
+  const lowers = lines.flatMap((line) => readLineConfig(line, pod).lower);
   const tree = lowers.find((lower) => isWithin(lower, pod) || isWithin(lower, real));
   if (tree === undefined) return;
   const hint = "move the tree out of the pod, or remove the pod by hand";

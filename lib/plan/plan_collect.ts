@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { MissingPermissionError, OverlayError, RefusedError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
@@ -89,7 +89,7 @@ function setAside(facts: PodFacts, { named }: CollectRules): Operation[] {
 /** Plans to ask the kernel for each upper whether it is part of a mount, in whatever mount namespace. */
 function idle(seen: readonly SeenLine[], { pod }: PodLayout): Operation[] {
   return seen.flatMap(({ line }): Operation[] => {
-    const { upper } = configOfLine(line, pod);
+    const { upper } = readLineConfig(line, pod);
     return upper === null ? [] : [{ kind: "idle", path: upper, line }];
   });
 }
@@ -133,7 +133,9 @@ function planGarbage(facts: PodFacts, since: number, rules: CollectRules): PodCo
 
 /** Finds the mounts of a pod by the uppers in its lines, because the mounts moved with the pod. */
 function ownMounts(facts: PodFacts): string[] {
-  const uppers = new Set(facts.record.lines.map((line) => configOfLine(line, facts.pod.pod).upper));
+  const uppers = new Set(
+    facts.record.lines.map((line) => readLineConfig(line, facts.pod.pod).upper),
+  );
   return facts.inside.filter(({ fstype, options }) => {
     const { upper } = parseMountOptions(options);
     return fstype === "overlay" && upper !== null && uppers.has(upper);

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { OverlayError } from "../core/errors.ts";
 import { appWords, quote } from "../core/quote.ts";
@@ -120,7 +120,7 @@ function mountedLines(seen: readonly SeenLine[]): readonly SeenLine[] {
 
 /** Plans to remove the kernel's marker of a volatile mount, because it is unmounted cleanly. */
 function clearVolatile(line: AppLine, pod: PodLayout): Operation[] {
-  const { work, options } = configOfLine(line, pod.pod);
+  const { work, options } = readLineConfig(line, pod.pod);
   if (work === null || !options.includes("volatile")) return [];
   return [{ kind: "volatile", path: volatileMark(work), rootfs: line.rootfs }];
 }

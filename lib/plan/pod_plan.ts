@@ -9,7 +9,7 @@ import { appLine } from "../overlay/app_line.ts";
 import { InvalidValueError, RefusedError } from "../core/errors.ts";
 import { linesWithin, Overlaps, refuseSharedUpper } from "../overlay/overlaps.ts";
 import { parent } from "../core/path.ts";
-import { configOf, planMount } from "./render_mount.ts";
+import { planMount, toMountConfig } from "./render_mount.ts";
 import { planApps } from "./plan.ts";
 import type { PlannedApp } from "./render_mount.ts";
 import type { PlanOptions, RenderPlan } from "./plan.ts";
@@ -90,7 +90,7 @@ function plannedOf(request: ParsedRequest): PlannedApp {
 /** Refuses apps of one call that share an upper, and an app in an image that is not mounted. */
 function checkTogether(apps: readonly PlannedApp[], auto: boolean): void {
   const mounts = new Map(apps.map(({ mount, options: { text, link } }) => {
-    return [appLine(mount, { config: configOf(mount), options: text, auto, link }), mount];
+    return [appLine(mount, { config: toMountConfig(mount), options: text, auto, link }), mount];
   }));
   const lines = [...mounts.keys()];
   const overlaps = new Overlaps(lines, apps[0]?.mount.pod ?? "/", (line) => {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { RefusedError } from "../core/errors.ts";
 import { escapeOption } from "../overlay/escape.ts";
@@ -24,7 +24,7 @@ import { appWords, quote, shellQuote } from "../core/quote.ts";
  * @throws {RefusedError} If they differ.
  */
 export function refuseOtherPaths(old: AppLine, line: AppLine, pod: PodLayout): void {
-  const [was, is] = [configOfLine(old, pod.pod), configOfLine(line, pod.pod)];
+  const [was, is] = [readLineConfig(old, pod.pod), readLineConfig(line, pod.pod)];
   const pairs = [
     ["lower", was.lower.map(escapeOption).join(":"), is.lower.map(escapeOption).join(":")],
     ["upper", was.upper ?? "none", is.upper ?? "none"],
@@ -183,7 +183,7 @@ export function refuseSameRootfs(line: AppLine, other: AppLine | undefined): voi
 }
 
 function isElsewhere(line: AppLine, pod: PodLayout): boolean {
-  const { upper } = configOfLine(line, pod.pod);
+  const { upper } = readLineConfig(line, pod.pod);
   return (upper !== null && !isWithin(upper, pod.overlay)) || isRootfsElsewhere(line, pod);
 }
 
@@ -207,7 +207,7 @@ function isRootfsElsewhere({ app, tree, rootfs, inPod }: AppLine, { pod }: PodLa
 export function refuseElsewhere(lines: readonly AppLine[], pod: PodLayout): void {
   const line = lines.find((line) => isElsewhere(line, pod));
   if (line === undefined) return;
-  const { upper } = configOfLine(line, pod.pod);
+  const { upper } = readLineConfig(line, pod.pod);
   const [word, path] = isRootfsElsewhere(line, pod) || upper === null
     ? ["rootfs", line.rootfs]
     : ["upper", upper];

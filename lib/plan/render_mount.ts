@@ -67,6 +67,6 @@ function isSame(real: readonly string[], lower: readonly string[]): boolean {
 }
 
 /** Returns the configuration that is mounted and recorded, with the real paths of the lowers. */
-export function configOf({ real, ...mount }: MountPlan): MountConfig {
+export function toMountConfig({ real, ...mount }: MountPlan): MountConfig {
   return real === undefined ? mount : { ...mount, lower: real };
 }

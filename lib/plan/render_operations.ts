@@ -11,7 +11,7 @@ import type { PodLayout } from "../request/layout.ts";
 import type { DirectoryOperation, LikeMode, Operation } from "./operation.ts";
 import { child, isWithin, parent } from "../core/path.ts";
 import type { ParsedRequest } from "../request/request.ts";
-import { configOf } from "./render_mount.ts";
+import { toMountConfig } from "./render_mount.ts";
 import type { PlannedApp } from "./render_mount.ts";
 
 /**
@@ -53,7 +53,7 @@ export function listOperations(
     ...apps.map(({ mount, options: { text, link } }): Operation => ({
       kind: "record",
       path: pod.fstab,
-      line: appLine(mount, { config: configOf(mount), options: text, auto, link }),
+      line: appLine(mount, { config: toMountConfig(mount), options: text, auto, link }),
     })),
     ...mounted(first),
     ...later.flatMap((group) => [

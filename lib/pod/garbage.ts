@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import { entriesIn, look } from "../system/disk.ts";
 import { checkGuarded } from "../system/trust.ts";
 import { podLayout } from "../request/layout.ts";
-import { child, isWithin, nameOf, parent } from "../core/path.ts";
+import { basename, child, isWithin, parent } from "../core/path.ts";
 import { readRecord } from "./record.ts";
 import { directoriesIn, GARBAGE, isPod, withoutNumber } from "./list.ts";
 
@@ -36,26 +36,26 @@ export function checkGarbage(directory: string): void {
 
 /** Tells whether a directory that is set aside was this pod, by its name and by its lines, which keep their paths. */
 export function wasPod(garbage: string, pod: string): boolean {
-  const [own, name] = [nameOf(garbage), nameOf(pod)];
+  const [own, name] = [basename(garbage), basename(pod)];
   if (own !== name && withoutNumber(own) !== name) return false;
   const { lines } = readRecord(podLayout(garbage).fstab);
   const first = lines.find(({ source }) => source === "overlay") ?? lines[0];
   // A removal that was killed can leave nothing but the lock.
   const isRest = () => entriesIn(garbage).every((entry) => entry.name === "overlay.lock");
   if (first === undefined) return own === name || isRest();
-  const { upper } = configOfLine(first, pod);
+  const { upper } = readLineConfig(first, pod);
   return isWithin(upper ?? first.rootfs, pod) || (own === name && upper === null);
 }
 
 /** The paths that a pod may have had before it was set aside as this one. */
-export function originsOf(garbage: string): readonly string[] {
+export function listOrigins(garbage: string): readonly string[] {
   const directory = parent(parent(garbage));
-  const names = [nameOf(garbage), withoutNumber(nameOf(garbage))];
+  const names = [basename(garbage), withoutNumber(basename(garbage))];
   return [...new Set(names)].map((name) => child(directory, name));
 }
 
 /** Finds the path of a pod before it was set aside; by its name where its lines do not tell. */
 export function findOrigin(garbage: string): string {
-  const [first = garbage, ...more] = originsOf(garbage);
+  const [first = garbage, ...more] = listOrigins(garbage);
   return [first, ...more].find((pod) => wasPod(garbage, pod)) ?? first;
 }

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { attempt, isDiskFull, look } from "../system/disk.ts";
 import { writeScratch } from "../system/own_file.ts";
@@ -15,9 +15,9 @@ import { RefusedError } from "../core/errors.ts";
 import { formatFstab } from "../overlay/fstab.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { mountOptions } from "../overlay/mount_config.ts";
-import { saidOf } from "./mount_output.ts";
+import { extractMessage } from "./mount_output.ts";
 import type { Mounting } from "./mount_context.ts";
-import { isWithin, nameOf } from "../core/path.ts";
+import { basename, isWithin } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { appWords, quote } from "../core/quote.ts";
 import { run } from "../system/run.ts";
@@ -38,7 +38,7 @@ interface Probe {
 
 function probesOf(lines: readonly AppLine[], pod: PodLayout): readonly Probe[] {
   return lines.flatMap((line) => {
-    const { upper } = configOfLine(line, pod.pod);
+    const { upper } = readLineConfig(line, pod.pod);
     return upper !== null && look(upper)?.isDirectory ? [{ line, upper }] : [];
   });
 }
@@ -74,7 +74,7 @@ async function askFor(
   mounting.options.checkpoint?.("probing");
   return new Map(probes.flatMap(({ line, upper }, at) => {
     const result = results[at];
-    const answer = result === undefined ? null : answerOf(saidOf(result, upper));
+    const answer = result === undefined ? null : answerOf(extractMessage(result, upper));
     return answer === false ? [] : [[line, answer]];
   }));
 }
@@ -95,7 +95,7 @@ async function askTogether(
   { pod, programs }: Mounting,
 ): Promise<readonly ProgramResult[]> {
   try {
-    const result = await run(PROGRAMS.mount, ["--all", "--fstab", nameOf(pod.batch)], {
+    const result = await run(PROGRAMS.mount, ["--all", "--fstab", basename(pod.batch)], {
       ...programs,
       cwd: pod.pod,
       // Every line fails, and each with a line.

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { configOfLine, mountOfLine } from "../overlay/app_line.ts";
+import { readLineConfig, toMountPlan } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
@@ -19,7 +19,7 @@ import { mountOptions } from "../overlay/mount_config.ts";
 import { linesWithin, Overlaps, refuseSharedUpper } from "../overlay/overlaps.ts";
 import { isWithin, parent, upwards } from "../core/path.ts";
 import type { PodMounts } from "./mounts.ts";
-import { missingOf } from "./record.ts";
+import { findMissing } from "./record.ts";
 import { appWords, quote } from "../core/quote.ts";
 import {
   refuseForeign,
@@ -88,7 +88,7 @@ export class LineJudge {
     const state = this.#mounts.stateOf(line);
     // A mount that no line accounts for is not ours.
     refuseForeign("mount", line, state === "mounted" ? "foreign" : state);
-    const config = configOfLine(line, this.#pod.pod);
+    const config = readLineConfig(line, this.#pod.pod);
     const absolute = { ...line, options: mountOptions(config) };
     refuseLiveUpper(
       absolute,
@@ -167,7 +167,7 @@ export async function checkRecordedLine(line: AppLine, judging: Judging): Promis
   // First: what is missing now and there later may be somebody else's.
   refuseMissing(line, pod, idle);
   await checkWayOfLine(line, pod, options);
-  await runPreflight([mountOfLine(line, pod.pod)], options, { cache });
+  await runPreflight([toMountPlan(line, pod.pod)], options, { cache });
 }
 
 /** Checks every directory that leads to the rootfs, the upper and the work of a line. */
@@ -176,7 +176,7 @@ async function checkWayOfLine(
   pod: PodLayout,
   options: ChangeOptions,
 ): Promise<void> {
-  const { upper, work } = configOfLine(line, pod.pod);
+  const { upper, work } = readLineConfig(line, pod.pod);
   const written = [upper, work].filter((path) => path !== null);
   for (const path of [line.rootfs, ...written]) checkWay(path, pod.pod);
   for (const path of written) {
@@ -192,7 +192,7 @@ async function checkWayOfLine(
 }
 
 function refuseMissing(line: AppLine, pod: PodLayout, idle: readonly AppLine[]): void {
-  const gone = missingOf(line, pod, idle);
+  const gone = findMissing(line, pod, idle);
   if (gone === null) return;
   const message = `Cannot mount ${appWords(line.app)} again: ${quote(gone)} does not exist`;
   const hint = "put it back, or render the app again; its line is in overlay.fstab";

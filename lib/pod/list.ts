@@ -8,7 +8,7 @@ import { entriesIn, errnoOfCause, look, lookForDirectory } from "../system/disk.
 import { OverlayError } from "../core/errors.ts";
 import { podLayout } from "../request/layout.ts";
 import { parsePath } from "../request/names.ts";
-import { child, nameOf } from "../core/path.ts";
+import { basename, child } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 
 /** One pod, or all pods in a directory. Paths are absolute. */
@@ -33,7 +33,7 @@ export function isPod(path: string): boolean {
 
 /** The first name in a directory that nothing has: that of a pod, or that name and a number. */
 export function freeName(directory: string, pod: string): string {
-  const name = nameOf(pod);
+  const name = basename(pod);
   for (let at = 0;; at++) {
     const path = child(directory, at === 0 ? name : `${name}~${at}`);
     if (look(path) === null) return path;
@@ -59,7 +59,7 @@ export function directoriesIn(path: string): string[] {
  * @throws {InvalidValueError} If the path is not absolute.
  * @throws {OverlayError} If the directory is not there.
  */
-export function podsOf(request: PodsRequest, { warn }: Reporter = {}): readonly string[] {
+export function listPods(request: PodsRequest, { warn }: Reporter = {}): readonly string[] {
   if ("pod" in request) return [podLayout(request.pod).pod];
   const directory = parsePath("directory of pods", request.pods);
   if (lookForDirectory(directory) === null) {
@@ -68,7 +68,7 @@ export function podsOf(request: PodsRequest, { warn }: Reporter = {}): readonly 
   }
   return directoriesIn(directory).map((name) => child(directory, name)).filter((path) => {
     try {
-      if (nameOf(path) !== GARBAGE) return isPod(path);
+      if (basename(path) !== GARBAGE) return isPod(path);
       if (isPod(path)) warn?.(`pod ${quote(path)} is passed over: gc needs that name for itself`);
       return false;
     } catch (error) {

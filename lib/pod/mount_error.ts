@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { mountOfLine } from "../overlay/app_line.ts";
+import { toMountPlan } from "../overlay/app_line.ts";
 import type { AppLine, MountPlan } from "../overlay/app_line.ts";
 import { MountError } from "../core/errors.ts";
 import { FactsCache } from "../preflight/disk_facts.ts";
 import { DMESG, FORBIDDEN, KernelProbe } from "../preflight/kernel_probe.ts";
-import { saidOf } from "./mount_output.ts";
+import { extractMessage } from "./mount_output.ts";
 import type { Mounting } from "./mount_context.ts";
 import { DENIALS } from "../preflight/kernel_rules.ts";
 import { quote } from "../core/quote.ts";
@@ -70,7 +70,7 @@ async function causesOf(
 ): Promise<readonly string[]> {
   const [, meaning] = MEANINGS.find(([text]) => text.test(said)) ?? [];
   if (meaning !== undefined && !said.includes("Too many levels")) return [meaning];
-  const mount = mountOfLine(line, pod);
+  const mount = toMountPlan(line, pod);
   const { findings } = await lookThoroughly(mount, known);
   const isDenied = mount.label !== null && FORBIDDEN.test(said) &&
     await known.probe.kernel() === "takes it";
@@ -106,7 +106,7 @@ export async function mountErrors(
   const known = { cache: new FactsCache(), probe: new KernelProbe(mounting.programs) };
   const errors = [];
   for (const { line, lostLabel } of failed) {
-    const said = saidOf(result, line.rootfs);
+    const said = extractMessage(result, line.rootfs);
     const words = lostLabel === null
       ? wordsOf(said)
       : `mount left out label ${quote(lostLabel)}, which the kernel takes`;

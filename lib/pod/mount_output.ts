@@ -9,7 +9,7 @@ import type { ProgramResult } from "../system/run.ts";
 import { printable } from "../core/quote.ts";
 
 /** What mount or umount said of one mount point, without the prefix that names it. */
-export function saidOf(result: ProgramResult, target: string): string {
+export function extractMessage(result: ProgramResult, target: string): string {
   const { stderr } = result;
   const before = `mount: ${target}: `;
   const at = stderr.indexOf(before);

@@ -10,7 +10,7 @@ import type { MountError } from "../core/errors.ts";
 import { formatFstab } from "../overlay/fstab.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import type { Mount } from "../system/mount_table.ts";
-import { isWithin, nameOf, parent } from "../core/path.ts";
+import { basename, isWithin, parent } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { quote } from "../core/quote.ts";
 import { run as runProgram } from "../system/run.ts";
@@ -36,7 +36,7 @@ async function mountProcess(
   const how = { ...mounting.programs, cwd: parent(fstab) };
   const [first] = lines;
   if (first !== undefined && lines.length === 1) {
-    return await runProgram(PROGRAMS.mount, ["--fstab", nameOf(fstab), "--", first.rootfs], how);
+    return await runProgram(PROGRAMS.mount, ["--fstab", basename(fstab), "--", first.rootfs], how);
   }
   return await mountBatch(lines, mounting);
 }
@@ -52,7 +52,7 @@ async function mountBatch(
   writeScratch(batch, new TextEncoder().encode(text));
   try {
     mounting.options.checkpoint?.("batch");
-    return await runProgram(PROGRAMS.mount, ["--all", "--fstab", nameOf(batch)], how);
+    return await runProgram(PROGRAMS.mount, ["--all", "--fstab", basename(batch)], how);
   } finally {
     attempt("remove", batch, () => Deno.removeSync(batch));
   }

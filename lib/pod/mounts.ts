@@ -11,7 +11,7 @@ import type { MountConfig } from "../overlay/mount_config.ts";
 import { MountIndex } from "./mount_index.ts";
 import { sameLabel } from "../overlay/mount_label.ts";
 import type { Mount } from "../system/mount_table.ts";
-import { child, isWithin, nameOf, parent, upwards } from "../core/path.ts";
+import { basename, child, isWithin, parent, upwards } from "../core/path.ts";
 import type { MountState, SeenLine } from "../plan/snapshot.ts";
 
 /** Whether two configurations mount the same directories. */
@@ -87,7 +87,7 @@ export class PodMounts {
   rootfsAround(rootfs: string): Mount | undefined {
     if (isWithin(rootfs, this.#pod.pod)) return undefined;
     const dest = parent(rootfs);
-    const real = realIfAny(dest) ?? child(realIfAny(parent(dest)) ?? parent(dest), nameOf(dest));
+    const real = realIfAny(dest) ?? child(realIfAny(parent(dest)) ?? parent(dest), basename(dest));
     const at = upwards(real).find((path) => this.index.at(path) !== undefined) ?? "/";
     const mount = this.index.at(at);
     const isOurs = mount?.fstype === "overlay" && mount.target.endsWith("/rootfs") &&

@@ -64,7 +64,7 @@ export class OpenPod implements Disposable {
   readonly record: PodRecord;
   /** The call that has opened it. */
   readonly call: Call;
-  /** The identity of its directory, see `identityOf`. */
+  /** The identity of its directory, see `formatIdentity`. */
   readonly identity: string | null;
   readonly #lock: PodLock | null;
   readonly #earlier: OpenPod | null;
@@ -163,7 +163,7 @@ export function openPermissions(directory: string, locks = false): RequiredPermi
  * Requires `--allow-read` permission for the pod, `--allow-run` for find, unless all of `/` may be read,
  * and `--allow-sys=uid`.
  *
- * @returns The identity of the pod, see `identityOf`; `null` if it is not there.
+ * @returns The identity of the pod, see `formatIdentity`; `null` if it is not there.
  * @throws {RefusedError} If somebody else can, or the pod is a symlink.
  * @throws {OverlayError} If the pod is no directory.
  */

@@ -4,7 +4,7 @@
  * @module
  */
 import { entriesIn, look } from "../system/disk.ts";
-import { peersOf } from "../system/mount_table.ts";
+import { listPeers } from "../system/mount_table.ts";
 import { child, parent } from "../core/path.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { freeName, GARBAGE } from "./list.ts";
@@ -68,6 +68,6 @@ export async function lookAtMounts(
   const others = [...new Set([pod.pod, real])].flatMap((path) => [...mounts.index.madeOf(path)])
     .filter(({ target }) => !own.has(target));
   if (others.length === 0 || apps.length === 0) return { pod, real, inside, users: others };
-  const peers = await peersOf(new Set(apps), programs);
+  const peers = await listPeers(new Set(apps), programs);
   return { pod, real, inside, users: others.filter(({ target }) => !peers.has(target)) };
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { isMissing } from "../system/disk.ts";
 import { readOwnFile } from "../system/own_file.ts";
@@ -69,12 +69,12 @@ export function linePermissions(lines: readonly AppLine[], pod: PodLayout): Requ
  *
  * @param idle The lines of the pod that are not mounted.
  */
-export function missingOf(
+export function findMissing(
   line: AppLine,
   pod: PodLayout,
   idle: readonly AppLine[],
 ): string | null {
-  const { lower, upper, work } = configOfLine(line, pod.pod);
+  const { lower, upper, work } = readLineConfig(line, pod.pod);
   const nested = idle.some(({ rootfs }) => line.rootfs.startsWith(`${rootfs}/`));
   const needed = [...lower, upper, work, nested ? null : line.rootfs];
   return needed.find((path) => path !== null && !isDirectory(path)) ?? null;

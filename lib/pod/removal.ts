@@ -4,7 +4,7 @@
  * @module
  */
 import { child, parent } from "../core/path.ts";
-import { attempt, entriesIn, errno, look, modeOf } from "../system/disk.ts";
+import { attempt, entriesIn, errno, look, readMode } from "../system/disk.ts";
 import { checkRemoved, removeAll, runRm } from "../system/remove.ts";
 import { podLayout } from "../request/layout.ts";
 import type { RemovalOptions } from "../system/remove.ts";
@@ -47,7 +47,7 @@ export async function removePod(pod: PodLayout, options: RemovalOptions = {}): P
 /** Tells whether the removal of a pod has begun, so that a part of it may be gone. */
 export function isBegun(pod: PodLayout): boolean {
   const info = look(pod.fstab);
-  return info !== null && modeOf(info) === BEGUN_MODE;
+  return info !== null && readMode(info) === BEGUN_MODE;
 }
 
 /** The entries of a pod, without the two files by which it is known as one. */
@@ -70,7 +70,7 @@ function openWorks({ overlay }: PodLayout): boolean {
 function openWork(path: string): boolean {
   const info = look(path);
   if (info === null || !info.isDirectory) return false;
-  const closed = (modeOf(info) & 0o700) !== 0o700;
+  const closed = (readMode(info) & 0o700) !== 0o700;
   if (closed) attempt("open", path, () => Deno.chmodSync(path, 0o700));
   const inside = entriesIn(path).map(({ name }) => openWork(child(path, name)));
   return closed || inside.includes(true);

@@ -7,7 +7,7 @@ import type { AppLine } from "../overlay/app_line.ts";
 import { OverlayError, UnmountError } from "../core/errors.ts";
 import { isGranted } from "../system/permissions.ts";
 import type { PodLayout } from "../request/layout.ts";
-import { saidOf } from "./mount_output.ts";
+import { extractMessage } from "./mount_output.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import type { PodMounts } from "./mounts.ts";
 import { printable, quote, shellQuote } from "../core/quote.ts";
@@ -44,7 +44,7 @@ export async function busyError(
   const { gone, mounts, pod, result, programs } = unmounting;
   const all = left.map((line) => {
     const target = mounts.targetOf(line.rootfs) ?? line.rootfs;
-    return `${quote(line.rootfs)}: umount failed: "${saidOf(result, target)}"`;
+    return `${quote(line.rootfs)}: umount failed: "${extractMessage(result, target)}"`;
   });
   const first = left[0]?.rootfs ?? pod.pod;
   const { argv, status, stderr } = result;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { parseMountOptions } from "../overlay/mount_config.ts";
@@ -103,7 +103,7 @@ async function findByInode(
 ): Promise<string | null> {
   const like = fresh.filter((mount) => line.source !== "overlay" || isLike(mount, line));
   if (like.length === 0) return null;
-  const { upper, lower } = configOfLine(line, pod.pod);
+  const { upper, lower } = readLineConfig(line, pod.pod);
   const shown = upper ?? lower[0] ?? line.source;
   const inodes = await inodesOf([shown, ...like.map(({ target }) => target)], programs);
   return like.findLast(({ target }) => inodes.get(target) === inodes.get(shown))?.target ?? null;

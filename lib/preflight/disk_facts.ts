@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { deviceAt, ifAny, look, majorOf } from "../system/disk.ts";
+import { decodeMajor, deviceAt, ifAny, look } from "../system/disk.ts";
 import { isGranted } from "../system/permissions.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import { child, isWithin, parent } from "../core/path.ts";
@@ -126,7 +126,7 @@ export class FactsCache {
   ): Promise<FileSystemFacts | null> {
     let found = this.#fileSystems.get(device);
     if (found === undefined) {
-      this.#fileSystems.set(device, found = fileSystemOf(path, programs));
+      this.#fileSystems.set(device, found = findFileSystem(path, programs));
     }
     return found;
   }
@@ -139,7 +139,7 @@ export class FactsCache {
  *
  * @returns `null` when findmnt does not know it.
  */
-export async function fileSystemOf(
+export async function findFileSystem(
   path: string,
   programs: ProgramOptions,
 ): Promise<FileSystemFacts | null> {
@@ -222,7 +222,7 @@ function fileSystemBelow(
   const { device: ofUpper, nearest } = cache.place(upper, pod);
   const { device: ofWork } = cache.place(work, pod);
   const devices = ofUpper === null || ofWork === null ? null : { upper: ofUpper, work: ofWork };
-  const wanted = thorough || (devices !== null && majorOf(devices.upper) === 0);
+  const wanted = thorough || (devices !== null && decodeMajor(devices.upper) === 0);
   const command = PROGRAMS.findmnt;
   const asks = wanted && isGranted({ name: "run", command });
   return {

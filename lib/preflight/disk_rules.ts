@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { conflictOf } from "../overlay/conflicts.ts";
+import { findConflict } from "../overlay/conflicts.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import type { DirectoryFacts, Finding } from "./lower.ts";
 import type { Facts } from "./disk_facts.ts";
@@ -210,7 +210,7 @@ function unfitFileSystem({ pod }: MountPlan, { fileSystem }: Facts): Finding | n
 
 /** Two options that exclude each other; the kernel returns only `EINVAL`. */
 function conflictingOptions({ options, upper, rootfs }: MountPlan): Finding | null {
-  const conflict = conflictOf(options, upper !== null);
+  const conflict = findConflict(options, upper !== null);
   if (conflict === null) return null;
   const [a, b] = conflict.options;
   return finding(

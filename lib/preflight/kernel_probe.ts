@@ -14,7 +14,7 @@ import type { Mount } from "../system/mount_table.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
-import { versionOf } from "../system/util_linux.ts";
+import { readVersion } from "../system/util_linux.ts";
 import type { ProgramVersion } from "../system/util_linux.ts";
 
 /** The answer of the kernel to an overlay of this user; a security policy answers `forbidden`. */
@@ -56,7 +56,7 @@ export class KernelProbe {
   /** Reports the version of mount(8); `null` when it may not be run. */
   async version(): Promise<ProgramVersion | null> {
     if (!isGranted({ name: "run", command: PROGRAMS.mount })) return null;
-    return await (this.#version ??= versionOf(PROGRAMS.mount, this.programs));
+    return await (this.#version ??= readVersion(PROGRAMS.mount, this.programs));
   }
 
   /** Returns the mount table; `null` when findmnt(8) may not be run. */

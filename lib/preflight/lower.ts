@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { errno, failure, identityOf, isMissing } from "../system/disk.ts";
+import { errno, failure, formatIdentity, isMissing } from "../system/disk.ts";
 import { quote } from "../core/quote.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import { isGranted } from "../system/permissions.ts";
@@ -32,7 +32,7 @@ export function lookAtLower(path: string): DirectoryFacts {
     const real = Deno.realPathSync(path);
     // A directory that may not be read can still be mounted, but then only root can read it.
     if (isDirectory) Deno.readDirSync(path)[Symbol.iterator]().next();
-    return { path, kind: isDirectory ? "directory" : "file", real, id: identityOf(info) };
+    return { path, kind: isDirectory ? "directory" : "file", real, id: formatIdentity(info) };
   } catch (error) {
     const code = errno(error) ?? "";
     if (error instanceof Deno.errors.NotCapable) {

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Reporter } from "../system/change_options.ts";
-import { ifAny, modeOf } from "../system/disk.ts";
+import { ifAny, readMode } from "../system/disk.ts";
 import { parent } from "../core/path.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import { quote } from "../core/quote.ts";
@@ -14,7 +14,7 @@ const OTHERS_SEARCH = 0o001;
 /** Tells whether other users may search a directory; `false` without permission to look at it. */
 function isOpen(path: string): boolean {
   const info = ifAny(() => Deno.statSync(path));
-  return info !== null && info !== undefined && (modeOf(info) & OTHERS_SEARCH) !== 0;
+  return info !== null && info !== undefined && (readMode(info) & OTHERS_SEARCH) !== 0;
 }
 
 function isReachable(path: string): boolean {

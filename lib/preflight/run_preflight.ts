@@ -28,7 +28,7 @@ export interface Findings {
  *
  * Requires no permissions; with the permissions of the plan, every check is made.
  */
-export async function findingsOf(mounts: readonly MountPlan[]): Promise<Findings> {
+export async function collectFindings(mounts: readonly MountPlan[]): Promise<Findings> {
   const { KernelProbe } = await import("./kernel_probe.ts");
   const { lookThoroughly } = await import("./diagnose_mount.ts");
   const known = { cache: new FactsCache(), probe: new KernelProbe({}) };
@@ -62,7 +62,7 @@ export function isInTheWay({ code }: Finding, mounts: boolean): boolean {
 }
 
 /** Predicts the exit status of a render: 0 done, 1 failed, 3 refused; several apps count as one call. */
-export function statusOf({ byApp }: Findings, mounts: boolean): number {
+export function predictStatus({ byApp }: Findings, mounts: boolean): number {
   const failed = byApp.flatMap(({ findings }) => {
     return findings.find((finding) => isInTheWay(finding, mounts))?.code ?? [];
   });

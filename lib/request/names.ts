@@ -82,7 +82,7 @@ export function parseTreeId(value: string): TreeId {
  * Names the tree of a lower after its path: the last part, or the one before a last part `rootfs`.
  * Control characters, which a tree id must not hold, become `%XX`.
  */
-export function treeIdOfLower(lower: AbsolutePath): TreeId {
+export function deriveTreeId(lower: AbsolutePath): TreeId {
   const names = lower.split("/").filter((name) => name !== "");
   const last = names.at(-1) === "rootfs" ? names.at(-2) ?? "rootfs" : names.at(-1) ?? "root";
   // deno-lint-ignore no-control-regex
@@ -260,7 +260,7 @@ export function parseProfile(value: string): Profile {
 }
 
 /** Hashes a text to eight hexadecimal digits (FNV-1a). Collisions are easy to make on purpose. */
-export function hashOf(text: string): string {
+export function hashName(text: string): string {
   let hash = 0x811c9dc5;
   for (let at = 0; at < text.length; at++) {
     hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);

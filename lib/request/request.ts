@@ -11,6 +11,7 @@ import { DEFAULT_STORE, layoutIn, podLayout, treeLayout } from "./layout.ts";
 import type { AppLayout, PodLayout } from "./layout.ts";
 import { GENERIC_OPTIONS, parseOptions } from "./mount_option.ts";
 import {
+  deriveTreeId,
   parseAppName,
   parseDirMode,
   parseGroup,
@@ -18,7 +19,6 @@ import {
   parsePath,
   parseProfile,
   parseTreeId,
-  treeIdOfLower,
 } from "./names.ts";
 import type { AbsolutePath } from "./names.ts";
 import { isWithin } from "../core/path.ts";
@@ -217,7 +217,7 @@ export function parseChecked(request: RenderRequest, pod: PodLayout): ParsedRequ
   const { stored, real } = resolvedFor(request);
   const lower = parseLowers(request);
   const app = parseAppName(request.app ?? "");
-  const tree = request.tree === undefined ? treeIdOfLower(lower[0]) : parseTreeId(request.tree);
+  const tree = request.tree === undefined ? deriveTreeId(lower[0]) : parseTreeId(request.tree);
   const dest = request.dest === undefined ? {} : { dest: request.dest };
   const profile = parseProfile(request.profile ?? "rootfs-mode");
   const { dirMode, group, label, manifest } = request;

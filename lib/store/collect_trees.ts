@@ -6,7 +6,7 @@
 import type { ChangeOptions } from "../system/change_options.ts";
 import { look } from "../system/disk.ts";
 import { checkPermissions, isGranted } from "../system/permissions.ts";
-import { child, nameOf } from "../core/path.ts";
+import { basename, child } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { quote } from "../core/quote.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
@@ -18,7 +18,7 @@ import { storePermissions } from "./list.ts";
 import type { StoreRequest } from "./list.ts";
 import { noteError, planRemoval, refuseMounted, takeAway, unknownError } from "./removal.ts";
 import type { Removal, RemovedTrees, TreeRemovalPlan } from "./removal.ts";
-import { checkedUsersOf, forgetPods, isKnown, useOf } from "./tree_use.ts";
+import { forgetPods, isKnown, listCheckedUsers, tryReadUse } from "./tree_use.ts";
 
 /** How the store is collected. */
 export interface CollectTreesRequest extends StoreRequest {
@@ -31,15 +31,15 @@ async function usedNames(store: StoreLayout): Promise<ReadonlySet<string>> {
   const used = new Set<string>();
   const whole = new Set(readWholeTrees(store).map(({ id }) => id));
   const damaged = listWholeTrees(store).find((id) => !whole.has(id));
-  const users = await checkedUsersOf(store);
+  const users = await listCheckedUsers(store);
   for (const user of users) {
-    const use = isKnown(user) ? useOf(user, store) : null;
+    const use = isKnown(user) ? tryReadUse(user, store) : null;
     if (use === null && damaged !== undefined) {
       const what = `tree ${quote(damaged)}, whose manifest is damaged`;
       throw isKnown(user) ? unknownError(what, user, { users }) : noteError(what, user);
     }
     for (const id of use?.trees ?? []) used.add(id);
-    for (const lower of use?.lowers ?? []) used.add(nameOf(lower));
+    for (const lower of use?.lowers ?? []) used.add(basename(lower));
   }
   for (const link of linksIn(store)) if (used.has(link.name)) used.add(link.key);
   return used;
@@ -50,7 +50,7 @@ function linksIn(
 ): readonly { readonly name: string; readonly key: string }[] {
   return listNames(links).flatMap((name) => {
     const to = readLink(child(links, name));
-    return to === null ? [] : [{ name, key: nameOf(to) }];
+    return to === null ? [] : [{ name, key: basename(to) }];
   });
 }
 
@@ -135,7 +135,7 @@ async function collect(store: StoreLayout, options: ChangeOptions): Promise<Remo
   await refuseMounted(removal, store, options);
   await takeAway(removal.paths, store, options);
   tidy(store);
-  for (const user of await checkedUsersOf(store)) {
+  for (const user of await listCheckedUsers(store)) {
     if (isKnown(user)) continue;
     options.warn?.(
       `${quote(user.note)} is no note of a pod as a render writes it; it keeps all trees`,

@@ -26,7 +26,7 @@ export async function importDirectory(
 ): Promise<ImportedTree> {
   const { stageLayer } = await import("./stage_layer.ts");
   const possible = await limitPolicy({ store, policy }, options);
-  const { digestOfFile } = await import("../system/hash_file.ts");
+  const { hashFile } = await import("../system/hash_file.ts");
   const { archiveDirectory } = await import("../layer/archive.ts");
   const read = () => archiveDirectory(path, options);
   const blob = { name: path, path, offset: 0, size: 0, digest: null, diffId: null, read };
@@ -39,7 +39,7 @@ export async function importDirectory(
   const userxattr = attributes === "user";
   const manifest = directoryManifest(
     { id, userxattr, bytes, entries },
-    await digestOfFile(staged.lines),
+    await hashFile(staged.lines),
   );
   const changed = !isWhole(storedTreeLayout(store, id));
   if (changed) await placeDirectory(staged, manifest, { store, options });

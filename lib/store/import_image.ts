@@ -7,7 +7,7 @@ import type { Blob } from "../image/blob.ts";
 import { makeManifest, withRoot, writeTree } from "./write_tree.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 import { findImage, refuseChoice } from "./import_source.ts";
-import { child, nameOf, parent } from "../core/path.ts";
+import { basename, child, parent } from "../core/path.ts";
 import { readAllLayers } from "./tree_manifest.ts";
 import type { WantedLayers } from "./layer_key.ts";
 import { mendLinks } from "./open.ts";
@@ -94,7 +94,7 @@ async function stageArchive(
   const place = child(store.scratch, "image");
   attempt("put aside", place, () => Deno.renameSync(parent(staged.root), place));
   return await findImage(
-    openDirectory(child(place, nameOf(staged.root)), blob.name),
+    openDirectory(child(place, basename(staged.root)), blob.name),
     choice,
     false,
   );
@@ -137,7 +137,7 @@ async function findDiffId(blob: Blob, store: StoreLayout): Promise<string | null
   if (blob.diffId !== null) return blob.diffId;
   const alike = readAllLayers(store).filter(({ archive }) => archive.size === blob.size);
   if (alike.length === 0) return null;
-  const { digestOfFile } = await import("../system/hash_file.ts");
-  const digest = `sha256:${await digestOfFile(blob.path)}`;
+  const { hashFile } = await import("../system/hash_file.ts");
+  const digest = `sha256:${await hashFile(blob.path)}`;
   return alike.find(({ archive }) => archive.digest === digest)?.diffId ?? null;
 }

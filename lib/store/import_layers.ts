@@ -9,7 +9,7 @@ import { Budget } from "./import_budget.ts";
 import { programOptions } from "../system/change_options.ts";
 import { OverlayError } from "../core/errors.ts";
 import type { LayerPolicy } from "../layer/layer_policy.ts";
-import { digestOfFile } from "../system/hash_file.ts";
+import { hashFile } from "../system/hash_file.ts";
 import { fitLayer, LayerLines } from "../layer/fit_layer.ts";
 import { child } from "../core/path.ts";
 import { syncDirectory, syncStore } from "./open.ts";
@@ -155,7 +155,7 @@ async function completeLayer(
     attributes,
     below,
     archive,
-    lines: await digestOfFile(lines),
+    lines: await hashFile(lines),
     ...summary,
     ...(unset === 0 ? {} : { unset }),
   };

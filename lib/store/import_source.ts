@@ -5,7 +5,7 @@
  */
 import { detectCompression, detectForeignFormat } from "../image/compression.ts";
 import type { Compression } from "../image/compression.ts";
-import { attempt, deviceAt, ifAny, look, typeOf } from "../system/disk.ts";
+import { attempt, describeType, deviceAt, ifAny, look } from "../system/disk.ts";
 import { openRegular } from "../system/regular_file.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { checkPermissions } from "../system/permissions.ts";
@@ -67,7 +67,7 @@ function lookAtSource(path: string): Source {
   const info = ifAny(() => Deno.statSync(path)) ?? look(path);
   if (info?.isFile || info?.isDirectory) return { path, isDirectory: info.isDirectory };
   const hint = "give a directory, a file, or - for stdin";
-  if (info !== null) throw imageError(path, `it is ${typeOf(info)}`, hint);
+  if (info !== null) throw imageError(path, `it is ${describeType(info)}`, hint);
   throw new OverlayError("missing", `Cannot import ${quote(path)}: it does not exist`, {
     path,
     hint,

@@ -10,7 +10,7 @@ import { resolveTreeSync } from "./resolve_tree.ts";
 import type { TreeRequest } from "./resolve_tree.ts";
 import { storeLayout } from "./layout.ts";
 import { findTree, readWholeTrees } from "./tree_manifest.ts";
-import { isKnown, useOf, usersOf } from "./tree_use.ts";
+import { isKnown, listUsers, tryReadUse } from "./tree_use.ts";
 
 /** Which store. */
 export interface StoreRequest {
@@ -68,9 +68,9 @@ export function storePermissions(
 export function listTreesSync(request: StoreRequest = {}): readonly ListedTree[] {
   checkPermissions("list trees", storePermissions(request, false));
   const store = storeLayout(request.store);
-  const uses = usersOf(store).filter(isKnown).map((user) => ({
+  const uses = listUsers(store).filter(isKnown).map((user) => ({
     pod: user.pod,
-    use: useOf(user, store),
+    use: tryReadUse(user, store),
   }));
   return readWholeTrees(store).map(({ id, images, layers, bytes, entries }) => ({
     id,

@@ -12,7 +12,7 @@ import { checkAbove, checkPod } from "../system/trust.ts";
 import { makeLink } from "../system/symlink.ts";
 import { lockPodIfThere } from "../system/lock.ts";
 import type { PodLock } from "../system/lock.ts";
-import { child, nameOf } from "../core/path.ts";
+import { basename, child } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { quote } from "../core/quote.ts";
 import { removeAll } from "../system/remove.ts";
@@ -115,7 +115,7 @@ export function tidy(store: StoreLayout): void {
   }
   for (const name of listNames(links)) {
     const path = child(links, name);
-    if (!keys.has(nameOf(readLink(path) ?? ""))) remove(path);
+    if (!keys.has(basename(readLink(path) ?? ""))) remove(path);
   }
 }
 

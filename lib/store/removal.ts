@@ -16,7 +16,7 @@ import { quote, shellQuote } from "../core/quote.ts";
 import type { Operation } from "../plan/operation.ts";
 import type { StoreLayout } from "./layout.ts";
 import { clearAway, listScratch, STORE_MODE, syncDirectory } from "./open.ts";
-import { isKnown, mountOf, unreadableOf } from "./tree_use.ts";
+import { findMount, findUnreadable, isKnown } from "./tree_use.ts";
 import type { KnownUser, TreeUser } from "./tree_use.ts";
 
 /** What is removed. */
@@ -86,7 +86,7 @@ export function unknownError(
   { users, cause }: { readonly users: readonly TreeUser[]; readonly cause?: OverlayError },
 ): RefusedError {
   const known = users.filter(isKnown);
-  const read = known.flatMap((user) => unreadableOf(user) ?? []);
+  const read = known.flatMap((user) => findUnreadable(user) ?? []);
   const write = known.map((user) => user.pod).filter((path) => !isGranted({ name: "write", path }));
   const flags = permissionFlags({ read, write, run: [] }).map(shellQuote);
   const hint = flags.length === 0
@@ -103,7 +103,7 @@ export async function refuseMounted(
   options: ChangeOptions,
 ): Promise<void> {
   if (names.size === 0) return;
-  const target = await mountOf(names, store, programOptions(options));
+  const target = await findMount(names, store, programOptions(options));
   if (target === null) return;
   throw usedError(what, `the mount on ${quote(target)} uses it`, "unmount it first");
 }

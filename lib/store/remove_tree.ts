@@ -25,13 +25,13 @@ import {
   usedError,
 } from "./removal.ts";
 import type { Removal, RemovedTrees, TreeRemovalPlan } from "./removal.ts";
-import { checkedUsersOf, isKnown, presentUseOf, unreadableOf } from "./tree_use.ts";
+import { findUnreadable, isKnown, listCheckedUsers, readPresentUse } from "./tree_use.ts";
 import type { KnownUser, TreeUser } from "./tree_use.ts";
 
 /** Refuses what a pod uses, or might. With `dryRun`, no pod is locked to find out. */
 async function refuseUsed(id: string, store: StoreLayout, dryRun = false): Promise<void> {
   const what = `tree ${quote(id)}`;
-  const users = await checkedUsersOf(store);
+  const users = await listCheckedUsers(store);
   for (const user of users) {
     if (!isKnown(user)) throw noteError(what, user);
     await refuseUsedBy(user, { id, store, users, dryRun });
@@ -50,9 +50,9 @@ async function refuseUsedBy(
   const what = `tree ${quote(id)}`;
   const path = user.pod;
   const mayLock = dryRun || isGranted({ name: "write", path });
-  const isOpen = mayLock && unreadableOf(user) === null;
+  const isOpen = mayLock && findUnreadable(user) === null;
   if (!isOpen) throw unknownError(what, user, { users });
-  const use = await presentUseOf(user, store, dryRun).catch((error: unknown) => {
+  const use = await readPresentUse(user, store, dryRun).catch((error: unknown) => {
     if (!(error instanceof OverlayError)) throw error;
     throw unknownError(what, user, { users, cause: error });
   });
@@ -105,7 +105,7 @@ export async function planTreeRemoval(
   await refuseUsed(removal.trees.join(), store, true);
   await refuseMounted(removal, store, options);
   const plan = planRemoval(removal, store);
-  const pods = (await checkedUsersOf(store)).filter(isKnown);
+  const pods = (await listCheckedUsers(store)).filter(isKnown);
   const unused = pods.map(({ pod }): Operation => ({ kind: "unused", path: pod }));
   const at = plan.operations.findIndex(({ kind }) => kind === "free");
   return { ...plan, operations: plan.operations.toSpliced(at, 0, ...unused) };

@@ -8,7 +8,7 @@ import type { ChangeOptions } from "../system/change_options.ts";
 import { attempt, look } from "../system/disk.ts";
 import { pathInLayer } from "../tar/entry_name.ts";
 import { checkPermissions } from "../system/permissions.ts";
-import { digestOfFile } from "../system/hash_file.ts";
+import { hashFile } from "../system/hash_file.ts";
 import { formatEntryLine, parseLines, showPath } from "../tar/mtree.ts";
 import type { Keywords } from "../tar/mtree.ts";
 import { loadHash } from "../system/hash.ts";
@@ -153,7 +153,7 @@ async function checkPart(
 ): Promise<readonly TreeDifference[]> {
   const lost = (what: string) => [{ layer, path: "/", what }];
   if (look(root) === null) return lost("the layer is gone");
-  if (look(lines) === null || await digestOfFile(lines) !== digest) {
+  if (look(lines) === null || await hashFile(lines) !== digest) {
     return lost("what was written down of it is gone, or was changed");
   }
   const must = parseLines(attempt("read", lines, () => Deno.readTextFileSync(lines)));

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { configOfLine } from "../overlay/app_line.ts";
+import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { hexDigest } from "../core/digest.ts";
 import { attempt, ifAny, look } from "../system/disk.ts";
@@ -17,7 +17,7 @@ import { splitOptions } from "../overlay/mount_config.ts";
 import { mountTable } from "../system/mount_table.ts";
 import { lockPodIfThere, refuseLocked } from "../system/lock.ts";
 import { Call, checkTrusted } from "../pod/open.ts";
-import { child, isWithin, nameOf, parent } from "../core/path.ts";
+import { basename, child, isWithin, parent } from "../core/path.ts";
 import { readRecord } from "../pod/record.ts";
 import { directoriesIn, GARBAGE, withoutNumber } from "../pod/list.ts";
 import type { ProgramOptions } from "../system/run.ts";
@@ -68,24 +68,24 @@ function podIn(note: string): string | null {
 
 /**
  * The notes of the pods that were rendered from trees of the store. They may use none of them any more.
- * That a note was cut off or changed shows in {@linkcode checkedUsersOf} alone.
+ * That a note was cut off or changed shows in {@linkcode listCheckedUsers} alone.
  *
  * Requires `--allow-read` permission for the store.
  */
-export function usersOf(store: StoreLayout): readonly TreeUser[] {
+export function listUsers(store: StoreLayout): readonly TreeUser[] {
   return listNames(store.pods).filter((name) => !UNFINISHED.test(name)).map((name) => {
     const note = child(store.pods, name);
     return { pod: NOTE.test(name) ? podIn(note) : null, note };
   });
 }
 
-/** As {@linkcode usersOf}; a note whose content is not that of its name names no pod. */
-export function checkedUsersOf(store: StoreLayout): Promise<readonly TreeUser[]> {
+/** As {@linkcode listUsers}; a note whose content is not that of its name names no pod. */
+export function listCheckedUsers(store: StoreLayout): Promise<readonly TreeUser[]> {
   return Promise.all(
-    usersOf(store).map(async ({ pod, note }) => {
+    listUsers(store).map(async ({ pod, note }) => {
       if (pod === null) return { pod, note };
       const digest = await hexDigest("SHA-256", new TextEncoder().encode(pod));
-      return { pod: nameOf(note).startsWith(digest) ? pod : null, note };
+      return { pod: basename(note).startsWith(digest) ? pod : null, note };
     }),
   );
 }
@@ -104,7 +104,7 @@ function garbageOf(pod: string): string {
  * The path that must be readable to know what a pod uses, and may not be read; `null` if there is none. A
  * pod that is not in its place may be set aside.
  */
-export function unreadableOf({ pod }: KnownUser): string | null {
+export function findUnreadable({ pod }: KnownUser): string | null {
   if (!isGranted({ name: "read", path: pod })) return pod;
   const garbage = garbageOf(pod);
   return look(pod) !== null || isGranted({ name: "read", path: garbage }) ? null : garbage;
@@ -117,7 +117,7 @@ function linesOf(pod: string): readonly AppLine[] {
   const read = (path: string) => readRecord(podLayout(path).fstab).lines;
   const own = read(pod);
   const aside = isThere ? directoriesIn(garbage) : [];
-  const isOfPod = (name: string) => [name, withoutNumber(name)].includes(nameOf(pod));
+  const isOfPod = (name: string) => [name, withoutNumber(name)].includes(basename(pod));
   const set = aside.filter(isOfPod).flatMap((name) => read(child(garbage, name)));
   // It may have been brought back meanwhile.
   return [...own, ...set, ...read(pod)];
@@ -128,8 +128,8 @@ function linesOf(pod: string): readonly AppLine[] {
  *
  * Requires `--allow-read` permission for the store; a pod that it is not granted for is not looked at.
  */
-export function useOf(user: KnownUser, store: StoreLayout): TreeUse | null {
-  if (unreadableOf(user) !== null) return null;
+export function tryReadUse(user: KnownUser, store: StoreLayout): TreeUse | null {
+  if (findUnreadable(user) !== null) return null;
   try {
     return readUse(user.pod, store);
   } catch (error) {
@@ -146,7 +146,7 @@ function namesOf({ store }: Pick<StoreLayout, "store">): readonly string[] {
 function readUse(pod: string, store: StoreLayout): TreeUse {
   const ids = new Set(listNames(store.trees));
   const stores = namesOf(store);
-  const lowersOf = (line: AppLine) => configOfLine(line, pod).lower;
+  const lowersOf = (line: AppLine) => readLineConfig(line, pod).lower;
   // The store may have been moved, or have another name: the pod was rendered from it all the same.
   const isOf = (line: AppLine) => {
     return ids.has(line.tree) ||
@@ -198,7 +198,7 @@ export interface PresentUse extends TreeUse {
  * @throws {OverlayError} If that is not to be found out: the pod cannot be locked or read, or somebody else
  * can change it, so that what is in it may be anything.
  */
-export async function presentUseOf(
+export async function readPresentUse(
   { pod }: KnownUser,
   store: StoreLayout,
   dryRun = false,
@@ -212,9 +212,9 @@ export async function presentUseOf(
 async function mayUse(user: TreeUser, store: StoreLayout): Promise<boolean> {
   if (!isKnown(user)) return true;
   const path = user.pod;
-  if (!isGranted({ name: "write", path }) || unreadableOf(user) !== null) return true;
+  if (!isGranted({ name: "write", path }) || findUnreadable(user) !== null) return true;
   try {
-    const { busy, lowers } = await presentUseOf(user, store);
+    const { busy, lowers } = await readPresentUse(user, store);
     return busy || lowers.length > 0;
   } catch (error) {
     // It may be on a file system that cannot be written to.
@@ -229,7 +229,7 @@ async function mayUse(user: TreeUser, store: StoreLayout): Promise<boolean> {
  * Requires `--allow-read` and `--allow-write` permissions for the store and the pods; others are kept.
  */
 export async function forgetPods(store: StoreLayout): Promise<void> {
-  for (const user of await checkedUsersOf(store)) {
+  for (const user of await listCheckedUsers(store)) {
     if (await mayUse(user, store)) continue;
     if (!user.note.endsWith(SET_ASIDE)) await forget(user, store);
     else if (look(user.note) !== null) remove(user.note);
@@ -266,7 +266,7 @@ function lowersIn(options: string): string[] {
  *
  * @param names The names of layers, of links to them, or of trees.
  */
-export async function mountOf(
+export async function findMount(
   names: ReadonlySet<string>,
   { store }: StoreLayout,
   options: ProgramOptions,

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { attempt, errno, errnoOfCause, look, lookForDirectory, modeOf } from "./disk.ts";
+import { attempt, errno, errnoOfCause, look, lookForDirectory, readMode } from "./disk.ts";
 import { checkMode, parseGroup } from "../request/names.ts";
 import { quote } from "../core/quote.ts";
 
@@ -158,7 +158,7 @@ export function ownerWarning(
 export function dropSetgid(path: string, mode: number): number {
   checkMode(mode);
   const info = lookForDirectory(path);
-  const had = info === null ? null : modeOf(info);
+  const had = info === null ? null : readMode(info);
   if (had !== mode) attempt("set the mode of", path, () => Deno.chmodSync(path, mode));
   return had ?? mode;
 }

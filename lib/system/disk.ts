@@ -30,7 +30,7 @@ export function isDiskFull(error: unknown): boolean {
 }
 
 /** Returns the reason of an error of the operating system, without the path and number that Deno adds. */
-export function reasonOf(error: unknown): string {
+export function describeError(error: unknown): string {
   const text = error instanceof Error ? error.message : String(error);
   return text.replace(/ \(os error \d+\).*$/s, "");
 }
@@ -76,7 +76,7 @@ export function attempt<T>(verb: string, path: string, act: () => T): T {
 /** Makes the error of an action that the operating system refused, see {@linkcode attempt}. */
 export function failure(verb: string, path: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotCapable || error instanceof OverlayError) return error;
-  const message = `Cannot ${verb} ${quote(path)}: ${reasonOf(error)}`;
+  const message = `Cannot ${verb} ${quote(path)}: ${describeError(error)}`;
   return new OverlayError("failed", message, { path, cause: error, hint: hintFor(error, path) });
 }
 
@@ -95,7 +95,7 @@ export function look(path: string): Deno.FileInfo | null {
   } catch (error) {
     if (isMissing(error)) return null;
     if (error instanceof Deno.errors.NotCapable) throw error;
-    throw new OverlayError("failed", `Cannot look at ${quote(path)}: ${reasonOf(error)}`, {
+    throw new OverlayError("failed", `Cannot look at ${quote(path)}: ${describeError(error)}`, {
       path,
       cause: error,
       hint: hintFor(error, path),
@@ -121,13 +121,13 @@ export function deviceAt(path: string): number | null {
 }
 
 /** Writes the device and inode, which identify a file or a directory whatever its name. */
-export function identityOf({ dev, ino }: Deno.FileInfo): string {
+export function formatIdentity({ dev, ino }: Deno.FileInfo): string {
   return `${dev}:${ino}`;
 }
 
 /** Tells whether two results are of the same file or directory; `false` if one of them is `null`. */
 export function isSame(one: Deno.FileInfo | null, other: Deno.FileInfo | null): boolean {
-  return one !== null && other !== null && identityOf(one) === identityOf(other);
+  return one !== null && other !== null && formatIdentity(one) === formatIdentity(other);
 }
 
 /** Lists the entries of a directory; none if it does not exist, as when another process has removed it. */
@@ -149,7 +149,7 @@ export function isEmptyDirectory(path: string): boolean {
 }
 
 /** Names the type of a file for a message. */
-export function typeOf(info: Deno.FileInfo): string {
+export function describeType(info: Deno.FileInfo): string {
   if (info.isSymlink) return "a symlink";
   if (info.isDirectory) return "a directory";
   return info.isFile ? "a file" : "neither a file nor a directory";
@@ -170,21 +170,25 @@ export function lookForDirectory(path: string): Deno.FileInfo | null {
     });
   }
   if (info !== null && !info.isDirectory) {
-    throw new OverlayError("not-a-directory", `Cannot use ${quote(path)}: it is ${typeOf(info)}`, {
-      path,
-      hint: "a directory must be there, or nothing",
-    });
+    throw new OverlayError(
+      "not-a-directory",
+      `Cannot use ${quote(path)}: it is ${describeType(info)}`,
+      {
+        path,
+        hint: "a directory must be there, or nothing",
+      },
+    );
   }
   return info;
 }
 
 /** Returns the major number of a device, see makedev(3); it is 0 for file systems without their own disk. */
-export function majorOf(device: number): number {
+export function decodeMajor(device: number): number {
   // Twelve bits from the ninth on; the bits above 32 belong to it, too.
   return Math.floor(device / 256) % 4096 + Math.floor(device / 2 ** 44) * 4096;
 }
 
 /** Returns the twelve mode bits. */
-export function modeOf(info: Deno.FileInfo): number {
+export function readMode(info: Deno.FileInfo): number {
   return (info.mode ?? 0) & 0o7777;
 }

@@ -16,7 +16,7 @@ const READ = 1 << 20;
  *
  * @throws {OverlayError} If it cannot be read.
  */
-export async function digestOfFile(path: string): Promise<string> {
+export async function hashFile(path: string): Promise<string> {
   const createHash = await loadHash();
   using file = await openRegular(path);
   return attempt("read", path, () => {

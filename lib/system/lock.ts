@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { attempt, errno, errnoOfCause, look, typeOf } from "./disk.ts";
+import { attempt, describeType, errno, errnoOfCause, look } from "./disk.ts";
 import { isOpened, readOwnFile } from "./own_file.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { isTrustedOwner } from "./trust.ts";
@@ -113,7 +113,7 @@ function openAs(path: string, how: Deno.OpenOptions, unless: string): Deno.FsFil
 
 /** Refuses a file of another user or with several names, because the text of the lock would show there. */
 function refuseOther(path: string, info: Deno.FileInfo): void {
-  if (!info.isFile) refuse(path, `it is ${typeOf(info)}`, "a file must be there, or nothing");
+  if (!info.isFile) refuse(path, `it is ${describeType(info)}`, "a file must be there, or nothing");
   if (!isTrustedOwner(info.uid)) {
     refuse(path, `it belongs to user ${info.uid}`, "see who put it there, and remove it");
   }

@@ -82,7 +82,7 @@ interface PropagationRow {
  *
  * @param targets The mount points that are unmounted.
  */
-export async function peersOf(
+export async function listPeers(
   targets: ReadonlySet<string>,
   options: ProgramOptions,
 ): Promise<ReadonlySet<string>> {

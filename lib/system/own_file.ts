@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { attempt, errno, failure, isSame, look, typeOf } from "./disk.ts";
+import { attempt, describeType, errno, failure, isSame, look } from "./disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import { isGranted } from "./permissions.ts";
@@ -116,7 +116,7 @@ const REPLACED = "it was replaced meanwhile";
 function readSame(path: string, again: boolean): Uint8Array<ArrayBuffer> | null | "replaced" {
   const info = look(path);
   if (info === null) return null;
-  if (!info.isFile) throw notOwn(path, again ? REPLACED : `it is ${typeOf(info)}`);
+  if (!info.isFile) throw notOwn(path, again ? REPLACED : `it is ${describeType(info)}`);
   return attempt("read", path, () => {
     // Another process has removed it, or its directory, meanwhile.
     using file = openOwn(path);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { attempt, errno, failure, ifAny, isSame, look, typeOf } from "./disk.ts";
+import { attempt, describeType, errno, failure, ifAny, isSame, look } from "./disk.ts";
 import { readAll, tooLarge } from "./own_file.ts";
 import { OverlayError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
@@ -80,7 +80,7 @@ function statOf(path: string, verb: string): Deno.FileInfo {
 
 function checkRegular(path: string, verb: string, info: Deno.FileInfo | null): void {
   if (info?.isFile) return;
-  const is = info === null ? "not there any more" : typeOf(info);
+  const is = info === null ? "not there any more" : describeType(info);
   throw new OverlayError("failed", `Cannot ${verb} ${quote(path)}: it is ${is}`, {
     path,
     hint: "a regular file must be there",

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { reasonOf } from "./disk.ts";
+import { describeError } from "./disk.ts";
 import { OverlayError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
-import { nameOf } from "../core/path.ts";
+import { basename } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 
 /** The result of a program. */
@@ -107,9 +107,9 @@ const ORIGINS: Readonly<Record<string, string>> = {
 /** Makes the error of a program that could not be started; a missing permission is returned unchanged. */
 function startError(program: string, error: unknown): unknown {
   if (error instanceof Deno.errors.NotCapable) return error;
-  const origin = ORIGINS[nameOf(program)] ?? "coreutils";
+  const origin = ORIGINS[basename(program)] ?? "coreutils";
   const isMissing = error instanceof Deno.errors.NotFound;
-  const said = reasonOf(error).replace(/^Failed to spawn '.*': /s, "");
+  const said = describeError(error).replace(/^Failed to spawn '.*': /s, "");
   const reason = isMissing ? "it is not there" : said;
   return new OverlayError("failed", `Cannot run ${quote(program)}: ${reason}`, {
     path: program,
@@ -129,7 +129,7 @@ export function describeFailure({ argv, status, stderr }: Failed): string {
   const lines = stderr.trim().split(/\s*\n\s*/, WORDS_MAX.lines);
   const words = lines.join(" ").slice(0, WORDS_MAX.characters);
   const said = words === "" ? "" : `: ${quote(words)}`;
-  return `${nameOf(argv[0] ?? "")} ${describeStatus(status)}${said}`;
+  return `${basename(argv[0] ?? "")} ${describeStatus(status)}${said}`;
 }
 
 function describeStatus(status: number): string {

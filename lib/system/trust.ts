@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { identityOf, ifAny, look, lookForDirectory, modeOf } from "./disk.ts";
+import { formatIdentity, ifAny, look, lookForDirectory, readMode } from "./disk.ts";
 import type { OverlayError } from "../core/errors.ts";
 import { RefusedError } from "../core/errors.ts";
 import { isGranted } from "./permissions.ts";
@@ -63,7 +63,7 @@ export function checkGuarded(
 }
 
 function checkMode(path: string, info: Deno.FileInfo): void {
-  const mode = modeOf(info);
+  const mode = readMode(info);
   if ((mode & SHARED_WRITE) !== 0) {
     const reason = `others than its owner can write to it (mode ${formatMode(mode)})`;
     refuse(path, reason, `take that away: chmod go-w ${shellQuote(path)}`);
@@ -79,7 +79,7 @@ function refuseOwner(path: string, uid: number | null): never {
  * Checks an existing pod: it must be a directory, no symlink, and only root or the current user may be able
  * to change it. The directories above it are checked by {@linkcode checkAbove}.
  *
- * @returns The identity of the directory, see {@linkcode identityOf}; `null` if it does not exist.
+ * @returns The identity of the directory, see {@linkcode formatIdentity}; `null` if it does not exist.
  * @throws {RefusedError} If another user could change it, or it is a symlink.
  * @throws {OverlayError} If it is no directory.
  */
@@ -88,7 +88,7 @@ export function checkPod(pod: string): string | null {
   if (info === null) return null;
   checkMode(pod, info);
   if (!isTrustedOwner(info.uid)) refuseOwner(pod, info.uid);
-  return identityOf(info);
+  return formatIdentity(info);
 }
 
 /**
@@ -113,7 +113,7 @@ export function checkFile(path: string): void {
  */
 export function checkSame(pod: string, identity: string | null): void {
   const info = lookForDirectory(pod);
-  if (info !== null && identityOf(info) === identity) return;
+  if (info !== null && formatIdentity(info) === identity) return;
   refuse(
     pod,
     "it was moved or replaced while it was used",
@@ -247,7 +247,7 @@ function lookHere(paths: readonly string[]): readonly Component[] {
     const info = look(path);
     if (info === null) return [];
     const link = info.isSymlink ? ifAny(() => Deno.readLinkSync(path)) ?? "" : null;
-    return [{ path, uid: info.uid, mode: modeOf(info), link }];
+    return [{ path, uid: info.uid, mode: readMode(info), link }];
   });
 }
 

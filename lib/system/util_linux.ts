@@ -33,7 +33,7 @@ export interface ProgramVersion {
  *
  * Requires `--allow-run` permission for the program.
  */
-export async function versionOf(
+export async function readVersion(
   program: string,
   options: ProgramOptions,
 ): Promise<ProgramVersion> {

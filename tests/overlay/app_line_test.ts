@@ -1,5 +1,10 @@
 import { assertEquals } from "@std/assert";
-import { appLine, configOfLine, formatAppLine, parseAppLine } from "../../lib/overlay/app_line.ts";
+import {
+  appLine,
+  formatAppLine,
+  parseAppLine,
+  readLineConfig,
+} from "../../lib/overlay/app_line.ts";
 import type { AppLine } from "../../lib/overlay/app_line.ts";
 import { mountOptions } from "../../lib/overlay/mount_config.ts";
 import type { MountConfig } from "../../lib/overlay/mount_config.ts";
@@ -74,7 +79,7 @@ Deno.test("parseAppLine() reverses formatAppLine(), whatever names and paths hol
     const text = formatAppLine(line);
     assertEquals(text.split(/[ \t\r\n]/).length, 6, text);
     assertEquals(parseAppLine(text), line, text);
-    assertEquals(configOfLine(line, "/pod"), config, text);
+    assertEquals(readLineConfig(line, "/pod"), config, text);
   }
 });
 
@@ -95,7 +100,7 @@ Deno.test("appLine() of a bind mount has its lower as source", { permissions: "n
   const names = { app: "web", tree: "t", rootfs: "/r" };
   const line = appLine(names, { config, options: mountOptions(config), auto: true });
   assertEquals(line, { ...names, source: "/a b", options: "bind,ro", auto: true });
-  assertEquals(configOfLine(line, "/pod"), config);
+  assertEquals(readLineConfig(line, "/pod"), config);
   assertEquals(parseAppLine(formatAppLine(line)), line);
 });
 
@@ -145,20 +150,20 @@ Deno.test("parseAppLine() is null for a comment that is indented, which mount(8)
   }
 });
 
-Deno.test("configOfLine() takes relative paths from the pod", { permissions: "none" }, () => {
+Deno.test("readLineConfig() takes relative paths from the pod", { permissions: "none" }, () => {
   const line = {
     ...WEB,
     options:
       'lowerdir=../l:l"/../l":.,upperdir=overlay/u,workdir=overlay/w,volatile,context="u:r:t"',
   };
-  assertEquals(configOfLine(line, "/pods/one"), {
+  assertEquals(readLineConfig(line, "/pods/one"), {
     lower: ["/pods/l", '/pods/one/l"', "/pods/one"],
     upper: "/pods/one/overlay/u",
     work: "/pods/one/overlay/w",
     label: "u:r:t",
     options: ["volatile"],
   });
-  assertEquals(configOfLine({ ...WEB, options: "ro,lowerdir=/a:/b" }, "/pods/one"), {
+  assertEquals(readLineConfig({ ...WEB, options: "ro,lowerdir=/a:/b" }, "/pods/one"), {
     lower: ["/a", "/b"],
     upper: null,
     work: null,

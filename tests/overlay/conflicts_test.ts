@@ -1,27 +1,27 @@
 import { assert, assertEquals } from "@std/assert";
-import { conflictOf } from "../../lib/overlay/conflicts.ts";
+import { findConflict } from "../../lib/overlay/conflicts.ts";
 import { isRealRoot } from "../_privilege.ts";
 import { tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 
-Deno.test("conflictOf() finds two options that exclude each other, in any order", {
+Deno.test("findConflict() finds two options that exclude each other, in any order", {
   permissions: "none",
 }, () => {
   const pair = ["userxattr", "metacopy=on"] as const;
   for (const options of [pair, pair.toReversed(), ["volatile", ...pair.toReversed(), "index=on"]]) {
-    assertEquals(conflictOf(options, true)?.options, pair);
-    assertEquals(conflictOf(options, false)?.options, pair);
+    assertEquals(findConflict(options, true)?.options, pair);
+    assertEquals(findConflict(options, false)?.options, pair);
   }
 });
 
-Deno.test("conflictOf() says why, in words that go on after a colon", {
+Deno.test("findConflict() says why, in words that go on after a colon", {
   permissions: "none",
 }, () => {
-  const reason = conflictOf(["index=off", "nfs_export=on"], true)?.reason;
+  const reason = findConflict(["index=off", "nfs_export=on"], true)?.reason;
   assertEquals(reason, "a file is exported by its entry in the index");
 });
 
-Deno.test("conflictOf() finds nothing in options that go together", {
+Deno.test("findConflict() finds nothing in options that go together", {
   permissions: "none",
 }, () => {
   const table: readonly (readonly string[])[] = [
@@ -34,11 +34,11 @@ Deno.test("conflictOf() finds nothing in options that go together", {
     ["metacopy=one", "xuserxattr", "userxattr=on"],
   ];
   for (const options of table) {
-    for (const hasUpper of [true, false]) assertEquals(conflictOf(options, hasUpper), null);
+    for (const hasUpper of [true, false]) assertEquals(findConflict(options, hasUpper), null);
   }
 });
 
-Deno.test("conflictOf() knows what holds with an upper only", { permissions: "none" }, () => {
+Deno.test("findConflict() knows what holds with an upper only", { permissions: "none" }, () => {
   const table: readonly (readonly [a: string, b: string])[] = [
     ["metacopy=on", "redirect_dir=off"],
     ["metacopy=on", "redirect_dir=follow"],
@@ -46,14 +46,14 @@ Deno.test("conflictOf() knows what holds with an upper only", { permissions: "no
     ["metacopy=on", "nfs_export=on"],
   ];
   for (const options of table) {
-    assertEquals(conflictOf(options, true)?.options, options);
-    assertEquals(conflictOf(options, false), null, options.join());
+    assertEquals(findConflict(options, true)?.options, options);
+    assertEquals(findConflict(options, false), null, options.join());
   }
 });
 
-Deno.test("conflictOf() tells the first of several pairs", { permissions: "none" }, () => {
+Deno.test("findConflict() tells the first of several pairs", { permissions: "none" }, () => {
   const options = ["redirect_dir=nofollow", "nfs_export=on", "metacopy=on", "userxattr"];
-  assertEquals(conflictOf(options, true)?.options, ["userxattr", "metacopy=on"]);
+  assertEquals(findConflict(options, true)?.options, ["userxattr", "metacopy=on"]);
 });
 
 /** Every value of the options that can be in the way of each other. */
@@ -97,7 +97,7 @@ for (const hasUpper of [true, false]) {
   const where = hasUpper ? "with an upper" : "without an upper";
   Deno.test({
     // In a user namespace overlayfs has only the mark userxattr, which half of the options exclude.
-    name: `conflictOf() says exactly what the kernel refuses ${where}` +
+    name: `findConflict() says exactly what the kernel refuses ${where}` +
       (isRealRoot ? "" : " [skipped: needs root]"),
     ignore: !isRealRoot,
     fn: async () => {
@@ -112,7 +112,7 @@ for (const hasUpper of [true, false]) {
       for (const pair of pairs()) {
         if (!hasUpper && pair.includes("volatile")) continue;
         const taken = await mounts(dir, pair, hasUpper);
-        const expected = conflictOf(pair, hasUpper) === null;
+        const expected = findConflict(pair, hasUpper) === null;
         if (taken !== expected) wrong.push(`${pair}: ${taken ? "mounted" : "refused"}`);
       }
       assertEquals(wrong, []);

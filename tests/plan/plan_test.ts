@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows, fail } from "@std/assert";
-import { configOfLine, formatAppLine, parseAppLine } from "../../lib/overlay/app_line.ts";
+import { formatAppLine, parseAppLine, readLineConfig } from "../../lib/overlay/app_line.ts";
 import { InvalidValueError, OverlayError } from "../../lib/core/errors.ts";
 import type { DirectoryOperation, LikeMode, Operation } from "../../lib/plan/operation.ts";
 import { planRender } from "../../lib/plan/plan.ts";
@@ -270,7 +270,7 @@ Deno.test("planRender() names lowers that lie in one directory through a link in
   const [record] = operations.flatMap((one) => one.kind === "record" ? [one] : []);
   const line = parseAppLine(formatAppLine(record?.line ?? fail()));
   assertEquals(line, record?.line);
-  assertEquals(configOfLine(line ?? fail(), "/pod").lower, lower);
+  assertEquals(readLineConfig(line ?? fail(), "/pod").lower, lower);
   const kinds = operations.map(({ kind }) => kind);
   assert(kinds.indexOf("lock") < kinds.indexOf("link"));
   assert(kinds.indexOf("link") < kinds.indexOf("record"));

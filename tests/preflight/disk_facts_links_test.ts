@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { collectFacts, fileSystemOf } from "../../lib/preflight/disk_facts.ts";
+import { collectFacts, findFileSystem } from "../../lib/preflight/disk_facts.ts";
 import { preflight } from "../../lib/preflight/disk_rules.ts";
 import { planRender } from "../../lib/plan/plan.ts";
 import { diagnose } from "../../mod.ts";
@@ -7,13 +7,13 @@ import { runMain } from "../_main.ts";
 import { sh, tempDir } from "../_temp.ts";
 import { makeTree } from "../_tree.ts";
 
-Deno.test("fileSystemOf() sees what is mounted last on a mount point", async () => {
+Deno.test("findFileSystem() sees what is mounted last on a mount point", async () => {
   await using dir = await tempDir();
   const root = dir.join("root");
   await Deno.mkdir(root);
   await sh("mount", "-t", "tmpfs", "tmpfs", root);
   await sh("mount", "-t", "tmpfs", "-o", "ro", "tmpfs", root);
-  assertEquals(await fileSystemOf(root, {}), { type: "tmpfs", readOnly: true });
+  assertEquals(await findFileSystem(root, {}), { type: "tmpfs", readOnly: true });
 });
 
 Deno.test("collectFacts() looks behind a symlink above a pod that is not there yet", async () => {

@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertNotEquals } from "@std/assert";
-import { collectFacts, fileSystemOf } from "../../lib/preflight/disk_facts.ts";
+import { collectFacts, findFileSystem } from "../../lib/preflight/disk_facts.ts";
 import type { DirectoryFacts } from "../../lib/preflight/lower.ts";
 import type { Facts } from "../../lib/preflight/disk_facts.ts";
 import { permissionFlags } from "../../lib/system/permissions.ts";
@@ -272,23 +272,23 @@ Deno.test("collectFacts() sees that nothing can be written where the pod will be
   assertEquals(codesOf(mount, facts), ["upper-read-only"]);
 });
 
-Deno.test("fileSystemOf() says the type, and whether nothing can be written", async () => {
+Deno.test("findFileSystem() says the type, and whether nothing can be written", async () => {
   await using dir = await tempDir();
   const { type } = await fileSystemHere(dir);
-  assertEquals(await fileSystemOf(dir.path, {}), { type, readOnly: false });
+  assertEquals(await findFileSystem(dir.path, {}), { type, readOnly: false });
   const tmpfs = await mountTmpfs(dir.join("a b,\\"));
   await Deno.mkdir(`${tmpfs}/below`);
-  assertEquals(await fileSystemOf(`${tmpfs}/below`, {}), { type: "tmpfs", readOnly: false });
+  assertEquals(await findFileSystem(`${tmpfs}/below`, {}), { type: "tmpfs", readOnly: false });
   const bound = dir.join("bound");
   await Deno.mkdir(bound);
   await sh("mount", "--bind", tmpfs, bound);
   // The mount alone is read-only, the file system is not.
   await sh("mount", "-o", "remount,bind,ro", bound);
-  assertEquals(await fileSystemOf(bound, {}), { type: "tmpfs", readOnly: true });
-  assertEquals(await fileSystemOf(tmpfs, {}), { type: "tmpfs", readOnly: false });
+  assertEquals(await findFileSystem(bound, {}), { type: "tmpfs", readOnly: true });
+  assertEquals(await findFileSystem(tmpfs, {}), { type: "tmpfs", readOnly: false });
 });
 
-Deno.test("fileSystemOf() says nothing of what is not there", async () => {
+Deno.test("findFileSystem() says nothing of what is not there", async () => {
   await using dir = await tempDir();
-  assertEquals(await fileSystemOf(dir.join("nowhere", "below"), {}), null);
+  assertEquals(await findFileSystem(dir.join("nowhere", "below"), {}), null);
 });

@@ -14,7 +14,7 @@ import {
   unmountOverlay,
 } from "../../mod.ts";
 import type { RenderRequest } from "../../mod.ts";
-import { findingsOf } from "../../lib/preflight/run_preflight.ts";
+import { collectFindings } from "../../lib/preflight/run_preflight.ts";
 import { planRender } from "../../lib/plan/plan.ts";
 import { cli } from "../_cli.ts";
 import { mountRamfs, mountTooDeep } from "../_disks.ts";
@@ -310,7 +310,7 @@ Deno.test("overlay-render plan --verbose says what it did not check", async () =
   assertMatch(all.stderr, left);
 });
 
-Deno.test("findingsOf() without permissions finds nothing, and says what it did not look at", {
+Deno.test("collectFindings() without permissions finds nothing, and says what it did not look at", {
   permissions: "none",
 }, async () => {
   const { mounts: [mount] } = planRender({
@@ -318,7 +318,7 @@ Deno.test("findingsOf() without permissions finds nothing, and says what it did 
     pod: "/pods/one",
     options: ["volatile"],
   });
-  const { byApp, unchecked } = await findingsOf([mount, mount]);
+  const { byApp, unchecked } = await collectFindings([mount, mount]);
   assertEquals(byApp.map(({ findings }) => findings), [[], []]);
   assertEquals(unchecked, [
     ...["/images/a", "the file system of the pod", "the type of the file system of the pod"],
@@ -327,13 +327,13 @@ Deno.test("findingsOf() without permissions finds nothing, and says what it did 
   ]);
 });
 
-Deno.test("findingsOf() of a copy asks nothing about mounts", async () => {
+Deno.test("collectFindings() of a copy asks nothing about mounts", async () => {
   await using dir = await tempDir();
   const request = {
     ...await makeRequest(dir, { tree: "t" }),
     options: [],
     overlay: "never" as const,
   };
-  const { byApp, unchecked } = await findingsOf([planRender(request).mounts[0]]);
+  const { byApp, unchecked } = await collectFindings([planRender(request).mounts[0]]);
   assertEquals([byApp.map(({ findings }) => findings), unchecked], [[[]], []]);
 });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { InvalidValueError } from "../../lib/core/errors.ts";
 import {
+  deriveTreeId,
   formatMode,
   parseAppName,
   parseDirMode,
@@ -9,7 +10,6 @@ import {
   parsePath,
   parseProfile,
   parseTreeId,
-  treeIdOfLower,
 } from "../../lib/request/names.ts";
 import { quote } from "../../lib/core/quote.ts";
 import { assertInvalid } from "../_invalid.ts";
@@ -95,7 +95,7 @@ Deno.test("parseTreeId() refuses the empty name", { permissions: "none" }, () =>
   assertInvalid(() => parseTreeId(""), "", "must not be empty");
 });
 
-Deno.test("treeIdOfLower() names a tree after its path", { permissions: "none" }, () => {
+Deno.test("deriveTreeId() names a tree after its path", { permissions: "none" }, () => {
   const table: readonly [lower: string, tree: string][] = [
     ["/images/debian", "debian"],
     ["/store/tree/debian/rootfs", "debian"],
@@ -109,15 +109,15 @@ Deno.test("treeIdOfLower() names a tree after its path", { permissions: "none" }
     ["/a/b%0A", "b%0A"],
   ];
   for (const [lower, tree] of table) {
-    assertEquals<string>(treeIdOfLower(parsePath("lower", lower)), tree);
+    assertEquals<string>(deriveTreeId(parsePath("lower", lower)), tree);
   }
 });
 
-Deno.test("treeIdOfLower() refuses a name that is no name of a tree, and says what to do", {
+Deno.test("deriveTreeId() refuses a name that is no name of a tree, and says what to do", {
   permissions: "none",
 }, () => {
   const lower = parsePath("lower", `/a/${"\n".repeat(86)}`);
-  const error = assertThrows(() => treeIdOfLower(lower), InvalidValueError, "at most 255 bytes");
+  const error = assertThrows(() => deriveTreeId(lower), InvalidValueError, "at most 255 bytes");
   assertStringIncludes(error.hint ?? "no hint", "--tree");
 });
 

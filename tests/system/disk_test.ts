@@ -1,6 +1,12 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { OverlayError, RefusedError } from "../../mod.ts";
-import { attempt, look, lookForDirectory, reasonOf, typeOf } from "../../lib/system/disk.ts";
+import {
+  attempt,
+  describeError,
+  describeType,
+  look,
+  lookForDirectory,
+} from "../../lib/system/disk.ts";
 import { openRegular, readRegular } from "../../lib/system/regular_file.ts";
 import { readOwnFile, replaceFile } from "../../lib/system/own_file.ts";
 import { afterFirst, writerOf } from "../_fifo.ts";
@@ -139,13 +145,13 @@ Deno.test("lookForDirectory() says what is there instead", async () => {
   assertThrows(() => lookForDirectory(pipe), OverlayError, "it is neither a file nor a directory");
 });
 
-Deno.test("typeOf() says what was looked at", async () => {
+Deno.test("describeType() says what was looked at", async () => {
   await using dir = await tempDir();
   await Deno.symlink(dir.path, dir.join("link"));
-  assertEquals(typeOf(await Deno.lstat(dir.join("link"))), "a symlink");
-  assertEquals(typeOf(await Deno.lstat(dir.path)), "a directory");
-  assertEquals(typeOf(await Deno.lstat("/etc/passwd")), "a file");
-  assertEquals(typeOf(await Deno.lstat("/dev/null")), "neither a file nor a directory");
+  assertEquals(describeType(await Deno.lstat(dir.join("link"))), "a symlink");
+  assertEquals(describeType(await Deno.lstat(dir.path)), "a directory");
+  assertEquals(describeType(await Deno.lstat("/etc/passwd")), "a file");
+  assertEquals(describeType(await Deno.lstat("/dev/null")), "neither a file nor a directory");
 });
 
 Deno.test("attempt() lets through what names its cause already", () => {
@@ -169,10 +175,10 @@ Deno.test("attempt() says what to do about what the operating system refuses", a
   assertEquals(await isMissing(dir.join("none here")), true);
 });
 
-Deno.test("reasonOf() leaves out the path and the number that Deno adds", () => {
+Deno.test("describeError() leaves out the path and the number that Deno adds", () => {
   const error = new Error("Not a directory (os error 20): mkdir '/a\n (os error 2) b'");
-  assertEquals(reasonOf(error), "Not a directory");
-  assertEquals(reasonOf("just words"), "just words");
+  assertEquals(describeError(error), "Not a directory");
+  assertEquals(describeError("just words"), "just words");
 });
 
 Deno.test("openRegular() opens a file, through a symlink too, and nothing else", async () => {
