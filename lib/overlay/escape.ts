@@ -30,7 +30,7 @@ export function needsRealPath(path: string): boolean {
  * read it. Plain paths stay as they are.
  *
  * - `\`, `,` and `:` get a backslash (kernel, Documentation/filesystems/overlayfs.rst).
- * - The character after a comma gets one too: util-linux splits there all the same, and `\ro` is no
+ * - The character after a comma gets one too: util-linux splits there anyway, and `\ro` is no
  *   option it knows while `ro` would be.
  * - With an odd number of `"`, each directory with an odd number is named twice, `a"/../a"`: util-linux
  *   has no escape for a quote, but an even number does no harm.

@@ -151,7 +151,7 @@ function youngGarbage(pod: string, left: number): Kept {
 const NOT_NOW: readonly ErrorCode[] = ["locked", "in-use", "busy", "kept", "not-due"];
 
 /**
- * The report of a pod that cannot be collected; the others are collected all the same.
+ * Reports a pod that cannot be collected; the run continues with the others.
  *
  * @throws The error, if it ends the whole run.
  */

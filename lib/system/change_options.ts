@@ -29,7 +29,7 @@ export interface ChangeOptions extends Reporter {
 /** The option with which a test follows a run, and stops it, step by step. */
 export type Checkpoints = Pick<ChangeOptions, "checkpoint">;
 
-/** Selects the options for programs. */
+/** Makes the options for programs. */
 export function programOptions(options: Reporter): ProgramOptions {
   return { trace: (argv) => options.trace?.(`run ${argv.map(shellQuote).join(" ")}`) };
 }

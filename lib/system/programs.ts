@@ -21,7 +21,7 @@ export const PROGRAMS = {
   fuser: "/usr/bin/fuser",
 } as const;
 
-/** The programs that decompress what Deno cannot, by absolute path. */
+/** The programs for compressions that are not built in, by absolute path. */
 export const COMPRESSION_PROGRAMS = { xz: "/usr/bin/xz", zstd: "/usr/bin/zstd" } as const;
 
 /** The file with the names of groups. */
