@@ -1,5 +1,5 @@
 /**
- * Applying the plan of a request: the one path of `prepare` and `render`, of one app and of several.
+ * Applies the plan of a request, for `prepare` and `render`, for one app and for several.
  *
  * @module
  */
@@ -19,11 +19,11 @@ import type { MountPlan } from "../overlay/app_line.ts";
 import type { OverlayStatus } from "./status.ts";
 import { parsePath } from "../request/names.ts";
 
-/** An app as it was prepared or rendered. */
+/** An app that was prepared or rendered. */
 export interface Render extends OverlayStatus {
   /** The option string, as mount(8) takes it. */
   readonly options: string;
-  /** Whether anything was changed; `false` when all was as asked for already. */
+  /** Set if anything was changed; `false` if the app was as requested before. */
   readonly changed: boolean;
 }
 
@@ -32,9 +32,9 @@ export interface AppliedRender extends Applied {
   readonly apps: readonly [AppRun, ...AppRun[]];
 }
 
-/** The steps in which the request of one app and that of several differ. */
+/** The steps that differ between a request for one app and one for several. */
 export interface RequestKind<R> {
-  /** Checks a request, and looks up what it names. */
+  /** Checks a request, and looks up the trees and lowers that it names. */
   readonly resolve: (request: R) => Promise<R>;
   /** Plans a request that was resolved. */
   readonly plan: (request: R, options: PlanOptions) => RenderPlan;
@@ -43,11 +43,11 @@ export interface RequestKind<R> {
 }
 
 /**
- * Prepares or renders what a request names.
+ * Prepares or renders the apps of a request.
  *
- * @throws {InvalidValueError} If a part of the request is not usable.
+ * @throws {InvalidValueError} If a part of the request is invalid.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
- * @throws {OverlayError} If it fails; what was made is taken back.
+ * @throws {OverlayError} If it fails; all changes are undone.
  */
 export async function applyRequest<R extends { readonly pod: string }>(
   action: "prepare" | "render",
@@ -83,8 +83,8 @@ export function describeRender(
 }
 
 /**
- * Makes the disposal of what a call mounted, without the apps that were mounted before; a signal that has
- * ended the work does not keep it from it.
+ * Makes the function that unmounts the apps which a call mounted, and not those mounted before. A signal
+ * that has ended the call does not stop it.
  */
 export function makeDisposal(
   { apps, mounts }: AppliedRender,
@@ -100,7 +100,7 @@ export function makeDisposal(
   };
 }
 
-/** Warns of apps that other users can reach; of those in a pod that is closed nothing need be looked up. */
+/** Warns of apps that other users can reach. For a pod that is closed to others, nothing is looked up. */
 async function warnOfReach(mounts: readonly MountPlan[], { warn }: ChangeOptions): Promise<void> {
   if (warn === undefined) return;
   const outside = mounts.filter(({ dest, pod }) => !isWithin(dest, pod) || isOpen(pod));

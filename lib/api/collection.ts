@@ -27,30 +27,30 @@ import type { Operation, OperationOf } from "../plan/operation.ts";
 import type { Plan } from "../plan/plan.ts";
 import { quote } from "../core/quote.ts";
 
-/** What was collected. */
+/** The result of a collection. */
 export interface Collected {
-  /** The pods that were put aside, and where. */
+  /** The pods that were set aside, each with its path in the garbage. */
   readonly marked: readonly { readonly pod: string; readonly garbage: string }[];
-  /** What was removed, by the path that it had aside. */
+  /** The pods that were removed, by their paths in the garbage. */
   readonly removed: readonly { readonly garbage: string }[];
-  /** What was left alone, and why. */
+  /** The pods that were not collected, each with the reason. */
   readonly kept: readonly Kept[];
 }
 
-/** The plan of gc: what it does to the pods of a directory, and why it leaves others alone. Safe as JSON. */
+/** The plan of gc: the pods that it sets aside or removes, and the reasons why it keeps others. Safe as JSON. */
 export interface CollectPlan extends Plan, Collected {}
 
-/** The pods that a call looks at, and the rules that it judges them by. */
+/** The pods that a call looks at, and the rules for them. */
 export interface Scope {
   /** The directory that the pods are in. */
   readonly directory: string;
-  /** The pod that is named, if one is. */
+  /** The pod that is named; `null` for all pods of the directory. */
   readonly named: PodLayout | null;
   /** The rules. */
   readonly rules: CollectRules;
-  /** Whether nothing is touched. */
+  /** Set if nothing is changed. */
   readonly dryRun: boolean;
-  /** Whether a pod or a directory that is not there is no error. */
+  /** Set if a missing pod or directory is no error. */
   readonly ignoreMissing: boolean;
 }
 
@@ -63,7 +63,7 @@ export class Collection {
   readonly #call: Call;
   /** The directory for the pods that are set aside. */
   readonly #garbage: string;
-  /** The pods as they were opened to be looked at. */
+  /** The pods that were opened without a lock. */
   readonly #seen = new Map<string, OpenPod>();
 
   private constructor(scope: Scope, call: Call) {
@@ -72,23 +72,23 @@ export class Collection {
     this.#garbage = child(scope.directory, GARBAGE);
   }
 
-  /** Begins a call: makes sure that the directory may be looked at, and that nobody can swap it. */
+  /** Begins a call: checks that the directory may be read, and that no other user can replace it. */
   static async begin(scope: Scope, options: ChangeOptions): Promise<Collection> {
     const { directory, named } = scope;
     checkPermissions("collect", { ...openPermissions(directory), write: lockedIn(scope) });
     if (named !== null && basename(named.pod) === GARBAGE) throw noPodName(named.pod);
-    // One of many pods that a command works on is not waited for.
+    // Of several pods, one that is locked is skipped.
     const call = new Call(named === null ? { waitMs: 0, ...options } : options);
     await checkAbove([child(directory, GARBAGE)], call.programs);
     call.trusted.add(directory);
     if (named !== null && lockedIn(scope).length > 0 && look(named.lock)?.isFile) {
-      // What the command that works on the pod leaves decides.
+      // Another command that holds the lock may change the pod, so it is waited for.
       using _open = await openPod(named, call);
     }
     return new Collection(scope, call);
   }
 
-  /** Plans the call, and touches nothing. */
+  /** Plans the call, without changes. */
   async plan(): Promise<CollectPlan> {
     const { named, directory, ignoreMissing, dryRun } = this.#scope;
     const isNowhere = named === null && ignoreMissing && look(directory) === null;
@@ -144,7 +144,7 @@ export class Collection {
     if (isGranted({ name: "write", path: this.#garbage })) removeIfEmpty(this.#garbage);
   }
 
-  /** Finds pods: first those in their places, then those that are set aside. */
+  /** Lists pods: first those in their places, then those in the garbage. */
   #find(phase: Phase): readonly PodLayout[] {
     const { directory, named } = this.#scope;
     const all = named === null ? () => listPods({ pods: directory }, this.#call.options) : () => {
@@ -170,7 +170,7 @@ export class Collection {
     return plan;
   }
 
-  /** A command that works on the pod may have mounted what its lines did not name yet, so it is waited for. */
+  /** Plans again under the lock, since another command may have made a mount before it wrote the line. */
   async #planAgain(
     { layout }: { readonly layout: PodLayout },
     error: unknown,
@@ -185,7 +185,7 @@ export class Collection {
 
   #join(plans: readonly PodCollection[], kept: readonly Kept[]): CollectPlan {
     const marks = plans.flatMap(({ mark }) => mark);
-    // As they lie in the garbage then.
+    // In the order of their paths in the garbage.
     const sweeps = plans.map(({ sweep }) => sweep).toSorted(byPath).flat();
     const { directory } = this.#scope;
     return {
@@ -199,13 +199,13 @@ export class Collection {
     };
   }
 
-  /** First the pods in their places, then those that are set aside. */
+  /** Sorts pods: first those in their places, then those in the garbage. */
   #inOrder(kept: readonly Kept[]): readonly Kept[] {
     const keyOf = ({ pod }: Kept) => `${this.#isAside(pod) ? 1 : 0}${pod}`;
     return kept.toSorted((a, b) => keyOf(a) < keyOf(b) ? -1 : 1);
   }
 
-  /** A pod that cannot be collected does not keep the others from being collected. */
+  /** Runs an action for a pod. Its failure does not keep the other pods from being collected. */
   async #keepGoing(pod: string, kept: Kept[], act: () => Promise<void>): Promise<void> {
     try {
       await act();
@@ -215,7 +215,7 @@ export class Collection {
     }
   }
 
-  /** Locks a pod that was looked at. Where it has changed since, the mount table is read again. */
+  /** Locks a pod. If it has changed since it was looked at, the mount table is read again. */
   async #lock(layout: PodLayout): Promise<OpenPod | null> {
     const earlier = this.#seen.get(layout.pod);
     this.#call.forgetMounts();
@@ -225,21 +225,21 @@ export class Collection {
   /**
    * Sets a pod aside.
    *
-   * @returns Where it is now; `null` if another process was faster.
+   * @returns Its path in the garbage; `null` if another process has set it aside.
    */
   async #setAside(layout: PodLayout): Promise<string | null> {
     using open = await this.#lock(layout);
     if (open === null) return null;
     const { mark } = await this.#planPod(open);
-    // What is begun with a pod is brought to its end.
+    // A signal ends the call between two pods.
     const { signal: _, ...options } = this.#call.options;
     return (await applyPlan(planOf(layout, mark), { ...options, open: [open] })).place;
   }
 
   /**
-   * Removes a pod that is set aside, unless it is young.
+   * Removes a pod that is set aside, unless its grace period lasts.
    *
-   * @returns `true` if it is gone by this call, `false` if by another one; or why it is kept.
+   * @returns `true` if this call has removed it, `false` if another one has; or the reason why it is kept.
    */
   async #remove(layout: PodLayout): Promise<boolean | Kept> {
     const pod = await openPod(layout, this.#call, { lock: false });
@@ -253,7 +253,7 @@ export class Collection {
     this.#seen.set(layout.pod, pod);
     using open = await this.#lock(layout);
     if (open === null) return false;
-    // The lock file, if it was gone, has changed the time since when the pod is aside.
+    // If the lock file was missing, making it has changed the time by which the grace period is measured.
     const again = await this.#planPod(open, { ...this.#scope.rules, gracePeriodMs: 0 });
     return (await applyPlan(planOf(layout, again.sweep), { ...options, open: [open] })).changed;
   }
@@ -264,7 +264,7 @@ function noPodName(pod: string): InvalidValueError {
   return new InvalidValueError("invalid-value", message, { path: pod });
 }
 
-/** The pod that is locked before anything is decided about it. */
+/** Returns the pod that is locked before it is judged. */
 function lockedIn({ named, dryRun, rules }: Scope): readonly string[] {
   if (named === null || dryRun || rules.phase === "sweep") return [];
   const isHidden = !isGranted({ name: "read", path: named.pod });
@@ -279,9 +279,9 @@ function planOf({ pod }: PodLayout, operations: readonly Operation[]): Plan {
   return { action: "collect", pod, operations, mounts: [] };
 }
 
-/** Asks the kernel, as the plan would, and writes nothing for it. */
+/** Asks the kernel about uppers in use, as applying the plan would, but writes no file. */
 async function refuseUsed({ mark }: PodCollection, { layout: pod, call }: OpenPod): Promise<void> {
-  // What is mounted now is asked about when it is unmounted.
+  // Uppers that are mounted now are checked after the unmount.
   const before = mark.slice(0, mark.findIndex(({ kind }) => kind === "free"));
   const lines = ofKind(before, "idle").map(({ line }) => line);
   if (lines.length === 0) return;

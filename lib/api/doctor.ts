@@ -1,5 +1,5 @@
 /**
- * What this machine can do of what a render needs, found out by trying it.
+ * Checks by trials whether this machine can render, and with which options.
  *
  * @module
  */
@@ -22,46 +22,46 @@ import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
 import { isAtLeast, readVersion, UTIL_LINUX_MIN } from "../system/util_linux.ts";
 
-/** One thing that was tried. */
+/** The result of one check. */
 export interface Check {
-  /** What it is about. */
+  /** The subject of the check. */
   readonly name: string;
-  /** Whether it works; `null` when it could not be tried. */
+  /** Set if it works; `null` if it could not be tried. */
   readonly ok: boolean | null;
-  /** Whether no render works without it. */
+  /** Set if no render works without it. */
   readonly needed: boolean;
-  /** How it was found out. */
+  /** The way in which it was checked. */
   readonly how: string;
-  /** What came of it. */
+  /** The result, in words. */
   readonly found: string;
-  /** What to do where it does not work, or `null`. */
+  /** A hint how to make it work, or `null`. */
   readonly hint: string | null;
 }
 
-/** What the doctor says. */
+/** The results of all checks. */
 export interface Diagnosis {
   /** Set if a render will work, with {@linkcode options}. */
   readonly healthy: boolean;
-  /** Everything that was tried. */
+  /** The checks, in their order. */
   readonly checks: readonly Check[];
   /** The mount options without which no render works. */
   readonly options: readonly string[];
 }
 
-/** What to look at. */
+/** The request of a diagnosis. */
 export interface DoctorRequest {
-  /** The pod that is to be rendered into; it need not be there. @default {the directory for temporary files} */
+  /** The pod that is to be rendered, which need not exist. @default {the directory for temporary files} */
   readonly pod?: string;
 }
 
-/** The oldest Deno that a render works with. */
+/** The oldest supported version of Deno. */
 const DENO_MIN = "2.4";
 
-/** The further options of a mount that are tried, each on its own. */
+/** The mount options that are tried, each on its own. */
 const OPTIONS = ["volatile", "metacopy=on", "redirect_dir=on", "index=on", "xino=on", "userxattr"];
 
 interface Bench {
-  /** Where mounts are tried. */
+  /** The directory in which mounts are tried. */
   readonly directory: string;
   readonly programs: ProgramOptions;
   /** Ends the run between two checks. */
@@ -79,7 +79,7 @@ function checkDeno(): Check {
   return check("Deno", ok, { needed: true, how: "Deno.version", found: deno, hint });
 }
 
-/** Which programs may be run, and whether the directory may be used. */
+/** Checks that the programs may be run, and that the directory may be read and written. */
 function checkPermissions(directory: string): Check[] {
   const { mount, umount, findmnt } = PROGRAMS;
   const uid = { name: "sys", kind: "uid" } as const;
@@ -170,12 +170,12 @@ async function checkSelinux({ programs }: Bench): Promise<Check> {
   return check("SELinux", true, { how, found: "enabled" });
 }
 
-/** Without it the programs take SELinux for disabled. */
+/** Without this file, programs take SELinux for disabled. */
 const SELINUX_CONFIG = "/etc/selinux/config";
 
 const UNSHARE = "/usr/bin/unshare";
 
-/** What runs in a user namespace: an overlay in a tmpfs, in which a directory is made again. */
+/** The script for a user namespace: an overlay in a tmpfs, in which a directory is made again. */
 const INSIDE = 'mount -t tmpfs tmpfs "$1" && cd "$1" && mkdir -p l/d u w m && : > l/d/f && ' +
   "mount -t overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr overlay m && rm -r m/d && mkdir m/d";
 
@@ -197,14 +197,14 @@ async function checkUserNamespace({ directory, programs }: Bench): Promise<Check
   }));
 }
 
-/** mount(8) before 2.39 takes the option, and ignores it. */
+/** Before version 2.39, mount(8) accepts the option and ignores it. */
 function checkIdmap(mount: Check): Check {
   const ok = isAtLeast(mount.found, "2.39");
   const found = ok ? "can be asked for" : "not by this mount: it ignores X-mount.idmap";
   return check("idmapped mounts", ok, { how: "the version of mount, 2.39 or newer", found });
 }
 
-/** A pod may not be a link, but what is above it may. */
+/** Tells whether a path is a directory. A pod must not be a symlink; a directory above it may. */
 function isDirectory(path: string, isPod: boolean): boolean {
   if (isPod) return look(path)?.isDirectory === true;
   try {
@@ -215,12 +215,12 @@ function isDirectory(path: string, isPod: boolean): boolean {
   }
 }
 
-/** Where mounts are tried: in the pod, or in what is nearest above it. */
+/** Chooses the directory for trial mounts: the pod, or the nearest existing directory above it. */
 function placeOf(request: DoctorRequest): string {
   if (request.pod === undefined) return "/tmp";
   const { pod } = podLayout(request.pod);
   for (let at = pod; at !== "/"; at = parent(at)) {
-    // What may not be read cannot be said to be missing.
+    // A directory that may not be read is not known to be missing.
     if (!isGranted({ name: "read", path: at })) return at;
     if (isDirectory(at, at === pod)) return at;
   }
@@ -228,17 +228,17 @@ function placeOf(request: DoctorRequest): string {
 }
 
 /**
- * Finds out whether a render will work on this machine, and which options it can have: by mounting
- * overlays in a temporary directory in the pod, or near it.
+ * Checks whether a render works on this machine, and with which options, by mounting overlays in a temporary
+ * directory in the pod or near it.
  *
- * Requires `--allow-read` and `--allow-write` permissions for the pod or the nearest directory above it that
- * is there (without a pod, for /tmp), and `--allow-run` for mount, umount and findmnt; for user namespaces
- * also for /usr/bin/unshare. What is missing is said, and what needs it is not tried.
+ * Requires `--allow-read` and `--allow-write` permissions for the pod or the nearest existing directory above
+ * it (without a pod, for /tmp), and `--allow-run` for mount, umount and findmnt; for user namespaces also for
+ * /usr/bin/unshare. Missing permissions are reported, and the checks that need them are left out.
  *
- * @param request Where to try.
- * @param options Who is told what is run, and what can end it.
- * @returns What works, how it was found out, and what to do about the rest.
- * @throws {InvalidValueError} If the pod is no absolute path.
+ * @param request The pod.
+ * @param options Listeners for programs that are run, and a signal that ends the call.
+ * @returns The result of each check, with a hint where it failed.
+ * @throws {InvalidValueError} If the pod is not an absolute path.
  *
  * @example
  * ```ts

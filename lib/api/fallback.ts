@@ -1,5 +1,5 @@
 /**
- * A copy of the tree where an overlay was asked for if possible.
+ * A copy of the tree in place of an overlay, if the request allows it.
  *
  * @module
  */
@@ -16,12 +16,12 @@ import type { ApplyOptions } from "../apply/apply_run.ts";
 import { applyPlan } from "../apply/apply.ts";
 
 /**
- * What mount(8) says where the kernel has no overlayfs, or the file system of the pod cannot hold an
- * upper. It says the same of options that do not fit together, of which a copy would have none.
+ * The messages of mount(8) if the kernel has no overlayfs, or the file system of the pod cannot hold an
+ * upper. Options that exclude each other give the same message.
  */
 const NOT_SUPPORTED = /unknown filesystem type|wrong fs type/;
 
-/** What is known of the pod's file system before the mount. */
+/** The errors about the pod's file system that are found before the mount. */
 const NO_UPPER: readonly ErrorCode[] = [
   "upper-on-overlay",
   "upper-on-network",
@@ -34,10 +34,10 @@ function isUnsupported(error: OverlayError): boolean {
   return error instanceof MountError && NOT_SUPPORTED.test(error.failure.stderr);
 }
 
-/** An option that says how overlayfs marks what is gone; a copy has no marks. */
+/** An option that chooses the attributes for whiteouts and opaque directories; a copy has none. */
 const OF_MARKS = "userxattr";
 
-/** Whether a copy would be all that was asked for. */
+/** Tells whether a copy would do everything that the request asks for. */
 function isPlain({ mounts: [mount] }: RenderPlan): boolean {
   const options = mount.options.filter((option) => option !== OF_MARKS);
   return options.length === 0 && mount.label === null && mount.lower.length === 1 &&
@@ -45,13 +45,13 @@ function isPlain({ mounts: [mount] }: RenderPlan): boolean {
 }
 
 /**
- * Applies a plan, or makes a copy where an overlay cannot be: of an app that was copied because overlayfs
- * was not supported, the copy again.
+ * Applies a plan, or makes a copy if overlayfs is not supported. An app that was copied before stays a
+ * copy.
  *
  * Requires the permissions that `requiredPermissions` computes of the plan.
  *
- * @throws {OverlayError} The failure of the mount, if it can have another reason, or a copy would leave out
- * what was asked for: further options, a label, several lowers, that nothing can be written.
+ * @throws {OverlayError} If the mount fails for another reason, or a copy cannot do what the request asks
+ * for: further options, a label, several lowers, or a read-only view.
  */
 export async function applyOrCopy(
   plan: RenderPlan,

@@ -1,6 +1,6 @@
 /**
- * Collecting pods in two passes, as rkt does: what nobody needs is first set aside, and what has been aside
- * for long enough is removed. Nothing runs in between.
+ * Collects pods in two passes, as rkt does: unneeded pods are first set aside, and removed after a grace
+ * period. No process runs in between.
  *
  * @module
  */
@@ -17,13 +17,13 @@ import { PROGRAMS } from "../system/programs.ts";
 import type { PodsRequest } from "../pod/list.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
 
-/** What to collect. */
+/** The pods to collect, and the rules. */
 export type CollectRequest = PodsRequest & {
-  /** Which pass: putting pods aside, or removing those that are aside. @default {both} */
+  /** The pass: `mark` sets pods aside, `sweep` removes those that are aside. @default {both} */
   readonly phase?: "mark" | "sweep";
   /**
-   * Of a directory of pods, also collects those that are not ephemeral, and whose record has not changed
-   * for this long, in milliseconds. @default {only pods that were rendered as ephemeral}
+   * In a directory of pods, also collects those that are not ephemeral and whose record has not changed for
+   * this time, in milliseconds. @default {only pods that were rendered as ephemeral}
    */
   readonly olderThanMs?: number;
   /**
@@ -31,15 +31,15 @@ export type CollectRequest = PodsRequest & {
    * @default {30 minutes; 0 for a pod that is named}
    */
   readonly gracePeriodMs?: number;
-  /** Set if a pod or a directory that is not there is no error. @default {false} */
+  /** Set if a missing pod or directory is no error. @default {false} */
   readonly ignoreMissing?: boolean;
-  /** Whether it is only said what would be done. @default {false} */
+  /** Set if nothing is changed, and the result shows what would be done. @default {false} */
   readonly dryRun?: boolean;
 };
 
 /**
- * The Deno permissions that collecting needs at most, beside reading destinations outside the directory
- * that the pods are in; {@linkcode collectPlan} has those that it needs.
+ * Computes the Deno permissions that a collection may need, except reading destinations outside the
+ * directory of the pods. Those that it does need are in the plan of {@linkcode collectPlan}.
  *
  * Requires no permissions.
  */
@@ -51,7 +51,7 @@ export function collectPermissions(request: PodsRequest): RequiredPermissions {
   return { ...needed, write: [directory], run: [mount, umount, findmnt, rm, ...others] };
 }
 
-/** How long a pod is aside before it is removed. */
+/** The time that a pod is aside before it is removed. */
 const GRACE_PERIOD_MS = 30 * 60_000;
 
 function scopeOf(request: CollectRequest, dryRun = request.dryRun ?? false): Scope {
@@ -71,14 +71,14 @@ function scopeOf(request: CollectRequest, dryRun = request.dryRun ?? false): Sco
 }
 
 /**
- * Plans a collection, see {@linkcode collectPods}, and touches nothing.
+ * Plans a collection, see {@linkcode collectPods}, without changes.
  *
  * Requires `--allow-read` permission for the directory of the pods and for destinations outside it,
  * `--allow-run` for findmnt and find, and for mount if a pod is to be set aside; and `--allow-sys=uid`.
  *
- * @param request Which pods.
- * @param options Who is told what happens.
- * @returns What would be done; `requiredPermissions` has the permissions that it takes.
+ * @param request The pods to collect.
+ * @param options Listeners for warnings and programs that are run.
+ * @returns The plan; `requiredPermissions` computes the permissions that applying it needs.
  * @throws {InvalidValueError} If a path is not absolute.
  * @throws {MissingPermissionError} If a Deno permission is missing.
  * @throws {RefusedError} If a pod that is named may not be collected.
@@ -94,18 +94,19 @@ export async function collectPlan(
 }
 
 /**
- * Collects pods, with all that their apps wrote: renames them to `<directory>/garbage/<name>`, and removes
- * what has been there for the grace period. Until then {@linkcode undoCollect} brings a pod back.
+ * Collects pods, with all data that their apps wrote: renames them to `<directory>/garbage/<name>`, and
+ * removes pods that have been there for the grace period. Until then {@linkcode undoCollect} brings a pod
+ * back.
  *
- * Of a directory of pods it takes those that were rendered as ephemeral, and with `olderThanMs` those that
- * were not used for so long; never one that is held: while a command works on it, an app of it is mounted,
- * or its lines say that one is to be mounted again, as after a reboot.
+ * In a directory of pods it takes those that were rendered as ephemeral, and with `olderThanMs` also those
+ * that were not used for that time. It never takes a pod that is in use: a command holds its lock, an app of
+ * it is mounted, or its record says that an app is to be mounted again, as after a reboot.
  *
- * A pod that is named is collected whatever its lines say: its apps are unmounted first, never lazily. A
- * pod that is kept ({@linkcode keepPod}) is not collected in any way.
+ * A pod that is named is collected whatever its record says: its apps are unmounted first, never lazily. A
+ * pod that is pinned by {@linkcode keepPod} is never collected.
  *
- * Nothing is removed while anything is mounted below it. Links are not followed, other devices not
- * entered, and `overlay.fstab` goes last, so that an interrupted run can be taken up again. Source: rkt
+ * No pod is removed while anything is mounted in it. Symlinks are not followed, other devices are not
+ * entered, and `overlay.fstab` is removed last, so that an interrupted run can be continued. Source: rkt
  * `gc`.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the directory of the pods, `--allow-read`
@@ -113,14 +114,14 @@ export async function collectPlan(
  * `--allow-sys=uid`. With `--allow-write` for a destination outside it, the directories that a render made
  * there are removed if they are empty.
  *
- * @param request Which pods.
- * @param options Who is told what happens, and what can end it between two pods.
- * @returns What was collected; what was not, and why.
+ * @param request The pods to collect.
+ * @param options Listeners, the time to wait for locks, and a signal, which ends the call between two pods.
+ * @returns The pods that were set aside and removed, and those that were kept, each with the reason.
  * @throws {InvalidValueError} If a path is not absolute.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
  * @throws {UnmountError} If an app of a pod that is named is in use.
- * @throws {RefusedError} If a pod that is named holds something that must not be touched.
- * @throws {OverlayError} If there is no such pod, or something cannot be removed.
+ * @throws {RefusedError} If a pod that is named is kept, or must not be changed.
+ * @throws {OverlayError} If there is no such pod, or a file cannot be removed.
  *
  * @example
  * ```ts

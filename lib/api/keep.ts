@@ -1,5 +1,5 @@
 /**
- * Pinning a pod: a file in it, `overlay.keep`, for which it is not collected.
+ * Pinning a pod against gc, by the file `overlay.keep` in it.
  *
  * @module
  */
@@ -16,19 +16,19 @@ import { requiredPermissions } from "../plan/required_permissions.ts";
 import { applyPlan } from "../apply/apply.ts";
 import type { Plan } from "../plan/plan.ts";
 
-/** A pod that is kept, or no longer. */
+/** The result of pinning or unpinning a pod. */
 export interface KeptPod {
   /** The pod. */
   readonly pod: string;
-  /** `true` if it is kept now. */
+  /** Set if it is pinned now. */
   readonly kept: boolean;
-  /** `false` if it was so before. */
+  /** Set if this call has changed that. */
   readonly changed: boolean;
 }
 
 /**
- * Keeps a pod: no gc collects it, not even one that names it, until {@linkcode unkeepPod}. To keep a pod
- * that is kept changes nothing.
+ * Pins a pod: no gc collects it, not even one that names it, until {@linkcode unkeepPod}. Pinning a pinned
+ * pod changes nothing.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod, `--allow-run` for find, and
  * `--allow-sys=uid`.
@@ -60,7 +60,7 @@ export function keepPod(pod: string, options: ChangeOptions = {}): Promise<KeptP
 }
 
 /**
- * Lets a pod go that was kept, see {@linkcode keepPod}; with the same parameters, permissions and errors.
+ * Unpins a pod, see {@linkcode keepPod}; parameters, permissions and errors are the same.
  *
  * @tags allow-read, allow-write, allow-run, allow-sys
  */

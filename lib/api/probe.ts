@@ -1,5 +1,5 @@
 /**
- * Trying out whether an overlay works in a directory.
+ * Tests whether an overlay works in a directory.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
 import { extractMessage } from "../pod/mount_output.ts";
 
-/** Does something in a temporary directory, which is gone afterwards. */
+/** Runs an action in a temporary directory, which is removed afterwards. */
 export async function withScratch<T>(
   place: string,
   act: (directory: string) => Promise<T>,
@@ -28,13 +28,13 @@ export async function withScratch<T>(
 }
 
 /**
- * Mounts an overlay, writes into it, deletes a file and a directory that come from the lower and makes the
- * directory again, which takes whiteouts that are known as such and an opaque directory, and unmounts it.
+ * Mounts an overlay, writes into it, deletes a file and a directory of the lower, makes the directory again,
+ * and unmounts it. This needs working whiteouts and opaque directories.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the directory, and `--allow-run` for mount
  * and umount.
  *
- * @returns Why that does not work; `null` when it does.
+ * @returns The reason why it does not work; `null` if it works.
  */
 export async function probeMount(
   directory: string,
@@ -56,15 +56,15 @@ export async function probeMount(
     const failed = await use(root);
     const unmounted = await run(PROGRAMS.umount, ["--", root], { ...programs, cwd: "/" });
     if (unmounted.status === 0) return failed;
-    // It is this probe's own, and must not stay in what is removed now.
+    // The mount belongs to this probe, and its directory is removed next.
     await run(PROGRAMS.umount, ["--lazy", "--", root], { ...programs, cwd: "/" });
     return `it cannot be unmounted: ${printable(unmounted.stderr)}`;
   });
 }
 
 /**
- * Without types in its directories, a file system lists the mark of a deleted file as if the file were
- * there. Without a mark for opaque directories, one that was deleted cannot be made again.
+ * Uses an overlay. On a file system without d_type, the whiteout of a deleted file is listed as if the file
+ * existed. Without opaque directories, a deleted directory cannot be made again.
  */
 async function use(root: string): Promise<string | null> {
   const [directory, other] = [child(root, "directory"), child(root, "other")];

@@ -1,5 +1,5 @@
 /**
- * Preparing and rendering an app: what the project is for.
+ * Prepares and renders an app.
  *
  * @module
  */
@@ -15,8 +15,8 @@ import { podLayout } from "../request/layout.ts";
 export type { Render } from "./apply_request.ts";
 
 /**
- * A rendered app. Disposing it unmounts what the call mounted: `await using rootfs = await renderOverlay(…)`.
- * An app that was mounted before stays so.
+ * A rendered app. Disposing it unmounts the app: `await using rootfs = await renderOverlay(…)`. An app that
+ * was mounted before the call stays mounted.
  */
 export interface RenderedOverlay extends Render, AsyncDisposable {}
 
@@ -31,22 +31,22 @@ const ONE_APP: RequestKind<RenderRequest> = {
 };
 
 /**
- * Makes everything an app's mount needs, and does not mount it.
+ * Makes everything that the mount of an app needs, without mounting it.
  *
- * The disk is then as {@linkcode renderOverlay} leaves it but for the mount; the app's line in
- * `overlay.fstab` says `noauto`. Who mounts it does so with `mount -t overlay overlay -o <options>
- * <rootfs>`, or with `mount --fstab <pod>/overlay.fstab <rootfs>`. Source: rkt `prepareOverlay`.
+ * The disk is then as after {@linkcode renderOverlay}, except for the mount; the app's line in
+ * `overlay.fstab` has `noauto`. To mount it, run `mount -t overlay overlay -o <options> <rootfs>`, or
+ * `mount --fstab <pod>/overlay.fstab <rootfs>`. Source: rkt `prepareOverlay`.
  *
  * Requires `--allow-read`, `--allow-write`, `--allow-run` and `--allow-sys` permissions, with the values
  * that {@linkcode requiredPermissions} computes.
  *
- * @param request What to prepare.
- * @param options Who is told what happens, and what can end it.
+ * @param request The app to prepare.
+ * @param options Listeners, the time to wait for the pod's lock, and a signal that ends the call.
  * @returns The mount configuration.
  * @throws {InvalidValueError} If a part of the request is not usable.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
  * @throws {RefusedError} If a safety check refuses; nothing was touched.
- * @throws {OverlayError} If it fails; what was made is taken back.
+ * @throws {OverlayError} If it fails; all changes are undone.
  *
  * @example
  * ```ts
@@ -78,22 +78,22 @@ export async function prepareOverlay(
 }
 
 /**
- * Turns a read-only tree into a writable root filesystem: prepares it and mounts it.
+ * Turns a read-only tree into a writable root file system: prepares and mounts it.
  *
- * Rendering twice is the same as once. What the app wrote before is there again.
+ * Rendering is idempotent. Data that the app wrote before is visible again.
  *
  * Requires `--allow-read`, `--allow-write`, `--allow-run` and `--allow-sys` permissions, with the values
  * that {@linkcode requiredPermissions} computes; and the right to mount: root, or a user namespace.
  * Source: rkt `overlayRender`.
  *
- * @param request What to render.
- * @param options Who is told what happens, and what can end it.
- * @returns The render. Disposing it unmounts the app if this call mounted it, and keeps what it wrote.
+ * @param request The app to render.
+ * @param options Listeners, the time to wait for the pod's lock, and a signal that ends the call.
+ * @returns The render. Disposing it unmounts the app if this call mounted it, and keeps its data.
  * @throws {InvalidValueError} If a part of the request is not usable.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
  * @throws {RefusedError} If a safety check refuses; nothing was touched.
- * @throws {MountError} If the kernel does not mount it; what was made is taken back.
- * @throws {OverlayError} If something else fails; what was made is taken back.
+ * @throws {MountError} If the kernel does not mount it; all changes are undone.
+ * @throws {OverlayError} If another step fails; all changes are undone.
  *
  * @example
  * ```ts

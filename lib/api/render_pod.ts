@@ -1,5 +1,5 @@
 /**
- * Rendering several apps of a pod in one call.
+ * Renders several apps of a pod in one call.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { parseCheckedPod } from "../request/pod_request.ts";
 import { applyRequest, describeRender, makeDisposal } from "./apply_request.ts";
 import { planParsedPod } from "../plan/pod_plan.ts";
 
-/** A pod as it was prepared or rendered. */
+/** A pod that was prepared or rendered. */
 export interface PodRender {
   /** The pod. */
   readonly pod: string;
@@ -34,13 +34,13 @@ function describePod({ apps, mounts }: AppliedRender): PodRender {
 }
 
 /**
- * Makes everything that the mounts of several apps need, and does not mount them.
+ * Makes everything that the mounts of several apps need, without mounting them.
  *
  * Requires `--allow-read`, `--allow-write`, `--allow-run` and `--allow-sys` permissions, with the values
  * that `requiredPermissions` computes.
  *
- * @param request What to prepare.
- * @param options Who is told what happens, and what can end it.
+ * @param request The apps to prepare.
+ * @param options Listeners, the time to wait for the pod's lock, and a signal that ends the call.
  * @returns The mount configuration of each app.
  * @throws {InvalidValueError} If a part of the request is not usable; it names the part.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
@@ -73,18 +73,18 @@ export async function preparePod(
 }
 
 /**
- * Renders several apps of a pod: all directories, one `overlay.fstab`, and one mount process for all of
- * them, or one more where apps lie in the rootfs of others of the call.
+ * Renders several apps of a pod with one `overlay.fstab` and one mount process, or two if apps lie in the
+ * rootfs of others of the call.
  *
- * All or nothing: when one app fails, those of this call are taken back. What was mounted before stays.
- * Rendering twice is the same as once.
+ * It is atomic: if one app fails, all changes of the call are undone. Earlier mounts stay.
+ * Rendering is idempotent.
  *
  * Requires `--allow-read`, `--allow-write`, `--allow-run` and `--allow-sys` permissions, with the values
  * that `requiredPermissions` computes; and the right to mount: root, or a user namespace.
  *
- * @param request What to render.
- * @param options Who is told what happens, and what can end it.
- * @returns The renders. Disposing them unmounts the apps that this call mounted, and keeps what they wrote.
+ * @param request The apps to render.
+ * @param options Listeners, the time to wait for the pod's lock, and a signal that ends the call.
+ * @returns The renders. Disposing them unmounts the apps that this call mounted, and keeps their data.
  * @throws {InvalidValueError} If a part of the request is not usable; it names the part, such as
  * `apps[3].lower`.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.

@@ -1,5 +1,5 @@
 /**
- * Finding on the disk what a request names: the tree of an image or an id, and the lowers without symlinks.
+ * Resolves the names in a request: the tree of an image or an id, and the real paths of the lowers.
  *
  * @module
  */
@@ -11,14 +11,14 @@ import { checkRequest, namesLowers, parseLowers } from "../request/request.ts";
 import type { LowersRequest } from "../request/request.ts";
 import { resolvedFor, withResolved } from "../request/resolved.ts";
 
-/** An upper belongs to the tree that it was written over, and a symlink can be changed to lead to another. */
+/** Finds the real path of a lower: an upper belongs to one tree, and a symlink can be changed to another. */
 function findRealPath(path: string, mayReadAll: boolean): string {
-  // Deno would ask on a terminal.
+  // Without the permission, Deno would prompt on a terminal.
   if (!mayReadAll && !isGranted({ name: "read", path })) return path;
   try {
     return Deno.realPathSync(path);
   } catch (error) {
-    // What else is wrong with it is said where the lower is required.
+    // Other errors are reported by the operation that requires the lower.
     if (!(error instanceof Deno.errors.InvalidData)) return path;
     throw new InvalidValueError(
       "invalid-value",
@@ -29,18 +29,18 @@ function findRealPath(path: string, mayReadAll: boolean): string {
 }
 
 /**
- * Finds the real paths of the lowers of a request. The names of what was imported say what it is, wherever
- * the store lies and whatever leads there.
+ * Finds the real paths of the lowers of a request. Lowers of imported trees keep their names, which identify
+ * their content wherever the store lies.
  */
 function withRealLowers<T extends LowersRequest>(request: T, lowers = parsedLowers(request)): T {
   if (resolvedFor(request).stored !== undefined) return request;
-  // Of many lowers, asking for each takes longer than the look.
+  // For many lowers, one query for all of them is faster than one for each.
   const mayReadAll = lowers.length > 1 && isGranted({ name: "read" });
   const real = new Map(lowers.map((path) => [path, findRealPath(path, mayReadAll)]));
   return withResolved(request, { real });
 }
 
-/** Returns no lowers where they are not usable, which is said when all of the request is parsed. */
+/** Parses the lowers; none if they are invalid, since the parser of the whole request reports that. */
 function parsedLowers(request: LowersRequest): readonly string[] {
   try {
     return parseLowers(request);
@@ -51,13 +51,13 @@ function parsedLowers(request: LowersRequest): readonly string[] {
 }
 
 /**
- * Checks a request, and looks up in the store what it names by tree or image, and where its lowers lie.
+ * Checks a request, and looks up the tree or image that it names and the real paths of its lowers.
  *
- * Requires `--allow-read` permission for the store and the lowers. A lower that may not be looked at, or
- * is not there, keeps its name.
+ * Requires `--allow-read` permission for the store and the lowers. A lower that may not be read, or
+ * does not exist, keeps its path.
  *
  * @throws {InvalidValueError} If a field has another type.
- * @throws {OverlayError} If there is no such tree, or it is not whole.
+ * @throws {OverlayError} If there is no such tree, or it is incomplete.
  */
 export async function resolveRequest(request: RenderRequest): Promise<RenderRequest> {
   checkRequest(request);
@@ -67,7 +67,7 @@ export async function resolveRequest(request: RenderRequest): Promise<RenderRequ
   return withRealLowers(named);
 }
 
-/** As {@linkcode resolveRequest}, of all apps of a pod. */
+/** Does the same as {@linkcode resolveRequest} for all apps of a pod. */
 export async function resolvePodRequest(request: PodRequest): Promise<PodRequest> {
   const { checkPodRequest } = await import("../request/pod_request.ts");
   checkPodRequest(request);

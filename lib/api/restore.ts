@@ -1,5 +1,5 @@
 /**
- * Mounting again what `overlay.fstab` says, as after a reboot.
+ * Mounts the lines of `overlay.fstab` again, as after a reboot.
  *
  * @module
  */
@@ -15,8 +15,8 @@ import { requireOpen, Restoring, warningOnce } from "./restore_run.ts";
 import type { Restored, RestoreRequest } from "./restore_run.ts";
 
 /**
- * The Deno permissions that restoring a pod, or all pods in a directory, needs, beside reading lowers
- * and destinations outside it.
+ * Computes the Deno permissions to restore a pod, or all pods in a directory, except reading lowers and
+ * destinations outside it.
  *
  * Requires no permissions.
  */
@@ -26,19 +26,20 @@ export function restorePermissions(directory: string): RequiredPermissions {
 }
 
 /**
- * Mounts again what the lines of a pod, or of all pods in a directory, say, in one mount process a pod:
- * the apps that were mounted when the machine stopped. Those that were unmounted or only prepared are
- * left alone. A line that cannot be mounted is reported, and does not keep the others from it.
+ * Mounts the apps of a pod, or of all pods in a directory, that were mounted when the machine stopped, as
+ * recorded in `overlay.fstab`. Apps that were unmounted or only prepared stay unmounted. An app that cannot
+ * be mounted is reported, and does not keep the others from being mounted.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pods, `--allow-read` for lowers and for
  * destinations outside them, `--allow-run` for mount, umount, findmnt and find, and `--allow-sys=uid`.
  *
  * @param request A pod, or a directory of pods.
- * @param options Who is told what happens, and what can end it between two pods.
- * @returns What was mounted, and what could not be.
+ * @param options Listeners, the time to wait for locks, and a signal, which ends the call between two pods.
+ * @returns The apps that were mounted, and those that could not be, each with the reason.
  * @throws {InvalidValueError} If the path is not absolute.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
- * @throws {RefusedError} If another user could change the pod that is named, or a command works on it.
+ * @throws {RefusedError} If another user could change the pod that is named, or another command holds its
+ * lock.
  * @throws {OverlayError} If there is no such pod or directory.
  *
  * @example
@@ -63,7 +64,7 @@ export async function restoreOverlays(
   const { directory } = run;
   checkPermissions("restore", openPermissions(directory), restorePermissions(directory));
   const pods = await run.lookAtAll();
-  // Before the first pod is touched.
+  // Before the first pod is changed.
   const operations = pods.flatMap(({ plan }) => plan?.operations ?? []);
   checkPermissions("restore", requiredPermissions({ operations }));
   await run.restoreAll(pods);
@@ -71,15 +72,15 @@ export async function restoreOverlays(
 }
 
 /**
- * Plans what {@linkcode restoreOverlays} would do now, and touches nothing. Whether an app is in use where
- * nobody sees it is not asked.
+ * Plans {@linkcode restoreOverlays}, without changes. It does not check whether an app is in use in another
+ * mount namespace.
  *
  * Requires `--allow-read` permission for the pods, for lowers and for destinations outside them,
  * `--allow-run` for findmnt and find, and `--allow-sys=uid`.
  *
  * @param request A pod, or a directory of pods.
- * @param options Who is told, as a warning, what could not be mounted.
- * @returns The plan of all pods; `requiredPermissions` computes of it what restoring needs.
+ * @param options Listeners; a warning names each app that could not be mounted.
+ * @returns The plan for all pods; `requiredPermissions` computes the permissions that restoring needs.
  * @throws As {@linkcode restoreOverlays} does before it mounts anything.
  *
  * @tags allow-read, allow-run, allow-sys

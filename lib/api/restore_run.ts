@@ -1,5 +1,5 @@
 /**
- * A call that mounts pods again: one pod after the other, or many in groups.
+ * One call of restore, which mounts pods one by one, or many of them in groups.
  *
  * @module
  */
@@ -32,8 +32,8 @@ import { namesHolder } from "../system/lock.ts";
 /** The pod, or the directory of pods, to mount again. */
 export type RestoreRequest = PodsRequest & {
   /**
-   * Says that nothing runs in an image that is mounted, so that an app whose destination lies in it may
-   * be mounted again. @default {false}
+   * Set if no process runs in the images that are mounted, so that an app whose destination lies in one may
+   * be mounted. @default {false}
    */
   readonly live?: boolean;
 };
@@ -42,29 +42,29 @@ export type RestoreRequest = PodsRequest & {
 export interface NotRestored {
   /** The pod. */
   readonly pod: string;
-  /** The app's name; `null` when it is the pod that is wrong. */
+  /** The app's name; `null` if the error is that of the pod. */
   readonly app: string | null;
-  /** What kind of failure it is. */
+  /** The code of the error. */
   readonly code: ErrorCode;
-  /** Why, in a sentence. */
+  /** The reason, in one sentence. */
   readonly reason: string;
-  /** What to do about it, or `null`. */
+  /** A hint how to fix it, or `null`. */
   readonly hint: string | null;
 }
 
-/** What was mounted again. */
+/** The result of a restore. */
 export interface Restored {
-  /** The apps that were not mounted and are now, in the order of mounting. */
+  /** The apps that this call mounted, in the order of mounting. */
   readonly restored: readonly {
     readonly pod: string;
     readonly app: string;
     readonly rootfs: string;
   }[];
-  /** What could not be mounted, and why. */
+  /** The apps that could not be mounted, each with the reason. */
   readonly failed: readonly NotRestored[];
 }
 
-/** Many pods may have a label in common, which is left out of each. */
+/** Warns once of a text: pods can share a label, which is left out of each. */
 export function warningOnce(options: ChangeOptions): ChangeOptions {
   const said = new Set<string>();
   const warn = (text: string) => {
@@ -74,13 +74,13 @@ export function warningOnce(options: ChangeOptions): ChangeOptions {
   return { ...options, warn };
 }
 
-/** So many pods are mounted one by one, so that a signal ends the call between two. */
+/** Up to this number, pods are mounted one by one, so that a signal ends the call between two. */
 const FEW = 8;
 
-/** So many pods of more than a few share one mount process. */
+/** The number of pods that share one mount process, if there are more than {@linkcode FEW}. */
 const GROUP = 16;
 
-/** A pod that was looked at, and what is planned for it; nothing if it cannot be looked at. */
+/** A pod that was visited, and its plan; no plan if it cannot be opened. */
 export type Looked = Visited & { readonly plan?: Plan };
 
 export function requireOpen(pod: Looked): OpenPod {
@@ -88,7 +88,7 @@ export function requireOpen(pod: Looked): OpenPod {
   return pod.open;
 }
 
-/** A call that restores pods, and what it has done so far. */
+/** The state of a call that restores pods. */
 export class Restoring {
   /** The pod or the directory of pods. */
   readonly directory: string;
@@ -96,7 +96,7 @@ export class Restoring {
   readonly failed: NotRestored[] = [];
   readonly #request: RestoreRequest;
   readonly #call: Call;
-  /** Pods have lowers and a file system in common. */
+  /** Pods share lowers and a file system. */
   readonly #cache = new FactsCache();
 
   constructor(request: RestoreRequest, options: ChangeOptions) {
@@ -107,12 +107,12 @@ export class Restoring {
     this.#call = new Call(options);
   }
 
-  /** Whether nothing runs in images that are mounted. */
+  /** Tells whether no process runs in the images that are mounted. */
   get #live(): boolean {
     return this.#request.live === true;
   }
 
-  /** The pods that have something to be mounted, or cannot be looked at. The mount table is read once. */
+  /** Finds the pods that have an app to mount, or cannot be opened. The mount table is read once. */
   async lookAtAll(): Promise<readonly Looked[]> {
     const request = this.#request;
     if ("pod" in request && look(this.directory) === null) throw noPodError(this.directory);
@@ -130,7 +130,7 @@ export class Restoring {
     try {
       const snapshot = await open.snapshot("restore");
       const plan = planRestore(snapshot, { problems: new Map(), live: this.#live });
-      // A command that works on the pod may change that.
+      // Another command that holds the lock may change that.
       const isDone = linesToRestore(snapshot).length === 0 && !namesHolder(layout.lock);
       return isDone ? [] : [{ layout, open, plan }];
     } catch (error) {
@@ -139,7 +139,7 @@ export class Restoring {
     }
   }
 
-  /** Plans what can be mounted of a pod, and finds what cannot. */
+  /** Plans the mounts of a pod, and finds the lines that cannot be mounted. */
   async judge(open: OpenPod, asksKernel: boolean): Promise<{ plan: Plan; problems: Problems }> {
     const snapshot = await open.snapshot("restore");
     refuseElsewhere(open.record.lines, open.layout);
@@ -148,7 +148,7 @@ export class Restoring {
     return { plan: planRestore(snapshot, { problems, live }), problems };
   }
 
-  /** Mounts what can be mounted of pods. */
+  /** Mounts the apps of pods, as far as possible. */
   async restoreAll(pods: readonly Looked[]): Promise<void> {
     const busy: Looked[] = [];
     const size = pods.length > FEW ? GROUP : 1;
@@ -156,11 +156,11 @@ export class Restoring {
       this.#call.options.signal?.throwIfAborted();
       busy.push(...await this.#restoreGroup(pods.slice(at, at + size)));
     }
-    // Nobody waits for a lock while he holds others.
+    // No call waits for a lock while it holds others, which could deadlock.
     for (const pod of busy) await this.#restoreGroup([pod]);
   }
 
-  /** Mounts what can be mounted of pods, all at once. Returns those of several that are locked. */
+  /** Mounts the apps of pods together. Of several pods, it returns those that another command has locked. */
   async #restoreGroup(pods: readonly Looked[]): Promise<readonly Looked[]> {
     const locked: OpenPod[] = [];
     try {
@@ -170,7 +170,7 @@ export class Restoring {
     }
   }
 
-  /** @param locked Gets the pods that are locked by this, in any case. */
+  /** @param locked Receives the pods that this call locks, also if it fails. */
   async #restoreLocked(pods: readonly Looked[], locked: OpenPod[]): Promise<readonly Looked[]> {
     const open: OpenPod[] = [];
     const plans: Plan[] = [];
@@ -222,18 +222,18 @@ export class Restoring {
     }
   }
 
-  /** Notes what could not be mounted of a pod. */
+  /** Notes the lines of a pod that could not be mounted. */
   noteAll({ pod }: PodLayout, problems: Problems): void {
     for (const [{ app }, error] of problems) this.failed.push(notRestored(pod, app, error));
   }
 
-  /** Does something with a pod; what is wrong with one of several does not keep the others from it. */
+  /** Runs an action for a pod. The failure of one of several pods does not stop the others. */
   async keepGoing({ pod }: PodLayout, act: () => Promise<void>): Promise<void> {
     try {
       await act();
     } catch (error) {
       if (!(error instanceof OverlayError) || error.code === "interrupted") throw error;
-      // A pod that was named is all that was asked for.
+      // A pod that was named is the whole request.
       if ("pod" in this.#request || error instanceof MissingPermissionError) throw error;
       this.failed.push(notRestored(pod, null, error));
     }

@@ -1,5 +1,5 @@
 /**
- * What is rendered in pods, what of it is mounted, and where `overlay.fstab` and the kernel differ.
+ * Lists the renders of pods, whether they are mounted, and any drift between `overlay.fstab` and the kernel.
  *
  * @module
  */
@@ -22,24 +22,24 @@ import { quote, shellQuote } from "../core/quote.ts";
 import type { DiskUse } from "../system/disk_use.ts";
 import { Call, openAll, openPermissions } from "../pod/open.ts";
 
-/** Whose status is asked for. */
+/** The pods whose status is asked for. */
 export type StatusRequest = PodsRequest & {
-  /** Whether the size of each upper is measured. @default {false} */
+  /** Set if the size of each upper is measured. @default {false} */
   readonly size?: boolean;
 };
 
-/** Who is told of what, beside the status. */
+/** The listeners of a status call. */
 export interface StatusOptions extends Reporter {
-  /** Is told of each pod of a directory whose status cannot be read. @default {it is left out with a warning} */
+  /** Called for each pod of a directory whose status cannot be read. @default {it is left out with a warning} */
   readonly failed?: (pod: string, error: OverlayError) => void;
 }
 
 /**
- * How `overlay.fstab` and the kernel differ about an app.
+ * A difference between `overlay.fstab` and the kernel.
  *
- * - `not-mounted`: its line says that it is mounted with the others, and it is not, as after a reboot.
- * - `not-recorded`: it is mounted, and its line says `noauto`: it would not be mounted again.
- * - `foreign`: something else is mounted on its rootfs.
+ * - `not-mounted`: the app has a line without `noauto` and is not mounted, as after a reboot.
+ * - `not-recorded`: the app is mounted, but its line has `noauto`, so a restore would not mount it.
+ * - `foreign`: another file system is mounted on its rootfs.
  * - `missing`: a lower, the upper, the work or the destination is gone.
  */
 export type Drift = "not-mounted" | "not-recorded" | "foreign" | "missing";
@@ -60,18 +60,18 @@ export interface OverlayStatus {
   readonly upper: string | null;
   /** The work, or `null` for a read-only view. */
   readonly work: string | null;
-  /** Whether the rootfs is mounted, with these directories. */
+  /** Set if the rootfs is mounted with these directories. */
   readonly mounted: boolean;
-  /** Set when the rootfs is a copy of the lower, which nothing is mounted for. */
+  /** Set if the rootfs is a copy of the lower, without a mount. */
   readonly copy?: true;
-  /** How `overlay.fstab` and the kernel differ; not there when they agree. */
+  /** The difference between `overlay.fstab` and the kernel; absent if they agree. */
   readonly drift?: Drift;
-  /** What the upper takes on the disk, where that was asked for. */
+  /** The disk space that the upper uses, if the request asks for it. */
   readonly size?: DiskUse;
 }
 
 /**
- * The Deno permissions that asking for the status of a pod, or of all pods in a directory, needs.
+ * Computes the Deno permissions to read the status of a pod, or of all pods in a directory.
  *
  * Requires no permissions.
  */
@@ -80,14 +80,14 @@ export function statusPermissions(directory: string): RequiredPermissions {
 }
 
 /**
- * Says what is rendered in a pod, or in all pods of a directory, and what of it is mounted, as the
- * kernel sees it.
+ * Lists the renders of a pod, or of all pods in a directory, whether they are mounted, and any drift between
+ * `overlay.fstab` and the kernel.
  *
  * Requires `--allow-read` permission for the pod and for destinations outside it, `--allow-run` for
  * findmnt and find, and `--allow-sys=uid`.
  *
- * @param request A pod, an absolute path; or a directory of pods, and what is to be measured.
- * @param options Who is told what is run.
+ * @param request A pod, as an absolute path; or a directory of pods, and whether sizes are measured.
+ * @param options Listeners for programs that are run, warnings, and pods that fail.
  * @returns The apps, in the order of mounting, pod by pod.
  * @throws {InvalidValueError} If the pod is no absolute path.
  * @throws {MissingPermissionError} If a Deno permission is missing.
@@ -125,7 +125,7 @@ export async function overlayStatus(
   for (const pod of await openAll("read the status", pods, call)) {
     try {
       if ("error" in pod) throw pod.error;
-      // Of a pod that is named it is shown what its lines say, wherever it is.
+      // A pod that is named is shown by its lines, even if it was moved.
       if ("pods" in wanted) refuseElsewhere(pod.open.record.lines, pod.layout);
       all.push(...statusOfPod(await pod.open.snapshot("read the status"), options));
     } catch (error) {
@@ -136,7 +136,7 @@ export async function overlayStatus(
   return wanted.size ? await withSizes(all, options) : all;
 }
 
-/** A pod of another user is none of ours; what else is wrong with one does not keep the others from being shown. */
+/** Reports a pod of a directory that failed, without stopping the others. Pods of other users are skipped. */
 function tellFailure(pod: string, error: OverlayError, { failed, warn }: StatusOptions): void {
   if (error instanceof MissingPermissionError) throw error;
   if (error.code !== "shared-pod" && failed !== undefined) return failed(pod, error);
@@ -158,7 +158,7 @@ async function withSizes(
   return sized;
 }
 
-/** A mount whose line was lost would be seen by nobody. */
+/** Warns of mounts without a line, which would not be listed. */
 function warnOfUnnamed({ pod: { pod }, unnamed }: PodSnapshot, { warn }: Reporter): void {
   for (const { target } of unnamed) {
     warn?.(

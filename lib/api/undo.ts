@@ -1,5 +1,5 @@
 /**
- * Bringing back a pod that gc has set aside.
+ * Brings back a pod that gc has set aside.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import { requiredPermissions } from "../plan/required_permissions.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import { isBegun } from "../pod/removal.ts";
 
-/** A pod that is in its place again. */
+/** A pod that was brought back. */
 export interface Undone {
   /** The pod. */
   readonly pod: string;
@@ -27,7 +27,7 @@ export interface Undone {
 }
 
 /**
- * Plans to bring a pod back, see {@linkcode undoCollect}, and touches nothing.
+ * Plans to bring a pod back, see {@linkcode undoCollect}, without changes.
  *
  * Requires `--allow-read` permission for the pod and for the garbage beside it, `--allow-run` for find, and
  * `--allow-sys=uid`.
@@ -68,8 +68,8 @@ async function planUndo(path: string, call: Call): Promise<Plan> {
 }
 
 /**
- * Brings a pod back that gc has set aside, as long as it is not removed. What its apps wrote is there, and
- * its lines work again; apps that gc unmounted are mounted by `restoreOverlays`.
+ * Brings a pod back that gc has set aside and not yet removed, with the data and the record of its apps.
+ * Apps that gc unmounted can be mounted by `restoreOverlays`.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the directory that the pod was in,
  * `--allow-run` for find, and `--allow-sys=uid`.
@@ -103,7 +103,7 @@ export async function undoCollect(path: string, options: ChangeOptions = {}): Pr
   checkPermissions("bring back", requiredPermissions(plan));
   using open = await openPod(podLayout(plan.pod), call);
   if (open === null) throw notAside(path);
-  // While this call waited for the lock, another one may have begun to remove it.
+  // Another call may have started to remove it while this one waited for the lock.
   const { operations } = await planUndo(plan.pod, call);
   const { place } = await applyPlan({ ...plan, operations }, { ...options, open: [open] });
   return { pod: place, garbage: plan.pod };

@@ -1,5 +1,5 @@
 /**
- * Unmounting the apps of a pod.
+ * Unmounts the apps of a pod.
  *
  * @module
  */
@@ -20,18 +20,18 @@ import { uninterrupted } from "../system/change_options.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
 import type { Plan } from "../plan/plan.ts";
 
-/** What was unmounted. */
+/** The result of an unmount. */
 export interface Unmounted {
   /** The pod. */
   readonly pod: string;
-  /** The apps that were mounted and are no more, in the order of unmounting. */
+  /** The apps that were unmounted, in the order of unmounting. */
   readonly unmounted: readonly { readonly app: string; readonly rootfs: string }[];
-  /** The mount points that no line named, in the order of unmounting; only where that was asked for. */
+  /** The mount points without a line, in the order of unmounting; only if the request asks for them. */
   readonly foreign?: readonly string[];
 }
 
 /**
- * The Deno permissions that unmounting needs, beside reading a destination outside the pod.
+ * Computes the Deno permissions to unmount, except reading a destination outside the pod.
  *
  * Requires no permissions.
  */
@@ -41,20 +41,20 @@ export function unmountPermissions(pod: string): RequiredPermissions {
 }
 
 /**
- * Unmounts a pod's apps, or some of them: deepest first, in one process, and lazily only when asked to.
- * What they wrote is kept, and so is their line in `overlay.fstab`, now with `noauto`.
+ * Unmounts all or some apps of a pod: deepest first, in one process, and lazily only on request. Their data
+ * is kept, and so is their line in `overlay.fstab`, now with `noauto`.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod, `--allow-read` for destinations
  * outside it, `--allow-run` for umount, findmnt and find, and `--allow-sys=uid`. With `--allow-run` for
  * fuser, the error for an app in use names the processes that use it.
  *
- * @param request What to unmount.
- * @param options Who is told what happens, and how long to wait for the pod's lock.
- * @returns What was unmounted; nothing when nothing was mounted.
+ * @param request The pod, and the apps to unmount.
+ * @param options Listeners, and the time to wait for the pod's lock.
+ * @returns The apps that were unmounted; none if none was mounted.
  * @throws {InvalidValueError} If the pod is no absolute path or the app no name.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
- * @throws {RefusedError} If another user could change the pod, something else is mounted on a rootfs, or a
- * whole pod is asked for and no line names a mount in it; nothing was touched.
+ * @throws {RefusedError} If another user could change the pod, a foreign file system is mounted on a rootfs,
+ * or the whole pod is to be unmounted and has a mount without a line; nothing was touched.
  * @throws {UnmountError} If a rootfs is in use; the others are unmounted.
  * @throws {OverlayError} If there is no such pod or app.
  *
@@ -95,12 +95,12 @@ export async function unmountOverlay(
 }
 
 /**
- * Plans what {@linkcode unmountOverlay} would do now, and touches nothing.
+ * Plans {@linkcode unmountOverlay}, without changes.
  *
  * Requires `--allow-read` permission for the pod and for destinations outside it, `--allow-run` for findmnt
  * and find, and `--allow-sys=uid`.
  *
- * @returns The plan; `requiredPermissions` computes of it what unmounting needs.
+ * @returns The plan; `requiredPermissions` computes the permissions that unmounting needs.
  * @throws As {@linkcode unmountOverlay} does before it unmounts anything.
  *
  * @tags allow-read, allow-run, allow-sys
@@ -121,7 +121,7 @@ async function planOf(wanted: ParsedUnmount, open: OpenPod): Promise<Plan> {
   return planUnmount(await open.snapshot("unmount", lines), wanted);
 }
 
-/** Tells whether a pod has neither lines nor a lock nor mounts: it gets no lock file for being asked. */
+/** Tells whether a pod has no lines, lock or mounts, so that no lock file is made in it. */
 async function isUnused(wanted: ParsedUnmount, call: Call): Promise<boolean> {
   const open = await openPod(wanted.pod, call, { lock: false });
   if (open === null) throw noPodError(wanted.pod.pod);

@@ -1,6 +1,6 @@
 /**
- * The one interpreter of operations. Each is idempotent, and what it changed is noted so that it can be
- * undone; a run that fails takes back what it made, and only that.
+ * The interpreter of operations. Each is idempotent, and each change is noted in a journal: a run that
+ * fails undoes its own changes, and no others.
  *
  * @module
  */
@@ -13,17 +13,17 @@ import type { Handler } from "./handlers.ts";
 import type { Operation } from "../plan/operation.ts";
 import type { Plan } from "../plan/plan.ts";
 
-/** What applying a plan came to. */
+/** The result of applying a plan. */
 export interface Applied {
   /** Each app, in the order of the plan. */
   readonly apps: readonly AppRun[];
-  /** Whether the plan mounts the apps; those that were live are mounted in any case. */
+  /** Set if the plan mounts the apps; those that were live are mounted in any case. */
   readonly mounts: boolean;
-  /** Whether anything was changed. */
+  /** Set if anything was changed. */
   readonly changed: boolean;
-  /** What became of mounts that were there, or are put back. */
+  /** The outcome of unmounts and restores. */
   readonly outcome: Outcome;
-  /** Where the pod is now. */
+  /** The path of the pod, which may have been moved. */
   readonly place: string;
 }
 
@@ -33,8 +33,8 @@ export interface Applied {
  * Requires the permissions that `requiredPermissions` computes of the plan.
  *
  * @throws {RefusedError} If a safety check refuses; nothing was touched.
- * @throws {OverlayError} If an operation fails; what was made is taken back.
- * @throws The signal's reason, if it is aborted; what was made is taken back.
+ * @throws {OverlayError} If an operation fails; all changes are undone.
+ * @throws The signal's reason, if it is aborted; all changes are undone.
  */
 export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise<Applied> {
   const run = new ApplyRun(plan, options);
@@ -42,7 +42,7 @@ export async function applyPlan(plan: Plan, options: ApplyOptions = {}): Promise
     for (const batch of batches(plan.operations)) await applyBatch(batch, run);
     await run.onDisk;
     if (run.outcome.error !== null) throw await run.outcome.error();
-    // It may have come while the last operation was applied.
+    // The signal may have come while the last operation was applied.
     options.signal?.throwIfAborted();
   } catch (error) {
     await Promise.allSettled([run.onDisk]);
@@ -68,14 +68,14 @@ async function applyBatch(batch: readonly Operation[], run: ApplyRun): Promise<v
   if (!ownSteps) options.checkpoint?.(first.kind);
 }
 
-/** A pod on a file system that is read-only is told as such, whatever could not be made on it first. */
+/** Replaces the error of the first failed write by a read-only file system, if the pod lies on one. */
 async function findReason(error: unknown, run: ApplyRun): Promise<unknown> {
   if (run.lock !== null || errnoOfCause(error) !== "EROFS") return error;
   const { runPreflight } = await import("../preflight/run_preflight.ts");
   return await runPreflight(run.plan.mounts, run.options).then(() => error, (refusal) => refusal);
 }
 
-/** The operations, with those that follow one another and are done at once put together. */
+/** Groups consecutive operations that are applied together. */
 function batches(operations: readonly Operation[]): Operation[][] {
   const found: Operation[][] = [];
   for (const operation of operations) {
@@ -87,12 +87,12 @@ function batches(operations: readonly Operation[]): Operation[][] {
   return found;
 }
 
-/** Each handler takes operations of its own kind, and gets no others. */
+/** Finds the handler of an operation; each gets operations of its own kind only. */
 function handlerOf({ kind }: Operation): Handler<Operation["kind"]> {
   return HANDLERS[kind] as Handler<Operation["kind"]>;
 }
 
-/** An app that is mounted as asked for needs nothing but its manifest, its line, and what is put into it. */
+/** A mounted app needs only the operations for its manifest, its line, and the files put into it. */
 function isDone(operation: Operation, run: ApplyRun): boolean {
   if (handlerOf(operation).always) return false;
   const path = "rootfs" in operation ? operation.rootfs : operation.path;
@@ -107,11 +107,11 @@ async function tell(
   for (const operation of operations) trace(describeOperation(operation));
 }
 
-/** The error, and what could not be taken back after it. */
+/** Adds to an error the changes that could not be undone after it. */
 function withProblems(error: unknown, problems: readonly string[]): unknown {
   if (problems.length === 0) return error;
   const failure = error instanceof OverlayError
-    // Something was touched, so nothing was only refused.
+    // The pod was changed, so the error is a failure rather than a refusal.
     ? asFailure(error)
     : new OverlayError("failed", error instanceof Error ? error.message : String(error));
   return failure.with({ message: `${failure.message}; and then ${problems.join("; ")}` });

@@ -1,5 +1,5 @@
 /**
- * The operations that only check: what must be there, and who could change it.
+ * The operations that only check: that paths exist, and that no other user could change them.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import { quote } from "../core/quote.ts";
 import { checkAbove } from "../system/trust.ts";
 import { judgeLower, lookAtLower } from "../preflight/lower.ts";
 
-/** Something must be there; a lower may be named through a symlink. */
+/** Checks that a path exists; a lower may be named through a symlink. */
 export async function applyRequires(
   operations: readonly RequireOperation[],
   run: ApplyRun,
@@ -24,7 +24,7 @@ export async function applyRequires(
   const manifests = new Map(
     selectOperations(run.plan, "manifest").map(({ path, from }) => [path, from]),
   );
-  // Apps have lowers in common: each is looked at once, and fails every app that has it.
+  // Apps share lowers: each is checked once, and its failure is that of every app that has it.
   const outcomes = new Map<string, unknown>();
   const requireOnce = (path: string) => {
     if (!outcomes.has(path)) {
@@ -43,7 +43,7 @@ export async function applyRequires(
   });
 }
 
-/** What an action throws; `null` when it does not. */
+/** Returns the error that an action throws; `null` if it throws none. */
 function failureOf(action: () => void): unknown {
   try {
     action();
@@ -60,7 +60,7 @@ function applyRequire({ path, type }: RequireOperation): void {
 
 function requireLower(path: string): void {
   const facts = lookAtLower(path);
-  // Deno says what it takes to look at a path that it guards.
+  // The error of Deno names the permission for a path that it protects.
   if (facts.kind === "unchecked") attempt("read", path, () => Deno.statSync(path));
   const finding = judgeLower(facts);
   if (finding === null) return;
@@ -90,7 +90,7 @@ function statIfThere(path: string): Deno.FileInfo | null {
   }
 }
 
-/** No part of the path may be a symlink. */
+/** Checks that no part of the path is a symlink. */
 export function applyReal(operation: RealOperation): void {
   const { path } = operation;
   const real = attempt("find", path, () => Deno.realPathSync(path));
@@ -102,12 +102,12 @@ export function applyReal(operation: RealOperation): void {
   });
 }
 
-/** Nobody else may be able to swap a path, or a directory above it. */
+/** Checks that no other user can replace a path, or a directory above it. */
 export async function applyTrust(
   operations: readonly TrustOperation[],
   run: ApplyRun,
 ): Promise<void> {
-  // Who has opened the pod has checked that.
+  // Checked when the pod was opened.
   if (run.options.open !== undefined) return;
   const paths = operations.map(({ path }) => path);
   if (!await checkAbove(paths, run.programs, run.options.asked)) run.unseen = new Set(paths);

@@ -35,7 +35,7 @@ import { PodMounts } from "../pod/mounts.ts";
 import { lookAtMounts } from "../pod/pod_facts.ts";
 import { refuseOccupied } from "../plan/collect_rules.ts";
 
-/** Renames the pod into the garbage, and notes when: its time of change tells how long it is aside. */
+/** Renames the pod into the garbage. The modification time of its directory starts the grace period. */
 export async function applySetAside(
   { path, to, named }: SetAsideOperation,
   run: ApplyRun,
@@ -63,7 +63,7 @@ export function applyPutBack({ path, to }: PutBackOperation, run: ApplyRun): voi
   removeIfEmpty(parent(path));
 }
 
-/** Keeps a pod from gc, or lets it go, unless it is so already. */
+/** Pins a pod against gc, or unpins it, unless that is done already. */
 export function applyKeep({ path, kept }: KeepOperation, run: ApplyRun): void {
   const info = look(path);
   if (info !== null && !info.isFile) {
@@ -78,7 +78,7 @@ export function applyKeep({ path, kept }: KeepOperation, run: ApplyRun): void {
   attempt("write", path, () => Deno.openSync(path, { write: true, createNew: true }).close());
 }
 
-/** Asks the kernel about uppers, all at once. */
+/** Asks the kernel whether uppers are in use, all at once. */
 export async function applyIdle(
   operations: readonly IdleOperation[],
   run: ApplyRun,
@@ -88,8 +88,8 @@ export async function applyIdle(
 }
 
 /**
- * Looks whether anything is mounted in the pod, or made of it. The plan was made by that, so it is looked at
- * again only after something was unmounted; an app that is in use ends the run here.
+ * Checks that nothing is mounted in the pod or from its directories. The plan was made with that check, so it
+ * is repeated only after an unmount. An app that is in use ends the run here.
  */
 export async function applyFree(_: unknown, run: ApplyRun): Promise<void> {
   const { options: { open: [open] = [] }, outcome: { error, gone } } = run;
@@ -112,7 +112,7 @@ function begin(path: string): void {
   }
 }
 
-/** How often another process may take the name, or remove the garbage when it is empty. */
+/** The number of attempts if another process takes the name, or removes the empty garbage. */
 const TRIES = 1000;
 
 function moveAside(pod: string, aside: string, info: Deno.FileInfo | null): string {
@@ -146,8 +146,8 @@ function notSetAside(pod: string, error: unknown): unknown {
 }
 
 /**
- * Makes the garbage. On a full disk what is in the works of the pod goes first, which the kernel makes again;
- * then the works of a pod that was named: it is on its way out, and this is the least of what it loses.
+ * Makes the garbage. On a full disk it first removes the contents of the pod's works, which the kernel makes
+ * again; then the works themselves of a pod that was named, since the whole pod is to be removed.
  */
 async function makeGarbage(
   aside: string,

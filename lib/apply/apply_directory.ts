@@ -35,14 +35,14 @@ function modeFor(mode: number | LikeMode, run: ApplyRun): number {
   return typeof mode === "number" ? mode : readMode(lowerOf(mode.like, run)) & mode.mask;
 }
 
-/** A lower looks the same all through a run. */
+/** Reads the metadata of a lower, once for a run. */
 function lowerOf(path: string, run: ApplyRun): Deno.FileInfo {
   let info = run.lowers.get(path);
   if (info === undefined) run.lowers.set(path, info = statOf(path));
   return info;
 }
 
-/** A pod that another run has begun to use meanwhile is left to it; gc may have taken an empty one. */
+/** Removes a directory that this run made. A pod that another run has started to use stays. */
 function removeMade(path: string, isPod: boolean): void {
   try {
     Deno.removeSync(path);
@@ -57,7 +57,7 @@ export function applyDirectory(operation: DirectoryOperation, run: ApplyRun): vo
   return run.unseen.has(operation.path) ? checkMade(operation, run) : undefined;
 }
 
-/** Somebody else may have made a directory above meanwhile, where one was missing. */
+/** Checks a new directory again: another user may have made a missing directory above it. */
 async function checkMade(operation: DirectoryOperation, run: ApplyRun): Promise<void> {
   await checkAbove([operation.path], run.programs);
   checkGuarded(operation);
@@ -77,9 +77,9 @@ function makeOrUse(operation: DirectoryOperation, run: ApplyRun): void {
 }
 
 /**
- * Refuses a pod in a lower, which would be written into it, whatever links the names of both lead through.
- * A lower ends where another file system is mounted, so not every pod lies in the lower `/`. A pod that is
- * not there will lie in the nearest directory above it that is.
+ * Refuses a pod in a lower, which would be written into, whatever symlinks lead to either. A lower ends
+ * where another file system is mounted, so not every pod lies in the lower `/`. A pod that does not exist
+ * yet is judged by its nearest existing parent directory.
  */
 export function refusePodInLower({ pod: { pod }, apps }: ApplyRun): void {
   const real = nearestRealPath(pod);
@@ -91,7 +91,7 @@ export function refusePodInLower({ pod: { pod }, apps }: ApplyRun): void {
   }
 }
 
-/** Finds the real path of what is at a path or above it; `null` where that may not be looked at. */
+/** Finds the real path of the nearest existing directory at or above a path; `null` if it may not be read. */
 function nearestRealPath(path: string): string | null {
   if (!isGranted({ name: "read", path })) return null;
   const real = ifAny(() => Deno.realPathSync(path));
@@ -99,8 +99,8 @@ function nearestRealPath(path: string): string | null {
 }
 
 /**
- * Makes the directories above a pod that are missing. Those that are there were found to be trusted before;
- * where they may not be looked at, nothing is made.
+ * Makes the missing directories above a pod. The existing ones were found to be trusted before; if they may
+ * not be read, nothing is made.
  */
 function makeAbove(pod: string, run: ApplyRun): void {
   const missing: string[] = [];
@@ -117,7 +117,7 @@ function makeAbove(pod: string, run: ApplyRun): void {
   }
 }
 
-/** The pod is checked here; what is in it was looked at as a whole when it was locked. */
+/** Uses an existing directory. The pod is checked here; its contents were inspected when it was locked. */
 function useDirectory(
   operation: DirectoryOperation,
   run: ApplyRun,
@@ -130,9 +130,9 @@ function useDirectory(
     run.identity = checkPod(path);
     return;
   }
-  // Outside the pod somebody else may have made it since.
+  // Outside the pod another user may have made it since.
   if (operation.guarded && !isWithin(path, run.pod.pod)) checkGuarded(operation);
-  // What a run left that was killed before it had set owner and mode; an app with a line has both.
+  // A run that was killed may not have set owner and mode; an app with a line has both.
   const half = app?.recorded === false && isEmptyDirectory(path);
   if (half && like !== undefined) forceOwner(path, like, run);
   if (half || force) forceMode(operation, run);
@@ -148,7 +148,7 @@ function forceOwner(path: string, like: Deno.FileInfo, run: ApplyRun): void {
 function noteMade(path: string, run: ApplyRun): void {
   const isPod = path === run.pod.pod;
   if (!isWithin(path, run.pod.pod)) run.made.add(path);
-  // The kernel leaves an empty directory in the work, which is nobody's data.
+  // The kernel leaves an empty directory in the work, which holds no data.
   const app = run.appOf(path);
   const isWork = path === app?.mount.work;
   run.changedBy(() => `remove ${quote(path)}`, () => {
@@ -170,7 +170,7 @@ function forceMode(operation: DirectoryOperation, run: ApplyRun): void {
   }
 }
 
-/** Gives a directory its group. */
+/** Sets the group of a directory. */
 export async function applyGroup(operation: GroupOperation, run: ApplyRun): Promise<void> {
   const { path, group } = operation;
   const gid = typeof group === "number"

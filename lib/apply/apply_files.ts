@@ -17,7 +17,7 @@ function restore(path: string, content: Uint8Array | null, mode: number): void {
   else replaceFile(path, content, mode);
 }
 
-/** Replaces a file unless it is like that already. */
+/** Replaces a file unless it has this content and mode already. */
 function put(path: string, content: Uint8Array, mode: number, run: ApplyRun): void {
   const had = readOwnFile(path);
   const info = look(path);
@@ -33,7 +33,7 @@ function put(path: string, content: Uint8Array, mode: number, run: ApplyRun): vo
   );
 }
 
-/** The most bytes of a manifest: one of the largest images has some ten thousand. */
+/** The largest size of a manifest, in bytes; those of the largest images have some ten thousand. */
 const MANIFEST_MAX = 16 << 20;
 
 /** Copies the manifest. */
@@ -48,7 +48,7 @@ export async function applyManifest(
   put(path, await readRegular(from, MANIFEST_MAX, { verb: "read manifest", signal }), mode, run);
 }
 
-/** Notes in the lines which directories outside the pod are there by this render, or by one before. */
+/** Records in the lines which directories outside the pod were made by this render or an earlier one. */
 function noteDestinations(run: ApplyRun): void {
   const old = appLines(run.entries);
   for (const app of run.apps) {
@@ -78,7 +78,7 @@ export function applyRecords(
     return put(path, text, FSTAB_MODE, run);
   }
   run.onDisk = makeFile(path, text, FSTAB_MODE);
-  // It is awaited when all else is done; until then a failure must not end the process.
+  // Awaited at the end of the run; until then a rejection must not end the process.
   run.onDisk.catch(() => {});
   run.changedBy(() => `remove ${quote(path)}`, () => Deno.removeSync(path));
 }

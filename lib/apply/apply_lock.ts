@@ -1,5 +1,5 @@
 /**
- * The operation that locks the pod. What the pod holds is looked at as soon as it is locked.
+ * The operation that locks the pod. The pod is inspected as soon as it is locked.
  *
  * @module
  */
@@ -16,17 +16,17 @@ import { quote } from "../core/quote.ts";
 import { isGranted } from "../system/permissions.ts";
 
 /**
- * Locks the pod, looks at what it holds, and refuses what must not be done to it. A pod that this run
- * has made holds nothing, so nothing is loaded to look at it.
+ * Locks the pod, inspects it, and refuses the run if it must not change it. A pod that this run has made
+ * is empty, so the modules for the inspection are not loaded.
  */
 export async function applyLock(operation: LockOperation, run: ApplyRun): Promise<void> {
-  // Who has opened the pod has locked it.
+  // Locked when the pod was opened.
   if (run.options.open !== undefined) return;
   const lock = await acquire(operation, run);
   run.lock = lock;
-  // While this run waited, another one may have taken the pod back and made it again.
+  // While this run waited, another one may have removed the pod and made it again.
   run.identity = checkPod(run.pod.pod);
-  // Who made the lock file need not be the first to hold it: the pod may hold something by now.
+  // Another run may have taken the lock first: the pod may no longer be empty.
   run.fresh &&= holdsOnly(run.pod.pod, lock.path);
   if (lock.made) {
     run.journal.add(() => `remove ${quote(lock.path)}`, () => Deno.removeSync(lock.path));
@@ -42,7 +42,7 @@ export async function applyLock(operation: LockOperation, run: ApplyRun): Promis
   await looking?.makeWay(run);
 }
 
-/** Refuses apps of which it is known that they would fail: the one look at the disk that a render takes. */
+/** Refuses apps that are known to fail. This is the only check of the disk that a render makes. */
 async function judgePlace(run: ApplyRun): Promise<void> {
   if (run.fresh && isOrdinary(run)) return;
   const { runPreflight } = await import("../preflight/run_preflight.ts");
@@ -50,10 +50,10 @@ async function judgePlace(run: ApplyRun): Promise<void> {
 }
 
 /**
- * Tells whether nothing can be wrong with a pod that this run has made, but what making the rest of it shows:
- * it lies on a disk, and its one app has one lower, no options that may exclude each other, and no
- * destination elsewhere. Where the directory above may not be read, only the mount shows what it lies on:
- * asking takes a program.
+ * Tells whether a pod that this run has made needs no check of the disk: it lies on a local file system, and
+ * its only app has one lower, no options that may exclude each other, and no destination outside the pod.
+ * If the directory above may not be read, the mount itself has to show the file system: asking for it would
+ * run a program.
  */
 function isOrdinary({ apps, pod: { pod } }: ApplyRun): boolean {
   if (apps.length > 1) return false;
@@ -69,7 +69,7 @@ function holdsOnly(pod: string, path: string): boolean {
   return [...Deno.readDirSync(pod)].every(({ name }) => child(pod, name) === path);
 }
 
-/** Another run that failed may have taken back the pod itself while we waited for its lock. */
+/** Takes the lock. A failed run may have removed the pod while this one waited for the lock. */
 async function acquire(operation: LockOperation, run: ApplyRun): Promise<PodLock> {
   for (let attempts = 0;; attempts++) {
     try {

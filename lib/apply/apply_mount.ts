@@ -7,7 +7,7 @@ import type { ApplyRun } from "./apply_run.ts";
 import { mountLines } from "./mount_lines.ts";
 import type { LabelOperation, MountOperation } from "../plan/operation.ts";
 
-/** Sets the label of upper or work, where SELinux is enabled. */
+/** Sets the label of an upper or a work, if SELinux is enabled. */
 export async function applyLabel(operation: LabelOperation, run: ApplyRun): Promise<void> {
   if (!run.labels) return;
   const { setLabel } = await import("../system/selinux.ts");

@@ -17,7 +17,7 @@ import { quote, shellQuote } from "../core/quote.ts";
 import type { RmdirOperation } from "../plan/collect_operation.ts";
 
 /**
- * Removes the pod, wherever it is set aside by now. Another process may have removed it, too.
+ * Removes the pod at its path in the garbage. Another process may have removed it already.
  *
  * @throws The signal's reason, if it is aborted.
  */
@@ -27,8 +27,8 @@ export async function applyRemove(_: unknown, run: ApplyRun): Promise<void> {
 }
 
 /**
- * Removes a destination, unless it holds something by now, or is that of a pod that was rendered in the
- * place of this one. A destination that stays keeps nothing else from being removed.
+ * Removes a destination, unless it is not empty, or belongs to a pod that was rendered in the place of this
+ * one. A destination that stays does not keep anything else from being removed.
  */
 export async function applyRmdir({ path, rootfs }: RmdirOperation, run: ApplyRun): Promise<void> {
   try {
@@ -43,14 +43,14 @@ export async function applyRmdir({ path, rootfs }: RmdirOperation, run: ApplyRun
   }
 }
 
-/** Tells whether a pod that has the name of one that is aside has a line with this rootfs. */
+/** Tells whether a new pod with the name of one in the garbage has a line with this rootfs. */
 function isUsedAgain(rootfs: string, garbage: string): boolean {
   return listOrigins(garbage).some((origin) => {
     return readRecord(podLayout(origin).fstab).lines.some((line) => line.rootfs === rootfs);
   });
 }
 
-/** The manifest in a destination that a render made is the render's, too. */
+/** Removes a destination and the manifest that the render put into it. */
 function removeDestination(dest: string): void {
   const [first, ...more] = look(dest)?.isDirectory ? entriesIn(dest) : [];
   if (first?.name === "manifest" && first.isFile && more.length === 0) {

@@ -1,5 +1,5 @@
 /**
- * Mounting again what stands in `overlay.fstab`. A line that cannot be mounted does not keep others from it.
+ * Mounting the lines of `overlay.fstab` again. A line that fails does not keep the others from being mounted.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import type { OpenPod } from "../pod/open.ts";
 import { mountTogether, tryMount, unmountAll } from "../pod/mounting.ts";
 import type { Mounted, PodLines } from "../pod/mounting.ts";
 
-/** Mounts lines in one process, as far as that can be, and notes those that are not mounted. */
+/** Mounts lines in one process where possible, and notes those that are not mounted. */
 export async function putBack(operations: readonly MountOperation[], run: ApplyRun): Promise<void> {
   const pods = (run.options.open ?? []).map((open) => ({
     open,
@@ -35,7 +35,7 @@ function linesOf(
   };
 }
 
-/** Notes what became of the lines of a pod, and takes away what is elsewhere, or can be written through. */
+/** Notes the result for the lines of a pod, and unmounts mounts in a wrong place or with write access. */
 async function note(
   { open, lines }: PodLines & { readonly open: OpenPod },
   { failures, targets }: Mounted,

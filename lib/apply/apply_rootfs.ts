@@ -1,7 +1,7 @@
 /**
- * The operations that change a rootfs itself: making it a copy, and what an image must have in it. What
- * is in a rootfs comes from an image, and no link of it is ever followed. All of it is done before the
- * rootfs is there: what runs in it could lead a path anywhere.
+ * The operations that change a rootfs itself: making it a copy, and adding files that an image must have.
+ * Files in a rootfs come from an image, so no symlink in it is followed. All of it is done before the
+ * rootfs is mounted: a process in it could make a path lead anywhere.
  *
  * @module
  */
@@ -24,10 +24,10 @@ export async function applyCopy(operation: CopyOperation, run: ApplyRun): Promis
   const { path, from, mode, mtab } = operation;
   // Loaded when it is needed: most apps are no copies.
   const { removeTree } = await import("../system/remove.ts");
-  // A name that nobody else gives to anything.
+  // A name that no other file has.
   const beside = child(parent(path), ".overlay-render.rootfs");
   refuseOther(path);
-  // What a run left that was killed while it copied.
+  // A run that was killed may have left a part of a copy.
   await removeTree(beside, run.options);
   try {
     await copy(from, beside, run);
@@ -65,14 +65,14 @@ async function copy(from: string, to: string, run: ApplyRun): Promise<void> {
   throw programError(result, "copy", from, { hint });
 }
 
-/** Makes `etc/mtab` in a copy that is not in its place yet, and that nobody uses. */
+/** Makes `etc/mtab` in a copy that is not in its place yet, so that no process uses it. */
 async function putMtab(copy: string, run: ApplyRun): Promise<void> {
   const missing = missingIn(directoriesAt([copy], ["etc"]), "mtab", copy);
   if (missing === "") await makeLink(child(copy, "etc", "mtab"), MTAB, run.programs);
   else if (missing !== null) run.options.warn?.(`no mtab is made: ${missing}`);
 }
 
-/** Copies a directory of the image into the upper, if it is one and no part of the way to it is a link. */
+/** Copies a directory of the image into the upper, if no part of its path is a symlink. */
 export async function applyTouch(operation: TouchOperation, run: ApplyRun): Promise<void> {
   const place = placeOf(operation, run);
   if (place === null || place.app.live) return;
@@ -107,13 +107,13 @@ export async function applyMtab(operation: MtabOperation, run: ApplyRun): Promis
 /** The link by which every process sees its own mounts. */
 const MTAB = "../proc/self/mounts";
 
-/** Where something is put into an app before it is mounted. */
+/** A directory of an app into which a file is put before the app is mounted. */
 interface Place {
   readonly app: AppRun;
   readonly upper: string;
-  /** The layers of which the rootfs is made, top first; the first is the upper. */
+  /** The layers of the rootfs, top first; the first is the upper. */
   readonly layers: readonly string[];
-  /** The names on the way from the root. */
+  /** The names in its path, from the root. */
   readonly names: readonly string[];
 }
 
@@ -129,8 +129,8 @@ function placeOf(
 }
 
 /**
- * The directories that are merged into one, as overlayfs merges them: down to the first layer in which
- * something else has the name. Empty when the rootfs has no directory there, or a link leads to it.
+ * Lists the directories that overlayfs merges into one: down to the first layer in which the name is not a
+ * directory. Empty if the rootfs has no directory there, or its path has a symlink.
  */
 function directoriesAt(layers: readonly string[], names: readonly string[]): readonly string[] {
   let found = layers;
@@ -148,8 +148,8 @@ function directoriesAt(layers: readonly string[], names: readonly string[]): rea
 }
 
 /**
- * Tells why a name is not to be made in a directory of the rootfs; empty when it is, and `null` when it
- * is there.
+ * Tells why a name must not be made in a directory of the rootfs; empty if it may be made, `null` if it
+ * exists.
  */
 function missingIn(directories: readonly string[], name: string, upper: string): string | null {
   if (directories.length === 0) return "etc is no directory of the image";
@@ -167,8 +167,8 @@ function isWhiteout({ isCharDevice, rdev }: Deno.FileInfo): boolean {
 }
 
 /**
- * Tells whether nobody can change the upper meanwhile: the app is not mounted, and no process uses it in
- * another mount namespace. Who only prepares may not ask the kernel, and knows of a new upper alone.
+ * Tells whether no process can change the upper: the app is not mounted, also not in another mount
+ * namespace. A user who may not mount cannot ask the kernel, so only a new upper counts as free.
  *
  * @throws {RefusedError} If a process uses it.
  */
@@ -187,7 +187,7 @@ function copyUp({ app, upper, layers, names }: Place, run: ApplyRun): void {
   for (const at of names.keys()) {
     const way = names.slice(0, at + 1);
     const path = child(upper, ...way);
-    // What a run left that was killed before the directory had its owner and mode.
+    // A run that was killed may not have set owner and mode.
     if (!app.recorded && isEmptyDirectory(path)) Deno.removeSync(path);
     const [first] = directoriesAt(layers, way);
     const like = first === undefined ? null : look(first);
@@ -205,7 +205,7 @@ function makeLike(path: string, like: Deno.FileInfo, app: AppRun, run: ApplyRun)
   if (!owned) run.options.warn?.(ownerWarning(path, like));
 }
 
-/** Notes the time of a directory, which what is made in it changes. */
+/** Notes the time of a directory for the undo, since making an entry in it changes the time. */
 function keepTime(path: string, app: AppRun, run: ApplyRun): void {
   const had = attempt("look at", path, () => Deno.lstatSync(path));
   run.changedBy(() => `set the time of ${quote(path)} back`, () => setTime(path, had), app);

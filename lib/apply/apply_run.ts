@@ -1,5 +1,5 @@
 /**
- * What one run of a plan knows and has done so far.
+ * The state of one run of a plan.
  *
  * @module
  */
@@ -20,39 +20,39 @@ import { child } from "../core/path.ts";
 import type { ProgramOptions } from "../system/run.ts";
 import type { OpenPod } from "../pod/open.ts";
 
-/** How a plan is applied. */
+/** The options of {@linkcode ApplyRun}. */
 export interface ApplyOptions extends ChangeOptions {
   /** Asks whether SELinux is enabled. @default {asks findmnt} */
   readonly selinux?: () => Promise<boolean>;
-  /** The look at what is above the pod, if it was begun before. */
+  /** The check of the directories above the pod, if it was started before. */
   readonly asked?: Asked | null;
-  /** The pods, if they were opened before; who has opened them closes them. */
+  /** The pods, if they were opened before; the caller closes them. */
   readonly open?: readonly OpenPod[];
 }
 
-/** What a run knows of one of its apps. */
+/** The state of one app in a run. */
 export interface AppRun {
-  /** What is to be mounted. */
+  /** The mount that the plan asks for. */
   readonly mount: MountPlan;
   /** The line that is recorded: the plan's, without the label where SELinux is not enabled. */
   line: AppLine;
-  /** Whether the app is mounted already, just as asked for. */
+  /** Set if the app was mounted as requested before this run. */
   live: boolean;
-  /** Whether `overlay.fstab` had a line of the app. */
+  /** Set if `overlay.fstab` had a line of the app. */
   recorded: boolean;
-  /** Whether this run changed anything of the app that stays. */
+  /** Set if this run made a lasting change to the app. */
   changed: boolean;
 }
 
-/** What became of the mounts that a plan takes away or puts back, and that of one does not end the run. */
+/** The outcome of unmounts and restores, whose failures do not end the run. */
 export interface Outcome {
-  /** What was unmounted, in the order of unmounting. */
+  /** The mounts that were unmounted, in the order of unmounting. */
   readonly gone: UnmountOperation[];
-  /** The rootfs of each app that is in use, and mounted still. */
+  /** The rootfs of each app that is in use and still mounted. */
   readonly left: Set<string>;
   /** The lines that could not be mounted, each with the reason. */
   readonly failures: { readonly line: AppLine; readonly error: OverlayError }[];
-  /** Finds the error that is thrown when the rest of the plan is applied. */
+  /** Makes the error that is thrown after the rest of the plan is applied. */
   error: (() => Promise<OverlayError>) | null;
 }
 
@@ -62,37 +62,37 @@ export class ApplyRun {
   readonly plan: Plan;
   /** Where everything of the pod lies. */
   readonly pod: PodLayout;
-  /** How it is applied. */
+  /** The options. */
   readonly options: ApplyOptions;
-  /** What was done, and how it is undone. */
+  /** The changes made so far, and how to undo them. */
   readonly journal: Journal = new Journal();
   /** The apps that are rendered, in the order of mounting. */
   readonly apps: readonly AppRun[];
   /** The lines that `overlay.fstab` had before. */
   entries: readonly FstabEntry[] = [];
-  /** Whether this run made the pod, which then holds nothing. */
+  /** Set if this run made the pod, which is then empty. */
   fresh = false;
   /** The identity of the pod, see `formatIdentity`; `null` while it is not known. */
   identity: string | null = null;
-  /** Whether labels are set. */
+  /** Set if SELinux labels are set. */
   labels = false;
-  /** Whether this run changed anything that stays. */
+  /** Set if this run made a lasting change. */
   changed = false;
-  /** Where the pod is, which an operation may move. */
+  /** The path of the pod, which an operation may move. */
   place: string;
   /** The directories outside the pod that this run made. */
   readonly made: Set<string> = new Set();
-  /** The paths above which something was missing when it was looked at who could swap them. */
+  /** The paths that lacked a parent directory when it was checked who could replace them. */
   unseen: ReadonlySet<string> = new Set();
-  /** Settles when all that was written is on the disk. */
+  /** Settles when all written data is on the disk. */
   onDisk: Promise<void> = Promise.resolve();
   /** The pod's lock, once it is held. */
   lock: PodLock | null = null;
-  /** What the lowers are like that something is made after, once they were looked at. */
+  /** The metadata of lowers from which owner and mode are taken, once they were read. */
   readonly lowers: Map<string, Deno.FileInfo> = new Map();
-  /** Whether the plan mounts the apps. */
+  /** Set if the plan mounts the apps. */
   readonly mounts: boolean;
-  /** What became of mounts that were there, or are put back. */
+  /** The outcome of unmounts and restores. */
   readonly outcome: Outcome = { gone: [], left: new Set(), failures: [], error: null };
   readonly #owners = new Map<string, AppRun>();
 
@@ -127,7 +127,7 @@ export class ApplyRun {
   /** Tells whether a line may be mounted in an image that was mounted before. */
   readonly isLive = (line: AppLine): boolean => this.appOf(line.rootfs)?.mount.live === true;
 
-  /** Notes a change that stays, and how to undo it. */
+  /** Notes a lasting change, and how to undo it. */
   changedBy(what: () => string, undo: () => void | Promise<void>, app?: AppRun): void {
     this.changed = true;
     if (app !== undefined) app.changed = true;
@@ -145,17 +145,17 @@ export class ApplyRun {
     for (const pod of open) pod.check();
   }
 
-  /** Whether apps are rendered, and every one is mounted already, just as asked for. */
+  /** Tells whether apps are rendered, and each was mounted as requested before. */
   get live(): boolean {
     return this.apps.length > 0 && this.apps.every(({ live }) => live);
   }
 
-  /** Whether this run did something that is not taken back when it fails. */
+  /** Tells whether this run made a change that is not taken back when it fails. */
   get isLasting(): boolean {
     return this.outcome.gone.length > 0 || this.place !== this.pod.pod;
   }
 
-  /** What programs are run with. */
+  /** The options with which programs are run. */
   get programs(): ProgramOptions {
     return programOptions(this.options);
   }

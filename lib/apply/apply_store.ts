@@ -32,8 +32,8 @@ function checkLink(path: string, to: string, info: Deno.FileInfo): void {
 }
 
 /**
- * Notes that the pod uses trees of the store, and then looks whether the tree is still there: who removes
- * a tree does it the other way round, so that one of the two sees the other.
+ * Notes that the pod uses trees of the store, and then checks that they still exist. The removal of a tree
+ * does this in the opposite order, so that one of the two sees the other.
  */
 export async function applyUse(
   { path, pod, rendered }: UseOperation,
@@ -42,7 +42,7 @@ export async function applyUse(
   const content = new TextEncoder().encode(pod);
   const note = child(path, await hexDigest("SHA-256", content));
   const had = readOwnFile(note);
-  // One that is damaged would keep all trees of the store from being removed.
+  // A damaged note would keep all trees of the store from being removed.
   if (had?.length !== content.length || had.some((byte, at) => byte !== content[at])) {
     const written = makeFile(note, content, 0o600);
     run.onDisk = Promise.all([run.onDisk, written]).then(() => {});

@@ -1,5 +1,5 @@
 /**
- * The operations that unmount, and what follows them.
+ * The operations that unmount, and the changes of the record that follow.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import type { ProgramResult } from "../system/run.ts";
 import type { RecordOperation, UnmountOperation, VolatileOperation } from "../plan/operation.ts";
 import { unmountAll } from "../pod/mounting.ts";
 
-/** Unmounts all in one process, in this order. What is in use is told when the rest of the plan is applied. */
+/** Unmounts in one process, in this order. Busy mounts are reported after the rest of the plan is applied. */
 export async function applyUnmounts(
   operations: readonly UnmountOperation[],
   run: ApplyRun,
@@ -47,18 +47,18 @@ function errorOf(
   return busyError(rootfses, { gone, mounts, pod: run.pod, result, programs: run.programs });
 }
 
-/** Takes away the mark of a volatile mount that was unmounted in order. */
+/** Removes the kernel's marker of a volatile mount that was unmounted cleanly. */
 export function applyVolatile({ path, rootfs }: VolatileOperation, run: ApplyRun): void {
   if (run.outcome.left.has(rootfs) || look(path) === null) return;
   attempt("remove", path, () => Deno.removeSync(path, { recursive: true }));
 }
 
-/** Writes lines of `overlay.fstab` that have changed. That of an app which is in use stays as it was. */
+/** Writes changed lines of `overlay.fstab`. The line of an app that is in use stays. */
 export function applyChanges(operations: readonly RecordOperation[], run: ApplyRun): void {
   const lines = operations.map(({ line }) => line)
     .filter(({ rootfs }) => !run.outcome.left.has(rootfs));
   const { fstab } = run.pod;
-  // Who unmounts lazily has written them before.
+  // A lazy unmount has written them before.
   if (lines.length === 0 && !operations.some(({ line }) => line.lazy)) return;
   try {
     const text = formatFstab(withLines(run.entries, lines));

@@ -14,16 +14,16 @@ import type { Kind, OperationOf } from "../plan/operation.ts";
 /** Applies operations of a kind. */
 export interface Handler<K extends Kind> {
   /**
-   * Applies operations, and notes in the run's journal how each is undone.
+   * Applies operations, and notes in the run's journal how to undo each.
    *
-   * @param operations Those that follow one another, if they are applied together; else one.
+   * @param operations Consecutive operations, if they are applied together; otherwise one.
    */
   readonly apply: (operations: readonly OperationOf<K>[], run: ApplyRun) => void | Promise<void>;
-  /** Set if those that follow one another are applied at once: one look, one write, one process. */
+  /** Set if consecutive operations are applied together, with one check, one write or one process. */
   readonly together?: true;
-  /** Set if it finds out by itself whether there is anything to do, also for an app that is mounted. */
+  /** Set if it is applied also for an app that is mounted, and checks itself whether anything is to be done. */
   readonly always?: true;
-  /** Set if it tells its steps itself. */
+  /** Set if it reports its steps itself. */
   readonly ownSteps?: true;
 }
 
@@ -53,7 +53,7 @@ export const HANDLERS: { readonly [K in Kind]: Handler<K> } = {
   trust: { apply: applyTrust, together: true },
   directory: each(applyDirectory),
   lock: each(applyLock),
-  // It was looked at to make the plan.
+  // Done when the plan was made.
   look: each(() => {}),
   // A plan for a pod that is there is made while the pod is open.
   open: each((_, run) => run.checkPlace()),

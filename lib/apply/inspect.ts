@@ -1,6 +1,6 @@
 /**
- * The look at a pod before anything is changed in it: what it has recorded, what is mounted, and
- * whether the render may go on.
+ * Inspects a pod before anything is changed in it: its record, its mounts, and whether the render may
+ * continue.
  *
  * @module
  */
@@ -28,10 +28,10 @@ import { appWords, quote } from "../core/quote.ts";
 import { refuseElsewhere, refuseOtherMount, refuseOtherPaths } from "../plan/refusals.ts";
 
 /**
- * Looks at what the pod holds. Afterwards the run knows its lines, which apps are mounted already, and
- * whether labels are set.
+ * Inspects the pod. Afterwards the run knows its lines, which apps are mounted, and whether labels are
+ * set.
  *
- * @throws {RefusedError} If the pod holds something that must not be touched.
+ * @throws {RefusedError} If the pod holds an app or a mount that must not be touched.
  * @throws {PodError} If it does so for one or more of many apps.
  */
 export async function inspect(run: ApplyRun): Promise<void> {
@@ -48,13 +48,13 @@ export async function inspect(run: ApplyRun): Promise<void> {
   await checkApps(lines, run);
 }
 
-/** Makes the way to the destinations free: mounts what they lie in, and checks what leads to them. */
+/** Prepares the destinations: mounts the images that they lie in, and checks the directories above them. */
 export async function makeWay(run: ApplyRun): Promise<void> {
   await mountBelow(appLines(run.entries), run);
   checkWays(run);
 }
 
-/** What a run left that was killed while it wrote or mounted. */
+/** Removes the files of a run that was killed while it wrote or mounted. */
 function removeRests(run: ApplyRun): void {
   for (const rest of [run.pod.batch, `${run.pod.fstab}.new`]) {
     if (look(rest)?.isFile) attempt("remove", rest, () => Deno.removeSync(rest));
@@ -62,8 +62,8 @@ function removeRests(run: ApplyRun): void {
 }
 
 /**
- * An upper that was unmounted lazily may be part of a mount that nobody sees. So may an image that lives on in
- * a container: what runs in it could swap the directories that lead to an app in it, as in a live one.
+ * An upper that was unmounted lazily may be part of a mount that the mount table does not show. So may an
+ * image in a container: a process in it could replace the directories that lead to an app in it.
  */
 async function checkUsers(lines: readonly AppLine[], run: ApplyRun): Promise<void> {
   const lazy = lines.filter((line) => line.lazy);
@@ -71,24 +71,24 @@ async function checkUsers(lines: readonly AppLine[], run: ApplyRun): Promise<voi
   if (lazy.length + images.length === 0) return;
   const byApp = new Map(lazy.map((line) => [line.app, line]));
   if (!run.mounts) {
-    // What is only prepared may be in use as before.
+    // An app that is only prepared may still be in use.
     for (const app of run.apps) if (byApp.has(app.line.app)) app.line = { ...app.line, lazy: true };
     return;
   }
   const { refuseInUse } = await import("../pod/in_use.ts");
-  // A run that was killed may have noted what it had yet to do.
+  // A run that was killed may have recorded an unmount before doing it.
   const mounts = new PodMounts(run.pod, await mountTable(run.programs));
   const own = lazy.filter((line) => {
     return mounts.stateOf(line) !== "mounted" && run.apps.some(({ line: { app } }) => {
       return app === line.app;
     });
   });
-  // What else is mounted there is told later.
+  // Any other mount there is reported later.
   const free = images.filter((line) => mounts.stateOf(line) === "unmounted");
   await refuseInUse("render", [...new Set([...own, ...free])], run);
 }
 
-/** Without SELinux a label means nothing, and is left out; rkt's label library does the same. */
+/** Without SELinux a label has no effect and is left out, as in rkt's label library. */
 async function decideLabels(run: ApplyRun): Promise<void> {
   const labels = new Set(run.apps.flatMap(({ mount }) => mount.label ?? []));
   if (labels.size === 0) return;
@@ -125,7 +125,7 @@ async function tableFor(
   return there ? await mountTable(run.programs) : [];
 }
 
-/** What is known of a pod when its apps are checked. */
+/** The facts about a pod by which its apps are checked. */
 interface Known {
   readonly run: ApplyRun;
   readonly mounts: PodMounts;
@@ -167,8 +167,8 @@ function checkApp(app: AppRun, known: Known): void {
 }
 
 /**
- * Mounts what destinations lie in and this call does not render: an app's directories are made in the
- * pod's own image.
+ * Mounts the images that destinations lie in and that this call does not render: an app's directories are
+ * made in the pod's own image.
  */
 async function mountBelow(lines: readonly AppLine[], run: ApplyRun): Promise<void> {
   const own = new Set(run.apps.map(({ line }) => line.app));
@@ -184,7 +184,7 @@ async function mountBelow(lines: readonly AppLine[], run: ApplyRun): Promise<voi
   const judging = { pod, judge, idle: below, cache: new FactsCache(), options };
   for (const line of below) {
     const state = mounts.stateOf(line);
-    // Of a copy nothing is mounted.
+    // A copy has no mount.
     if (state === "mounted" || line.copy) continue;
     if (state === "unmounted" && !run.mounts) throw notMountedError(line, open);
     await checkRecordedLine(line, judging);
@@ -203,7 +203,7 @@ function notMountedError(line: AppLine, open: readonly AppLine[]): OverlayError 
   );
 }
 
-/** Looks at everything that the run will use or make, and at what is above it. */
+/** Checks every path that the run will use or make, and the directories above it. */
 function checkWays(run: ApplyRun): void {
   const missing = new Set<string>();
   const failures = new Map<string, AppFailure>();

@@ -1,5 +1,5 @@
 /**
- * What a run has done, and how each of it is undone.
+ * The changes that a run has made, and how to undo them.
  *
  * @module
  */
@@ -11,31 +11,31 @@ interface Entry {
   readonly barrier: boolean;
 }
 
-/** A stack of things to undo. A run that fails takes back what it made, and only that. */
+/** A stack of undo actions. A run that fails undoes its own changes, and no others. */
 export class Journal {
   readonly #entries: Entry[] = [];
 
   /**
-   * Notes how to undo what was just done.
+   * Notes how to undo the last change.
    *
-   * @param what What undoing does, such as `remove "/x"`; asked for when that cannot be done.
+   * @param what Describes the undo action, such as `remove "/x"`, for the message if it fails.
    */
   add(what: () => string, undo: () => void | Promise<void>): void {
     this.#entries.push({ what, undo, barrier: false });
   }
 
   /**
-   * The same for what everything before it depends on. When a mount cannot be taken back, what lies
-   * below it must stay: removing it would remove what is mounted.
+   * Notes an undo action that all earlier ones depend on. If a mount cannot be undone, the directories
+   * below it must stay: removing them would remove mounted files.
    */
   addBarrier(what: () => string, undo: () => void | Promise<void>): void {
     this.#entries.push({ what, undo, barrier: true });
   }
 
   /**
-   * Undoes everything, last thing first.
+   * Undoes all changes, the last one first.
    *
-   * @returns What could not be undone, in words; empty when all is as it was.
+   * @returns A description of each change that could not be undone; empty if all were.
    */
   async rollBack(): Promise<readonly string[]> {
     const problems: string[] = [];

@@ -1,5 +1,5 @@
 /**
- * Mounting lines of overlay.fstab as a part of a run that can be undone.
+ * Mounting lines of overlay.fstab as a part of a run, so that it can be undone.
  *
  * @module
  */
@@ -11,8 +11,9 @@ import { tryMount, unmountAll } from "../pod/mounting.ts";
 /**
  * Mounts lines of `overlay.fstab` for a run.
  *
- * @throws {MountError} If one is not mounted; what was, in its place or not, is noted to be undone.
- * @throws {PodError} If that is so for one or more of many.
+ * @throws {MountError} If a line is not mounted; mounts that were made, even in a wrong place, are noted to
+ * be undone.
+ * @throws {PodError} If one or more of several lines are not mounted.
  */
 export async function mountLines(lines: readonly AppLine[], run: ApplyRun): Promise<void> {
   const noted = noteMounts(lines, run);
@@ -28,8 +29,8 @@ export async function mountLines(lines: readonly AppLine[], run: ApplyRun): Prom
 }
 
 /**
- * Notes, before it is so, that this run mounts something, and must unmount it before it undoes what is
- * below: what becomes of a mount process may never be known.
+ * Notes mounts before they are made, so that they are unmounted before the directories below them are
+ * removed: the result of a mount process may never be known.
  */
 function noteMounts(
   lines: readonly AppLine[],

@@ -11,7 +11,7 @@ import { basename, child, isWithin, parent } from "../core/path.ts";
 import { readRecord } from "./record.ts";
 import { directoriesIn, GARBAGE, isPod, withoutNumber } from "./list.ts";
 
-/** Only the owner goes in, so nobody else reaches by its path what is removed. */
+/** Only the owner has access, so no other user reaches a file that is being removed. */
 export const GARBAGE_MODE = 0o700;
 
 /** The pods that are set aside in a directory of pods. */
@@ -34,13 +34,13 @@ export function checkGarbage(directory: string): void {
   checkGuarded({ path: child(directory, GARBAGE), guarded: true, force: false });
 }
 
-/** Tells whether a directory that is set aside was this pod, by its name and by its lines, which keep their paths. */
+/** Tells whether a directory that is set aside was this pod, by its name and the paths in its lines. */
 export function wasPod(garbage: string, pod: string): boolean {
   const [own, name] = [basename(garbage), basename(pod)];
   if (own !== name && withoutNumber(own) !== name) return false;
   const { lines } = readRecord(podLayout(garbage).fstab);
   const first = lines.find(({ source }) => source === "overlay") ?? lines[0];
-  // A removal that was killed can leave nothing but the lock.
+  // A removal that was killed can leave only the lock.
   const isRest = () => entriesIn(garbage).every((entry) => entry.name === "overlay.lock");
   if (first === undefined) return own === name || isRest();
   const { upper } = readLineConfig(first, pod);

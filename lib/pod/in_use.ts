@@ -1,9 +1,9 @@
 /**
- * Uppers that are part of a mount nobody sees: one that was unmounted lazily, or one that lives on in
- * another mount namespace, as in a container that was started in it.
+ * Uppers that are part of a mount which the mount table does not show: one that was unmounted lazily, or one
+ * in another mount namespace, such as that of a container.
  *
- * The kernel knows, and says so when such an upper is mounted with `index=on`: only then does it refuse
- * one that is in use (kernel, Documentation/filesystems/overlayfs.rst, "Sharing and copying layers").
+ * The kernel refuses to mount such an upper with `index=on` (kernel,
+ * Documentation/filesystems/overlayfs.rst, "Sharing and copying layers").
  *
  * @module
  */
@@ -23,14 +23,14 @@ import { appWords, quote } from "../core/quote.ts";
 import { run } from "../system/run.ts";
 import type { ProgramResult } from "../system/run.ts";
 
-/** The time that an upper may take to become free after its umount process was left alone, in milliseconds. */
+/** The time to wait for an upper to become free while an earlier umount still runs, in milliseconds. */
 const SETTLE_MS = 2000;
 
 const SETTLE_POLL_MS = 50;
 
 const ELSEWHERE = ", in another mount namespace or while it is being unmounted";
 
-/** A line whose upper is asked for. */
+/** A line whose upper is checked. */
 interface Probe {
   readonly line: AppLine;
   readonly upper: string;
@@ -57,17 +57,17 @@ function failingLine({ line, upper }: Probe, pod: PodLayout): AppLine {
 }
 
 /**
- * Asks the kernel which uppers are part of a mount, in whatever mount namespace. The pod must be locked, and
+ * Asks the kernel which uppers are part of a mount in any mount namespace. The pod must be locked, and
  * none of the lines mounted.
  *
- * @returns The lines whose upper is in use (`true`), and those of which the kernel does not say (`null`).
+ * @returns The lines whose upper is in use (`true`), and those for which the kernel has no answer (`null`).
  */
 async function askFor(
   probes: readonly Probe[],
   mounting: Mounting,
 ): Promise<ReadonlyMap<AppLine, true | null>> {
   const rows = probes.map((probe) => failingLine(probe, mounting.pod));
-  // One line needs no file; nor is one made on a disk that is full.
+  // One line needs no file, and on a full disk none can be written.
   const results = rows.length > 1 && !mounting.dryRun && writeBatch(rows, mounting.pod)
     ? await askTogether(rows, mounting)
     : await askEach(rows, mounting);
@@ -147,13 +147,13 @@ function answerOf(said: string): boolean | null {
 }
 
 /**
- * Refuses apps whose upper is in use where nobody sees it. Of those that were unmounted lazily the kernel
- * must say that they are free; of others it is enough that it does not say that they are in use.
+ * Refuses apps whose upper is in use in a mount that the mount table does not show. For apps that were
+ * unmounted lazily the kernel must confirm that they are free; others are only refused if they are in use.
  *
  * Requires `--allow-run` permission for mount, umount and findmnt.
  *
  * @param lines Lines that are not mounted, of a pod that is locked.
- * @throws {RefusedError} If one is in use, or was unmounted lazily and nobody can say.
+ * @throws {RefusedError} If one is in use, or was unmounted lazily and the kernel has no answer.
  */
 export async function refuseInUse(
   verb: string,

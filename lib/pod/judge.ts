@@ -1,6 +1,6 @@
 /**
- * The judge of a line: the one answer to the question if a line of `overlay.fstab` may be mounted, for a
- * render, for a restore, and for what a destination lies in.
+ * Decides whether a line of `overlay.fstab` may be mounted: for a render, for a restore, and for an image
+ * that a destination lies in.
  *
  * @module
  */
@@ -31,7 +31,7 @@ import {
   refuseVolatile,
 } from "../plan/refusals.ts";
 
-/** The lines that are judged, and what they are judged by. */
+/** The lines that are judged, the pod, and the mount table. */
 export interface Docket {
   /** The pod. */
   readonly pod: PodLayout;
@@ -79,14 +79,14 @@ export class LineJudge {
   /**
    * Refuses a line that must not be mounted beside what is mounted and recorded.
    *
-   * @param how With `mounts`, the line is going to be mounted: who may not mount may not look into a work
-   * either. With `live`, nothing runs in the image that it lies in.
-   * @throws {RefusedError} If it must not.
+   * @param how With `mounts`, the line is going to be mounted; a user who may not mount cannot read a work
+   * either. With `live`, no process runs in the image that it lies in.
+   * @throws {RefusedError} If it must not be mounted.
    */
   check(line: AppLine, { mounts, live = false }: { mounts: boolean; live?: boolean }): void {
     this.checkUpper(line);
     const state = this.#mounts.stateOf(line);
-    // A mount that no line accounts for is not ours.
+    // No render has made a mount that has no line.
     refuseForeign("mount", line, state === "mounted" ? "foreign" : state);
     const config = readLineConfig(line, this.#pod.pod);
     const absolute = { ...line, options: mountOptions(config) };
@@ -128,8 +128,8 @@ export class LineJudge {
 }
 
 /**
- * Checks that only root and we can rename what leads from the rootfs of an image to that of a line, which
- * itself may be anybody's, as its lower is.
+ * Checks that only root and the current user can rename the directories between the rootfs of an image and
+ * that of a line. The rootfs of the line itself may have any owner, as its lower may.
  */
 function checkInside(line: AppLine, image: AppLine): void {
   const way = upwards(parent(line.rootfs)).filter((path) => isWithin(path, image.rootfs))
@@ -139,7 +139,7 @@ function checkInside(line: AppLine, image: AppLine): void {
   }
 }
 
-/** The pod, and the knowledge by which its recorded lines are judged. */
+/** The pod and the facts by which its recorded lines are judged. */
 export interface Judging {
   /** The pod. */
   readonly pod: PodLayout;
@@ -149,14 +149,14 @@ export interface Judging {
   readonly idle: readonly AppLine[];
   /** The facts that are known already. */
   readonly cache: FactsCache;
-  /** Who is told what happens. */
+  /** The options of the call. */
   readonly options: ChangeOptions;
   /** The line may be mounted in an image that was mounted before. @default {false} */
   readonly live?: boolean;
 }
 
 /**
- * Checks that a recorded line may be mounted as it stands: all that a render of it would check.
+ * Checks that a recorded line may be mounted: everything that a render of it would check.
  *
  * @throws {RefusedError} If a render would refuse it.
  * @throws {OverlayError} If a directory that it needs is not there.
@@ -164,7 +164,7 @@ export interface Judging {
 export async function checkRecordedLine(line: AppLine, judging: Judging): Promise<void> {
   const { pod, judge, idle, cache, options, live = false } = judging;
   judge.check(line, { mounts: true, live });
-  // First: what is missing now and there later may be somebody else's.
+  // First: a directory that is missing now may be made by another user later.
   refuseMissing(line, pod, idle);
   await checkWayOfLine(line, pod, options);
   await runPreflight([toMountPlan(line, pod.pod)], options, { cache });
@@ -186,7 +186,7 @@ async function checkWayOfLine(
   }
   const dest = parent(line.rootfs);
   if (isWithin(dest, pod.pod)) return;
-  // Outside the pod nobody has made sure yet that the destination cannot be swapped.
+  // Outside the pod it is not checked yet that no other user can replace the destination.
   await checkAbove([dest], programOptions(options));
   checkGuarded({ path: dest, guarded: true, force: false });
 }

@@ -22,16 +22,16 @@ export type PodsRequest =
     readonly pods: string;
   };
 
-/** The name of the directory, beside the pods, that holds those which are to be removed. */
+/** The name of the directory, beside the pods, for pods that are set aside. */
 export const GARBAGE = "garbage";
 
-/** Whether a directory is a pod: it holds the lock, which a render makes first, or the lines. */
+/** Tells whether a directory is a pod: it holds the lock, which a render makes first, or `overlay.fstab`. */
 export function isPod(path: string): boolean {
   const { fstab, lock } = podLayout(path);
   return look(fstab)?.isFile === true || look(lock)?.isFile === true;
 }
 
-/** The first name in a directory that nothing has: that of a pod, or that name and a number. */
+/** Finds a free name in a directory: the name of a pod, or that name and a number. */
 export function freeName(directory: string, pod: string): string {
   const name = basename(pod);
   for (let at = 0;; at++) {
@@ -40,19 +40,19 @@ export function freeName(directory: string, pod: string): string {
   }
 }
 
-/** The name of a pod whose name was taken in the garbage. */
+/** Removes the number that {@linkcode freeName} adds to a name. */
 export function withoutNumber(name: string): string {
   return name.replace(/~\d+$/, "");
 }
 
-/** The names of the directories in a directory, sorted; links are none. */
+/** Lists the names of the directories in a directory, sorted; symlinks are left out. */
 export function directoriesIn(path: string): string[] {
   return entriesIn(path).filter(({ isDirectory }) => isDirectory).map(({ name }) => name).sort();
 }
 
 /**
- * The pods of a request: the one it names, or those in the directory. A directory that may not be looked
- * into is passed over with a warning.
+ * The pods of a request: the one it names, or those in the directory. A directory that may
+ * not be read is skipped with a warning.
  *
  * Requires `--allow-read` permission for the pod or the directory.
  *

@@ -1,5 +1,5 @@
 /**
- * What the mounting of lines needs to know.
+ * The context in which lines are mounted.
  *
  * @module
  */
@@ -8,16 +8,16 @@ import type { AppLine } from "../overlay/app_line.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import type { PodLayout } from "../request/layout.ts";
 
-/** What mounting lines needs to know. */
+/** The context in which lines are mounted. */
 export interface Mounting {
   /** Tells whether a line may be mounted in an image that was mounted before. */
   readonly isLive?: (line: AppLine) => boolean;
   /** The pod. */
   readonly pod: PodLayout;
-  /** What programs are run with. */
+  /** The options with which programs are run. */
   readonly programs: ProgramOptions;
-  /** Who is told what is done. */
+  /** The options of the call: listeners and the signal. */
   readonly options: ChangeOptions;
-  /** Set if no file is written to ask the kernel about many lines at once. */
+  /** Set if no file may be written to ask the kernel about many lines at once. */
   readonly dryRun?: true;
 }

@@ -1,5 +1,5 @@
 /**
- * The error of an app that mount could not mount: what was said, and why it is likely so.
+ * The error of an app that could not be mounted: the message of mount(8), and the likely cause.
  *
  * @module
  */
@@ -16,13 +16,13 @@ import type { ProgramResult } from "../system/run.ts";
 import { lookThoroughly } from "../preflight/diagnose_mount.ts";
 import type { FoundMount } from "./verify.ts";
 
-/** What mount(8) says of every EINVAL, whatever the cause; it helps nobody. */
+/** The message of mount(8) for every EINVAL, whatever the cause. */
 const ANYTHING = /wrong fs type, bad option/;
 
-/** The words of mount(8) for EBUSY; it names any overlay as the one that is mounted. */
+/** The message of mount(8) for EBUSY; it can name an overlay that has nothing to do with it. */
 const IN_USE = /already mounted|is busy/;
 
-/** What the texts of mount(8) mean, where they say anything. */
+/** The causes behind the messages of mount(8) that have a clear meaning. */
 const MEANINGS: readonly (readonly [text: RegExp, cause: string])[] = [
   [
     /superuser|permission denied/i,
@@ -50,7 +50,7 @@ const MEANINGS: readonly (readonly [text: RegExp, cause: string])[] = [
   [/unknown filesystem type/, "this kernel has no overlayfs: modprobe overlay, or --overlay never"],
 ];
 
-/** What remains when nothing else is found, the likeliest first. */
+/** Describes the causes that remain when no check has found one, the likeliest first. */
 function remaining(mount: MountPlan): string {
   const upper = mount.upper === null ? "" : "the file system of the pod cannot hold an upper, or ";
   return `${upper}that of a lower no lower; the kernel's own words are at the end of: ${DMESG}`;
@@ -61,7 +61,7 @@ const NOT_RELABELLED =
   "the SELinux policy does not let this process mount with that label: run in a " +
   `domain that may relabel file systems, or give another --label; ${DENIALS}`;
 
-/** The causes, the likeliest first: what is seen comes before what is guessed. */
+/** Finds the causes, the likeliest first: causes that were seen come before guesses. */
 async function causesOf(
   line: AppLine,
   said: string,
@@ -77,7 +77,7 @@ async function causesOf(
   return [
     ...(isDenied ? [NOT_RELABELLED] : []),
     ...findings.flatMap(({ code, sentence, hint }) => {
-      // What is left out is not in the way.
+      // A label that is left out cannot be the cause.
       if (code === "label-left-out") return [];
       return [code === "conflicting-options" ? hint : `${sentence}; ${hint}`];
     }),
@@ -85,7 +85,7 @@ async function causesOf(
   ];
 }
 
-/** The hint for a machine on which mount(8) takes SELinux for disabled, and the kernel does not. */
+/** The hint for a machine on which SELinux is enabled, but mount(8) takes it for disabled. */
 const LABEL_DROPPED =
   "mount(8) keeps a label only while /etc/selinux/config exists and selinuxfs can be " +
   "written: mend that, or render without --label";

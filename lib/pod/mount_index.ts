@@ -1,5 +1,5 @@
 /**
- * The mount table, ready to be looked up: it is read once a call, however many pods are looked at.
+ * An index of the mount table, which is read once in a call, however many pods are looked at.
  *
  * @module
  */
@@ -9,18 +9,18 @@ import { hasSelinux } from "../system/selinux.ts";
 import type { Mount } from "../system/mount_table.ts";
 import { Writers } from "./writers.ts";
 
-/** The mounts of this mount namespace, by their mount points and by what they are made of. */
+/** The mounts of this mount namespace, by their mount points and by their lowers, uppers and works. */
 export class MountIndex {
   /** The mount table, in the order of mounting. */
   readonly mounts: readonly Mount[];
-  /** Only the topmost mount at a mount point counts, since it is the one that anybody sees. */
+  /** Only the topmost mount at a mount point is visible. */
   readonly #topmost: ReadonlyMap<string, Mount>;
   #targets: PathIndex<Mount> | null = null;
   #layers: PathIndex<Mount> | null = null;
   #writers: Writers | null = null;
   #selinux: boolean | null = null;
 
-  /** Looks at a table. */
+  /** Indexes a mount table. */
   constructor(mounts: readonly Mount[]) {
     this.mounts = mounts;
     this.#topmost = new Map(mounts.map((mount) => [mount.target, mount]));

@@ -1,5 +1,5 @@
 /**
- * The words of mount(8) and umount(8).
+ * The messages of mount(8) and umount(8).
  *
  * Requires no permissions.
  *
@@ -8,7 +8,7 @@
 import type { ProgramResult } from "../system/run.ts";
 import { printable } from "../core/quote.ts";
 
-/** What mount or umount said of one mount point, without the prefix that names it. */
+/** Finds the message of mount or umount about one mount point, without the prefix that names it. */
 export function extractMessage(result: ProgramResult, target: string): string {
   const { stderr } = result;
   const before = `mount: ${target}: `;
@@ -20,7 +20,7 @@ export function extractMessage(result: ProgramResult, target: string): string {
   return result.status === 0 ? "no error, and nothing is mounted" : `exit status ${result.status}`;
 }
 
-/** Where mount begins to speak of the next mount point. Many are looked for in one long text. */
+/** Finds the start of the next mount point's message. Many are searched for in one long text. */
 function endOfWords(said: string, from: number): number | undefined {
   const ends = ["\nmount: ", "\numount: "].map((next) => said.indexOf(next, from));
   const found = ends.filter((at) => at >= 0);

@@ -1,5 +1,5 @@
 /**
- * Making the kernel's mounts match `overlay.fstab`, and looking whether they do.
+ * Mounting the lines of `overlay.fstab`, and verifying the mounts.
  *
  * @module
  */
@@ -23,8 +23,8 @@ import { parseMountOptions } from "../overlay/mount_config.ts";
 /**
  * Mounts lines of `overlay.fstab`, none of which may be mounted, in one process.
  *
- * `mount --all` of the whole file would mount the pod's other apps too, whatever is mounted in their
- * places. So many lines get a file of their own, and one is named.
+ * `mount --all` of the whole file would also mount the pod's other apps, whatever is mounted in their
+ * places. So several lines are written into a file of their own, and a single line is named.
  *
  * Requires `--allow-run` permission for mount.
  */
@@ -72,17 +72,17 @@ export function unmountAll(
   return runProgram(PROGRAMS.umount, [...flags, ...targets], { ...options, cwd: "/" });
 }
 
-/** What became of lines that were to be mounted. */
+/** The result of mounting lines. */
 export interface Mounted {
-  /** Where something was mounted, rightly or not. */
+  /** The mount points that were mounted, in the right place or not. */
   readonly targets: readonly string[];
   /** The lines that are not mounted, each with the reason. */
   readonly failures: readonly { readonly line: AppLine; readonly error: MountError }[];
 }
 
 /**
- * Mounts lines of `overlay.fstab`, none of which may be mounted, in one process. Whether they are mounted
- * then is seen, not believed: in the pod by their device, elsewhere, and with a label, in the mount table.
+ * Mounts lines of `overlay.fstab`, none of which may be mounted, in one process. The result
+ * is verified: in the pod by the device, and outside it or with a label, by the mount table.
  */
 export async function tryMount(lines: readonly AppLine[], mounting: Mounting): Promise<Mounted> {
   const exposed = new Set(lines.filter((line) => isExposed(line, mounting)));
@@ -121,7 +121,7 @@ async function mountsBefore({ programs }: Mounting): Promise<readonly Mount[]> {
   return await mountTable(programs);
 }
 
-/** Without SELinux a recorded label is left out, which is said once of each. */
+/** Without SELinux a recorded label is left out, with one warning for each label. */
 function warnOfLabels(found: readonly FoundMount[], { warn }: ChangeOptions): void {
   const lost = found.flatMap(({ isRight, lostLabel }) => isRight ? lostLabel ?? [] : []);
   for (const label of new Set(lost)) {
@@ -141,14 +141,14 @@ async function failuresOf(
 }
 
 /**
- * Tells whether somebody else may change what leads to a rootfs while it is mounted: mount(8) names the
- * mount point to the kernel, which looks the name up again.
+ * Tells whether another user may replace a directory on the way to a rootfs during the mount: mount(8) passes
+ * the path to the kernel, which resolves it again.
  */
 function isExposed(line: AppLine, { pod, isLive }: Mounting): boolean {
   return !isWithin(line.rootfs, pod.pod) || isLive?.(line) === true;
 }
 
-/** Tells whether a mount of a line shows by its device alone: it is no bind mount, and has no label. */
+/** Tells whether the device alone shows that a line is mounted: it is no bind mount, and has no label. */
 function isPlain({ source, options }: AppLine): boolean {
   return source === "overlay" && !options.includes("context=");
 }
@@ -166,10 +166,10 @@ export interface PodLines {
 }
 
 /**
- * Mounts lines of several pods in one process, see {@linkcode tryMount}. Paths that are relative to a pod, and
- * what takes a look at the mount table, are for a process of their own.
+ * Mounts lines of several pods in one process, see {@linkcode tryMount}. Lines with paths that are relative to
+ * a pod, and lines that are verified by the mount table, need a process of their own.
  *
- * @returns What became of the lines of each pod; `undefined` for a pod that is left to {@linkcode tryMount}.
+ * @returns The result for each pod; `undefined` for a pod that is left to {@linkcode tryMount}.
  */
 export async function mountTogether(
   pods: readonly PodLines[],

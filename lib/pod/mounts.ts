@@ -1,5 +1,5 @@
 /**
- * The lines of a pod beside the mount table: what of them is mounted, and where.
+ * The lines of a pod compared with the mount table: which of them are mounted, and where.
  *
  * @module
  */
@@ -14,12 +14,12 @@ import type { Mount } from "../system/mount_table.ts";
 import { basename, child, isWithin, parent, upwards } from "../core/path.ts";
 import type { MountState, SeenLine } from "../plan/snapshot.ts";
 
-/** Whether two configurations mount the same directories. */
+/** Tells whether two configurations mount the same directories. */
 export function samePaths(a: MountConfig, b: MountConfig): boolean {
   return a.upper === b.upper && a.work === b.work && a.lower.join("\0") === b.lower.join("\0");
 }
 
-/** Whether a path shows the very same directory as another; bind mounts do. */
+/** Tells whether two paths show the same directory, as those of a bind mount do. */
 export function sameDirectory(a: string, b: string): boolean {
   return isSame(look(a), look(b));
 }
@@ -35,16 +35,16 @@ export function showsMount({ rootfs, source }: AppLine): boolean {
   return look(rootfs)?.dev !== look(parent(rootfs))?.dev;
 }
 
-/** What the mount table says of a pod. */
+/** The mounts of a pod, by the mount table. */
 export class PodMounts {
   /** The mount table. */
   readonly index: MountIndex;
   readonly #pod: PodLayout;
-  /** A mount that is told by what it shows takes a look at the disk. */
+  /** Cached, since a bind mount is recognized by a look at the disk. */
   readonly #states = new Map<AppLine, MountState>();
   #realPod: string | null | undefined;
 
-  /** Looks at a table for a pod. Pods that are looked at together share one. */
+  /** Takes a mount table, which several pods can share. */
   constructor(pod: PodLayout, table: MountIndex | readonly Mount[]) {
     this.#pod = pod;
     this.index = table instanceof MountIndex ? table : new MountIndex(table);
@@ -96,9 +96,9 @@ export class PodMounts {
   }
 
   /**
-   * The mounts in the pod that no line names, in the order of mounting: those of lines that were lost. What
-   * is mounted in the rootfs of a mounted app is the app's own, and a file system that the pod or its
-   * `overlay` directory lies on is the administrator's.
+   * Lists the mounts in the pod that no line names, in the order of mounting: the lines of these were lost.
+   * Mounts in the rootfs of a mounted app belong to the app, and a file system on which the pod or its
+   * `overlay` directory lies belongs to the administrator.
    */
   unnamed(lines: readonly AppLine[]): readonly Mount[] {
     const real = this.realPod();

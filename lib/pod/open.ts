@@ -1,6 +1,6 @@
 /**
- * The one door into a pod that is there. Whoever enters has made sure that nobody else can swap the pod
- * or change what it records, and only then opens a file in it.
+ * Opens existing pods: the only way into one. It first makes sure that no other user can replace the pod
+ * or change its record, and only then opens a file in it.
  *
  * @module
  */
@@ -24,24 +24,24 @@ import type { ProgramOptions } from "../system/run.ts";
 import { MissingPermissionError, OverlayError } from "../core/errors.ts";
 import { formatFstab } from "../overlay/fstab.ts";
 
-/** One call, and what it has looked up already: the pods that it opens share it. */
+/** One call of the library, with a cache that the pods it opens share. */
 export class Call {
-  /** Who is told what happens, and what ends the call. */
+  /** The options of the call: listeners, the time to wait for a lock, and the signal. */
   readonly options: ChangeOptions;
-  /** How programs are run. */
+  /** The options with which programs are run. */
   readonly programs: ProgramOptions;
-  /** Directories above which all is trusted; many pods have theirs in common. */
+  /** Directories whose parents were found to be trusted; many pods share them. */
   readonly trusted: Set<string> = new Set();
   #mounts: Promise<MountIndex> | null = null;
 
-  /** Begins a call that knows nothing. */
+  /** Begins a call with an empty cache. */
   constructor(options: ChangeOptions = {}) {
     this.options = options;
     this.programs = programOptions(options);
   }
 
   /**
-   * Looks at the mount table, which is read once and again after a change.
+   * Reads the mount table, once, and again after a change.
    *
    * Requires `--allow-run` permission for findmnt.
    */
@@ -56,13 +56,13 @@ export class Call {
   }
 }
 
-/** A pod that only root and the user we are can change, and its record. Disposing it frees the lock. */
+/** An open pod, which only root and the current user can change, and its record. Disposing it frees the lock. */
 export class OpenPod implements Disposable {
   /** The pod. */
   readonly layout: PodLayout;
-  /** Its `overlay.fstab`; of a pod that is locked, as it was read after that. */
+  /** Its `overlay.fstab`; a pod that is locked was read under the lock. */
   readonly record: PodRecord;
-  /** The call that has opened it. */
+  /** The call that opened it. */
   readonly call: Call;
   /** The identity of its directory, see `formatIdentity`. */
   readonly identity: string | null;
@@ -109,8 +109,8 @@ export class OpenPod implements Disposable {
   }
 
   /**
-   * Tells whether an earlier look at the mount table, before the pod was locked, is still true of the pod. Who
-   * mounts an app holds the lock, and leaves a line and a mount point; what lies outside the pod is not known.
+   * Tells whether a mount table that was read before the pod was locked still holds for the pod. A command that
+   * mounts an app holds the lock, and leaves a line and a mount point. Mounts outside the pod are not checked.
    */
   #isUnchangedSince(earlier: PodMounts): boolean {
     const had = this.#earlier?.record.entries ?? [];
@@ -126,7 +126,7 @@ export class OpenPod implements Disposable {
    *
    * Requires the permissions of `linePermissions`, and `--allow-run` for findmnt.
    *
-   * @param action What needs to know, such as `unmount`.
+   * @param action The action that needs the result, such as `unmount`.
    * @param lines The lines. @default {all}
    * @throws {MissingPermissionError} If a permission is missing; nothing was touched.
    */
@@ -151,20 +151,20 @@ export class OpenPod implements Disposable {
   }
 }
 
-/** The Deno permissions that opening pods and looking at their mounts needs. */
+/** Computes the Deno permissions that are needed to open pods and look at their mounts. */
 export function openPermissions(directory: string, locks = false): RequiredPermissions {
   const write = locks ? [directory] : [];
   return { read: [directory], write, run: [PROGRAMS.findmnt, ...TRUST.run], sys: TRUST.sys };
 }
 
 /**
- * Checks that only root and the user we are can change a pod or its record, or swap it or a directory above it.
+ * Checks that only root and the current user can change a pod or its record, or replace it or a parent directory.
  *
  * Requires `--allow-read` permission for the pod, `--allow-run` for find, unless all of `/` may be read,
  * and `--allow-sys=uid`.
  *
  * @returns The identity of the pod, see `formatIdentity`; `null` if it is not there.
- * @throws {RefusedError} If somebody else can, or the pod is a symlink.
+ * @throws {RefusedError} If another user can, or the pod is a symlink.
  * @throws {OverlayError} If the pod is no directory.
  */
 export async function checkTrusted(pod: PodLayout, call: Call): Promise<string | null> {
@@ -176,23 +176,23 @@ export async function checkTrusted(pod: PodLayout, call: Call): Promise<string |
   return identity;
 }
 
-/** How a pod is opened. */
+/** The options of {@linkcode openPod}. */
 export interface OpenOptions {
-  /** Whether it is locked, so that no other command changes it as long as it is open. @default {true} */
+  /** Set if the pod is locked, so that no other command changes it while it is open. @default {true} */
   readonly lock?: boolean;
-  /** The pod as it was opened before without the lock: what it knows is used again if it is still true. */
+  /** The pod as it was opened before without the lock; its mounts are used again if they still hold. */
   readonly earlier?: OpenPod;
-  /** How long to wait for another command that works on it, in milliseconds. @default {as the call says} */
+  /** How long to wait for another command that works on the pod, in milliseconds. @default {that of the call} */
   readonly waitMs?: number;
 }
 
 /**
- * Opens a pod: checks who else could change it, and reads its record.
+ * Opens a pod: checks that no other user can change it, and reads its record.
  *
  * Requires the permissions of {@linkcode checkTrusted}, and `--allow-write` for a pod that is locked.
  *
- * @returns The pod; `null` if it is not there, or another process collects it meanwhile.
- * @throws {RefusedError} If somebody else can change it, or a command works on it for too long.
+ * @returns The pod; `null` if it does not exist, or another process is collecting it.
+ * @throws {RefusedError} If another user can change it, or another command holds its lock for too long.
  * @throws {OverlayError} If it cannot be read.
  */
 export async function openPod(
@@ -214,16 +214,16 @@ export async function openPod(
   }
 }
 
-/** A pod of several that are opened to be looked at; or why it cannot be. */
+/** One of several pods that were opened to be looked at, or the error that kept it from being opened. */
 export type Visited =
   | { readonly layout: PodLayout; readonly open: OpenPod }
   | { readonly layout: PodLayout; readonly error: OverlayError };
 
 /**
- * Opens pods without locking them. What is wrong with one does not keep the others from being opened.
+ * Opens pods without locking them. An error in one does not keep the others from being opened.
  *
- * @param action What needs the permissions for their lines, such as `collect`.
- * @param isWanted Whose lines matter. @default {those of all}
+ * @param action The action that needs the permissions for their lines, such as `collect`.
+ * @param isWanted Selects the pods whose lines are needed. @default {all}
  * @throws {MissingPermissionError} If one is missing for any of them; it names the flags to add.
  */
 export async function openAll(

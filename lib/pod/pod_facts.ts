@@ -41,7 +41,7 @@ export async function lookAtPod(open: OpenPod, isAside: boolean): Promise<PodFac
   };
 }
 
-/** What tells a pod can come and go between two looks, so it is looked at once. */
+/** Looks once, since the files that mark a pod can come and go between two looks. */
 function isPodOrEmpty(pod: PodLayout): boolean {
   const entries = entriesIn(pod.pod);
   const tells = [pod.fstab, pod.lock];

@@ -1,5 +1,5 @@
 /**
- * The record of a pod, which is the lines of its `overlay.fstab`, and what those lines need.
+ * The record of a pod, which is the lines of its `overlay.fstab`, and the directories those lines need.
  *
  * @module
  */
@@ -29,7 +29,7 @@ export function noPodError(pod: string): OverlayError {
  *
  * Requires `--allow-read` permission for the file.
  *
- * @throws {RefusedError} If it is damaged: nothing that it does not say may be taken for unmounted.
+ * @throws {RefusedError} If it is damaged: an app without a line must not be taken for unmounted.
  */
 export function readRecord(fstab: string): PodRecord {
   const content = readOwnFile(fstab);
@@ -37,7 +37,7 @@ export function readRecord(fstab: string): PodRecord {
   return { entries, lines: appLines(entries) };
 }
 
-/** Reads UTF-8 byte for byte: what is not would be lost when the file is written again. */
+/** Decodes UTF-8 strictly: invalid bytes would be lost when the file is written again. */
 function decode(fstab: string, content: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(content);
@@ -52,8 +52,8 @@ function decode(fstab: string, content: Uint8Array): string {
 }
 
 /**
- * The Deno permissions that looking at the lines of a pod takes, beside the pod: destinations outside
- * it, and the lowers of bind mounts, which are told by what they show.
+ * Computes the Deno permissions to look at the lines of a pod, beside the pod: destinations outside it, and
+ * the lowers of bind mounts, with which the mounts are compared.
  */
 export function linePermissions(lines: readonly AppLine[], pod: PodLayout): RequiredPermissions {
   const outside = lines.map((line) => parent(line.rootfs)).filter((dest) => {
@@ -64,7 +64,7 @@ export function linePermissions(lines: readonly AppLine[], pod: PodLayout): Requ
 }
 
 /**
- * The first directory that the mount of a line needs and that is not there. The rootfs of an app that
+ * Finds the first directory that the mount of a line needs and that does not exist. The rootfs of an app that
  * lies in the rootfs of another one is there only while that one is mounted.
  *
  * @param idle The lines of the pod that are not mounted.
@@ -81,7 +81,7 @@ export function findMissing(
 }
 
 function isDirectory(path: string): boolean {
-  // What may not be looked at cannot be said to be missing, and nobody is to be asked for more.
+  // A path that may not be read is not known to be missing, and Deno must not prompt for it.
   if (!isGranted({ name: "read", path })) return true;
   try {
     return Deno.statSync(path).isDirectory;

@@ -11,17 +11,17 @@ import type { RemovalOptions } from "../system/remove.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { freeName } from "./list.ts";
 
-/** The mode of `overlay.fstab` in a pod whose removal has begun. Unlike a file, a mode takes no space. */
+/** The mode of `overlay.fstab` in a pod whose removal has begun. A mode, unlike a file, needs no disk space. */
 const BEGUN_MODE = 0o400;
 
 /**
  * Removes a pod that is set aside, in which nothing is mounted and which is locked. `overlay.fstab` and the
- * lock go last, so that an interrupted removal can be taken up again.
+ * lock are removed last, so that an interrupted removal can be continued.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod, and `--allow-run` for rm.
  *
  * @returns `false` if another process removes it.
- * @throws {OverlayError} If something cannot be removed; the rest is gone.
+ * @throws {OverlayError} If an entry cannot be removed; the others are gone.
  * @throws The signal's reason, if it is aborted.
  */
 export async function removePod(pod: PodLayout, options: RemovalOptions = {}): Promise<boolean> {
@@ -35,7 +35,7 @@ export async function removePod(pod: PodLayout, options: RemovalOptions = {}): P
   }
   checkRemoved(result, paths);
   options.checkpoint?.("removed");
-  // A name that is not UTF-8 can be handed to no program.
+  // A name that is not UTF-8 cannot be passed to a program.
   const whole = othersIn(pod).length === 0 ? pod : await removeWithin(pod, options);
   for (const path of [whole.fstab, whole.lock]) {
     attempt("remove", path, () => unlessGone(() => Deno.removeSync(path)));
@@ -57,8 +57,8 @@ function othersIn(pod: PodLayout): string[] {
 }
 
 /**
- * Gives its owner access to what the kernel makes in a work with mode 000: not even he may read it. Nobody
- * else can write in a work.
+ * Gives the owner access to the directories that the kernel makes in a work with mode 000, which not even
+ * the owner can read. No other user can write in a work.
  *
  * @returns `true` if anything was changed.
  */
@@ -77,8 +77,8 @@ function openWork(path: string): boolean {
 }
 
 /**
- * Removes a pod as the one entry of a new one, which has its lines and its lock: so what tells that there
- * is something to remove is the last to go, whatever the names in it are.
+ * Removes a pod as the only entry of a new pod, which has its lines and its lock: so the files by which it is
+ * known as a pod are removed last, whatever the names in it are.
  *
  * @returns The new one.
  */

@@ -12,13 +12,13 @@ import { OverlayError, RefusedError } from "../core/errors.ts";
 import type { OpenPod } from "./open.ts";
 import type { PodSnapshot } from "../plan/snapshot.ts";
 
-/** How lines are looked at. */
+/** The options of {@linkcode findProblems}. */
 export interface RestoreLook {
-  /** Whether nothing runs in images that are mounted. */
+  /** Set if no process runs in the images that are mounted. */
   readonly live: boolean;
   /** The facts that are known already. */
   readonly cache: FactsCache;
-  /** Whether the kernel is asked if somebody uses an upper where it is not seen; the pod must be locked. */
+  /** Set if the kernel is asked about uppers in use in other mount namespaces; the pod must be locked. */
   readonly asksKernel: boolean;
 }
 
@@ -53,8 +53,8 @@ export async function findProblems(
 }
 
 /**
- * The lines that are in use where nobody sees it: some that were unmounted lazily, and images that others lie
- * in.
+ * Finds lines that are in use in another mount namespace, among those that were unmounted lazily and images
+ * in which others lie.
  */
 async function usedLines(
   open: OpenPod,

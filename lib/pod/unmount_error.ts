@@ -1,5 +1,5 @@
 /**
- * The error of a rootfs that could not be unmounted: which, why, and what to do about it.
+ * The error for a rootfs that could not be unmounted: its path, the cause, and a hint.
  *
  * @module
  */
@@ -14,28 +14,28 @@ import { printable, quote, shellQuote } from "../core/quote.ts";
 import { run } from "../system/run.ts";
 import type { ProgramOptions, ProgramResult } from "../system/run.ts";
 
-/** What is known when some apps could not be unmounted. */
+/** The state after some apps could not be unmounted. */
 export interface Unmounting {
   /** The lines of the apps that were unmounted. */
   readonly gone: readonly AppLine[];
-  /** What is mounted now. */
+  /** The mounts that are there now. */
   readonly mounts: PodMounts;
   /** The pod. */
   readonly pod: PodLayout;
-  /** What umount answered. */
+  /** The result of umount. */
   readonly result: ProgramResult;
-  /** How programs are run. */
+  /** The options with which programs are run. */
   readonly programs: ProgramOptions;
 }
 
-/** The most processes that a message names. */
+/** The largest number of processes that a message names. */
 const MOST_NAMED = 5;
 
 /**
- * The error of what is still mounted. It names the processes that hold the first of them, where fuser(1)
- * is there and may be run; /proc itself may only be read with all permissions.
+ * Makes the error for mounts that are still there. It names the processes that use the first of them, if
+ * fuser(1) is installed and may be run; /proc itself may only be read with all permissions.
  *
- * @param left Where; at least one.
+ * @param left The mount points that are left; at least one.
  */
 export async function busyError(
   left: readonly Pick<AppLine, "rootfs">[],
@@ -82,7 +82,7 @@ function hintForBusy(
   return `end the processes that use it, and run this again: kill ${pids} (${lists})`;
 }
 
-/** A process that holds a mount. */
+/** A process that uses a mount. */
 interface Holder {
   readonly pid: string;
   readonly command: string;
@@ -95,7 +95,7 @@ function nameAll(holders: readonly Holder[]): string {
   return `${words} ${named.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
 }
 
-/** The processes that fuser(1) finds; none where it is not there, or may not be run. */
+/** Lists the processes that fuser(1) finds; none if it is not installed, or may not be run. */
 async function holdersOf(rootfs: string, programs: ProgramOptions): Promise<readonly Holder[]> {
   if (!isGranted({ name: "run", command: PROGRAMS.fuser })) return [];
   try {
@@ -105,7 +105,7 @@ async function holdersOf(rootfs: string, programs: ProgramOptions): Promise<read
     const pids = stdout.trim().split(/\s+/);
     const rows = stderr.split("\n").slice(-pids.length);
     return pids.flatMap((pid, at) => {
-      // Of the mount itself it says that the kernel holds it.
+      // For the mount itself it prints "kernel" in place of a process.
       if (!/^\d+$/.test(pid)) return [];
       const command = rows[at]?.trim().split(/\s+/).slice(2).join(" ") ?? "";
       return [{ pid, command: printable(command) }];

@@ -1,5 +1,5 @@
 /**
- * What has become of a mount, as the mount table tells it.
+ * Verifies mounts against the mount table after they were made.
  *
  * @module
  */
@@ -14,24 +14,24 @@ import { PodMounts, sameDirectory, samePaths } from "./mounts.ts";
 import type { ProgramOptions } from "../system/run.ts";
 import { findPrinted } from "../system/find.ts";
 
-/** What has become of the mount of a line. */
+/** The mount of a line, as the mount table shows it. */
 export interface FoundMount {
   /** The line. */
   readonly line: AppLine;
-  /** Where it is mounted, if it is anywhere. */
+  /** The mount point; `null` if it is not mounted. */
   readonly target: string | null;
-  /** Whether it is there and as it must be. */
+  /** Set if it is mounted in its place with the right directories and label. */
   readonly isRight: boolean;
-  /** Set when it lacks the label of the line: right without SELinux, wrong with it. */
+  /** The label of the line, if the mount lacks it; with SELinux that is an error. */
   readonly lostLabel: string | null;
 }
 
 /**
- * Looks for the mounts of lines that were mounted just now. A mount can end in another place, where
- * somebody swapped a directory, a bind mount can stay writable, and mount(8) drops a label where it takes
- * SELinux for disabled.
+ * Finds the mounts of lines that were just mounted. A mount can land in another place if a directory was
+ * replaced, a bind mount can stay writable, and mount(8) drops a label when it takes SELinux for
+ * disabled.
  *
- * @param before The mount table before; where it is given, a mount in another place is found though the
+ * @param before The mount table before. If it is given, a mount in another place is found even if the
  * paths in its options are relative.
  */
 export async function findMounted(
@@ -59,7 +59,7 @@ export async function findMounted(
   return found;
 }
 
-/** The label that a line asks for and its mount lacks, which is where it should be. */
+/** Finds the label that a line asks for and its mount, which is in its place, lacks. */
 function lostLabel(line: AppLine, target: string | null, mounts: PodMounts): string | null {
   const { label } = parseMountOptions(line.options);
   if (label === null || target === null || target !== mounts.targetOf(line.rootfs)) return null;
@@ -67,12 +67,12 @@ function lostLabel(line: AppLine, target: string | null, mounts: PodMounts): str
   return parseMountOptions(mount?.options ?? "").label === null ? label : null;
 }
 
-/** An id is given again when its mount is gone. */
+/** The id alone does not identify a mount: the kernel reuses ids. */
 function keyOf({ id, target, options }: Mount): string {
   return `${id} ${target} ${options}`;
 }
 
-/** An upper by its absolute path is nobody else's; by a relative one, a pod beside this one can name its own. */
+/** An absolute path names one upper; the same relative path can name that of another pod. */
 function isOnly(line: AppLine): boolean {
   return parseMountOptions(line.options).upper?.startsWith("/") === true;
 }
@@ -92,8 +92,8 @@ function isLike(mount: Mount, line: AppLine): boolean {
 }
 
 /**
- * Finds the mount of a line among those that were not there before, wherever it is: the root of an overlay
- * has the inode of its upper, or of its first lower; that of a bind mount is what is bound.
+ * Finds the mount of a line among the new mounts, wherever it is: the root of an overlay has the inode of
+ * its upper or first lower, and that of a bind mount the inode of its source.
  */
 async function findByInode(
   line: AppLine,
@@ -109,7 +109,7 @@ async function findByInode(
   return like.findLast(({ target }) => inodes.get(target) === inodes.get(shown))?.target ?? null;
 }
 
-/** The inodes of directories, by find(1): a mount can be where Deno may not look. */
+/** Reads the inodes of directories by find(1), since Deno may not be allowed to read there. */
 async function inodesOf(
   paths: readonly string[],
   programs: ProgramOptions,

@@ -11,7 +11,7 @@ import type { AppLine } from "../overlay/app_line.ts";
 export class Writers {
   readonly #mounts = new Map<string, Mount[]>();
 
-  /** Looks at a mount table. */
+  /** Reads a mount table. */
   constructor(table: readonly Mount[]) {
     for (const mount of table) {
       if (mount.fstype !== "overlay") continue;

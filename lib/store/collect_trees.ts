@@ -1,5 +1,5 @@
 /**
- * The collection of a store: what no tree and no pod needs.
+ * Collects a store: removes layers and trees that no tree and no pod needs.
  *
  * @module
  */
@@ -20,13 +20,13 @@ import { noteError, planRemoval, refuseMounted, takeAway, unknownError } from ".
 import type { Removal, RemovedTrees, TreeRemovalPlan } from "./removal.ts";
 import { forgetPods, isKnown, listCheckedUsers, tryReadUse } from "./tree_use.ts";
 
-/** How the store is collected. */
+/** The request of a collection. */
 export interface CollectTreesRequest extends StoreRequest {
-  /** Whether it is only said what would go. @default {false} */
+  /** Set if nothing is removed, and the result shows what would be. @default {false} */
   readonly dryRun?: boolean;
 }
 
-/** What pods use of the store, in case that what was written down of their trees is damaged. */
+/** Finds the names that pods use, which keep a layer even if the manifest of its tree is damaged. */
 async function usedNames(store: StoreLayout): Promise<ReadonlySet<string>> {
   const used = new Set<string>();
   const whole = new Set(readWholeTrees(store).map(({ id }) => id));
@@ -60,7 +60,7 @@ async function findUnneeded(store: StoreLayout): Promise<Removal> {
   const used = await usedNames(store);
   const ids = new Set(whole.map(({ id }) => id));
   const needed = new Set(whole.flatMap((tree) => asView(tree).layers));
-  // One without a manifest was not made by an import, or is not finished and without its marker.
+  // A tree without a manifest was not imported, or is unfinished and has no marker.
   const trees = listNames(store.trees).filter((id) => {
     const isOurs = look(storedTreeLayout(store, id).manifest) !== null;
     return !ids.has(id) && !used.has(id) && isOurs;
@@ -76,13 +76,13 @@ async function findUnneeded(store: StoreLayout): Promise<Removal> {
 }
 
 /**
- * Plans the collection of a store, see {@linkcode collectTrees}, and touches nothing. The notes of pods that
- * use no tree any more go with it, as far as the pods may be looked at.
+ * Plans the collection of a store, see {@linkcode collectTrees}, without changes. The collection also removes
+ * the notes of pods that no longer use a tree, if the pods may be read.
  *
- * Requires `--allow-read` permission for the store. With `--allow-run` for findmnt, what is a part of a mount
- * is refused.
+ * Requires `--allow-read` permission for the store. With `--allow-run` for findmnt, it also
+ * refuses layers that are part of a mount.
  *
- * @throws {RefusedError} If a layer that no tree has is a part of a mount, or a damaged tree may be in use.
+ * @throws {RefusedError} If an unneeded layer is part of a mount, or a damaged tree may be in use.
  *
  * @tags allow-read
  */
@@ -94,7 +94,7 @@ export async function planTreeCollection(
   const store = storeLayout(request.store);
   const removal = await findUnneeded(store);
   if (look(store.store) === null) return { operations: [], trees: [], layers: [] };
-  // A dry run needs no more than to read the store.
+  // A dry run works with read permission for the store alone.
   if (isGranted({ name: "run", command: PROGRAMS.findmnt })) {
     await refuseMounted(removal, store, options);
   }
@@ -102,17 +102,16 @@ export async function planTreeCollection(
 }
 
 /**
- * Removes the layers that no tree has, what is left of imports that did not finish, and the notes of pods
- * that are gone. What a pod uses stays, even if what was written down of its tree is damaged.
+ * Removes the layers that no tree has, the remains of unfinished imports, and the notes of pods that are
+ * gone. Layers that a pod uses stay, even if the manifest of its tree is damaged.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the store, `--allow-run` for find,
- * `--allow-sys=uid`, and if anything goes, `--allow-run` for findmnt and rm: what
+ * `--allow-sys=uid`, and if anything is removed, `--allow-run` for findmnt and rm: the permissions that
  * {@linkcode planTreeCollection} needs. Without `--allow-read` permission for a pod, a damaged tree that it
  * may use is an error.
  *
- * @returns What went, or would go.
- * @throws {RefusedError} If a layer that no tree has is a part of a mount, or another user could change the
- * store.
+ * @returns The trees and layers that were removed, or would be.
+ * @throws {RefusedError} If an unneeded layer is part of a mount, or another user could change the store.
  *
  * @tags allow-read, allow-write, allow-run, allow-sys
  */
@@ -129,7 +128,7 @@ export async function collectTrees(
   return await collect(store, options);
 }
 
-/** Collects a store that is locked; what others did until it was may have changed what goes. */
+/** Collects a store that is locked. The plan is made again, since the store may have changed before the lock. */
 async function collect(store: StoreLayout, options: ChangeOptions): Promise<RemovedTrees> {
   const removal = await findUnneeded(store);
   await refuseMounted(removal, store, options);

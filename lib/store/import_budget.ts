@@ -1,5 +1,5 @@
 /**
- * How much the layers of an image may have together.
+ * The limits of size and entries for all layers of an image together.
  *
  * Requires no permissions.
  *
@@ -15,7 +15,7 @@ export class Budget {
   #bytes = 0;
   #entries = 0;
 
-  /** Starts with what is let through, and the layers that are in the store already. */
+  /** Starts with the limits of the policy, less the layers that are in the store already. */
   constructor(policy: LayerPolicy, found: readonly (LayerRecord | null)[]) {
     this.#policy = policy;
     const known = new Map(found.flatMap((one) => one === null ? [] : [[one.key, one] as const]));
@@ -23,10 +23,10 @@ export class Budget {
   }
 
   /**
-   * Unpacks a layer with what is left. Of two at once each may have all that is left: what is too much is
-   * found when both are there.
+   * Unpacks a layer within the remaining limits. Of two at once, each may use all of the rest; the sum is
+   * checked when both are unpacked.
    *
-   * @throws {OverlayError} If it is too much.
+   * @throws {OverlayError} If the limits are exceeded.
    */
   async spend<T extends { readonly unpacked: { readonly summary: LayerSummary } }>(
     stage: (policy: LayerPolicy) => Promise<T>,

@@ -1,5 +1,5 @@
 /**
- * Importing a directory: it becomes a tree of one directory.
+ * Imports a directory as a tree of one directory.
  *
  * @module
  */
@@ -18,7 +18,7 @@ import { replaceFile } from "../system/own_file.ts";
 import { storedTreeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 
-/** A directory becomes a tree of one directory. */
+/** Imports a directory as a tree of one directory. */
 export async function importDirectory(
   path: string,
   { store, policy, name }: ParsedImport,
@@ -49,7 +49,7 @@ export async function importDirectory(
   return { id, image: name, digest: null, layers: 1, bytes, entries, changed };
 }
 
-/** Puts a directory that is unpacked in the place of a tree that is not whole yet. */
+/** Puts an unpacked directory in the place of an unfinished tree. */
 async function placeDirectory(
   { root, lines }: Staged,
   manifest: TreeManifest,
@@ -59,7 +59,7 @@ async function placeDirectory(
   await syncStore(store, options);
   await clearAway(look(tree.tree) === null ? [] : [tree.tree], options);
   makeDirectory(tree.tree, 0o700);
-  // Before what it is of: a directory without it would be taken for a tree that was made by hand.
+  // Before the directory, which without a manifest would be taken for a tree made by hand.
   replaceFile(tree.manifest, formatRecord(manifest), 0o600);
   attempt("put in place", tree.lines, () => Deno.renameSync(lines, tree.lines));
   attempt("put in place", tree.rootfs, () => Deno.renameSync(root, tree.rootfs));

@@ -1,5 +1,5 @@
 /**
- * Importing an image: it becomes a tree of layers.
+ * Imports an image as a tree of layers.
  *
  * @module
  */
@@ -25,7 +25,7 @@ import { isName } from "./import_request.ts";
 import { hexDigest } from "../core/digest.ts";
 import type { StoreLayout } from "./layout.ts";
 
-/** An image becomes a tree of layers. */
+/** Imports an image as a tree of layers. */
 export async function importImage(
   image: Image,
   parsed: ParsedImport,
@@ -63,14 +63,14 @@ export async function importImage(
   return { id, image: called, digest, layers: image.layers.length, bytes, entries, changed };
 }
 
-/** The name that an image gives itself, unless nobody could give it by `--name`. */
+/** Returns the name in an image; `null` if `--name` would not accept it. */
 function chooseImageName({ name }: Image, { warn }: ImportOptions): string | null {
   if (name === null || isName(name)) return name;
   warn?.(`the image's own name ${brief(name)} is left out: --name gives it another one`);
   return null;
 }
 
-/** An image without layers has one that is empty: overlayfs takes no less. */
+/** Makes the empty layer of an image without layers, since overlayfs needs one. */
 async function emptyLayer({ source }: ParsedImport): Promise<Blob> {
   const archive = new Uint8Array(1024);
   const diffId = `sha256:${await hexDigest("SHA-256", archive)}`;
@@ -78,7 +78,7 @@ async function emptyLayer({ source }: ParsedImport): Promise<Blob> {
   return { name: "no layers", ...at, digest: null, diffId, read: () => onlyPiece(archive) };
 }
 
-/** Unpacks a mere archive, which may turn out to be one of an image that is compressed as a whole. */
+/** Unpacks a plain archive, which may turn out to hold a compressed image. */
 async function stageArchive(
   [blob]: readonly Blob[],
   { store, policy, choice }: ParsedImport,
@@ -100,7 +100,7 @@ async function stageArchive(
   );
 }
 
-/** The layers of an image, with those that are not in the store; nothing is loaded where all are. */
+/** Returns the records of all layers, and imports the missing ones. If none is missing, no module is loaded. */
 async function completeLayers(
   blobs: readonly Blob[],
   found: readonly (LayerRecord | null)[],
@@ -117,8 +117,8 @@ async function completeLayers(
 }
 
 /**
- * The layers that are in the store, and what can be let through of the others. Where no devices can be made,
- * layers without them are as good as an import can make them.
+ * Finds the layers that are in the store, and the policy for the others. If no devices can be made, stored
+ * layers without them are accepted.
  */
 async function findUsableLayers(
   diffIds: readonly (string | null)[],
@@ -132,7 +132,7 @@ async function findUsableLayers(
   return { found: await findLayers(diffIds, { store, policy: possible }), policy: possible };
 }
 
-/** The diff id of an archive that nobody says it of, if a layer was unpacked from the same before. */
+/** Finds the diff id of an archive by an earlier import of the same archive. */
 async function findDiffId(blob: Blob, store: StoreLayout): Promise<string | null> {
   if (blob.diffId !== null) return blob.diffId;
   const alike = readAllLayers(store).filter(({ archive }) => archive.size === blob.size);

@@ -1,6 +1,6 @@
 /**
- * Putting layers into the store: each is unpacked beside, checked, written to the disk, and put in place
- * at once. A layer that is in its place is whole.
+ * Imports layers into the store. It is atomic: each is unpacked in a scratch directory, verified, synced and
+ * renamed into place.
  *
  * @module
  */
@@ -19,18 +19,18 @@ import { stageLayer } from "./stage_layer.ts";
 import type { LayerImport, Staged } from "./stage_layer.ts";
 import { placeLayer } from "./place_layer.ts";
 
-/** Of layers that are unpacked at once, one waits for the disk or for tar while the other computes. */
+/** The number of layers that are unpacked at once: while one waits for the disk or tar, the other computes. */
 const AT_ONCE = 2;
 
 /**
- * Puts layers into the store, those that are not there yet. A layer that an image has several times is
- * unpacked once, unless what it depends on has changed in between.
+ * Imports the missing layers into the store. A layer that an image has several times is unpacked once,
+ * unless it depends on layers below that differ.
  *
  * @param blobs The layers, the lowest first.
- * @param found What is known of those that are there; `null` of the others.
- * @param ready Layers that are unpacked already, by their places.
- * @returns What is known of each, in their order.
- * @throws {OverlayError} If one of them cannot be put there; then none is.
+ * @param found The records of the layers in the store; `null` for the others.
+ * @param ready Layers that are unpacked already, by their positions.
+ * @returns The record of each layer, in their order.
+ * @throws {OverlayError} If one of them cannot be imported; then none is.
  */
 export async function importLayers(
   blobs: readonly Blob[],
@@ -52,13 +52,13 @@ export async function importLayers(
   return records.map((record) => placed.get(record.key) ?? record);
 }
 
-/** A layer, and its place among those of its image. */
+/** A layer, and its position in its image. */
 interface PlacedBlob {
   readonly blob: Blob;
   readonly at: number;
 }
 
-/** Those that are not in the store, each once. */
+/** Returns the layers that are not in the store, each once. */
 function firstOf(
   blobs: readonly Blob[],
   found: readonly (LayerRecord | null)[],
@@ -71,7 +71,7 @@ function firstOf(
   });
 }
 
-/** The records of all layers, and by their places those layers that are to be put in place. */
+/** The records of all layers, and the unpacked layers by their positions. */
 interface Completed {
   readonly records: readonly LayerRecord[];
   readonly fresh: ReadonlyMap<number, Staged>;
@@ -101,7 +101,7 @@ async function complete(
   return { records, fresh };
 }
 
-/** The layer as it was unpacked; what was fitted to other layers below is unpacked again. */
+/** Returns the unpacked layer. One that was fitted to other layers below is unpacked again. */
 async function stagedFor(
   { blob, at }: PlacedBlob,
   how: LayerImport & Pick<Completed, "fresh"> & {
@@ -124,7 +124,7 @@ function depends({ unpacked: { implicit, whiteouts, emptied } }: Staged): boolea
   return implicit.length + whiteouts.length + emptied.length > 0;
 }
 
-/** The record of a layer that lies on others, which it is fitted to where it must. */
+/** Makes the record of a layer, after fitting it to the layers below if needed. */
 async function completeLayer(
   { root, lines, unpacked }: Staged,
   lower: {
@@ -138,7 +138,7 @@ async function completeLayer(
   const isFitted = depends({ root, lines, unpacked });
   const below = isFitted ? await hashBelow(lower.records.map(({ key }) => key)) : null;
   if (isFitted) {
-    // What lies below a layer that hides all is not to be seen.
+    // Layers below one with an opaque root are hidden.
     const seen = lower.records.slice(Math.max(lower.records.findLastIndex(hidesAll), 0));
     const layers = seen.toReversed().flatMap(({ key }) => lower.lines.get(key) ?? []);
     const layer = { root, lines, implicit, whiteouts, emptied, attributes };
@@ -165,7 +165,7 @@ function hidesAll({ opaqueRoot }: LayerRecord): boolean {
   return opaqueRoot;
 }
 
-/** Unpacks layers, some at once; by their places. */
+/** Unpacks layers, several at once. Returns them by their positions. */
 async function stageAll(
   wanted: readonly PlacedBlob[],
   how: LayerImport & {
@@ -187,7 +187,7 @@ async function stageAll(
   };
   const workers = Array.from({ length: AT_ONCE }, () => {
     return work().catch((error) => {
-      // The others need not go on; of their ends, the first is the cause.
+      // Stops the others; the first error is the cause.
       ended.abort(error);
       throw error;
     });

@@ -13,7 +13,7 @@ export interface ImportedTree {
   readonly id: string;
   /** The name that `--image` finds it by; `null` when it has none. */
   readonly image: string | null;
-  /** The digest of the image's manifest, or of its config; `null` of a mere archive or directory. */
+  /** The digest of the image's manifest, or of its config; `null` for a plain archive or a directory. */
   readonly digest: string | null;
   /** How many layers it has. */
   readonly layers: number;
@@ -21,9 +21,9 @@ export interface ImportedTree {
   readonly bytes: number;
   /** How many entries it has. */
   readonly entries: number;
-  /** `true` if anything was unpacked; otherwise all of it was in the store. */
+  /** Set if anything was unpacked; otherwise all of it was in the store. */
   readonly changed: boolean;
 }
 
-/** How an import is done. */
+/** The options of an import. */
 export type ImportOptions = ChangeOptions & ImportProgress & SourceOptions;

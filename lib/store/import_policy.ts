@@ -1,5 +1,5 @@
 /**
- * The policy of an import: what this machine and this user can make, and a warning of what is left out.
+ * The policy of an import, limited to the devices and attributes that this machine and user can make.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import type { StoreLayout } from "./layout.ts";
 import { sum } from "./write_tree.ts";
 import { programOptions } from "../system/change_options.ts";
 
-/** The policy that was asked for, without device nodes where none can be made, as in a user namespace. */
+/** Limits the requested policy: without device nodes if none can be made, as in a user namespace. */
 export async function limitPolicy(
   { store, policy }: WantedLayers,
   options: ImportOptions,
@@ -30,7 +30,7 @@ function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** Warns of what is not in the tree though the image has it. */
+/** Warns of parts of the image that are left out of the tree. */
 export function tellLeftOut(
   layers: readonly (LayerSummary & Pick<LayerRecord, "unset">)[],
   policy: LayerPolicy,
@@ -51,12 +51,12 @@ export function tellLeftOut(
 }
 
 /**
- * The largest user id there is. Every one may own a file for root; a user namespace does not map it, and
- * other users may not give files away.
+ * The largest user id. Only root can give a file to it: a user namespace does not map it, and other users may
+ * not change owners.
  */
 const LAST_USER = 4294967294;
 
-/** Only root outside a user namespace can set attributes that are trusted; others render with `userxattr`. */
+/** Chooses the class of attributes. Only root outside a user namespace can set trusted ones; others use `userxattr`. */
 export function chooseAttributes(
   { userxattr }: ImportRequest,
   { scratch }: StoreLayout,

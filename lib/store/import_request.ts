@@ -28,16 +28,16 @@ export interface ImportRequest {
   readonly source: string;
   /** The tree store. @default {"/var/lib/overlay-render"} */
   readonly store?: string;
-  /** Which of several images is meant, by its name or its digest. @default {the only one} */
+  /** The name or the digest of one image, if the source holds several. @default {the only one} */
   readonly ref?: string;
   /** The platform, such as `linux/arm64`. @default {this machine's} */
   readonly platform?: string;
-  /** The name that `--image` is to find it by. @default {the image's own} */
+  /** The name for `--image`. @default {the image's own} */
   readonly name?: string;
   /** Parts of the image that are left out. @default {none} */
   readonly strip?: readonly Strippable[];
   /**
-   * Set if the tree is to be mounted with `userxattr`, as it must be in a user namespace.
+   * Set if the tree will be mounted with `userxattr`, which a user namespace needs.
    * @default {unless root imports it outside a user namespace}
    */
   readonly userxattr?: boolean;
@@ -47,15 +47,15 @@ export interface ImportRequest {
   readonly maxEntries?: number;
 }
 
-/** A request whose every part is known to be usable. */
+/** A valid request. */
 export interface ParsedImport {
   /** The source: an absolute path, or `-`. */
   readonly source: string;
   /** Where everything of the store lies. */
   readonly store: StoreLayout;
-  /** Which image is meant. */
+  /** The choice of an image. */
   readonly choice: { readonly ref?: string; readonly platform?: string };
-  /** The name it gets; `null` for its own. */
+  /** The name for the image; `null` for its own. */
   readonly name: string | null;
   /** The policy. */
   readonly policy: LayerPolicy;
@@ -64,7 +64,7 @@ export interface ParsedImport {
 const MAX_BYTES = 64 * 2 ** 30;
 const MAX_ENTRIES = 2_000_000;
 
-/** A name is told on terminals and looked for; more is not asked of it. */
+/** Tells whether a text can be a name, which must be safe to print and to search for. */
 export function isName(value: string): boolean {
   // deno-lint-ignore no-control-regex
   return value !== "" && value.length <= 1000 && !/[\u0000-\u0020\u007f-\u009f]/.test(value);
@@ -88,7 +88,7 @@ function parseLimit(what: string, value: number): number {
 /**
  * Checks the parts of an image that are to be left out.
  *
- * @throws {InvalidValueError} If one of them is no such part.
+ * @throws {InvalidValueError} If one of them is unknown.
  */
 function parseStrip(parts: readonly string[]): ReadonlySet<string> {
   const wrong = parts.find((part) => part !== "setuid" && part !== "devices");
@@ -99,7 +99,7 @@ function parseStrip(parts: readonly string[]): ReadonlySet<string> {
 /**
  * Parses a request.
  *
- * @throws {InvalidValueError} If a part of it is not usable; the message quotes the part.
+ * @throws {InvalidValueError} If a part of it is invalid; the message quotes the part.
  */
 export function parseImport(request: ImportRequest): ParsedImport {
   const { source, ref, platform, name } = request;

@@ -20,13 +20,13 @@ import type { StoreLayout } from "./layout.ts";
 
 /** A file or a directory that holds an image. */
 export interface Source {
-  /** Where it is. */
+  /** Its path. */
   readonly path: string;
-  /** `true` if it is a directory. */
+  /** Set if it is a directory. */
   readonly isDirectory: boolean;
 }
 
-/** How a source is read. */
+/** The options for reading a source. */
 export interface SourceOptions {
   /** Reads stdin, piece by piece. @default {the stdin of this process} */
   readonly input?: () => AsyncIterable<Uint8Array>;
@@ -35,13 +35,13 @@ export interface SourceOptions {
 }
 
 /**
- * Refuses what of a source can be seen to be wrong before anything is made.
+ * Checks a source before anything is made.
  *
  * Requires `--allow-read` permission for the source.
  *
  * @throws {OverlayError} If it does not exist, or is neither a file nor a directory.
  * @throws {RefusedError} If it is a directory that the store lies in.
- * @throws {MissingPermissionError} If it takes a program to decompress it that may not be run.
+ * @throws {MissingPermissionError} If the program that decompresses it may not be run.
  */
 export async function checkSource(
   { source, store }: ParsedImport,
@@ -58,7 +58,7 @@ export async function checkSource(
   );
 }
 
-/** The device of what is at a path, or will be. */
+/** Finds the device of a path, or of the nearest directory above it. */
 function findDevice(path: string): number | null {
   return deviceAt(path) ?? (path === "/" ? null : findDevice(parent(path)));
 }
@@ -74,7 +74,7 @@ function lookAtSource(path: string): Source {
   });
 }
 
-/** Where the image is, once it is a file or a directory. */
+/** Returns the file or the directory of the image; stdin is copied to a file. */
 export async function locateSource(
   { source, store }: ParsedImport,
   options: SourceOptions,
@@ -83,7 +83,7 @@ export async function locateSource(
   return lookAtSource(source);
 }
 
-/** Reads stdin; a signal ends the reading, also while nothing comes in. */
+/** Reads stdin; a signal ends the reading, also while it blocks. */
 async function* stdin(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
   const reader = Deno.stdin.readable.getReader();
   const cancel = () => void reader.cancel();
@@ -96,7 +96,7 @@ async function* stdin(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** Copies stdin to a file, since the list of an image's files may stand at its end. */
+/** Copies stdin to a file, since the index of an image may be at the end of its archive. */
 async function spool({ scratch }: StoreLayout, options: SourceOptions): Promise<string> {
   const path = child(scratch, "stdin");
   using file = attempt("write", path, () => {
@@ -113,9 +113,9 @@ async function spool({ scratch }: StoreLayout, options: SourceOptions): Promise<
 }
 
 /**
- * How a file is compressed, by a program that may be run.
+ * Detects the compression of a file, and checks that its program may be run.
  *
- * @throws {OverlayError} If it is empty, or of a format that is known and not supported.
+ * @throws {OverlayError} If it is empty, or of an unsupported format.
  * @throws {MissingPermissionError} If its program may not be run.
  */
 async function detectFileCompression(
@@ -141,7 +141,7 @@ function refuseForeign(name: string, start: Uint8Array): void {
   throw imageError(name, `it is ${format.what}, which is not supported`, format.hint);
 }
 
-/** The image that a source is; `null` of a directory that is a root file system. */
+/** Reads the image of a source; `null` for a directory that is a root file system. */
 export async function readImage(
   { path, isDirectory }: Source,
   request: ParsedImport,
@@ -161,7 +161,7 @@ export async function readImage(
   return { name: null, digest: null, config: null, layers: [layer] };
 }
 
-/** Refuses a choice among images where there are none. */
+/** Refuses a choice among images if the source holds none. */
 export function refuseChoice(name: string, choice: ImageChoice): void {
   for (const [flag, value] of Object.entries(choice)) {
     throw imageError(name, `it is no image but a root file system`, `leave --${flag} ${value} out`);
@@ -169,10 +169,10 @@ export function refuseChoice(name: string, choice: ImageChoice): void {
 }
 
 /**
- * The image that files are, in whatever form; `null` of a root file system.
+ * Finds the image in files, in any supported format; `null` for a root file system.
  *
- * @param isArchive Whether a file `manifest.json` that is no manifest is a mistake, rather than a file of a
- * root file system.
+ * @param isArchive Set if an invalid `manifest.json` is an error, rather than a file of a root file
+ * system.
  */
 export async function findImage(
   files: ImageFiles,
@@ -186,7 +186,7 @@ export async function findImage(
   const { hasManifest, namesImages, readDockerArchive, refuseOld } = await import(
     "../image/docker_archive.ts"
   );
-  // Some versions of docker wrote a layout that names nothing beside a manifest that is right.
+  // Some versions of docker wrote an empty OCI layout beside a valid manifest.
   if (await namesImages(files)) return await readDockerArchive(files, choice);
   const copied = await isCopy(files);
   const copy = copied ? await readCopy(files, choice) : null;

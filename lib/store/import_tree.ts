@@ -1,5 +1,5 @@
 /**
- * Importing an image into the tree store: from an archive or a directory to a tree that can be rendered.
+ * Imports an image into the tree store: from an archive or a directory to a tree that can be rendered.
  *
  * @module
  */
@@ -16,8 +16,8 @@ import { chooseAttributes } from "./import_policy.ts";
 import { importDirectory } from "./import_directory.ts";
 
 /**
- * The permissions that an import needs. Of the programs, xz and zstd are needed for archives that are
- * compressed so.
+ * Computes the permissions that an import needs. The programs xz and zstd are needed only for archives with
+ * that compression.
  *
  * @throws {InvalidValueError} If a part of the request is not usable.
  */
@@ -35,19 +35,19 @@ export function importPermissions(request: ImportRequest): RequiredPermissions {
 /**
  * Imports an image into the tree store.
  *
- * Every blob is checked against its digest and its size, and every layer against its diff id. A layer is
- * unpacked once, whatever images have it. An import that fails takes back what it made; what one that was
- * killed left is cleared away by the next.
+ * Every blob is verified by its digest and size, and every layer by its diff id. Images share layers, which
+ * are unpacked once. A failed import undoes its changes; the next import removes the remains of one that was
+ * killed.
  *
- * Requires the permissions that {@linkcode importPermissions} computes, and to be root, or in a user
- * namespace with all users and groups.
+ * Requires the permissions that {@linkcode importPermissions} computes, and root, or a user namespace with all
+ * users and groups.
  *
- * @param request What to import.
- * @param options Who is told what happens, and what can end it.
+ * @param request The source and the store.
+ * @param options Listeners for warnings and progress, and a signal that ends the import.
  * @returns The tree.
- * @throws {InvalidValueError} If a part of the request is not usable.
+ * @throws {InvalidValueError} If a part of the request is invalid.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
- * @throws {OverlayError} If the image is damaged, hostile or not understood; the store is as it was.
+ * @throws {OverlayError} If the image is damaged, hostile or not supported; the store is unchanged.
  *
  * @example
  * ```ts
@@ -77,9 +77,9 @@ export async function importTree(
 }
 
 /**
- * Imports what an action finds, with the store locked; what fails is taken back.
+ * Runs an import with the store locked; if it fails, all changes are undone.
  *
- * @param act Imports; the scratch directory of the store is empty, and emptied afterwards.
+ * @param act The import. The scratch directory of the store is empty before, and is emptied afterwards.
  */
 export async function importInto(
   request: ImportRequest,

@@ -1,5 +1,5 @@
 /**
- * Finding a layer in the store. What was left out of it is a part of its key.
+ * Finds layers in the store. The key of a layer includes the policy by which it was unpacked.
  *
  * @module
  */
@@ -16,15 +16,15 @@ export type KeyParts = Pick<
 >;
 
 /**
- * Makes the name of a layer's directory, of its digest and of what makes it another one than a layer
- * of the same archive.
+ * Makes the key of a layer, the name of its directory, from its digest and the options that make it differ
+ * from other layers of the same archive.
  */
 export function formatLayerKey({ diffId, devices, setuid, attributes, below }: KeyParts): string {
   return [
     formatBase(diffId),
     ...(devices.left > 0 ? ["nodev"] : []),
     ...(setuid.left > 0 ? ["nosuid"] : []),
-    // Also where nothing is marked: how a tree is mounted decides how its uppers are marked.
+    // Also without opaque directories: the class of attributes in the uppers depends on the tree.
     ...(attributes === "user" ? ["user"] : []),
     ...(below === null ? [] : [below]),
   ].join("-");
@@ -34,7 +34,7 @@ function formatBase(diffId: string): string {
   return diffId.replace(/^sha256:/, "").replace(":", "-");
 }
 
-/** Tells whether a layer is the one that this policy would make on these layers. */
+/** Tells whether a layer is the one that this policy would produce on these layers. */
 function suits(record: LayerRecord, policy: LayerPolicy, below: string | null): boolean {
   const { devices, setuid, attributes } = record;
   const judged = (kept: boolean, { kept: had, left }: { kept: number; left: number }) => {
@@ -45,7 +45,7 @@ function suits(record: LayerRecord, policy: LayerPolicy, below: string | null): 
     (record.below === null || record.below === below);
 }
 
-/** Where layers are looked for, and what must be so of them. */
+/** The store in which layers are searched, and the policy that they must have. */
 export interface WantedLayers {
   /** The store. */
   readonly store: StoreLayout;
@@ -54,11 +54,10 @@ export interface WantedLayers {
 }
 
 /**
- * The layer of a diff id that is in the store already.
+ * Finds a layer of a diff id in the store.
  *
- * @param among The keys of all layers, and what stands for the layers below it; `null` when they are not
- * known.
- * @returns What is known of it; `null` when there is none that will do.
+ * @param among The keys of all layers, and the hash of the layers below it; `null` if they are not known.
+ * @returns The record of the layer; `null` if no layer fits.
  */
 function findLayer(
   diffId: string,
@@ -75,7 +74,7 @@ function findLayer(
   return null;
 }
 
-/** Makes the part of a key that stands for the layers below, lowest first. */
+/** Hashes the keys of the layers below, lowest first, for the key of a layer. */
 export async function hashBelow(keys: readonly string[]): Promise<string> {
   if (keys.length === 0) return "lowest";
   const content = new TextEncoder().encode(keys.join(","));
@@ -83,10 +82,10 @@ export async function hashBelow(keys: readonly string[]): Promise<string> {
 }
 
 /**
- * The layers of an image that are in the store already.
+ * Finds the layers of an image that are in the store already.
  *
- * @param diffIds The lowest first; `null` where it is not known.
- * @returns What is known of each; `null` of those that are not there.
+ * @param diffIds The diff ids, lowest first; `null` for an unknown one.
+ * @returns The record of each; `null` for those that are missing.
  */
 export async function findLayers(
   diffIds: readonly (string | null)[],
@@ -95,7 +94,7 @@ export async function findLayers(
   const found: (LayerRecord | null)[] = [];
   const keys = listNames(wanted.store.layers);
   for (const [at, diffId] of diffIds.entries()) {
-    // A layer right above the same one changes nothing.
+    // A layer directly above the same layer changes nothing.
     if (isAgain(diffIds, at)) {
       found.push(found[at - 1] ?? null);
       continue;
@@ -107,7 +106,7 @@ export async function findLayers(
   return found;
 }
 
-/** Tells whether a layer lies right above the same one. */
+/** Tells whether a layer lies directly above the same layer. */
 export function isAgain(diffIds: readonly (string | null)[], at: number): boolean {
   return at > 0 && diffIds[at] !== null && diffIds[at] === diffIds[at - 1];
 }

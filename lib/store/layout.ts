@@ -1,5 +1,5 @@
 /**
- * Where everything of the tree store lies. Paths only; nothing is read or made.
+ * The paths of the tree store. It reads and makes no files.
  *
  * Requires no permissions.
  *
@@ -9,46 +9,46 @@ import { DEFAULT_STORE } from "../request/layout.ts";
 import { parsePath, parseTreeId } from "../request/names.ts";
 import { child } from "../core/path.ts";
 
-/** Where everything of a tree store lies. */
+/** The paths of a tree store. */
 export interface StoreLayout {
   /** The store itself. */
   readonly store: string;
   /** The file that is locked while a command changes the store. */
   readonly lock: string;
-  /** Holds each layer, unpacked as overlayfs takes it, by its key. */
+  /** Holds each layer, unpacked for overlayfs, by its key. */
   readonly layers: string;
-  /** Holds a link with a short name to each layer: the kernel reads one page of options. */
+  /** Holds a symlink with a short name to each layer, since the kernel reads one page of options. */
   readonly links: string;
-  /** Holds what is known of each layer: `<key>.json`, and `<key>.mtree` with a line of each entry. */
+  /** Holds the records of each layer: `<key>.json`, and `<key>.mtree` with a line for each entry. */
   readonly records: string;
   /** Holds the trees, by their ids. */
   readonly trees: string;
-  /** Holds a note of each pod that was rendered from a tree: its path, in a file named by the SHA-256 of it. */
+  /** Holds a note for each pod that was rendered from a tree: a file with its path, named by the SHA-256 of it. */
   readonly pods: string;
-  /** Holds what is not finished; what is there while nobody holds the lock is left over. */
+  /** Holds unfinished imports; files there while the lock is free are remains. */
   readonly scratch: string;
 }
 
-/** Where everything of a tree of the store lies. */
+/** The paths of a tree of the store. */
 export interface StoredTreeLayout {
   /** The tree. */
   readonly tree: string;
   /** The manifest, as JSON. */
   readonly manifest: string;
-  /** The mark of a tree that is whole (rkt `renderedFilename`). */
+  /** The `rendered` marker of a complete tree (rkt `renderedFilename`). */
   readonly rendered: string;
-  /** The same mark while the tree is being removed. */
+  /** The marker while the tree is being removed. */
   readonly removing: string;
   /** The directory of a tree of one directory. */
   readonly rootfs: string;
-  /** Of such a tree, a line of each entry. */
+  /** The lines of the entries of a tree of one directory. */
   readonly lines: string;
 }
 
 /**
- * Says where everything of a tree store lies.
+ * Computes the paths of a tree store.
  *
- * @throws {InvalidValueError} If the store is no absolute path.
+ * @throws {InvalidValueError} If the store is not an absolute path.
  */
 export function storeLayout(store: string = DEFAULT_STORE): StoreLayout {
   const root = parsePath("store", store);
@@ -65,7 +65,7 @@ export function storeLayout(store: string = DEFAULT_STORE): StoreLayout {
 }
 
 /**
- * Says where everything of a tree of the store lies.
+ * Computes the paths of a tree of the store.
  *
  * @throws {InvalidValueError} If the tree id could leave its directory.
  */
@@ -81,7 +81,7 @@ export function storedTreeLayout(store: StoreLayout, id: string): StoredTreeLayo
   };
 }
 
-/** The target of the link with a short name to a layer; it lies in {@linkcode StoreLayout.links}. */
+/** Makes the target of the short symlink to a layer, which lies in {@linkcode StoreLayout.links}. */
 export function formatLinkTarget(key: string): string {
   return `../layer/${key}`;
 }

@@ -1,5 +1,5 @@
 /**
- * The trees of the store: what there is, and where it is.
+ * Lists the trees of the store and their paths.
  *
  * @module
  */
@@ -12,13 +12,13 @@ import { storeLayout } from "./layout.ts";
 import { findTree, readWholeTrees } from "./tree_manifest.ts";
 import { isKnown, listUsers, tryReadUse } from "./tree_use.ts";
 
-/** Which store. */
+/** The choice of a store. */
 export interface StoreRequest {
   /** The tree store. @default {"/var/lib/overlay-render"} */
   readonly store?: string;
 }
 
-/** Which tree of a store. */
+/** The choice of a tree in a store. */
 export interface TreeChoice extends StoreRequest {
   /** The tree id, or the name of an image. */
   readonly tree: string;
@@ -30,17 +30,17 @@ export interface ListedTree {
   readonly id: string;
   /** The names of the images that have its layers. */
   readonly images: readonly string[];
-  /** How many layers it has. */
+  /** The number of its layers. */
   readonly layers: number;
-  /** How many bytes its files have together; layers that are shared count in each tree. */
+  /** The size of its files in bytes; shared layers count in each tree. */
   readonly bytes: number;
-  /** How many entries it has. */
+  /** The number of its entries. */
   readonly entries: number;
-  /** The pods that use it, be they mounted or not. */
+  /** The pods that use it, mounted or not. */
   readonly pods: readonly string[];
 }
 
-/** The permissions of a command on a store; one that changes it looks at pods, wherever they are. */
+/** Computes the permissions of a command on a store. A command that changes it also reads pods, anywhere. */
 export function storePermissions(
   request: StoreRequest,
   change: boolean,
@@ -55,13 +55,13 @@ export function storePermissions(
 }
 
 /**
- * Lists the trees of a store that are whole.
+ * Lists the complete trees of a store.
  *
- * Requires `--allow-read` permission for the store, and for the pods that use it: of others it is not
- * known which tree they use.
+ * Requires `--allow-read` permission for the store, and for the pods that use it. Pods that may not be read
+ * are not listed with their trees.
  *
  * @throws {MissingPermissionError} If the store may not be read.
- * @throws {OverlayError} If something in it is not as it was written.
+ * @throws {OverlayError} If a manifest in it is damaged.
  *
  * @tags allow-read
  */
@@ -83,8 +83,8 @@ export function listTreesSync(request: StoreRequest = {}): readonly ListedTree[]
 }
 
 /**
- * The lowers of a tree, top first: what `--lower` would be given. The first may be a layer that holds
- * nothing but the root, where no layer on top says what that is like.
+ * Returns the lowers of a tree, top first, as for `--lower`. The first may be a layer that holds only the root
+ * directory, if the top layer of the image has no entry for it.
  *
  * Requires `--allow-read` permission for the store.
  *

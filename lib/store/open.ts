@@ -1,5 +1,5 @@
 /**
- * Changing the tree store: opened and locked by one command at a time, and put in order.
+ * Opens the tree store for changes, for one command at a time, and repairs it.
  *
  * @module
  */
@@ -22,23 +22,23 @@ import type { StoreLayout } from "./layout.ts";
 import { listNames, readLink } from "./tree_manifest.ts";
 import type { LayerRecord } from "./tree_manifest.ts";
 
-/** Only the owner goes in: an image has programs that are setuid, and may be full of holes. */
+/** Only the owner has access: an image has setuid programs, which may have vulnerabilities. */
 export const STORE_MODE = 0o700;
 
-/** Imports take their time, and what one has done the next need not do. */
+/** The time to wait for the lock. Imports take long, and the next one reuses the layers of the last. */
 const STORE_WAIT_MS = 600_000;
 
-/** A store that is open and locked; disposing it lets others in. */
+/** A store that is open and locked; disposing it frees the lock. */
 export interface OpenStore extends Disposable {
-  /** Removes what was made of the store when it was opened, unless something is in it. */
+  /** Removes the directories that were made when the store was opened, if they are empty. */
   readonly takeBack: () => void;
 }
 
 /**
- * Opens a store: makes what is missing of it, locks it, and clears away what a killed command left. As with
- * a pod, nobody else may be able to change it.
+ * Opens a store: makes its missing directories, locks it, and removes the remains of killed commands. As with
+ * a pod, no other user may be able to change it.
  *
- * @throws {RefusedError} If another command holds it for too long, or a link stands in a directory's place.
+ * @throws {RefusedError} If another command holds its lock for too long, or a directory is a symlink.
  */
 export async function openStore(store: StoreLayout, options: ChangeOptions): Promise<OpenStore> {
   const { layers, links, records, trees, pods, scratch } = store;
@@ -66,7 +66,7 @@ export async function openStore(store: StoreLayout, options: ChangeOptions): Pro
   }
 }
 
-/** How often another command may take a store back that it has made and this one waits for. */
+/** The number of attempts if another command removes a store that it made while this one waits for it. */
 const TRIES = 100;
 
 async function lockStore(
@@ -81,7 +81,7 @@ async function lockStore(
   throw new OverlayError("locked", `Cannot lock ${quote(path)}: it keeps being removed`, { path });
 }
 
-/** Makes the directory of a store unless it is there; says whether it did. */
+/** Makes the directory of a store unless it exists. Tells whether it did. */
 function makeStore(path: string): boolean {
   const { made } = makeDirectory(path, STORE_MODE);
   try {
@@ -93,14 +93,14 @@ function makeStore(path: string): boolean {
   }
 }
 
-/** All that is not finished. */
+/** Lists the unfinished imports and removals. */
 export function listScratch({ scratch }: StoreLayout): string[] {
   return listNames(scratch).map((name) => child(scratch, name));
 }
 
 /**
- * Records and links are made before their layer is put in place, and may have been left alone; and a tree
- * whose removal was killed is still there, and perhaps in use.
+ * Repairs a store after a killed command: removes records and links without a layer, since they are made
+ * before it, and restores a tree whose removal was not finished, since it may be in use.
  */
 export function tidy(store: StoreLayout): void {
   const { layers, links, records } = store;
@@ -120,7 +120,7 @@ export function tidy(store: StoreLayout): void {
 }
 
 /**
- * Makes the links to layers that are lost, or lead elsewhere. Their names stay: manifests and pods have them.
+ * Makes lost or wrong links to layers again, under the same names, which manifests and pods use.
  *
  * Requires `--allow-run` permission for ln.
  */
@@ -144,12 +144,12 @@ function remove(path: string): void {
 }
 
 /**
- * Removes directories with all that is in them, see {@linkcode removeAll}. It goes on when the command is
- * interrupted: this is how a command that was interrupted leaves the store in order.
+ * Removes directories with all that is in them, see {@linkcode removeAll}. A signal does not stop
+ * it, so that an interrupted command leaves the store in order.
  *
  * Requires `--allow-run` permission for rm.
  *
- * @throws {OverlayError} If something cannot be removed.
+ * @throws {OverlayError} If a file cannot be removed.
  */
 export async function clearAway(paths: readonly string[], options: ChangeOptions): Promise<void> {
   const { trace } = options;
@@ -157,7 +157,7 @@ export async function clearAway(paths: readonly string[], options: ChangeOptions
 }
 
 /**
- * Sees to it that all that was written in the store is on the disk.
+ * Syncs the file system of the store.
  *
  * Requires `--allow-run` permission for sync.
  */
@@ -168,7 +168,7 @@ export async function syncStore({ store }: StoreLayout, options: ChangeOptions):
   throw programError(result, "write to the disk", store);
 }
 
-/** Sees to it that the names in a directory are on the disk. */
+/** Syncs a directory, so that the names in it are on the disk. */
 export function syncDirectory(path: string): void {
   attempt("write", path, () => {
     using directory = Deno.openSync(path);

@@ -1,5 +1,5 @@
 /**
- * Putting a layer that is unpacked and on the disk in its place in the store.
+ * Moves an unpacked and synced layer to its place in the store.
  *
  * @module
  */
@@ -19,7 +19,7 @@ import { hexDigest } from "../core/digest.ts";
 import { makeLink } from "../system/symlink.ts";
 import type { StoreLayout } from "./layout.ts";
 
-/** Puts a layer that is on the disk in its place. What is known of it is there before it is. */
+/** Moves a synced layer to its place. Its record is written first. */
 export async function placeLayer(
   { root, lines }: Staged,
   unnamed: LayerRecord,
@@ -36,7 +36,7 @@ export async function placeLayer(
   syncDirectory(store.records);
   syncDirectory(store.links);
   options.checkpoint?.("record");
-  // One whose record was damaged may be mounted, and is not replaced.
+  // A layer with a damaged record may be mounted, so it is not replaced.
   if (!isThere) attempt("put in place", place, () => Deno.renameSync(root, place));
   options.checkpoint?.("layer");
   return record;
@@ -44,7 +44,7 @@ export async function placeLayer(
 
 const LINK_LENGTH = 8;
 
-/** Makes the link with a short name; it need not lead anywhere yet. */
+/** Makes the short symlink to a layer, which need not exist yet. */
 async function linkLayer(
   key: string,
   { links }: StoreLayout,

@@ -1,5 +1,5 @@
 /**
- * Pulling: an image of a registry becomes a tree of the store.
+ * Pulls an image of a registry into the tree store.
  *
  * @module
  */
@@ -31,7 +31,7 @@ import type { ImportedTree, ImportOptions } from "./import_options.ts";
 import { storeLayout } from "./layout.ts";
 import { readWholeTrees } from "./tree_manifest.ts";
 
-/** How a registry is found and asked. */
+/** The part of a request that concerns the registry. */
 export interface RegistryRequest {
   /** The image in its registry, such as `debian:12` or `ghcr.io/owner/name@sha256:…`. */
   readonly reference: string;
@@ -43,24 +43,24 @@ export interface RegistryRequest {
   readonly password?: string;
   /** The directory with the certificates for the registry. @default {those of podman and docker} */
   readonly certDir?: string;
-  /** Whether the registry is asked without TLS. @default {only where it is this machine} */
+  /** Set if the registry is accessed without TLS. @default {only on this machine} */
   readonly plainHttp?: boolean;
 }
 
-/** What is to be pulled. */
+/** The request of a pull. */
 export interface PullRequest extends RegistryRequest, Omit<ImportRequest, "source" | "ref"> {}
 
-/** What a pull is told, and who is told what happens. */
+/** The options of a pull. */
 export interface PullOptions extends ImportOptions {
-  /** Makes requests. @default {fetch} */
+  /** Makes HTTP requests. @default {fetch} */
   readonly fetch?: Fetch;
   /** Waits before a request is made again. @default {by setTimeout()} */
   readonly wait?: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
-  /** Is told how many bytes of a layer came from the registry, again and again. */
+  /** Called with the number of bytes of a layer that were fetched, repeatedly. */
   readonly onFetch?: (digest: string, bytes: number) => void;
 }
 
-/** The hosts that are asked for a reference, as far as they are known before an answer. */
+/** Lists the hosts that are accessed for a reference, as far as they are known in advance. */
 function hostsOf({ registry }: ImageReference, plainHttp: boolean | undefined): readonly string[] {
   const scheme = plainHttp ? "http" : "https";
   const hosts = [netValue(new URL(`${scheme}://${hostOfRegistry(registry)}`))];
@@ -68,10 +68,10 @@ function hostsOf({ registry }: ImageReference, plainHttp: boolean | undefined): 
 }
 
 /**
- * Computes the Deno permissions that a pull needs. A registry may lead to other hosts, for its tokens and its
- * blobs; a pull that may not ask one of them says which, and leaves nothing behind.
+ * Computes the Deno permissions that a pull needs. A registry may refer to other hosts for tokens and blobs;
+ * if one of them may not be accessed, the error of the pull names it, and nothing is left behind.
  *
- * Requires no permissions; with `--allow-env`, the credentials files are those that it says.
+ * Requires no permissions; with `--allow-env`, the environment chooses the credentials files.
  *
  * @throws {InvalidValueError} If a part of the request is not usable.
  */
@@ -92,7 +92,7 @@ export function pullPermissions(request: PullRequest): RequiredPermissions {
   };
 }
 
-/** Stands where the source of an import is expected. */
+/** A placeholder for the source of an import. */
 const PLACE = "-";
 
 function importRequest(request: PullRequest): ImportRequest {
@@ -108,7 +108,7 @@ function importRequest(request: PullRequest): ImportRequest {
   return { ...rest, source: PLACE };
 }
 
-/** Who asks, as far as the request or the files say. */
+/** Finds the credentials, in the request or in the files. */
 async function credentialsFor(
   reference: ImageReference,
   { username, password, authFile }: RegistryRequest,
@@ -123,20 +123,20 @@ async function credentialsFor(
 /**
  * Pulls an image from its registry into the tree store.
  *
- * A layer that the store has is not fetched; of a tag that still names what was pulled before, nothing is.
- * The manifest, the config and each layer are checked against their digests.
+ * Layers in the store are not fetched again, and nothing is fetched if a tag still names the image that was
+ * pulled before. The manifest, the config and each layer are verified by their digests.
  *
- * Requires the permissions that {@linkcode pullPermissions} computes, and to be root, or in a user namespace
- * with all users and groups.
+ * Requires the permissions that {@linkcode pullPermissions} computes, and root, or a user namespace with all
+ * users and groups.
  *
- * @param request What to pull.
- * @param options Who is told what happens, and what can end it.
+ * @param request The reference and the store.
+ * @param options Listeners for warnings and progress, and a signal that ends the pull.
  * @returns The tree.
  * @throws {InvalidValueError} If a part of the request is not usable.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing is left behind.
- * @throws {RefusedError} If the registry leads to where no registry may.
- * @throws {OverlayError} If the image cannot be fetched, or is damaged, hostile or not understood; the store is
- * as it was.
+ * @throws {RefusedError} If the registry redirects to a forbidden host, such as this machine.
+ * @throws {OverlayError} If the image cannot be fetched, or is damaged, hostile or not supported; the store is
+ * unchanged.
  *
  * @tags allow-read, allow-write, allow-run, allow-sys, allow-net, allow-env
  */
@@ -178,7 +178,7 @@ function checkSize({ name, layers }: Image, max: number): void {
   });
 }
 
-/** What of a request makes another tree of the same image. */
+/** Describes the options of a request that change the tree of an image. */
 function treatmentOf({ platform, strip, userxattr }: PullRequest): string {
   const parts = { platform, strip: strip?.toSorted().join(","), userxattr };
   return Object.entries(parts).flatMap(([key, value]) =>

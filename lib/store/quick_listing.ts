@@ -1,5 +1,5 @@
 /**
- * The entries of a directory as find(1) sees them, in the form of the record that an import writes.
+ * Lists the entries of a directory by find(1), in the form of the records that an import writes.
  *
  * @module
  */
@@ -15,7 +15,7 @@ import type { EntryType } from "../tar/tar_entry.ts";
 /** The record of each path. */
 export type Entries = ReadonlyMap<string, Keywords>;
 
-/** The types by the letters of find(1), which also knows some that no archive has. */
+/** The types by the letters of find(1), including some that no archive has. */
 const TYPES: Readonly<Record<string, string>> = {
   f: "file",
   d: "directory",
@@ -31,7 +31,7 @@ const TYPES: Readonly<Record<string, string>> = {
  *
  * Requires `--allow-run` permission for find.
  *
- * @throws {OverlayError} If find cannot read something of it.
+ * @throws {OverlayError} If find cannot read an entry.
  */
 export async function listQuickly(root: string, options: ChangeOptions): Promise<Entries> {
   const fields = ["%P", "%y", "%U", "%G", "%m", "%T@", "%s", "%l"];
@@ -44,7 +44,7 @@ export async function listQuickly(root: string, options: ChangeOptions): Promise
   return parseLines(records.map(formatQuickLine).join(""));
 }
 
-/** find(1) writes a time as seconds and what is added to them, so that 1.5 seconds before 1970 are -2.5. */
+/** Converts a time. find(1) adds the fraction to the seconds, so it prints 1.5 seconds before 1970 as -2.5. */
 function normalizeTime(text: string): string {
   const [seconds = "0", fraction = ""] = text.split(".");
   const added = Number(fraction.slice(0, 9).padEnd(9, "0"));

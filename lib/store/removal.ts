@@ -1,7 +1,7 @@
 /**
- * The plan of a removal from the store, and what the removal of a tree and the collection of a store have in
- * common. It is planned first, and applied under the lock of the store by renames: the tree store has its
- * own small interpreter.
+ * Plans removals from the store, and the steps that removing a tree and collecting a store share. A removal is
+ * planned first, and applied by renames under the lock of the store: the tree store has its own small
+ * interpreter.
  *
  * @module
  */
@@ -19,7 +19,7 @@ import { clearAway, listScratch, STORE_MODE, syncDirectory } from "./open.ts";
 import { findMount, findUnreadable, isKnown } from "./tree_use.ts";
 import type { KnownUser, TreeUser } from "./tree_use.ts";
 
-/** What is removed. */
+/** The trees and layers that are removed. */
 export interface RemovedTrees {
   /** The ids of trees. */
   readonly trees: readonly string[];
@@ -33,13 +33,13 @@ export interface TreeRemovalPlan extends RemovedTrees {
   readonly operations: readonly Operation[];
 }
 
-/** What is to be removed from the store. */
+/** A removal from the store. */
 export interface Removal extends RemovedTrees {
-  /** The words for it. */
+  /** A description for messages. */
   readonly what: string;
   /** The directories. */
   readonly paths: readonly string[];
-  /** The names by which it can be a part of a mount. */
+  /** The names under which its directories can be part of a mount. */
   readonly names: ReadonlySet<string>;
 }
 
@@ -66,12 +66,12 @@ export function planRemoval(
   return { operations, trees, layers };
 }
 
-/** The error of what is in use. */
+/** Makes the error for a tree or layer in use. */
 export function usedError(what: string, by: string, hint: string): RefusedError {
   return new RefusedError("in-use", `Cannot remove ${what}: ${by}`, { hint });
 }
 
-/** The error of a note that may be of any pod. */
+/** Makes the error for a note that may be that of any pod. */
 export function noteError(what: string, { note }: TreeUser): RefusedError {
   const by = `${
     quote(note)
@@ -79,7 +79,7 @@ export function noteError(what: string, { note }: TreeUser): RefusedError {
   return usedError(what, by, `when no pod uses it: rm ${shellQuote(note)}`);
 }
 
-/** The error of a pod that may use anything. */
+/** Makes the error for a pod that may use any tree. */
 export function unknownError(
   what: string,
   { pod }: KnownUser,
@@ -96,7 +96,7 @@ export function unknownError(
   return usedError(what, `it is not known whether pod ${quote(pod)} uses it${why}`, hint);
 }
 
-/** Refuses what is a part of a mount, whoever has made it. */
+/** Refuses a removal if one of its directories is part of a mount, whoever made the mount. */
 export async function refuseMounted(
   { what, names }: Removal,
   store: StoreLayout,
@@ -108,7 +108,7 @@ export async function refuseMounted(
   throw usedError(what, `the mount on ${quote(target)} uses it`, "unmount it first");
 }
 
-/** Renames directories into the scratch of the store, and removes them there. */
+/** Renames directories into the scratch directory of the store, and removes them there. */
 export async function takeAway(
   paths: readonly string[],
   store: StoreLayout,
@@ -119,7 +119,7 @@ export async function takeAway(
     attempt("remove", path, () => Deno.renameSync(path, to));
     return to;
   });
-  // What is half gone must not be in its place again after a power cut.
+  // After a power cut, a partly removed directory must not be back in its place.
   for (const path of [store.trees, store.layers]) syncDirectory(path);
   await clearAway(aside, options);
 }

@@ -1,5 +1,5 @@
 /**
- * The removal of a tree from the store.
+ * Removes trees from the store.
  *
  * @module
  */
@@ -28,7 +28,7 @@ import type { Removal, RemovedTrees, TreeRemovalPlan } from "./removal.ts";
 import { findUnreadable, isKnown, listCheckedUsers, readPresentUse } from "./tree_use.ts";
 import type { KnownUser, TreeUser } from "./tree_use.ts";
 
-/** Refuses what a pod uses, or might. With `dryRun`, no pod is locked to find out. */
+/** Refuses a tree that a pod uses, or may use. With `dryRun`, no pod is locked to check it. */
 async function refuseUsed(id: string, store: StoreLayout, dryRun = false): Promise<void> {
   const what = `tree ${quote(id)}`;
   const users = await listCheckedUsers(store);
@@ -65,13 +65,13 @@ async function refuseUsedBy(
   throw usedError(what, by, "try again later");
 }
 
-/** The names by which a tree, or its layers, can be a part of a mount. */
+/** Lists the names under which a tree or its layers can be part of a mount. */
 function namesOf(tree: TreeManifest): readonly string[] {
   const { id, layers, lowers } = asView(tree);
   return [id, ...layers, ...lowers];
 }
 
-/** The removal of a tree; its layers may be those of others, which stay. */
+/** Makes the removal of a tree. Layers stay, since other trees may share them. */
 function removalOf(tree: TreeManifest, store: StoreLayout): Removal {
   const others = readWholeTrees(store).filter(({ id }) => id !== tree.id);
   const shared = new Set(others.flatMap(namesOf));
@@ -85,12 +85,12 @@ function removalOf(tree: TreeManifest, store: StoreLayout): Removal {
 }
 
 /**
- * Plans the removal of a tree, see {@linkcode removeTree}, and touches nothing.
+ * Plans the removal of a tree, see {@linkcode removeTree}, without changes.
  *
  * Requires `--allow-read` permission for the store and for the pods that were rendered from it,
  * `--allow-run` for findmnt and find, and `--allow-sys=uid`.
  *
- * @throws {RefusedError} If a pod uses it, or it is a part of a mount.
+ * @throws {RefusedError} If a pod uses it, or it is part of a mount.
  * @throws {OverlayError} If there is no such tree.
  *
  * @tags allow-read, allow-run, allow-sys
@@ -112,13 +112,13 @@ export async function planTreeRemoval(
 }
 
 /**
- * Removes a tree. Its layers stay, until {@linkcode collectTrees} takes those that no tree has.
+ * Removes a tree. Its layers stay until {@linkcode collectTrees} removes those that no tree has.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the store and for the pods that were
  * rendered from it, `--allow-run` for findmnt, find and rm, and `--allow-sys=uid`.
  *
- * @returns The tree that is gone.
- * @throws {RefusedError} If a pod uses it, it is a part of a mount, or another user could change the store.
+ * @returns The tree that was removed.
+ * @throws {RefusedError} If a pod uses it, it is part of a mount, or another user could change the store.
  * @throws {OverlayError} If there is no such tree.
  *
  * @tags allow-read, allow-write, allow-run, allow-sys
@@ -129,16 +129,16 @@ export async function removeTree(
 ): Promise<RemovedTrees> {
   checkPermissions("remove a tree", storePermissions(request, true));
   const store = storeLayout(request.store);
-  // A store that is not there is not made for that.
+  // Fails before a missing store would be made.
   findTree(store, request.tree);
   using _lock = await openStore(store, options);
   const removal = removalOf(findTree(store, request.tree), store);
   const { trees, layers, paths } = removal;
   const id = trees.join();
   const { rendered, removing } = storedTreeLayout(store, id);
-  // Pods that use it may be rendered again meanwhile: as long as one does, it is not taken away.
+  // Checked again under the lock, since pods may have been rendered meanwhile.
   await refuseUsed(id, store);
-  // Who renders notes the pod, and then looks for this; so one of the two sees the other.
+  // A render notes its pod and then checks this marker, so that one of the two sees the other.
   attempt("take away", rendered, () => Deno.renameSync(rendered, removing));
   try {
     await refuseUsed(id, store);

@@ -1,5 +1,5 @@
 /**
- * From a tree id or the name of an image to the lowers of its tree.
+ * Resolves a tree id or the name of an image to the lowers of its tree.
  *
  * @module
  */
@@ -25,7 +25,7 @@ import {
 import type { TreeManifest } from "./tree_manifest.ts";
 import { errorWithin } from "../core/invalid.ts";
 
-/** The part of a request that says what is rendered. */
+/** The part of a request that names a tree, an image or lowers. */
 export type TreeRequest = Pick<
   RenderRequest,
   "pod" | "store" | "tree" | "image" | "lower" | "options" | "readOnly" | "overlay"
@@ -35,7 +35,7 @@ function checkMayRead({ store }: StoreLayout, what: string): void {
   checkPermissions(`look ${what} up`, { read: [store], write: [], run: [] });
 }
 
-/** The tree of an image. */
+/** Finds the tree of an image. */
 function findImageTree(store: StoreLayout, image: string): TreeManifest {
   checkMayRead(store, "an image");
   const all = readWholeTrees(store);
@@ -55,19 +55,19 @@ function findImageTree(store: StoreLayout, image: string): TreeManifest {
 }
 
 /**
- * Finds the lowers of a tree of the store, and what else its render needs. A request that names lowers
- * stays as it is; so does one of a tree that the store has no manifest of, which is a directory
+ * Finds the lowers of a tree of the store, and the options that its render needs. A request that names lowers
+ * is returned unchanged; so is one with a tree without a manifest, which is a directory
  * `<store>/tree/<tree id>/rootfs`.
  *
- * Requires `--allow-read` permission for the store. Without it, a tree that was not imported is taken for
- * such a directory.
+ * Requires `--allow-read` permission for the store. Without it, a tree id not made by an import is
+ * taken for such a directory.
  *
- * @param request What is to be rendered.
+ * @param request The request of a render.
  * @returns The request with its lowers.
  * @throws {InvalidValueError} If it names an image and a tree or lowers.
  * @throws {MissingPermissionError} If it names an image or a tree that was imported, and the store may not
  * be read.
- * @throws {OverlayError} If there is no such image, or the tree is not whole.
+ * @throws {OverlayError} If there is no such image, or the tree is incomplete.
  *
  * @example
  * ```ts
@@ -103,7 +103,7 @@ export function resolveTreeSync<T extends TreeRequest>(request: T): T {
   return request;
 }
 
-/** A tree that was made by hand is a directory and nothing else. */
+/** Checks that a tree exists that was made by hand, as a directory without a manifest. */
 function checkThere(tree: string, store: StoreLayout): void {
   const { rootfs: path } = storedTreeLayout(store, tree);
   if (!isGranted({ name: "read", path }) || look(path) !== null) return;
@@ -121,7 +121,7 @@ function refuseOther(image: string, { lower, tree }: TreeRequest): void {
   );
 }
 
-/** The ids of trees that were imported; others are directories that were made by hand. */
+/** The tree ids that an import makes; other trees are directories that were made by hand. */
 const IMPORTED = /^deps-sha512-[0-9a-f]{64}$/;
 
 function readManifest(store: StoreLayout, tree: string): TreeManifest | null {
@@ -138,8 +138,8 @@ function readManifest(store: StoreLayout, tree: string): TreeManifest | null {
 }
 
 /**
- * With `userxattr` overlayfs does not see the marks that root has made; what an opaque directory hides
- * would show.
+ * Checks the class of attributes: with `userxattr`, overlayfs ignores the trusted attributes of opaque
+ * directories, so that hidden files would be visible.
  */
 function checkMarks({ id, layers }: TreeManifest, store: StoreLayout): void {
   const marked = layers.some((key) => {
@@ -157,10 +157,10 @@ function checkMarks({ id, layers }: TreeManifest, store: StoreLayout): void {
   );
 }
 
-/** Checks what a render of a tree of layers needs to be there, and nothing that takes longer. */
+/** Checks that the directories exist that a render of the tree needs; it makes no slower check. */
 function checkLayers(tree: TreeManifest, store: StoreLayout): void {
   const { id, layers, lowers } = tree;
-  // Of a tree with one lower the layer itself is mounted.
+  // For a tree with one lower, the layer itself is mounted.
   const lost = lowers.length > 1 ? findLostLinks(tree, store) : [];
   for (const { path, what } of lost) throw unfitError(id, path, what);
   for (const key of layers) {
@@ -203,7 +203,7 @@ function withTree<T extends TreeRequest>(request: T, of: TreeManifest, store: St
   });
 }
 
-/** Finds the lowers of all apps of a pod that name none, see {@linkcode resolveTreeSync}. */
+/** Finds the lowers for all apps of a pod that name none, see {@linkcode resolveTreeSync}. */
 export function resolvePodSync(request: PodRequest): PodRequest {
   const { pod, store } = request;
   const common = { pod, ...(store === undefined ? {} : { store }) };

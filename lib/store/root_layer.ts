@@ -1,6 +1,6 @@
 /**
- * The layer that holds nothing but the root of a tree. Overlayfs takes mode, owner, times and attributes of
- * a root from the first directory alone: a render makes its upper so, and a read-only view has none.
+ * The layer that holds only the root directory of a tree. Overlayfs takes mode, owner, times and attributes of
+ * the root from the first layer alone. A render sets them on its upper, which a read-only view lacks.
  *
  * @module
  */
@@ -18,11 +18,11 @@ import { ifSound, isWhole, readTree } from "./tree_manifest.ts";
 import type { LayerRecord, TreeManifest } from "./tree_manifest.ts";
 
 /**
- * Makes the layer with the root of a tree whose first layer does not say what its root is like.
+ * Makes the root layer of a tree whose first layer has no entry for the root.
  *
  * @param layers The layers of the tree, the lowest first.
- * @returns What is known of it; `null` when the tree needs none, or was imported without it before: the
- * views that pods have of it keep their lowers.
+ * @returns The record of the layer; `null` if the tree needs none, or was imported without it before, so that
+ * existing views keep their lowers.
  */
 export async function makeRootLayer(
   { id, rootLike }: TreeManifest,
@@ -42,16 +42,16 @@ export async function makeRootLayer(
   const [known = null] = found;
   if (known !== null) return known;
   const { importLayers } = await import("./import_layers.ts");
-  // It is none of the image's, of which it is told how the import goes on.
+  // This layer is not part of the image, so it is left out of the progress.
   const { onHave: _, onRead: __, onUnpacked: ___, ...quiet } = options;
   const [made = null] = await importLayers([blob], found, { ...wanted, options: quiet });
   return made;
 }
 
-/** The line of the root, which later ones replace. */
+/** The line of the root directory. */
 const ROOT_LINE = /^\. .*$/gm;
 
-/** The record of a layer's root; `null` if the record of the layer is lost, which a check reports. */
+/** Reads the root of a layer in its record; `null` if the record is lost, which a check reports. */
 function readRoot(lines: string): Directory | null {
   if (look(lines) === null) return null;
   const text = attempt("read", lines, () => Deno.readTextFileSync(lines));
@@ -59,9 +59,9 @@ function readRoot(lines: string): Directory | null {
   return keywords === undefined ? null : parseDirectory(keywords);
 }
 
-/** An archive with nothing but a root, as one of an image. */
+/** Makes an archive that holds only a root directory. */
 async function makeRootBlob(root: Directory): Promise<Blob> {
-  // They were escaped when they were unpacked, and will be again.
+  // The attributes were escaped when the layer was unpacked, and will be again.
   const attributes = new Map([...root.attributes].map(([name, value]) => {
     return [name.replace(/^(trusted|user)\.overlay\.overlay\./, "$1.overlay."), value];
   }));

@@ -1,5 +1,5 @@
 /**
- * Unpacking a layer beside its place in the store.
+ * Unpacks a layer in the scratch directory of the store.
  *
  * @module
  */
@@ -17,13 +17,13 @@ import type { StoreLayout } from "./layout.ts";
 import { programOptions } from "../system/change_options.ts";
 import { unpackLayer } from "../layer/unpack.ts";
 
-/** Who is told how an import goes on. */
+/** The listeners for the progress of an import. */
 export interface ImportProgress {
-  /** A layer is in the store already. */
+  /** Called for a layer that is in the store already. */
   readonly onHave?: (layer: number, blob: Blob) => void;
-  /** So many more bytes of a layer were read. */
+  /** Called with the number of further bytes of a layer that were read. */
   readonly onRead?: (layer: number, bytes: number, blob: Blob) => void;
-  /** A layer is unpacked. */
+  /** Called when a layer is unpacked. */
   readonly onUnpacked?: (layer: number, blob: Blob, unpacked: Unpacked) => void;
 }
 
@@ -33,21 +33,21 @@ export interface LayerImport {
   readonly store: StoreLayout;
   /** The policy. */
   readonly policy: LayerPolicy;
-  /** Who is told what is done. */
+  /** The options of the import. */
   readonly options: ChangeOptions & ImportProgress;
 }
 
-/** A layer that is unpacked, and not yet in its place. */
+/** A layer that is unpacked in the scratch directory. */
 export interface Staged {
-  /** The directory it is unpacked in. */
+  /** The directory with its files. */
   readonly root: string;
   /** The file with the lines of its entries. */
   readonly lines: string;
-  /** The layer as it was unpacked. */
+  /** The result of unpacking it. */
   readonly unpacked: Unpacked;
 }
 
-/** Unpacks one layer into a directory of the store that is not in its place. */
+/** Unpacks one layer into the scratch directory of the store. */
 export async function stageLayer(
   blob: Blob,
   layer: number,
@@ -57,7 +57,7 @@ export async function stageLayer(
   const target = { root: child(scratch, "root"), lines: child(scratch, "mtree") };
   attempt("make directory", target.root, () => {
     Deno.mkdirSync(target.root, { recursive: true, mode: 0o700 });
-    // What the archive does not say of its root.
+    // The default for an archive without an entry for the root.
     Deno.chmodSync(target.root, 0o755);
   });
   await using writeback = new Writeback(() => syncStore(store, options));
@@ -79,8 +79,8 @@ export async function stageLayer(
 const ATTRIBUTE = /^xattr\./;
 
 /**
- * Corrects the record of a layer of which some attributes could not be set: it says what is there. Tar says
- * that of each, but which names it means cannot be told for sure.
+ * Corrects the record of a layer if some attributes could not be set, so that it matches the disk. The
+ * messages of tar do not name the files reliably.
  */
 async function recordAttributes(
   { root, lines }: Pick<Staged, "root" | "lines">,

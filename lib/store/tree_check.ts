@@ -1,5 +1,5 @@
 /**
- * Checking trees of the store against what was written down when they were imported.
+ * Checks trees of the store against the records of their import.
  *
  * @module
  */
@@ -46,7 +46,7 @@ export interface CheckRequest extends StoreRequest {
 export interface TreeDifference {
   /** The layer's key; `null` in a tree of one directory. */
   readonly layer: string | null;
-  /** The path in the tree, with what is not printable in octal. */
+  /** The path in the tree, with unprintable bytes in octal. */
   readonly path: string;
   /** The difference, in words. */
   readonly what: string;
@@ -56,18 +56,18 @@ export interface TreeDifference {
 export interface CheckedTree {
   /** The tree id. */
   readonly id: string;
-  /** The differences; none when all is as it was. */
+  /** The differences; none if the tree is unchanged. */
   readonly differences: readonly TreeDifference[];
 }
 
-/** The permissions that a check needs. */
+/** Computes the permissions that a check needs. */
 export function checkTreePermissions(request: CheckRequest): RequiredPermissions {
   const { store } = storeLayout(request.store);
   const program = request.quick ? PROGRAMS.find : PROGRAMS.tar;
   return { read: [store], write: [], run: [program] };
 }
 
-/** A directory, and what was written down of it. */
+/** A directory, and its record. */
 interface Part {
   readonly layer: string | null;
   readonly root: string;
@@ -76,11 +76,11 @@ interface Part {
 }
 
 /**
- * Reads a directory in the same words as what was written down.
+ * Lists a directory with contents, in the form of the records.
  *
  * Requires `--allow-run` permission for tar.
  *
- * @throws {OverlayError} If tar cannot read something of it.
+ * @throws {OverlayError} If tar cannot read an entry.
  */
 export async function listWithContents(root: string, options: ChangeOptions): Promise<Entries> {
   const createHash = await loadHash();
@@ -106,7 +106,7 @@ export async function listWithContents(root: string, options: ChangeOptions): Pr
   return parseLines(lines.join(""));
 }
 
-/** The keywords that cannot be seen without reading the files. */
+/** The keywords that need reading the files. */
 const UNSEEN = /^(sha256digest|device|xattr\..*)$/;
 
 function compareEntries(
@@ -130,7 +130,7 @@ function compareKeywords(must: Keywords, is: Keywords, quick: boolean): string[]
     .map((key) => `${key} is ${is.get(key) ?? "not set"}, was ${must.get(key) ?? "not set"}`);
 }
 
-/** The parts of a tree, which other trees may have too. */
+/** Lists the directories of a tree, which other trees may share. */
 function listParts(store: StoreLayout, id: string): readonly Part[] {
   const layout = storedTreeLayout(store, id);
   const tree = readTree(layout);
@@ -163,19 +163,19 @@ async function checkPart(
   });
 }
 
-/** Two at once: one is read while the other is hashed. */
+/** The number of directories that are checked at once: one is read while the other is hashed. */
 const AT_ONCE = 2;
 
 /**
- * Checks trees: names, types, modes, owners, times, sizes, links, extended attributes and contents against
- * what was written down at the import.
+ * Checks the names, types, modes, owners, times, sizes, links, extended attributes and contents of trees
+ * against the records of their import.
  *
- * Requires the permissions that {@linkcode checkTreePermissions} computes, and to be root.
+ * Requires the permissions that {@linkcode checkTreePermissions} computes, and root.
  *
- * @param request Which trees, and how.
- * @param options Who is told what happens, and what can end it.
- * @returns The trees, each with what is not as it was.
- * @throws {OverlayError} If there is no such tree, or something cannot be read.
+ * @param request The trees, and the depth of the check.
+ * @param options Listeners, and a signal that ends the check.
+ * @returns The trees, each with its differences.
+ * @throws {OverlayError} If there is no such tree, or a file cannot be read.
  *
  * @tags allow-read, allow-run
  */
@@ -211,7 +211,7 @@ export async function checkTrees(
   return [...damaged, ...checked];
 }
 
-/** Trees that have the mark, and a manifest that cannot be read. */
+/** Lists trees with the `rendered` marker and a damaged manifest. */
 function damagedTrees(store: StoreLayout): readonly CheckedTree[] {
   const sound = new Set(readWholeTrees(store).map(({ id }) => id));
   const what = "the manifest is gone, or not as it was written";

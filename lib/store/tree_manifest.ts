@@ -1,5 +1,5 @@
 /**
- * The records of the store: of its layers, and of its trees.
+ * The records of the layers and the trees of a store.
  *
  * @module
  */
@@ -17,24 +17,24 @@ import type { StoredTreeLayout, StoreLayout } from "./layout.ts";
 
 /** The record of a layer. */
 export interface LayerRecord extends LayerSummary {
-  /** The form of this record. */
+  /** The version of the format. */
   readonly version: 1;
   /** The name of the layer's directory. */
   readonly key: string;
   /** The digest of its archive without compression. */
   readonly diffId: string;
-  /** The short name. */
+  /** The short name of its symlink. */
   readonly link: string;
-  /** How many attributes could not be set. @default {0} */
+  /** The number of attributes that could not be set. @default {0} */
   readonly unset?: number;
-  /** In which attributes its opaque directories are marked. */
+  /** The class of attributes of its opaque directories. */
   readonly attributes: AttributeClass;
   /**
-   * What stands for the layers below, where its directories take after theirs or it removes something;
-   * otherwise `null`: then it can lie on any.
+   * The hash of the layers below, if the layer inherits metadata from them or removes entries of them;
+   * otherwise `null`: it fits on any layers.
    */
   readonly below: string | null;
-  /** The archive it was unpacked from, by which it is known again when nobody says its diff id. */
+  /** The archive it was unpacked from, which identifies the layer if its diff id is not given. */
   readonly archive: { readonly size: number; readonly digest: string };
   /** The SHA-256 of the lines of its entries. */
   readonly lines: string;
@@ -42,46 +42,46 @@ export interface LayerRecord extends LayerSummary {
 
 /** An image that a tree was imported from. */
 export interface StoredImage {
-  /** Its name, by which `--image` finds it; `null` when it has none. */
+  /** Its name for `--image`; `null` if it has none. */
   readonly name: string | null;
-  /** The digest of its manifest, or of its config; `null` of a mere archive. */
+  /** The digest of its manifest, or of its config; `null` for a plain archive. */
   readonly digest: string | null;
-  /** Its config: environment, command and so on, the JSON as it came; `null` of a mere archive. */
+  /** Its config with environment and command, as the original JSON; `null` for a plain archive. */
   readonly config: string | null;
-  /** Where it was pulled from. @default {not from a registry} */
+  /** The registry it was pulled from. @default {none} */
   readonly source?: ImageSource;
 }
 
-/** The parts of a tree. */
+/** The manifest of a tree. */
 export interface TreeManifest {
-  /** The form of this manifest. */
+  /** The version of the format. */
   readonly version: 1;
   /** The tree id. */
   readonly id: string;
-  /** The keys of its layers, top first; empty of a tree of one directory. */
+  /** The keys of its layers, top first; empty for a tree of one directory. */
   readonly layers: readonly string[];
-  /** The short names of the layers that a render needs, top first: none below one that hides all. */
+  /** The short names of the layers that a render needs, top first, without those below an opaque root. */
   readonly lowers: readonly string[];
-  /** The short name of the layer that says what the root is like; `null` when it is the first. */
+  /** The short name of the layer with the metadata of the root; `null` for the first. */
   readonly rootLike: string | null;
   /**
-   * The layer that holds nothing but that root, which a view has on top of the others. It is none of the
-   * image's. @default {none, as in trees of older versions}
+   * The layer that holds only that root, which a view has on top of the layers of the image. @default {none,
+   * as in trees of older versions}
    */
   readonly root?: { readonly key: string; readonly link: string };
   /** Set if it must be mounted with `userxattr`. */
   readonly userxattr: boolean;
-  /** The bytes that its files have together. */
+  /** The size of its files, in bytes. */
   readonly bytes: number;
-  /** How many entries it has. */
+  /** The number of its entries. */
   readonly entries: number;
-  /** Of a tree of one directory, the SHA-256 of the lines of its entries; otherwise `null`. */
+  /** The SHA-256 of the lines of the entries of a tree of one directory; otherwise `null`. */
   readonly lines: string | null;
   /** The images that have these layers. */
   readonly images: readonly StoredImage[];
 }
 
-/** Writes something down. */
+/** Formats a record as JSON. */
 export function formatRecord(record: LayerRecord | TreeManifest): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${JSON.stringify(record, null, 2)}\n`);
 }
@@ -101,31 +101,31 @@ function read<T extends LayerRecord | TreeManifest>(path: string): T | null {
   });
 }
 
-/** Reads what is known of a layer; `null` when nothing is. */
+/** Reads the record of a layer; `null` if there is none. */
 export function readLayer(store: StoreLayout, key: string): LayerRecord | null {
   return read(child(store.records, `${key}.json`));
 }
 
-/** Reads what a tree consists of; `null` when there is no such tree, or it has no manifest. */
+/** Reads the manifest of a tree; `null` if there is no such tree, or it has no manifest. */
 export function readTree(tree: StoredTreeLayout): TreeManifest | null {
   return read(tree.manifest);
 }
 
-/** The names in a directory of the store; none when it is not there. */
+/** Lists the names in a directory of the store; none if it does not exist. */
 export function listNames(directory: string): readonly string[] {
   return entriesIn(directory).map(({ name }) => name).sort();
 }
 
-/** Where a link leads, as it is written in it; `null` when there is none. */
+/** Reads the target of a symlink; `null` if there is none. */
 export function readLink(path: string): string | null {
   return look(path)?.isSymlink ? attempt("read", path, () => Deno.readLinkSync(path)) : null;
 }
 
-/** The tree as a read-only view has it, with all its layers: the one with the root on top, if there is one. */
+/** Returns the tree for a read-only view, with all its layers and the root layer, if any, on top. */
 export function asView(tree: TreeManifest): TreeManifest {
   const { root } = tree;
   if (root === undefined) return tree;
-  // Overlayfs takes no directory twice. Such a layer of the image holds nothing that could hide another one.
+  // Overlayfs refuses a directory twice. If the image has the same layer, it holds no other entry.
   const layers = [root.key, ...tree.layers.filter((key) => key !== root.key)];
   return {
     ...tree,
@@ -134,7 +134,7 @@ export function asView(tree: TreeManifest): TreeManifest {
   };
 }
 
-/** A link of a tree that does not lead to its layer. */
+/** A symlink of a tree that does not lead to its layer. */
 export interface LostLink {
   /** The layer's key. */
   readonly layer: string;
@@ -144,12 +144,12 @@ export interface LostLink {
   readonly what: string;
 }
 
-/** The links that the renders of a tree name its layers by, as far as they do not lead there. */
+/** Finds the symlinks of a tree, used by its renders, that do not lead to their layers. */
 export function* findLostLinks(
   { layers, lowers, rootLike }: TreeManifest,
   store: StoreLayout,
 ): Generator<LostLink> {
-  // An import makes one link for all places of a layer.
+  // An import makes one symlink for a layer, however often the tree has it.
   const keys = [...new Set(layers)];
   const wanted = lowers.map((link, at) => [link, keys.slice(at, at + 1)] as const);
   if (rootLike !== null) wanted.push([rootLike, keys]);
@@ -161,7 +161,7 @@ export function* findLostLinks(
   }
 }
 
-/** Reads a record; `null` where it is damaged: an import writes it again, and must not fail of it. */
+/** Reads a record; `null` if it is damaged, since an import writes it again. */
 export function ifSound<T>(read: () => T | null): T | null {
   try {
     return read();
@@ -171,24 +171,24 @@ export function ifSound<T>(read: () => T | null): T | null {
   }
 }
 
-/** Tells whether a tree has its `rendered` marker, and so is whole. */
+/** Tells whether a tree has its `rendered` marker and is thus complete. */
 export function isWhole(tree: StoredTreeLayout): boolean {
   return readOwnFile(tree.rendered) !== null;
 }
 
-/** The ids of all trees that have the mark that they are whole. */
+/** Lists the ids of all trees with the `rendered` marker. */
 export function listWholeTrees(store: StoreLayout): readonly string[] {
   return listNames(store.trees).filter((id) => isWhole(storedTreeLayout(store, id)));
 }
 
-/** The manifests of all trees that are whole; what is damaged is not. */
+/** Reads the manifests of all complete trees; damaged ones are left out. */
 export function readWholeTrees(store: StoreLayout): readonly TreeManifest[] {
   return listWholeTrees(store).flatMap((id) => {
     return ifSound(() => readTree(storedTreeLayout(store, id))) ?? [];
   });
 }
 
-/** The tree of an image's name, be it written in short or in full; `undefined` when there is none. */
+/** Finds the tree of an image by its short or full name; `undefined` if there is none. */
 export function findByName(
   trees: readonly TreeManifest[],
   wanted: string,
@@ -201,20 +201,20 @@ export function findByName(
 }
 
 /**
- * The tree of an id, or of the name of an image.
+ * Finds a tree by its id or the name of its image.
  *
- * @throws {OverlayError} If there is none, or what was written down of it is damaged.
+ * @throws {OverlayError} If there is none, or its manifest is damaged.
  */
 export function findTree(store: StoreLayout, tree: string): TreeManifest {
   const all = readWholeTrees(store);
   const found = all.find(({ id }) => id === tree) ?? findByName(all, tree);
   if (found !== undefined) return found;
-  // Says what is wrong with it.
+  // Throws the error of a damaged manifest.
   if (listWholeTrees(store).includes(tree)) readTree(storedTreeLayout(store, tree));
   throw noTreeError(store, tree);
 }
 
-/** The error of a tree that is not there. */
+/** Makes the error for a missing tree. */
 export function noTreeError(store: StoreLayout, tree: string): OverlayError {
   const where = store.store === DEFAULT_STORE ? "" : ` --store ${shellQuote(store.store)}`;
   return new OverlayError(

@@ -1,5 +1,5 @@
 /**
- * Who uses which trees of the store.
+ * Finds the pods that use trees of the store.
  *
  * @module
  */
@@ -26,9 +26,9 @@ import { listNames } from "./tree_manifest.ts";
 
 /** A note of the store that a pod uses its trees. */
 export interface TreeUser {
-  /** The pod; `null` when the note cannot be read, or is not as a render writes it. */
+  /** The pod; `null` if the note cannot be read or is damaged. */
   readonly pod: string | null;
-  /** The file. */
+  /** The file of the note. */
   readonly note: string;
 }
 
@@ -37,7 +37,7 @@ export interface KnownUser extends TreeUser {
   readonly pod: string;
 }
 
-/** What a pod uses of the store. */
+/** The trees and lowers of the store that a pod uses. */
 export interface TreeUse {
   /** The ids of its trees. */
   readonly trees: readonly string[];
@@ -45,16 +45,16 @@ export interface TreeUse {
   readonly lowers: readonly string[];
 }
 
-/** The name of a note: the SHA-256 of its content, and perhaps {@linkcode SET_ASIDE}. */
+/** The name of a note: the SHA-256 of its content, with {@linkcode SET_ASIDE} for one that is set aside. */
 const NOTE = /^[0-9a-f]{64}(\.aside)?$/;
 
-/** The ending of a note while it is found out whether the pod uses the store still. */
+/** The ending of a note while it is checked whether the pod still uses the store. */
 const SET_ASIDE = ".aside";
 
-/** The name of a note that is being written: of a render that did not come so far, if it was killed. */
+/** The name of a note that is being written, or was left by a killed render. */
 const UNFINISHED = /^[0-9a-f]{64}\.new$/;
 
-/** The path in a note; `null` when it cannot be read, or is none. */
+/** Reads the path in a note; `null` if it cannot be read or is no path. */
 function podIn(note: string): string | null {
   try {
     const content = readOwnFile(note) ?? new Uint8Array();
@@ -67,8 +67,8 @@ function podIn(note: string): string | null {
 }
 
 /**
- * The notes of the pods that were rendered from trees of the store. They may use none of them any more.
- * That a note was cut off or changed shows in {@linkcode listCheckedUsers} alone.
+ * Lists the pods that were rendered from trees of the store, by their notes; they may no longer use a tree.
+ * Only {@linkcode listCheckedUsers} detects notes that were truncated or changed.
  *
  * Requires `--allow-read` permission for the store.
  */
@@ -79,7 +79,7 @@ export function listUsers(store: StoreLayout): readonly TreeUser[] {
   });
 }
 
-/** As {@linkcode listUsers}; a note whose content is not that of its name names no pod. */
+/** Lists pods as {@linkcode listUsers} does, but a note whose content does not match its name names no pod. */
 export function listCheckedUsers(store: StoreLayout): Promise<readonly TreeUser[]> {
   return Promise.all(
     listUsers(store).map(async ({ pod, note }) => {
@@ -95,14 +95,14 @@ export function isKnown(user: TreeUser): user is KnownUser {
   return user.pod !== null;
 }
 
-/** Where a pod is while it is set aside. */
+/** Returns the path of a pod in the garbage. */
 function garbageOf(pod: string): string {
   return child(parent(pod), GARBAGE);
 }
 
 /**
- * The path that must be readable to know what a pod uses, and may not be read; `null` if there is none. A
- * pod that is not in its place may be set aside.
+ * Finds a path that may not be read and is needed to know the trees of a pod; `null` if there is none. A
+ * missing pod may be set aside.
  */
 export function findUnreadable({ pod }: KnownUser): string | null {
   if (!isGranted({ name: "read", path: pod })) return pod;
@@ -110,7 +110,7 @@ export function findUnreadable({ pod }: KnownUser): string | null {
   return look(pod) !== null || isGranted({ name: "read", path: garbage }) ? null : garbage;
 }
 
-/** The lines of a pod, and of what gc has set aside of it: that can be brought back. */
+/** Reads the lines of a pod, also of one that gc has set aside, since it can be brought back. */
 function linesOf(pod: string): readonly AppLine[] {
   const garbage = garbageOf(pod);
   const isThere = isGranted({ name: "read", path: garbage }) && look(garbage)?.isDirectory;
@@ -119,14 +119,14 @@ function linesOf(pod: string): readonly AppLine[] {
   const aside = isThere ? directoriesIn(garbage) : [];
   const isOfPod = (name: string) => [name, withoutNumber(name)].includes(basename(pod));
   const set = aside.filter(isOfPod).flatMap((name) => read(child(garbage, name)));
-  // It may have been brought back meanwhile.
+  // The pod may have been brought back meanwhile.
   return [...own, ...set, ...read(pod)];
 }
 
 /**
- * What the lines of a pod say that it uses; `null` when they may not or cannot be read.
+ * Finds the trees and lowers in the lines of a pod; `null` if they may not or cannot be read.
  *
- * Requires `--allow-read` permission for the store; a pod that it is not granted for is not looked at.
+ * Requires `--allow-read` permission for the store; a pod without the permission is not read.
  */
 export function tryReadUse(user: KnownUser, store: StoreLayout): TreeUse | null {
   if (findUnreadable(user) !== null) return null;
@@ -138,7 +138,7 @@ export function tryReadUse(user: KnownUser, store: StoreLayout): TreeUse | null 
   }
 }
 
-/** The store as it is named, and without symlinks. */
+/** Returns the path of the store as given, and without symlinks. */
 function namesOf({ store }: Pick<StoreLayout, "store">): readonly string[] {
   return [store, ifAny(() => Deno.realPathSync(store)) ?? store];
 }
@@ -147,7 +147,7 @@ function readUse(pod: string, store: StoreLayout): TreeUse {
   const ids = new Set(listNames(store.trees));
   const stores = namesOf(store);
   const lowersOf = (line: AppLine) => readLineConfig(line, pod).lower;
-  // The store may have been moved, or have another name: the pod was rendered from it all the same.
+  // The store may have been moved or have another path since the pod was rendered.
   const isOf = (line: AppLine) => {
     return ids.has(line.tree) ||
       lowersOf(line).some((lower) => stores.some((at) => isWithin(lower, at)));
@@ -160,9 +160,9 @@ function readUse(pod: string, store: StoreLayout): TreeUse {
 }
 
 /**
- * Whether a command works on a pod: it may have been noted, and not have written its lines.
+ * Tells whether another command holds the lock of a pod: it may not have written its lines yet.
  *
- * @throws {OverlayError} If the pod cannot be looked at, or somebody else can change it.
+ * @throws {OverlayError} If the pod cannot be read, or another user can change it.
  */
 async function isBusy(pod: string, dryRun: boolean): Promise<boolean> {
   const layout = podLayout(pod);
@@ -183,32 +183,32 @@ async function isBusy(pod: string, dryRun: boolean): Promise<boolean> {
   }
 }
 
-/** The trees that a pod uses; a command that works on the pod may change that. */
+/** The trees that a pod uses now; another command that holds its lock may change that. */
 export interface PresentUse extends TreeUse {
-  /** Set if a command works on the pod. */
+  /** Set if another command holds the lock of the pod. */
   readonly busy: boolean;
 }
 
 /**
- * Looks at what a pod uses, and at whether that is about to change.
+ * Finds the trees that a pod uses, and whether that may be about to change.
  *
  * Requires the permissions of `checkTrusted`, and `--allow-write` for the pod.
  *
- * @param dryRun Set if the pod is not touched: its lock is looked at, and not taken.
- * @throws {OverlayError} If that is not to be found out: the pod cannot be locked or read, or somebody else
- * can change it, so that what is in it may be anything.
+ * @param dryRun Set if the pod is not changed: its lock is read, and not taken.
+ * @throws {OverlayError} If the pod cannot be locked or read, or another user can change it, so that its
+ * record cannot be trusted.
  */
 export async function readPresentUse(
   { pod }: KnownUser,
   store: StoreLayout,
   dryRun = false,
 ): Promise<PresentUse> {
-  // In this order: what a command writes before it is done is read after it.
+  // The lines are read after the lock, so that a command that just ended has written them.
   const busy = await isBusy(pod, dryRun);
   return { ...readUse(pod, store), busy };
 }
 
-/** Whether a pod may use trees of the store, now or when what works on it is done. */
+/** Tells whether a pod may use trees of the store, now or after the command that holds its lock. */
 async function mayUse(user: TreeUser, store: StoreLayout): Promise<boolean> {
   if (!isKnown(user)) return true;
   const path = user.pod;
@@ -217,14 +217,14 @@ async function mayUse(user: TreeUser, store: StoreLayout): Promise<boolean> {
     const { busy, lowers } = await readPresentUse(user, store);
     return busy || lowers.length > 0;
   } catch (error) {
-    // It may be on a file system that cannot be written to.
+    // The pod may be on a read-only file system.
     if (error instanceof OverlayError) return true;
     throw error;
   }
 }
 
 /**
- * Forgets the pods that use no tree any more.
+ * Removes the notes of pods that no longer use a tree.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the store and the pods; others are kept.
  */
@@ -236,13 +236,13 @@ export async function forgetPods(store: StoreLayout): Promise<void> {
   }
 }
 
-/** A killed process leaves a note that is set aside, and a note it is still. */
+/** Removes the note of one pod. A note that is set aside still counts, as after a killed process. */
 async function forget(user: TreeUser, store: StoreLayout): Promise<void> {
   const { note } = user;
   const aside = note + SET_ASIDE;
   attempt("set aside", note, () => Deno.renameSync(note, aside));
-  // Who renders locks the pod before it looks for its note, so it is seen now if it found one; and if it
-  // has written one meanwhile, that says the same.
+  // A render locks the pod before it checks its note, so one that found the note is seen here. One that wrote
+  // a new note meanwhile needs no other.
   if (!await mayUse(user, store)) return remove(aside);
   attempt("put back", note, () => Deno.renameSync(aside, note));
 }
@@ -251,7 +251,7 @@ function remove(note: string): void {
   attempt("remove", note, () => Deno.removeSync(note));
 }
 
-/** The lowers of an overlay, as they were given to the kernel. */
+/** Lists the lowers in the options of an overlay. */
 function lowersIn(options: string): string[] {
   return splitOptions(options).flatMap((option) => {
     const [, value] = /^lowerdir\+?=(.*)$/s.exec(option) ?? [];
@@ -260,11 +260,11 @@ function lowersIn(options: string): string[] {
 }
 
 /**
- * The mount point of an overlay that anyone has made of something in the store; `null` when there is none.
+ * Finds the mount point of an overlay with directories of the store, whoever mounted it; `null` if there is none.
  *
  * Requires `--allow-run` permission for findmnt.
  *
- * @param names The names of layers, of links to them, or of trees.
+ * @param names The names of layers, their symlinks, or trees.
  */
 export async function findMount(
   names: ReadonlySet<string>,
@@ -272,7 +272,7 @@ export async function findMount(
   options: ProgramOptions,
 ): Promise<string | null> {
   const stores = namesOf({ store });
-  // Where a path that does not begin at the root leads is not known.
+  // The directory that a relative path starts from is not known.
   const mayBeHere = (path: string) => {
     return !path.startsWith("/") || stores.some((at) => isWithin(path, at));
   };

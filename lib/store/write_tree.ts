@@ -1,5 +1,5 @@
 /**
- * Writing down a tree of the store, whose layers or whose directory are there.
+ * Writes the manifest of a tree whose layers or directory are in the store.
  *
  * @module
  */
@@ -15,21 +15,21 @@ import { syncDirectory } from "./open.ts";
 import { formatRecord, ifSound, isWhole, readTree, readWholeTrees } from "./tree_manifest.ts";
 import type { LayerRecord, StoredImage, TreeManifest } from "./tree_manifest.ts";
 
-/** The tree id of layers, top first: rkt's rule for the dependencies of an image. */
+/** Computes the tree id of layers, top first, by rkt's rule for the dependencies of an image. */
 export async function computeTreeId(keys: readonly string[]): Promise<string> {
   const content = new TextEncoder().encode(keys.join(","));
   const digest = await hexDigest("SHA-512", content);
   return `deps-sha512-${digest.slice(0, digest.length / 2)}`;
 }
 
-/** The manifest of a tree of layers. */
+/** Makes the manifest of a tree of layers. */
 export async function makeManifest(lowestFirst: readonly LayerRecord[]): Promise<TreeManifest> {
   const all = lowestFirst.toReversed();
   const hidden = all.findIndex(({ opaqueRoot }) => opaqueRoot);
   const seen = hidden < 0 ? all : all.slice(0, hidden + 1);
   const layers = all.map(({ key }) => key);
   const unique = [...new Map(all.map((record) => [record.key, record])).values()];
-  // Hiding all that is in the root does not change what the root itself is like.
+  // An opaque root has no effect on the metadata of the root itself.
   const like = all.find(({ hasRoot }) => hasRoot) ?? seen[0];
   return {
     version: 1,
@@ -45,13 +45,13 @@ export async function makeManifest(lowestFirst: readonly LayerRecord[]): Promise
   };
 }
 
-/** The manifest of a tree with the layer of its root. */
+/** Adds the root layer to the manifest of a tree. */
 export function withRoot(manifest: TreeManifest, { key, link }: LayerRecord): TreeManifest {
   return { ...manifest, root: { key, link } };
 }
 
 /**
- * The manifest of a tree of one directory.
+ * Makes the manifest of a tree of one directory.
  *
  * @param lines The SHA-256 of the lines of its entries.
  */
@@ -63,12 +63,12 @@ export function directoryManifest(
   return { version: 1, ...none, ...tree, lines, images: [] };
 }
 
-/** The sum of numbers. */
+/** Adds up numbers. */
 export function sum(numbers: readonly number[]): number {
   return numbers.reduce((total, number) => total + number, 0);
 }
 
-/** A name is one image's: the trees of images that had it before lose it, which is said. */
+/** Takes a name from the trees of images that had it before, with a warning, since a name is unique. */
 function takeName(
   store: StoreLayout,
   { id }: TreeManifest,
@@ -84,14 +84,14 @@ function takeName(
   }
 }
 
-/** Tells whether an image has a name, be it written in short or in full. */
+/** Tells whether an image has a name, in its short or full form. */
 function isCalled({ name: is }: StoredImage, name: string): boolean {
   return is !== null && expandName(is) === expandName(name);
 }
 
 /**
- * Writes down a tree whose layers are in their places, or whose directory is made; the mark that it is
- * whole comes last.
+ * Writes the manifest of a tree whose layers or directory are in place; the `rendered` marker is written
+ * last.
  */
 export async function writeTree(
   store: StoreLayout,
@@ -110,14 +110,14 @@ export async function writeTree(
   if (!sameBytes(readOwnFile(tree.manifest), content)) replaceFile(tree.manifest, content, 0o600);
   options.checkpoint?.("manifest");
   if (!isWhole(tree)) {
-    // Also what an import that was killed has put in its place.
+    // Also the files that a killed import has put in place.
     const { layers, links, records, trees } = store;
     for (const path of [layers, links, records, tree.tree, trees]) syncDirectory(path);
     await makeFile(tree.rendered, new Uint8Array(), 0o600);
     options.checkpoint?.("rendered");
     syncDirectory(tree.tree);
   }
-  // Last, so that the name is found at any moment.
+  // Last, so that the name can be found at any time.
   if (image.name !== null) takeName(store, manifest, image.name, options);
 }
 
