@@ -108,7 +108,7 @@ export type { CollectRequest } from "./lib/api/gc.ts";
 export type { Kept } from "./lib/plan/plan_collect.ts";
 export { undoCollect, undoPlan } from "./lib/api/undo.ts";
 export type { Undone } from "./lib/api/undo.ts";
-export { keepPod, unkeepPod } from "./lib/api/keep.ts";
+export { keepPlan, keepPod, unkeepPod } from "./lib/api/keep.ts";
 export type { KeptPod } from "./lib/api/keep.ts";
 export { diagnose } from "./lib/api/doctor.ts";
 export type { Check, Diagnosis, DoctorRequest } from "./lib/api/doctor.ts";

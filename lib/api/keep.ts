@@ -68,6 +68,29 @@ export function unkeepPod(pod: string, options: ChangeOptions = {}): Promise<Kep
   return setKept(podLayout(pod), false, options);
 }
 
+/**
+ * Plans to keep a pod or to let it go, and touches nothing.
+ *
+ * Requires `--allow-read` permission for the pod, `--allow-run` for find, and `--allow-sys=uid`.
+ *
+ * @param pod The pod, an absolute path.
+ * @param kept `true` to keep it, `false` to let it go.
+ * @throws As {@linkcode keepPod} does before it changes anything.
+ *
+ * @tags allow-read, allow-run, allow-sys
+ */
+export async function keepPlan(
+  pod: string,
+  kept: boolean,
+  options: ChangeOptions = {},
+): Promise<Plan> {
+  const layout = podLayout(pod);
+  const plan = planKeep(layout, kept);
+  checkPermissions(plan.action, { ...requiredPermissions(plan), write: [] });
+  await checkPod(layout, plan, new Call(options));
+  return plan;
+}
+
 async function setKept(
   layout: PodLayout,
   kept: boolean,
@@ -77,17 +100,21 @@ async function setKept(
   const plan = planKeep(layout, kept);
   checkPermissions(plan.action, requiredPermissions(plan));
   const call = new Call(options);
-  if (await openPod(layout, call, { lock: false }) === null) throw noPodError(pod);
-  if (!isPod(pod)) {
-    throw new RefusedError("refused", `Cannot ${plan.action} ${quote(pod)}: it is no pod`, {
-      path: pod,
-      hint: "check --pod; a pod is made by prepare and render",
-    });
-  }
+  await checkPod(layout, plan, call);
   using open = await openPod(layout, call);
   if (open === null) throw noPodError(pod);
   const { changed } = await applyPlan(plan, { ...options, open: [open] });
   return { pod, kept, changed };
+}
+
+/** Nothing is written into a directory that is no pod. */
+async function checkPod(layout: PodLayout, { action, pod }: Plan, call: Call): Promise<void> {
+  if (await openPod(layout, call, { lock: false }) === null) throw noPodError(pod);
+  if (isPod(pod)) return;
+  throw new RefusedError("refused", `Cannot ${action} ${quote(pod)}: it is no pod`, {
+    path: pod,
+    hint: "check --pod; a pod is made by prepare and render",
+  });
 }
 
 function planKeep({ pod, lock, keep }: PodLayout, kept: boolean): Plan {

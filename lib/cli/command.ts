@@ -38,6 +38,8 @@ export interface Common {
   readonly output: OutputOptions;
   /** How long it waits for another command on the same pod or store, in milliseconds. @default {10000} */
   readonly waitMs?: number;
+  /** Set if the command is only planned. */
+  readonly dryRun?: true;
 }
 
 type Render = "plan" | "prepare" | "render";
@@ -130,6 +132,7 @@ export function commonOptions({ set, values }: Flags): Common {
       ...(set.has("flags") ? { flags: true } : {}),
     },
     ...(wait === undefined ? {} : { waitMs: parseDuration("wait", wait) }),
+    ...(set.has("dry-run") || set.has("flags") ? { dryRun: true } : {}),
   };
 }
 
@@ -182,8 +185,9 @@ function parseUnmount({ app, ...request }: Record<string, unknown>): UnmountRequ
 }
 
 function parseRender(name: Render, flags: Flags, cwd: string): Command {
-  const action = flags.set.has("dry-run") || flags.set.has("flags") ? "plan" : name;
-  const common = { ...commonOptions(flags), mount: name !== "prepare" };
+  const { dryRun, ...options } = commonOptions(flags);
+  const action = dryRun ? "plan" : name;
+  const common = { ...options, mount: name !== "prepare" };
   const file = flags.values.spec?.[0];
   if (file === undefined) {
     const request = requestFields({ command: name, flags: REQUEST_FLAGS }, flags, cwd);

@@ -49,16 +49,17 @@ const OUTPUT: readonly Flag[] = [
   flag("boolean", "help", "this text", { short: "h" }),
 ];
 
+const FLAGS = flag(
+  "boolean",
+  "flags",
+  "print the flags of deno run that it needs, in one line; touch nothing",
+);
+
 /** The flags of every command that changes something. */
 const DRY_RUN: readonly Flag[] = [
   flag("boolean", "dry-run", "print the plan, and touch nothing", { short: "n" }),
-  flag("boolean", "flags", "print the flags of deno run that it needs, in one line; touch nothing"),
+  FLAGS,
 ];
-
-const GC_DRY_RUN = flag("boolean", "dry-run", "print what would be removed, and touch nothing", {
-  short: "n",
-  field: "dryRun",
-});
 
 const WAIT = flag("duration", "wait TIME", "how long to wait for another command on the same pod", {
   default: "10s",
@@ -88,7 +89,7 @@ const RENDER: readonly Flag[] = [
   ...OUTPUT,
 ];
 
-const KEEP: readonly Flag[] = [ONE_POD, WAIT, ...OUTPUT];
+const KEEP: readonly Flag[] = [ONE_POD, ...DRY_RUN, WAIT, ...OUTPUT];
 
 /** The flags of each command, in the order of its help. */
 export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Flag[]>> = {
@@ -116,6 +117,7 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
       "unmount everything in the pod, also a mount that no line of overlay.fstab names",
       { field: "foreign" },
     ),
+    ...DRY_RUN,
     WAIT,
     ...OUTPUT,
   ],
@@ -134,6 +136,7 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
       "nothing runs in a mounted image, so an app whose destination lies in it may be mounted again",
       { field: "live" },
     ),
+    ...DRY_RUN,
     WAIT,
     ...OUTPUT,
   ],
@@ -167,7 +170,7 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     flag("boolean", "ignore-missing", "a pod or directory that does not exist is no error", {
       field: "ignoreMissing",
     }),
-    GC_DRY_RUN,
+    ...DRY_RUN,
     WAIT,
     ...OUTPUT,
   ],
@@ -254,6 +257,7 @@ export const TREE_FLAGS: Readonly<
     flags: [
       STORE,
       flag("name", "ref NAME", "one of several images, by name or digest", { field: "ref" }),
+      FLAGS,
       ...IMPORT,
     ],
   },
@@ -270,6 +274,6 @@ export const TREE_FLAGS: Readonly<
   path: { operands: ["ID"], flags: [STORE, ...OUTPUT] },
   check: { operands: ["ID"], flags: [STORE, QUICK, ...OUTPUT] },
   "verify-all": { flags: [STORE, QUICK, ...OUTPUT] },
-  remove: { operands: ["ID"], flags: [STORE, STORE_WAIT, ...OUTPUT] },
-  gc: { flags: [STORE, GC_DRY_RUN, STORE_WAIT, ...OUTPUT] },
+  remove: { operands: ["ID"], flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
+  gc: { flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
 };

@@ -5,16 +5,9 @@
  *
  * @module
  */
-import { describeOperation } from "../plan/describe.ts";
-import { mountOptions, OPTIONS_MAX } from "../overlay/mount_config.ts";
 import { formatMode } from "../request/names.ts";
-import { permissionFlags } from "../system/permissions.ts";
-import { requiredPermissions } from "../plan/required_permissions.ts";
-import { toMountConfig } from "../plan/render_mount.ts";
-import type { MountPlan } from "../overlay/app_line.ts";
-import type { Plan } from "../plan/plan.ts";
 import type { Diagnosis } from "../api/doctor.ts";
-import { printable, shellQuote, showName } from "../core/quote.ts";
+import { printable, showName } from "../core/quote.ts";
 import type { Render } from "../api/render.ts";
 import type { Drift, OverlayStatus } from "../api/status.ts";
 import type { Undone } from "../api/undo.ts";
@@ -22,7 +15,6 @@ import type { Collected } from "../api/collection.ts";
 import type { KeptPod } from "../api/keep.ts";
 import type { Restored } from "../api/restore_run.ts";
 import type { Unmounted } from "../api/unmount.ts";
-import type { RequiredPermissions } from "../system/permissions.ts";
 
 /** Writes one JSON object that starts with the version of its form; modes become octal strings. */
 export function formatJson(value: object): string {
@@ -30,57 +22,6 @@ export function formatJson(value: object): string {
     return (key === "mode" || key === "mask") && typeof part === "number" ? formatMode(part) : part;
   };
   return `${JSON.stringify({ version: 1, ...value }, octal)}\n`;
-}
-
-/** A plan as JSON; that of a single app has its mount, any other a list of mounts. */
-export function planJson(plan: Plan, { single = false } = {}): string {
-  const flags = permissionFlags(requiredPermissions(plan));
-  const mountOf = ({ optionString, ...mount }: MountPlan) => ({ ...mount, options: optionString });
-  const mounts = plan.mounts.map(mountOf);
-  const shown = single ? { mount: mounts[0] } : { mounts };
-  return formatJson({ operations: plan.operations, ...shown, flags });
-}
-
-function indented(lines: readonly string[]): string[] {
-  return lines.map((line) => `  ${line}`);
-}
-
-/** Says how options were shortened that would be too long with whole paths. */
-function shortened(mount: MountPlan): string[] {
-  const whole = mount.copy ? mount.optionString : mountOptions(toMountConfig(mount));
-  if (whole === mount.optionString) return [];
-  const length = new TextEncoder().encode(whole).length;
-  return [
-    `(seen from ${showName(mount.pod)}: with whole paths they would be ${length} bytes, ` +
-    `of which the kernel reads ${OPTIONS_MAX})`,
-  ];
-}
-
-/** The flags of `deno run` that a plan needs, in one line for a shell. */
-export function planFlags(plan: Plan, json: boolean): string {
-  return flagsText(requiredPermissions(plan), json);
-}
-
-/** Permissions as the flags of `deno run`, in one line for a shell or as JSON. */
-export function flagsText(permissions: RequiredPermissions, json: boolean): string {
-  const flags = permissionFlags(permissions);
-  return json ? formatJson({ flags }) : `${flags.map(shellQuote).join(" ")}\n`;
-}
-
-/** A plan as text. */
-export function planText(plan: Plan): string {
-  const flags = permissionFlags(requiredPermissions(plan)).map(shellQuote);
-  return [
-    "operations:",
-    ...indented(plan.operations.map(describeOperation)),
-    "options:",
-    ...indented(
-      plan.mounts.flatMap((mount) => [showName(mount.optionString), ...shortened(mount)]),
-    ),
-    "flags:",
-    ...indented(flags),
-    "",
-  ].join("\n");
 }
 
 /** A mount configuration as text. */

@@ -11,7 +11,8 @@ import type { Io } from "./io.ts";
 import { InterruptedError } from "../core/interrupted.ts";
 import { UnmountError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
-import type { Plan } from "../plan/plan.ts";
+import type { PodCommand } from "./dry_run.ts";
+import type { Kept } from "../plan/plan_collect.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 
 type Of<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
@@ -67,46 +68,13 @@ async function tellFailures(
   return 1;
 }
 
-/**
- * Prints a plan, and what would keep it from being carried out, as far as the permissions go.
- *
- * @returns The exit status that carrying it out would end with, as far as that is known.
- */
-async function tellPlan(
-  plan: Plan,
-  output: OutputOptions,
-  io: Io,
-  single = false,
-): Promise<number> {
-  const { planFlags, planJson, planText } = await import("./output.ts");
-  if (output.flags) io.out(planFlags(plan, output.json));
-  else io.out(output.json ? planJson(plan, { single }) : planText(plan));
-  const { collectFindings, isInTheWay, predictStatus } = await import(
-    "../preflight/run_preflight.ts"
-  );
-  const found = await collectFindings(plan.mounts);
-  const { operations } = plan;
-  const mounts = operations.some(({ kind }) => kind === "mount");
-  // Where an overlay cannot be, a copy may be asked for instead.
-  const orCopy = operations.some((operation) => operation.kind === "mount" && operation.orCopy);
-  const told = new Set<string>();
-  for (const finding of found.byApp.flatMap(({ findings }) => findings)) {
-    const { sentence, hint } = finding;
-    const isError = !orCopy && isInTheWay(finding, mounts);
-    if (!isError && output.quiet) continue;
-    told.add(`${isError ? "error" : "warning"}: ${sentence}\nhint: ${hint}\n`);
-  }
-  for (const text of told) io.err(text);
-  if (output.verbose && found.unchecked.length > 0) {
-    io.err(`not checked: ${printable(found.unchecked.join(", "))}\n`);
-  }
-  return orCopy ? 0 : predictStatus(found, mounts);
-}
-
 async function runPlan({ request, mount, output }: RenderCommand, io: Io): Promise<number> {
+  const { tellPlan } = await import("./dry_run.ts");
   const { planRender } = await import("../plan/plan.ts");
   const { resolveRequest } = await import("../api/resolve_request.ts");
-  return await tellPlan(planRender(await resolveRequest(request), { mount }), output, io, true);
+  return await tellPlan(planRender(await resolveRequest(request), { mount }), output, io, {
+    single: true,
+  });
 }
 
 async function runRender(command: RenderCommand, io: Io): Promise<void> {
@@ -135,6 +103,7 @@ async function runSpec(command: Of<"spec">, io: Io): Promise<number | void> {
   const content = await readSpec(file, cwd, io);
   const request = parseSpec(content, (path) => absolute(path, cwd));
   if (action === "plan") {
+    const { tellPlan } = await import("./dry_run.ts");
     const { planPod } = await import("../plan/pod_plan.ts");
     const { resolvePodRequest } = await import("../api/resolve_request.ts");
     return await tellPlan(planPod(await resolvePodRequest(request), { mount }), output, io);
@@ -191,6 +160,24 @@ async function runRestore(command: Of<"restore">, io: Io): Promise<number> {
   return await tellFailures(result.failed, output, io);
 }
 
+/** Plans what another run without `--dry-run` would do, and touches nothing. */
+async function runDry(command: PodCommand, io: Io): Promise<number> {
+  const { planCommand, tellPlan } = await import("./dry_run.ts");
+  const { output } = command;
+  const plan = await interruptible(io, command, (options) => planCommand(command, options));
+  if (!("kept" in plan)) return await tellPlan(plan, output, io);
+  const { marked, removed, kept } = plan;
+  await tellPlan(plan, output, io, { more: { marked, removed, kept } });
+  return await tellKept(kept, output, io);
+}
+
+async function tellKept(kept: readonly Kept[], output: OutputOptions, io: Io): Promise<number> {
+  for (const { pod, reason, failed } of output.json || output.quiet ? [] : kept) {
+    if (!failed) io.err(`kept ${printable(quote(pod))}: ${printable(reason)}\n`);
+  }
+  return await tellFailures(kept.filter(({ failed }) => failed), output, io);
+}
+
 async function runGc(command: Extract<Of<"gc">, { request: unknown }>, io: Io): Promise<number> {
   const { collectPods } = await import("../api/gc.ts");
   const { collectedText } = await import("./output.ts");
@@ -198,12 +185,7 @@ async function runGc(command: Extract<Of<"gc">, { request: unknown }>, io: Io): 
   const act = (options: ChangeOptions) => collectPods(request, options);
   const collected = await interruptible(io, command, act, GO_ON);
   await print(io, output, collected, collectedText);
-  for (const { pod, reason, failed } of output.json ? [] : collected.kept) {
-    if (!failed && !output.quiet) {
-      io.err(`kept ${printable(quote(pod))}: ${printable(reason)}\n`);
-    }
-  }
-  return await tellFailures(collected.kept.filter(({ failed }) => failed), output, io);
+  return await tellKept(collected.kept, output, io);
 }
 
 async function runUndo(command: Extract<Of<"gc">, { undo: string }>, io: Io): Promise<void> {
@@ -267,6 +249,7 @@ async function runHelp(topic: string | null, io: Io): Promise<void> {
  * @returns The exit status of a command that did what it could; nothing for 0.
  */
 export function run(command: Command, io: Io): Promise<number | void> {
+  if ("dryRun" in command) return runDry(command as PodCommand, io);
   switch (command.kind) {
     case "plan":
       return runPlan(command, io);

@@ -42,7 +42,13 @@ async function put(
 }
 
 async function runImport(command: Of<"import">, io: TreeIo): Promise<number> {
-  const { importTree } = await import("../store/import_tree.ts");
+  const { importPermissions, importTree } = await import("../store/import_tree.ts");
+  const { output, request } = command;
+  if (output.flags) {
+    const { flagsText } = await import("./plan_output.ts");
+    io.out(flagsText(importPermissions(request), output.json));
+    return 0;
+  }
   return await put(command, io, (options) => importTree(command.request, options));
 }
 
@@ -54,7 +60,7 @@ async function runPull(command: Of<"pull">, io: TreeIo): Promise<number> {
   const { pullPermissions, pullTree } = await import("../store/pull_tree.ts");
   const { output, request, passwordStdin, dryRun } = command;
   if (output.flags || dryRun) {
-    const { flagsText } = await import("./output.ts");
+    const { flagsText } = await import("./plan_output.ts");
     io.out(flagsText(pullPermissions(request), output.json));
     return 0;
   }
@@ -78,6 +84,19 @@ async function runPath({ request, output }: Of<"path" | "remove">, io: TreeIo): 
   const { treePathSync } = await import("../store/list.ts");
   const lower = treePathSync(request);
   io.out(output.json ? formatJson({ lower }) : lower.map((path) => `${path}\n`).join(""));
+  return 0;
+}
+
+/** Plans a removal, and touches nothing. */
+async function runDry(command: Of<"path" | "remove" | "gc">, io: TreeIo): Promise<number> {
+  const { planTreeRemoval } = await import("../store/remove_tree.ts");
+  const { planTreeCollection } = await import("../store/collect_trees.ts");
+  const { formatPlan } = await import("./plan_output.ts");
+  const plan = command.action === "gc"
+    ? await planTreeCollection(command.request, io)
+    : await planTreeRemoval(command.request, io);
+  const { trees, layers } = plan;
+  io.out(formatPlan(plan, command.output, { more: { trees, layers } }));
   return 0;
 }
 
@@ -118,10 +137,10 @@ export function runTreeCommand(command: TreeCommand, io: TreeIo): Promise<number
     case "path":
       return runPath(command, io);
     case "remove":
-      return runRemove(command, io);
+      return command.dryRun ? runDry(command, io) : runRemove(command, io);
     case "check":
       return runCheck(command, io);
     case "gc":
-      return runGc(command, io);
+      return command.dryRun ? runDry(command, io) : runGc(command, io);
   }
 }

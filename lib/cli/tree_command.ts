@@ -30,8 +30,6 @@ export type TreeCommand =
       readonly request: PullRequest;
       /** Whether the password is read from stdin. */
       readonly passwordStdin: boolean;
-      /** Whether only the flags that it needs are printed. */
-      readonly dryRun: boolean;
     }
     | { readonly action: "list"; readonly request: StoreRequest }
     | { readonly action: "path" | "remove"; readonly request: TreeChoice }
@@ -115,7 +113,6 @@ export function parseTreeCommand(
         action,
         request,
         passwordStdin: flags.set.has("password-stdin"),
-        dryRun: flags.set.has("dry-run"),
       };
     }
     case "path":

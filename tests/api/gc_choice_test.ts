@@ -226,7 +226,7 @@ Deno.test("undoCollect() refuses what is not aside, a place that is taken, and a
   await assertRejects(() => collectPods({ pods: place.pods, gracePeriodMs: 0 }, { checkpoint }));
   const begun = await assertRejects(() => undoCollect(pod), RefusedError, "removal has begun");
   assertEquals([begun.exitStatus, await isMissing(pod)], [3, true]);
-  for (const flag of [`--pod=${pod}`, "--dry-run", "--grace-period=0"]) {
+  for (const flag of [`--pod=${pod}`, "--mark", "--grace-period=0"]) {
     assertEquals((await runMain(["gc", `--undo=${pod}`, flag])).status, 2);
   }
   assertEquals((await collectPods({ pod })).removed.length, 1);

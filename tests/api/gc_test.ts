@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { dirname } from "@std/path/posix/dirname";
 import {
   collectPermissions,
@@ -615,9 +621,17 @@ Deno.test("overlay-render gc prints what it did, and on stderr what it left alon
   const { pods } = place;
   await preparedPod(place, "idle");
   await mountedPod(place, "mounted");
-  const planned = await runMain(["gc", `--pods=${pods}`, "--dry-run", "--grace-period=0"]);
+  const args = ["gc", `--pods=${pods}`, "--dry-run", "--grace-period=0"];
+  const planned = await runMain(args);
   const done = `marked   ${pods}/idle as ${pods}/garbage/idle\nremoved  ${pods}/garbage/idle\n`;
-  assertEquals([planned.status, planned.stdout], [0, done]);
+  assertEquals(planned.status, 0);
+  assertStringIncludes(planned.stdout, `set-aside ${pods}/idle  as ${pods}/garbage/idle\n`);
+  assertMatch(planned.stderr, /^kept ".*\/mounted": .*app "web" is mounted\n$/);
+  const { marked, removed } = JSON.parse((await runMain([...args, "--json"])).stdout);
+  assertEquals([marked, removed], [
+    [{ pod: `${pods}/idle`, garbage: `${pods}/garbage/idle` }],
+    [{ garbage: `${pods}/garbage/idle` }],
+  ]);
 
   const mark = await runMain(["gc", `--pods=${pods}`, "--mark"]);
   assertEquals([mark.status, mark.stdout], [0, done.split("\n")[0] + "\n"]);

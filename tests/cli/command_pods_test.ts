@@ -61,8 +61,8 @@ Deno.test("parseCommand() reads gc", { permissions: "none" }, () => {
     [["gc", "--pods", "/pods", "--mark"], { kind, request: { ...PODS, phase: "mark" } }],
     [["gc", "--pods", "/pods", "--sweep"], { kind, request: { ...PODS, phase: "sweep" } }],
     [["gc", "--pod", "/p", "--sweep"], { kind, request: { ...POD, phase: "sweep" } }],
-    [["gc", "--pods", "/pods", "-n"], { kind, request: { ...PODS, dryRun: true } }],
-    [["gc", "--pods", "/pods", "--dry-run"], { kind, request: { ...PODS, dryRun: true } }],
+    [["gc", "--pods", "/pods", "-n"], { kind, request: PODS, dryRun: true }],
+    [["gc", "--pods", "/pods", "--dry-run"], { kind, request: PODS, dryRun: true }],
     [["gc", "--pods", "/pods", "--grace-period", "1.5h"], {
       kind,
       request: { ...PODS, gracePeriodMs: 5_400_000 },
@@ -73,7 +73,8 @@ Deno.test("parseCommand() reads gc", { permissions: "none" }, () => {
     }],
     [["gc", "--pod=/p", "--mark", "-n", "--grace-period", "30s", "--wait", "0", "--json", "-q"], {
       kind,
-      request: { ...POD, phase: "mark", dryRun: true, gracePeriodMs: 30_000 },
+      request: { ...POD, phase: "mark", gracePeriodMs: 30_000 },
+      dryRun: true,
       waitMs: 0,
       output: { ...SILENT, json: true, quiet: true },
     }],
@@ -306,7 +307,6 @@ Deno.test("parseCommand() refuses flags of other commands on the new ones", {
     [["status", "--pod", "/p", "--wait", "1s"], "--wait"],
     [["status", "--pod", "/p", "--lazy"], "--lazy"],
     [["restore", "--pod", "/p", "--app", "web"], "--app"],
-    [["restore", "--pod", "/p", "-n"], "-n"],
     [["restore", "--pod", "/p", "--size"], "--size"],
     [["gc", "--pod", "/p", "--app", "web"], "--app"],
     [["gc", "--pod", "/p", "--lazy"], "--lazy"],

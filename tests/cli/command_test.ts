@@ -183,8 +183,8 @@ Deno.test("parseCommand() refuses a command without a pod", { permissions: "none
 Deno.test("parseCommand() refuses the flags of other commands", { permissions: "none" }, () => {
   const table: readonly [args: string[], flag: string][] = [
     [["unmount", "--pod", "/p", "--lower", "/l"], "--lower"],
-    [["unmount", "--pod", "/p", "-n"], "-n"],
-    [["unmount", "--pod", "/p", "--dry-run"], "--dry-run"],
+    [["status", "--pod", "/p", "-n"], "-n"],
+    [["doctor", "--pod", "/p", "--dry-run"], "--dry-run"],
     [["status", "--pod", "/p", "--app", "web"], "--app"],
     [["status", "--pod", "/p", "-o", "volatile"], "-o"],
     [["render", ...LEAST, "--all"], "--all"],

@@ -22,55 +22,14 @@ import { cli } from "../_cli.ts";
 import type { CliOptions } from "../_cli.ts";
 import { mountTooDeep } from "../_disks.ts";
 import { ATTRIBUTES, layerArchive, makeLayout, smallImage } from "../_image.ts";
-import { assertErrorText, disk, flagsOf, plannedFlags, runMain, runMainWith } from "../_main.ts";
+import { assertErrorText, disk, flagsOf, plannedFlags, runMain } from "../_main.ts";
 import { isRealRoot } from "../_privilege.ts";
 import { makeRequest } from "../_scene.ts";
 import { mountsBelow, sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { hasScript, onTerminal } from "../_terminal.ts";
 import { isMissing, makeTree, MARKS } from "../_tree.ts";
-
-/** What was taken away, and the flags that are left. */
-interface Lack {
-  readonly missing: string;
-  readonly flags: readonly string[];
-}
-
-/** Every way to take one flag away, or one value of a flag. */
-function lacks(flags: readonly string[]): Lack[] {
-  return flags.flatMap((flag, at) => {
-    const [name = "", list = ""] = flag.split(/=(.*)/s);
-    const values = list.split(",");
-    const less = values.length < 2 ? [] : values.map((value) => {
-      const rest = values.filter((other) => other !== value).join(",");
-      return { missing: `${name}=${value}`, flags: flags.with(at, `${name}=${rest}`) };
-    });
-    return [{ missing: flag, flags: flags.toSpliced(at, 1) }, ...less];
-  });
-}
-
-/** Checks that a command is refused with status 4 under each of these, and has touched nothing. */
-async function assertRefused(
-  directory: string,
-  args: readonly string[],
-  all: readonly Lack[],
-): Promise<void> {
-  const before = await disk(directory);
-  for (const { missing, flags } of all) {
-    const { status, stdout, stderr } = await runMainWith(flags, args);
-    assertEquals([status, stdout], [4, ""], `without ${missing}: ${stderr}`);
-    assertErrorText(stderr);
-    const [error = "", hint = ""] = stderr.split("\n");
-    const named = error.split(": missing ")[1] ?? "";
-    // Where a destination or a lower lies is only known once the pod or the store can be read.
-    const [flag = "", ...values] = named.split(/[=,]/);
-    const [takenFlag, ...taken] = missing.split(/[=,]/);
-    assertEquals([flag, values.length > 0], [takenFlag, true], stderr);
-    assertEquals(values.filter((value) => !taken.includes(value)), [], stderr);
-    assertStringIncludes(hint, "flags of deno run");
-  }
-  assertEquals(await disk(directory), before);
-}
+import { assertRefused, lacks } from "../_lacks.ts";
 
 /** The name of the tests' own group, which may be asked for by name. */
 async function ownGroup(): Promise<string> {

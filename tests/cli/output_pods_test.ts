@@ -3,12 +3,11 @@ import type { Collected } from "../../lib/api/collection.ts";
 import {
   collectedText,
   formatJson,
-  planJson,
-  planText,
   restoredText,
   statusText,
   unmountedText,
 } from "../../lib/cli/output.ts";
+import { planJson, planText } from "../../lib/cli/plan_output.ts";
 import { planRender } from "../../lib/plan/plan.ts";
 import { planPod } from "../../lib/plan/pod_plan.ts";
 import type { PodRequest } from "../../lib/request/options.ts";

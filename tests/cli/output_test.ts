@@ -1,12 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import {
-  formatJson,
-  planJson,
-  planText,
-  renderText,
-  statusText,
-  unmountedText,
-} from "../../lib/cli/output.ts";
+import { formatJson, renderText, statusText, unmountedText } from "../../lib/cli/output.ts";
+import { planJson, planText } from "../../lib/cli/plan_output.ts";
 import { planRender } from "../../lib/plan/plan.ts";
 import type { Render } from "../../lib/api/render.ts";
 import type { OverlayStatus } from "../../lib/api/status.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { planPod, unmountOverlay } from "../../mod.ts";
 import type { PodApp, PodRequest } from "../../mod.ts";
-import { planJson, planText } from "../../lib/cli/output.ts";
+import { planJson, planText } from "../../lib/cli/plan_output.ts";
 import { cli, commandLine } from "../_cli.ts";
 import type { CliResult } from "../_cli.ts";
 import { holdLock } from "../_lock_holder.ts";

@@ -275,7 +275,8 @@ Deno.test("the command imports, lists, checks and removes", async () => {
   assertEquals((await run("verify-all")).status, 1);
 
   const before = await snapshot(store);
-  assertEquals((await run("gc", "--dry-run")).stdout, "");
+  const { trees, layers } = JSON.parse((await run("gc", "--dry-run", "--json")).stdout);
+  assertEquals([trees, layers], [[], []]);
   assertEquals(await snapshot(store), before);
   assertEquals((await run("remove", id)).stdout, `tree ${id}\n`);
   assertEquals((await run("gc")).stdout.trim().split("\n").length, 2);

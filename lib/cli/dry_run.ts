@@ -1,0 +1,78 @@
+/**
+ * Plans: made of the commands that change pods, and printed for `plan`, `--dry-run` and `--flags`.
+ *
+ * @module
+ */
+import type { Command, OutputOptions } from "./command.ts";
+import type { Io } from "./io.ts";
+import { formatPlan } from "./plan_output.ts";
+import type { PlanJsonOptions, PrintedPlan } from "./plan_output.ts";
+import type { CollectPlan } from "../api/collection.ts";
+import { printable } from "../core/quote.ts";
+import type { ChangeOptions } from "../system/change_options.ts";
+
+/** A command that changes pods which are there already. */
+export type PodCommand = Extract<
+  Command,
+  { kind: "unmount" | "restore" | "gc" | "keep" | "unkeep" }
+>;
+
+/** Plans a command, and touches nothing. */
+export async function planCommand(
+  command: PodCommand,
+  options: ChangeOptions,
+): Promise<PrintedPlan | CollectPlan> {
+  switch (command.kind) {
+    case "unmount":
+      return await (await import("../api/unmount.ts")).unmountPlan(command.request, options);
+    case "restore":
+      return await (await import("../api/restore.ts")).restorePlan(command.request, options);
+    case "gc":
+      if ("undo" in command) {
+        return await (await import("../api/undo.ts")).undoPlan(command.undo, options);
+      }
+      return await (await import("../api/gc.ts")).collectPlan(command.request, options);
+    case "keep":
+    case "unkeep":
+      return await (await import("../api/keep.ts")).keepPlan(
+        command.pod,
+        command.kind === "keep",
+        options,
+      );
+  }
+}
+
+/**
+ * Prints a plan, and what would keep it from being carried out, as far as the permissions go.
+ *
+ * @returns The exit status that carrying it out would end with, as far as that is known.
+ */
+export async function tellPlan(
+  plan: PrintedPlan,
+  output: OutputOptions,
+  io: Io,
+  options: PlanJsonOptions = {},
+): Promise<number> {
+  const { operations, mounts: planned = [] } = plan;
+  io.out(formatPlan(plan, output, options));
+  if (planned.length === 0) return 0;
+  const { collectFindings, isInTheWay, predictStatus } = await import(
+    "../preflight/run_preflight.ts"
+  );
+  const found = await collectFindings(planned);
+  const mounts = operations.some(({ kind }) => kind === "mount");
+  // Where an overlay cannot be, a copy may be asked for instead.
+  const orCopy = operations.some((operation) => operation.kind === "mount" && operation.orCopy);
+  const told = new Set<string>();
+  for (const finding of found.byApp.flatMap(({ findings }) => findings)) {
+    const { sentence, hint } = finding;
+    const isError = !orCopy && isInTheWay(finding, mounts);
+    if (!isError && output.quiet) continue;
+    told.add(`${isError ? "error" : "warning"}: ${sentence}\nhint: ${hint}\n`);
+  }
+  for (const text of told) io.err(text);
+  if (output.verbose && found.unchecked.length > 0) {
+    io.err(`not checked: ${printable(found.unchecked.join(", "))}\n`);
+  }
+  return orCopy ? 0 : predictStatus(found, mounts);
+}

@@ -1,0 +1,84 @@
+/**
+ * Plans as text and as JSON, and the flags of `deno run` that they need.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+import type { OutputOptions } from "./command.ts";
+import { formatJson } from "./output.ts";
+import { shellQuote, showName } from "../core/quote.ts";
+import type { MountPlan } from "../overlay/app_line.ts";
+import { mountOptions, OPTIONS_MAX } from "../overlay/mount_config.ts";
+import { describeOperation } from "../plan/describe.ts";
+import type { Operation } from "../plan/operation.ts";
+import { toMountConfig } from "../plan/render_mount.ts";
+import { requiredPermissions } from "../plan/required_permissions.ts";
+import { permissionFlags } from "../system/permissions.ts";
+import type { RequiredPermissions } from "../system/permissions.ts";
+
+/** The parts of a plan that are printed. */
+export interface PrintedPlan {
+  /** The operations, in the order in which they are applied. */
+  readonly operations: readonly Operation[];
+  /** The mounts of a render. @default {none} */
+  readonly mounts?: readonly MountPlan[];
+}
+
+/** How {@linkcode planJson} writes a plan. */
+export interface PlanJsonOptions {
+  /** Set if it has one mount, and not a list of mounts. @default {false} */
+  readonly single?: boolean;
+  /** Further parts. @default {none} */
+  readonly more?: object;
+}
+
+/** Writes a plan as JSON. */
+export function planJson(plan: PrintedPlan, { single, more = {} }: PlanJsonOptions = {}): string {
+  const { operations, mounts = [] } = plan;
+  const shown = mounts.map(({ optionString, ...mount }) => ({ ...mount, options: optionString }));
+  const flags = permissionFlags(requiredPermissions(plan));
+  const named = single ? { mount: shown[0] } : { mounts: shown };
+  return formatJson({ operations, ...named, flags, ...more });
+}
+
+/** Writes the flags of `deno run` in one line for a shell, or as JSON. */
+export function flagsText(permissions: RequiredPermissions, json: boolean): string {
+  const flags = permissionFlags(permissions);
+  return json ? formatJson({ flags }) : `${flags.map(shellQuote).join(" ")}\n`;
+}
+
+function indented(head: string, lines: readonly string[]): string {
+  return [head, ...lines.map((line) => `  ${line}`), ""].join("\n");
+}
+
+/** Says how options were shortened that would be too long with whole paths. */
+function shortened(mount: MountPlan): string[] {
+  const whole = mount.copy ? mount.optionString : mountOptions(toMountConfig(mount));
+  if (whole === mount.optionString) return [];
+  const length = new TextEncoder().encode(whole).length;
+  return [
+    `(seen from ${showName(mount.pod)}: with whole paths they would be ${length} bytes, ` +
+    `of which the kernel reads ${OPTIONS_MAX})`,
+  ];
+}
+
+/** Writes a plan in the form that was asked for. */
+export function formatPlan(
+  plan: PrintedPlan,
+  { json, flags }: OutputOptions,
+  options: PlanJsonOptions = {},
+): string {
+  if (flags) return flagsText(requiredPermissions(plan), json);
+  return json ? planJson(plan, options) : planText(plan);
+}
+
+/** Writes a plan as text. */
+export function planText(plan: PrintedPlan): string {
+  const { operations, mounts = [] } = plan;
+  const options = mounts.flatMap((mount) => [showName(mount.optionString), ...shortened(mount)]);
+  const flags = permissionFlags(requiredPermissions(plan)).map(shellQuote);
+  return indented("operations:", operations.map(describeOperation)) +
+    (mounts.length === 0 ? "" : indented("options:", options)) +
+    indented("flags:", flags);
+}
