@@ -188,7 +188,7 @@ Deno.test("resolveTreeSync() refuses what it cannot find, and what says two thin
   const [store, pod] = [dir.join("store"), dir.join("pod")];
   const none = assertThrows(() => resolveTreeSync({ pod, store, image: "a" }), OverlayError);
   assertEquals(none.code, "missing");
-  assertStringIncludes(none.hint ?? "", "tree import");
+  assertStringIncludes(none.hint ?? "", "tree pull");
   for (const other of [{ tree: "t" }, { lower: "/l" }]) {
     const twice = assertThrows(
       () => resolveTreeSync({ pod, store, image: "a", ...other }),
