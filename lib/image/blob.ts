@@ -1,5 +1,5 @@
 /**
- * Reading a blob: its bytes without compression, checked against what they must be.
+ * Reads blobs: decompresses them, and verifies their digests and sizes.
  *
  * @module
  */
@@ -22,27 +22,27 @@ import type { Piece } from "./worker.ts";
 export interface Blob {
   /** The name in messages. */
   readonly name: string;
-  /** The file. */
+  /** The path of the file. */
   readonly path: string;
-  /** Where in the file it begins. */
+  /** Its offset in the file, in bytes. */
   readonly offset: number;
-  /** How many bytes it has. */
+  /** Its size, in bytes. */
   readonly size: number;
-  /** Its digest, `<algorithm>:<hexadecimal>`; `null` when it is not known. */
+  /** Its digest, `<algorithm>:<hexadecimal>`; `null` if it is not known. */
   readonly digest: string | null;
-  /** The digest of what is in it, without compression; `null` when it is not known. */
+  /** The digest of its decompressed content; `null` if it is not known. */
   readonly diffId: string | null;
-  /** Fetches it into the file, where it is not there yet. */
+  /** Fetches it into the file, if it is not there yet. */
   readonly obtain?: () => Promise<void>;
-  /** Its bytes, where they are not in the file but made on the way. @default {those of the file} */
+  /** Makes its bytes, if they are not in a file. @default {reads the file} */
   readonly read?: () => AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
 
-/** How a blob is read. */
+/** The options of reading a blob. */
 export interface ReadOptions {
-  /** Ends it. */
+  /** Ends the reading. */
   readonly signal?: AbortSignal | undefined;
-  /** Is told how many bytes of the blob were read, again and again. */
+  /** Called with the number of further bytes that were read, repeatedly. */
   readonly onRead?: (bytes: number) => void;
 }
 
@@ -50,21 +50,21 @@ export interface ReadOptions {
 export interface BlobDigests {
   /** The digest of its bytes. */
   readonly digest: string;
-  /** The digest of what is in it, without compression. */
+  /** The digest of its decompressed content. */
   readonly diffId: string;
 }
 
-/** From this size on, in bytes, a thread of its own to inflate is worth its start. */
+/** The size in bytes from which a worker saves more time than its start costs. */
 export const WORKER_SIZE = 1 << 23;
 
-/** How much is read, and comes out of an inflater, at once: here what follows would wait for more (measured). */
+/** The sizes of reads and of inflated pieces on the main thread; with larger ones tar would wait (measured). */
 const HERE = { reads: 1 << 18, chunk: 1 << 16 };
 const APART = { reads: 1 << 20, chunk: 1 << 19 };
 
-/** Enough to tell how a blob is compressed. */
+/** The number of bytes that are needed to detect the compression. */
 const BEGINNING = 512;
 
-/** A part of a file, and how much of it is read at once. */
+/** A part of a file, and the size of each read. */
 interface FilePart {
   readonly path: string;
   readonly offset: number;
@@ -72,7 +72,7 @@ interface FilePart {
   readonly reads: number;
 }
 
-/** The part of `node:fs` that a worker needs, without a word that a bundler would rename. */
+/** The part of `node:fs` that a worker needs, without names that a bundler would change. */
 interface ThreadFiles {
   getBuiltinModule(name: "node:fs"): {
     readonly constants: { readonly O_RDONLY: number; readonly O_NONBLOCK: number };
@@ -84,8 +84,8 @@ interface ThreadFiles {
 }
 
 /**
- * The bytes of a part of a file; all of them are in the same memory. It stands on its own, so that a thread
- * can do it, which may wait for the disk; for the writer of a FIFO it would wait for ever.
+ * Reads a part of a file into one buffer. It is self-contained, so that a worker can run it, which may block
+ * on the disk. It must not read a FIFO, whose writer it would wait for without end.
  */
 function* readFileSync({ path, offset, size, reads }: FilePart): Generator<Piece> {
   const { process } = globalThis as unknown as { process: ThreadFiles };
@@ -108,7 +108,7 @@ function* readFileSync({ path, offset, size, reads }: FilePart): Generator<Piece
   }
 }
 
-/** The same here, where others have something to do meanwhile. */
+/** Reads a part of a file on the main thread, without blocking it. */
 async function* readFile(
   { path, offset, size, reads }: FilePart,
   signal: AbortSignal | undefined,
@@ -124,7 +124,7 @@ async function* readFile(
   }
 }
 
-/** The pieces of a blob; between them, a signal ends it. */
+/** Reads the pieces of a blob; a signal ends it between two pieces. */
 async function* readPieces(blob: Blob, options: ReadOptions): AsyncGenerator<Piece> {
   for await (const piece of blob.read?.() ?? readFile({ ...blob, ...HERE }, options.signal)) {
     options.signal?.throwIfAborted();
@@ -143,7 +143,7 @@ function checkDigest(what: string, blob: Blob, digests: { must: string | null; i
   );
 }
 
-/** The algorithm of a digest, of those that images use. */
+/** Returns the algorithm of a digest. */
 function parseAlgorithm(digest: string | null): Algorithm {
   return digest?.startsWith("sha512:") ? "sha512" : "sha256";
 }
@@ -151,7 +151,7 @@ function parseAlgorithm(digest: string | null): Algorithm {
 /** The digests of a blob and of its content, in hexadecimal. */
 type Hex = Omit<Inflated, "fault">;
 
-/** A thread reads it, inflates it, and takes the digests. */
+/** Reads, inflates and hashes a blob in a worker. */
 async function* inflateInWorker(
   how: Inflating & FilePart,
   options: ReadOptions,
@@ -161,7 +161,7 @@ async function* inflateInWorker(
     return yield* runInWorker(work, options);
   } catch (error) {
     if (!(error instanceof WorkerError && error.isOfSource)) throw error;
-    // What can be said of the file is said in the words of this thread.
+    // Opens the file here first, for the error messages of this thread.
     (await openRegular(how.path, options)).close();
     return attempt("read", how.path, () => {
       throw error.cause;
@@ -193,7 +193,7 @@ async function* watchPieces<T extends Uint8Array>(
   }
 }
 
-/** Reads a blob that is not compressed by gzip, as it is or through a program. */
+/** Reads a blob that is not compressed by gzip, directly or through a program. */
 async function* hashBlob(
   pieces: AsyncIterable<Piece>,
   blob: Blob,
@@ -214,7 +214,7 @@ async function* hashBlob(
   return { blob: hash.digest("hex"), content: content.digest("hex") };
 }
 
-/** The first bytes of a blob, which is as long as it must be. */
+/** Reads the first bytes of a blob, and checks its size. */
 async function readBeginning(
   { name, path, offset, size }: Blob,
   { signal }: ReadOptions,
@@ -232,7 +232,10 @@ async function readBeginning(
   });
 }
 
-/** How a blob is compressed; what is made on the way is not. Some writers leave an empty layer empty. */
+/**
+ * Detects the compression of a blob; bytes that are made in memory have none. Some writers leave an empty
+ * layer without bytes.
+ */
 async function detectBlobCompression(blob: Blob, options: ReadOptions): Promise<Compression> {
   if (blob.read !== undefined) return "none";
   const beginning = await readBeginning(blob, options);
@@ -250,9 +253,9 @@ async function detectBlobCompression(blob: Blob, options: ReadOptions): Promise<
  *
  * Requires `--allow-read` permission for its file, and `--allow-run` for the program of its compression.
  *
- * @returns Its bytes without compression; they must not be used when this throws, and a piece holds until
- * the next is asked for. In the end, its digests.
- * @throws {OverlayError} If a digest is another one, or the blob cannot be read.
+ * @returns Its decompressed bytes, and at the end its digests. A piece is valid until the next one is
+ * requested. No byte may be used if this throws.
+ * @throws {OverlayError} If a digest differs, or the blob cannot be read.
  */
 export async function* readBlob(
   blob: Blob,
@@ -260,7 +263,7 @@ export async function* readBlob(
 ): AsyncGenerator<Uint8Array, BlobDigests> {
   await blob.obtain?.();
   const compression = await detectBlobCompression(blob, options);
-  // Who wants no more has not read to the end, and the file is still open.
+  // Closes the file if the caller stops early.
   await using pieces = readPieces(blob, options);
   const hex = yield* compression === "gzip"
     ? inflateBlob(pieces, blob, options)

@@ -1,15 +1,15 @@
 /**
- * Telling how an archive is compressed, or what else it is, by the bytes it begins with.
+ * Detects the compression or another format of an archive by its first bytes.
  *
  * Requires no permissions.
  *
  * @module
  */
 
-/** How an archive is compressed. */
+/** The compression of an archive. */
 export type Compression = "none" | "gzip" | "xz" | "zstd";
 
-/** The bytes that a file of a format begins with; `null` stands for any byte. */
+/** The first bytes of a file of a format; `null` stands for any byte. */
 type Magic = readonly (number | null)[];
 
 const MAGIC: readonly (readonly [Compression, Magic])[] = [
@@ -18,14 +18,14 @@ const MAGIC: readonly (readonly [Compression, Magic])[] = [
   ["zstd", [0x28, 0xb5, 0x2f, 0xfd]],
 ];
 
-/** A frame that is to be skipped: pzstd and others begin with one. */
+/** A skippable frame, with which the files of pzstd and other programs begin. */
 const SKIPPABLE: Magic = [null, 0x2a, 0x4d, 0x18];
 
 function isAt(start: Uint8Array, magic: Magic, at = 0): boolean {
   return magic.every((byte, i) => byte === null || start[at + i] === byte);
 }
 
-/** How something is compressed that begins with these bytes. */
+/** Detects the compression of a file by its first bytes. */
 export function detectCompression(start: Uint8Array): Compression {
   const [found] = MAGIC.find(([, magic]) => isAt(start, magic)) ?? [];
   if (found !== undefined) return found;
@@ -33,11 +33,11 @@ export function detectCompression(start: Uint8Array): Compression {
   return first >> 4 === 5 && isAt(start, SKIPPABLE) ? "zstd" : "none";
 }
 
-/** A format that is known, and not supported. */
+/** A known format that is not supported. */
 export interface ForeignFormat {
-  /** The words for a file of this format, such as `compressed by bzip2`. */
+  /** A description of a file of this format, such as `compressed by bzip2`. */
   readonly what: string;
-  /** A way to import it all the same. */
+  /** A hint how to import it. */
   readonly hint: string;
 }
 
@@ -45,7 +45,7 @@ function text(word: string): Magic {
   return Array.from(word, (char) => char.charCodeAt(0));
 }
 
-/** Compressions, by the program that takes them off. */
+/** The unsupported compressions, by the program that decompresses them. */
 const PROGRAMS: readonly (readonly [string, Magic])[] = [
   ["bzip2", text("BZh")],
   ["lz4", [0x04, 0x22, 0x4d, 0x18]],
@@ -67,9 +67,9 @@ const OTHERS: readonly (readonly [what: string, magic: Magic, at?: number])[] = 
   ["a Singularity image", text("SIF_MAGIC"), 32],
 ];
 
-/** The format of something that begins with these bytes, if it is one that is not supported. */
+/** Detects an unsupported format by the first bytes of a file; `null` for any other. */
 export function detectForeignFormat(start: Uint8Array): ForeignFormat | null {
-  // A tar archive begins with a name, which may be any of these words.
+  // A tar archive begins with a name, which may look like any of these.
   if (isAt(start, text("ustar"), 257)) return null;
   const [program] = PROGRAMS.find(([, magic]) => isAt(start, magic)) ?? [];
   if (program !== undefined) {

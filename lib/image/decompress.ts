@@ -1,7 +1,7 @@
 /**
- * Taking the compression off an archive by the program of its name, xz(1) or zstd(1).
+ * Decompresses archives by the programs xz(1) and zstd(1).
  *
- * Of zstd `node:zlib` reads the first frame only, and misses where it is cut off (Deno 2.9).
+ * For zstd, `node:zlib` reads only the first frame, and does not detect truncation (Deno 2.9).
  *
  * @module
  */
@@ -9,10 +9,10 @@ import { COMPRESSION_PROGRAMS } from "../system/programs.ts";
 import { describeFailure, spawn } from "../system/run.ts";
 import { ArchiveError, archiveError } from "../tar/archive_error.ts";
 
-/** The most memory that taking off a compression may need, in MiB; two layers are unpacked at once. */
+/** The largest amount of memory for decompression, in MiB; two layers are unpacked at once. */
 const MEMORY_MAX = 512;
 
-/** How the programs are told that, and how they say that it is not enough. */
+/** The flags of the programs for that limit, and their messages if it is exceeded. */
 const MEMORY = {
   xz: { flag: `--memlimit-decompress=${MEMORY_MAX}MiB`, says: /Memory usage limit reached/ },
   zstd: { flag: `--memory=${MEMORY_MAX}MB`, says: /requires too much memory/ },
@@ -24,7 +24,7 @@ function memoryError(name: string): ArchiveError {
   return new ArchiveError("too-large", "read archive", reason, hint);
 }
 
-/** Checks how the program ended. */
+/** Checks the exit status of the program. */
 async function checkEnd(
   name: "xz" | "zstd",
   { status }: Deno.ChildProcess,
@@ -45,11 +45,11 @@ function end(child: Deno.ChildProcess): void {
 }
 
 /**
- * Decompresses pieces by a program, which is fed while its output is read.
+ * Decompresses pieces by a program; input is written while output is read.
  *
  * Requires `--allow-run` permission for the program.
  *
- * @throws {OverlayError} If the program is not there, or what it gets is damaged.
+ * @throws {OverlayError} If the program is not installed, or its input is damaged.
  */
 export async function* throughProgram(
   name: "xz" | "zstd",
@@ -84,7 +84,7 @@ export async function* throughProgram(
     await fed;
     if (failure !== null) throw failure;
   } catch (error) {
-    // Damage shows at both ends; a failed read is the cause of everything else.
+    // A failed read is the cause of any error of the program.
     throw unreadable ?? error;
   } finally {
     stop();
@@ -92,7 +92,7 @@ export async function* throughProgram(
   }
 }
 
-/** Passes pieces on, and notes why no more could be read. */
+/** Passes pieces on, and notes the error that ends the reading. */
 async function* notingFailure<T>(
   pieces: AsyncIterable<T>,
   note: (error: unknown) => void,

@@ -1,5 +1,5 @@
 /**
- * An image that `docker save` has written: its `manifest.json`, and what that names.
+ * An image of `docker save`: its `manifest.json`, and the files that it names.
  *
  * Requires `--allow-read` permission for the files.
  *
@@ -25,7 +25,7 @@ import { chooseName } from "./reference.ts";
 
 const MANIFEST = "manifest.json";
 
-/** The list of names that versions before 1.10 wrote. */
+/** The file with names that versions before 1.10 wrote. */
 const REPOSITORIES = "repositories";
 
 /** Tells whether the files have the manifest of `docker save`. */
@@ -33,7 +33,7 @@ export function hasManifest(files: ImageFiles): boolean {
   return files.has(MANIFEST);
 }
 
-/** Tells whether the manifest lists images: a root file system may have a file of this name, too. */
+/** Tells whether the manifest lists images; a root file system may also have a file of this name. */
 export async function namesImages(files: ImageFiles): Promise<boolean> {
   if (!hasManifest(files)) return false;
   try {
@@ -45,9 +45,9 @@ export async function namesImages(files: ImageFiles): Promise<boolean> {
 }
 
 /**
- * Refuses what versions of docker before 1.10 saved.
+ * Refuses archives of docker before version 1.10.
  *
- * @throws {OverlayError} If it is that.
+ * @throws {OverlayError} If it is such an archive.
  */
 export async function refuseOld(files: ImageFiles): Promise<void> {
   if (!files.has(REPOSITORIES)) return;
@@ -62,7 +62,7 @@ export async function refuseOld(files: ImageFiles): Promise<void> {
 interface Saved extends Candidate {
   readonly config: string;
   readonly layers: readonly string[];
-  /** Set if it has foreign layers, which may not be distributed with it. */
+  /** Set if it has foreign layers, which must not be distributed with it. */
   readonly isForeign: boolean;
 }
 
@@ -92,15 +92,15 @@ function parseSaved(files: ImageFiles, value: unknown, at: number): Saved {
   };
 }
 
-/** The digest that the name of a config says. */
+/** Returns the digest in the name of a config; `null` if it has none. */
 function findHex(config: string): string | null {
   return /(?:^|[/:])([0-9a-f]{64})(?:\.json)?$/.exec(config)?.[1] ?? null;
 }
 
 /**
- * Reads such an image. Its layers have no digests of their own; their diff ids are checked.
+ * Reads an image of `docker save`. Its layers have no digests, but their diff ids are verified.
  *
- * @throws {OverlayError} If it is not as it must be, or it is not clear which image is meant.
+ * @throws {OverlayError} If it is invalid, or the choice of the image is ambiguous.
  */
 export async function readDockerArchive(files: ImageFiles, choice: ImageChoice): Promise<Image> {
   const saved = choose(files, await readManifest(files), choice);

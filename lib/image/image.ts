@@ -1,5 +1,5 @@
 /**
- * An image before a layer of it is unpacked: its files, its documents, its layers.
+ * An image before it is unpacked: its files, documents and layers.
  *
  * Requires no permissions.
  *
@@ -12,51 +12,51 @@ import { OverlayError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { Blob } from "./blob.ts";
 
-/** An image: layers, and what goes with them. */
+/** An image: its name, its config and its layers. */
 export interface Image {
-  /** Its name, such as `docker.io/library/debian:12`; `null` when it has none. */
+  /** Its name, such as `docker.io/library/debian:12`; `null` if it has none. */
   readonly name: string | null;
-  /** The digest of its manifest, or of its config where it has no manifest; `null` of a mere archive. */
+  /** The digest of its manifest, or of its config without a manifest; `null` for a plain archive. */
   readonly digest: string | null;
-  /** Its config (OCI image specification, "Image Configuration"), as it came; `null` of a mere archive. */
+  /** Its config (OCI image specification, "Image Configuration"), as the original text; `null` for a plain archive. */
   readonly config: string | null;
   /** Its layers, the lowest first. */
   readonly layers: readonly Blob[];
-  /** Where it was pulled from; absent of one that was not. */
+  /** The registry it was pulled from; absent for other images. */
   readonly source?: ImageSource;
-  /** Something odd that whoever imports it is to know, in one sentence. */
+  /** A warning for the user who imports it, in one sentence. */
   readonly note?: string | null;
 }
 
-/** Where an image was pulled from. */
+/** The origin of a pulled image. */
 export interface ImageSource {
-  /** The reference in full, such as `docker.io/library/debian:12`. */
+  /** The full reference, such as `docker.io/library/debian:12`. */
   readonly reference: string;
-  /** The digest of what the reference named: the manifest, or an index that leads to it. */
+  /** The digest of the document that the reference named: the manifest, or an index. */
   readonly digest: string;
-  /** What else of the request makes another tree of the same image; empty where nothing does. */
+  /** The options of the request that change the tree of an image; empty if there are none. */
   readonly how: string;
 }
 
-/** The files that an image consists of, in a directory or an archive. */
+/** The files of an image, in a directory or an archive. */
 export interface ImageFiles {
-  /** Where they are, for messages. */
+  /** Their path, for messages. */
   readonly path: string;
   /** Tells whether there is a file of this name. */
   readonly has: (name: string) => boolean;
-  /** Where the file's bytes are, or will be; throws when it is not there, and cannot be fetched. */
+  /** Locates the bytes of a file. Throws if it does not exist and cannot be fetched. */
   readonly locate: (name: string, size?: number) => Place;
-  /** Fetches a file of this size, where files are fetched as they are read. */
+  /** Fetches a file of this size, for images in a registry. */
   readonly obtain?: (name: string, size: number) => Promise<void>;
 }
 
-/** Where the bytes of a file of an image are. */
+/** The location of the bytes of a file. */
 export interface Place extends Pick<Blob, "path" | "offset" | "size" | "obtain"> {
-  /** The file that was looked at, where it must be the same when it is read. */
+  /** The metadata of the file, if it must still be the same when it is read. */
   readonly like?: Deno.FileInfo;
 }
 
-/** Which of several images is meant. */
+/** The choice among several images. */
 export interface ImageChoice {
   /** Its reference. */
   readonly ref?: string;
@@ -64,7 +64,7 @@ export interface ImageChoice {
   readonly platform?: string;
 }
 
-/** The error of an image that is not as its specification says. */
+/** Makes the error for an image that violates its specification. */
 export function imageError(path: string, reason: string, hint?: string): OverlayError {
   return new OverlayError("bad-image", `Cannot use image ${quote(path)}: ${reason}`, {
     path,
@@ -72,21 +72,21 @@ export function imageError(path: string, reason: string, hint?: string): Overlay
   });
 }
 
-/** The most characters of a text of an image that a message has. */
+/** The largest number of characters that a message quotes from an image. */
 const BRIEF = 200;
 
-/** A text of an image, in quotes, as far as a message may have it. */
+/** Quotes a text of an image for a message, shortened if needed. */
 export function brief(text: string): string {
   return quote(text.length > BRIEF ? `${text.slice(0, BRIEF)}…` : text);
 }
 
-/** The most bytes of a document of an image, and how deep it may be nested: both many times what they have. */
+/** The limits of size and nesting for documents of an image, far above those of real ones. */
 const DOCUMENT = { size: 4 << 20, depth: 200 };
 
-/** The most layers: overlayfs takes no more. */
+/** The largest number of layers that overlayfs allows. */
 const LAYERS_MAX = 500;
 
-/** Reads a document of an image, all of it. */
+/** Reads a whole document of an image. */
 export async function readDocument(
   files: ImageFiles,
   name: string,
@@ -106,10 +106,10 @@ export async function readDocument(
   });
 }
 
-/** A value of JSON that must be an object. */
+/** A JSON object. */
 export type Json = Readonly<Record<string, unknown>>;
 
-/** A document of an image: its text as it came, and the value that it is. */
+/** A document of an image: its original text and its parsed value. */
 export interface Parsed {
   /** The text. */
   readonly text: string;
@@ -117,7 +117,7 @@ export interface Parsed {
   readonly value: unknown;
 }
 
-/** Reads JSON of an image, from a file of this name or what it holds. */
+/** Parses JSON in a file of an image. */
 export function parseJson(files: ImageFiles, name: string, content: Uint8Array): Parsed {
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(content);
@@ -130,7 +130,7 @@ export function parseJson(files: ImageFiles, name: string, content: Uint8Array):
   }
 }
 
-/** Tells whether JSON is nested deeper than any document: each level costs far more than its bytes. */
+/** Tells whether JSON is nested too deep, since each level costs far more than its bytes. */
 function isDeep(text: string): boolean {
   let [depth, isString] = [0, false];
   for (let at = 0; at < text.length; at++) {
@@ -144,33 +144,33 @@ function isDeep(text: string): boolean {
   return false;
 }
 
-/** Takes a value for an object. */
+/** Checks that a value is an object. */
 export function asObject(files: ImageFiles, where: string, value: unknown): Json {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Json;
   throw imageError(files.path, `its ${where} is no object`);
 }
 
-/** Takes a value for a list; writers in Go say `null` of one that is empty. */
+/** Checks that a value is a list; writers in Go use `null` for an empty one. */
 export function asList(files: ImageFiles, where: string, value: unknown): readonly unknown[] {
   if (value === undefined || value === null) return [];
   if (Array.isArray(value)) return value;
   throw imageError(files.path, `its ${where} is no list`);
 }
 
-/** Takes a value for a text. */
+/** Checks that a value is a string. */
 export function asText(files: ImageFiles, where: string, value: unknown): string {
   if (typeof value === "string") return value;
   throw imageError(files.path, `its ${where} is no text`);
 }
 
-/** Takes a value for a digest of an algorithm that is known here. */
+/** Checks that a value is a digest of a supported algorithm. */
 export function asDigest(files: ImageFiles, where: string, value: unknown): string {
   const digest = asText(files, where, value);
   if (/^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/.test(digest)) return digest;
   throw imageError(files.path, `its ${where} is ${brief(digest)}, which is no digest`);
 }
 
-/** The digest of bytes, by the algorithm of another digest. */
+/** Hashes bytes by the algorithm of another digest. */
 export async function hashLike(
   digest: string,
   content: Uint8Array<ArrayBuffer>,
@@ -181,13 +181,13 @@ export async function hashLike(
 }
 
 /**
- * The layers' diff ids, as a config lists them.
+ * Reads the diff ids of the layers in a config.
  *
- * @throws {OverlayError} If they are not as many, or are too many.
+ * @throws {OverlayError} If their number differs from that of the layers, or is too large.
  */
 export function readDiffIds(files: ImageFiles, config: unknown, layers: number): readonly string[] {
   const { rootfs } = asObject(files, "config", config);
-  // Of an image without layers some writers say nothing.
+  // Some writers leave out the list of an image without layers.
   const { diff_ids: ids } = layers === 0
     ? (rootfs ?? {}) as Json
     : asObject(files, "config's rootfs", rootfs);

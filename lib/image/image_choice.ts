@@ -1,5 +1,5 @@
 /**
- * Which of the images that something holds is meant.
+ * Chooses one of several images.
  *
  * Requires no permissions.
  *
@@ -12,23 +12,22 @@ import { printable, quote } from "../core/quote.ts";
 import { findNamed } from "./reference.ts";
 import type { Named } from "./reference.ts";
 
-/** An image that may be meant. */
+/** An image that can be chosen. */
 export interface Candidate extends Named {
-  /** Its platform; `null` when it is not known. */
+  /** Its platform; `null` if it is not known. */
   readonly platform: string | null;
 }
 
-/** The platform that the platform of a descriptor, or a config, says; empty when it says none. */
+/** Formats the platform in a descriptor or a config; empty if it has none. */
 export function formatPlatform({ os, architecture, variant }: Json): string {
   return [os, architecture, variant].filter((part) => typeof part === "string" && part !== "")
     .join("/").slice(0, 100);
 }
 
 /**
- * The image that is meant: of the reference and the platform that were asked for, or, for this machine, the
- * most fitting.
+ * Chooses the image by the requested reference and platform, or else the one that fits this machine best.
  *
- * @throws {OverlayError} If there is none, or there are several.
+ * @throws {OverlayError} If no image matches, or several do.
  */
 export function choose<T extends Candidate>(
   files: ImageFiles,
@@ -69,9 +68,9 @@ function dropRepeats<T extends Candidate>(all: readonly T[]): readonly T[] {
   return all.filter((one) => seen.get(one.digest) === one);
 }
 
-/** Those that fit best; what says no platform may be anything. */
+/** Finds the images that fit best; one without a platform may have any. */
 function findFitting<T extends Candidate>(all: readonly T[], asked?: string): readonly T[] {
-  // Of a single one, who imports it is told what it is for.
+  // A single image is taken, with a warning about its platform.
   if (asked === undefined && dropRepeats(all).length === 1) return all;
   for (const wanted of asked === undefined ? listRunnable(getOwnPlatform()) : [asked]) {
     const distances = all.map((one) =>
@@ -85,7 +84,7 @@ function findFitting<T extends Candidate>(all: readonly T[], asked?: string): re
   return [];
 }
 
-/** The most candidates that a message lists; an index can have any number. */
+/** The largest number of candidates that a message lists. */
 const LISTED_MAX = 20;
 
 function listCandidates(all: readonly Candidate[]): string {
@@ -97,9 +96,9 @@ function listCandidates(all: readonly Candidate[]): string {
 }
 
 /**
- * Refuses an image that is for another platform than was asked for: not every index says of which it is.
+ * Checks the platform of an image against the requested one, since not every index has platforms.
  *
- * @returns The warning about its platform; `null` when it is this machine's, or was asked for.
+ * @returns The warning about its platform; `null` if it runs on this machine, or was requested.
  */
 export function checkPlatform(
   files: ImageFiles,

@@ -1,6 +1,5 @@
 /**
- * Where the files of an image are: in a directory, or in an archive that is read in place, its headers
- * only.
+ * Locates the files of an image in a directory, or in an archive of which only the headers are read.
  *
  * @module
  */
@@ -17,7 +16,7 @@ import type { TarEntry } from "../tar/tar_entry.ts";
 import { TarReader } from "../tar/tar_reader.ts";
 
 /**
- * The files of a directory. Symlinks are followed within it: outside they could lead anywhere.
+ * Opens a directory as the files of an image. Symlinks are followed only within it.
  *
  * Requires `--allow-read` permission for the directory.
  */
@@ -34,15 +33,15 @@ export function openDirectory(path: string, called: string = path): ImageFiles {
   };
 }
 
-/** How many links lead on from one to the next. */
+/** The largest number of symlinks in a chain. */
 const LINKS_MAX = 8;
 
-/** A regular file, or why there is none although something is there. */
+/** A regular file, or the reason why an entry is none. */
 type Resolved =
   | { readonly path: string; readonly info: Deno.FileInfo }
   | { readonly fault: string };
 
-/** Follows a name in a directory, link by link; `null` when nothing is there. */
+/** Resolves a name in a directory, symlink by symlink; `null` if it does not exist. */
 function resolveIn(path: string, name: string): Resolved | null {
   const left = pathInLayer(name).split("/");
   const parts: string[] = [];
@@ -67,7 +66,7 @@ function resolveIn(path: string, name: string): Resolved | null {
   return null;
 }
 
-/** Where a symlink leads; `null` where that is out of what it lies in. */
+/** Resolves a symlink; `null` if it leads out of its directory. */
 function within(name: string, link: string): string | null {
   if (link.startsWith("/")) return null;
   const parts = name.split("/").slice(0, -1);
@@ -82,16 +81,16 @@ function within(name: string, link: string): string | null {
 /** A file of an archive, or a link to one. */
 type Found = { readonly offset: number; readonly size: number } | { readonly link: string };
 
-/** How many entries are looked at; an image has a few for each layer, a root file system many. */
+/** The largest number of entries that are read; an image has a few for each layer, a root file system many. */
 const ENTRIES_MAX = 100_000;
 
 /**
- * The files of an archive. Contents are passed over, so that it takes a few reads, however large they are.
+ * Opens an archive as the files of an image. Contents are skipped, so that it needs few reads.
  *
  * Requires `--allow-read` permission for the archive.
  *
- * @param called What it is called in messages.
- * @throws {OverlayError} If it is no tar archive.
+ * @param called Its name in messages.
+ * @throws {OverlayError} If it is not a tar archive.
  */
 export async function openArchive(
   path: string,
@@ -120,7 +119,7 @@ export async function openArchive(
   };
 }
 
-/** Does something of which an error must say where it comes from. */
+/** Runs an action, and adds the name of the archive to its error. */
 function withName<T>(path: string, act: () => T): T {
   try {
     return act();
@@ -134,7 +133,7 @@ function indexArchive(file: Deno.FsFile): ReadonlyMap<string, Found> {
   let [at, entries] = [0, 0];
   let last: TarEntry | null = null;
   const reader = new TarReader({
-    // A sparse file is no blob as it is; a root file system may have some.
+    // A sparse file cannot be a blob, but a root file system may have some.
     entry: (entry, isPassed) => void (last = isPassed ? null : entry),
     data: () => {},
     end: () => {},
@@ -165,7 +164,7 @@ function note(found: Map<string, Found>, entry: TarEntry, offset: number): void 
   const name = pathInLayer(entry.name);
   if (entry.type === "file") found.set(name, { offset, size: entry.size });
   if (entry.type !== "symlink" && entry.type !== "hardlink") return;
-  // As old versions of docker wrote links from one layer to the same one of another image.
+  // Old versions of docker wrote links from a layer to the same layer of another image.
   const target = entry.type === "hardlink" ? pathInLayer(entry.link) : within(name, entry.link);
   if (target !== null) found.set(name, { link: target });
 }

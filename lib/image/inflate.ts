@@ -1,7 +1,7 @@
 /**
- * Taking the digests of a blob and of what is in it, and the compression off on the way.
+ * Inflates a blob, and hashes both the blob and its content.
  *
- * `node:zlib` inflates faster than gzip(1), and all members of a file.
+ * `node:zlib` is faster than gzip(1), and reads all members of a file.
  *
  * @module
  */
@@ -9,13 +9,13 @@
 import type { Algorithm } from "../system/hash.ts";
 import type { Piece, Pieces } from "./worker.ts";
 
-/** How a blob is inflated. */
+/** The options of inflating a blob. */
 export interface Inflating {
   /** The algorithm of the digest of its bytes. */
   readonly blob: Algorithm;
-  /** The algorithm of the digest of what is in it. */
+  /** The algorithm of the digest of its content. */
   readonly content: Algorithm;
-  /** How much comes out at once, in bytes. */
+  /** The size of an inflated piece, in bytes. */
   readonly chunk: number;
 }
 
@@ -23,15 +23,15 @@ export interface Inflating {
 export interface Inflated {
   /** The digest of its bytes, in hexadecimal. */
   readonly blob: string;
-  /** The digest of what is in it, in hexadecimal. */
+  /** The digest of its content, in hexadecimal. */
   readonly content: string;
-  /** The fault of its compression, if there is one; then the digests may be of a part of it. */
+  /** The fault of its compression, or `null`; with a fault, the digests may cover only a part. */
   readonly fault: string | null;
 }
 
 /**
- * Inflates a blob and takes both digests. It stands on its own, so that a thread can do it: it names
- * nothing of this module.
+ * Inflates a blob and computes both digests. It is self-contained and uses no name of this module, so that
+ * a worker can run it.
  */
 export async function* inflate(
   pieces: Pieces,
@@ -41,7 +41,7 @@ export async function* inflate(
   const { createGunzip } = await import("node:zlib");
   const [blob, content] = [createHash(how.blob), createHash(how.content)];
   const stream = createGunzip({ chunkSize: how.chunk });
-  /** How much was read, where the last byte of it is that is not 0, and whether nothing more comes out. */
+  /** The bytes read, the end of the last byte that is not 0, and whether the output is complete. */
   let [read, last, isOver] = [0, 0, false];
   const feed = async () => {
     for await (const piece of pieces) {
@@ -65,7 +65,7 @@ export async function* inflate(
     }
     isOver = true;
     await fed;
-    // Zeros may follow the last member, as padding; with anything after them inflate would stop in silence.
+    // Zeros may follow the last member as padding; at any other data inflate would stop silently.
     if (last > stream.bytesWritten) fault = "something follows its gzip compression";
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -73,7 +73,7 @@ export async function* inflate(
   } finally {
     stream.destroy();
   }
-  // That no more could be read is the cause of whatever came out.
+  // A failed read is the cause of any other error.
   if (broken !== null) throw (broken as { readonly cause: unknown }).cause;
   return { blob: blob.digest("hex"), content: content.digest("hex"), fault };
 }

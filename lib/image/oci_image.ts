@@ -1,6 +1,6 @@
 /**
- * An image by the OCI image specification, in an OCI image layout or in a directory as skopeo writes it
- * (`dir:`): the index, the manifest of the image that is meant, its config, and where its layers are.
+ * An image of the OCI image specification, in an OCI image layout or in a directory of skopeo (`dir:`): the
+ * index, the manifest of the chosen image, its config, and its layers.
  *
  * Requires `--allow-read` permission for the files.
  *
@@ -24,28 +24,28 @@ import { OverlayError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import { chooseName } from "./reference.ts";
 
-/** The annotations that name an image: of the specification, and the full name that containerd writes. */
+/** The annotations with the name of an image: that of the specification, and that of containerd. */
 const REF = "org.opencontainers.image.ref.name";
 const FULL_NAME = "io.containerd.image.name";
 
-/** The annotation of what is said about an image, such as how it was built. */
+/** The annotation of data about an image, such as its provenance. */
 const REFERENCE = "vnd.docker.reference.type";
 
 const INDEX = "index.json";
 const MANIFEST = "manifest.json";
 
-/** Indexes in indexes are allowed, without end. */
+/** The deepest nesting of indexes, which the specification does not limit. */
 const DEPTH_MAX = 4;
 
-/** A descriptor that is known to be one. */
+/** A valid descriptor. */
 interface Descriptor extends Candidate {
   readonly size: number;
   readonly mediaType: string;
-  /** Set if it is no image, but data about one. */
+  /** Set if it is data about an image. */
   readonly isAbout: boolean;
 }
 
-/** Files, and what the file of a digest is called. */
+/** Files, and the naming of files by digests. */
 interface Blobs {
   readonly files: ImageFiles;
   readonly nameOf: (digest: string, isManifest: boolean) => string;
@@ -87,7 +87,7 @@ async function readBlob(
   return parseJson(files, name, content);
 }
 
-/** The manifest that is meant. */
+/** The chosen manifest. */
 interface Found {
   readonly manifest: Json;
   readonly digest: string;
@@ -97,8 +97,8 @@ interface Found {
 const IS_INDEX = /image\.index|manifest\.list/;
 
 /**
- * Tells whether a document is an index, by its descriptor or else by its fields. One that could be taken for
- * both would be another image to other tools.
+ * Tells whether a document is an index, by its descriptor or else by its fields. Ambiguous documents are
+ * refused, since other tools could read another image.
  */
 function isIndex(files: ImageFiles, document: Json, mediaType: string): boolean {
   const has = { index: Array.isArray(document.manifests), image: Array.isArray(document.layers) };
@@ -109,7 +109,7 @@ function isIndex(files: ImageFiles, document: Json, mediaType: string): boolean 
   return has.index || IS_INDEX.test(String(document.mediaType));
 }
 
-/** Goes down from an index to the manifest that is meant; `null` when the index names nothing. */
+/** Finds the chosen manifest from an index; `null` if the index is empty. */
 async function findManifest(
   blobs: Blobs,
   index: Json,
@@ -135,14 +135,14 @@ async function findManifest(
   throw imageError(files.path, "it has indexes in indexes without end");
 }
 
-/** Tells whether the files are an OCI image layout; some writers leave out the file that says so. */
+/** Tells whether the files are an OCI image layout; some writers leave out the marker file `oci-layout`. */
 export async function isLayout(files: ImageFiles): Promise<boolean> {
   if (files.has("oci-layout")) return true;
   const index = files.has(INDEX) ? await readIfAny(() => readObject(files, INDEX)) : null;
   return index !== null && index.schemaVersion === 2 && "manifests" in index;
 }
 
-/** Tells whether the files are an image as skopeo writes it into a directory. */
+/** Tells whether the files are a directory image of skopeo. */
 export async function isCopy(files: ImageFiles): Promise<boolean> {
   const document = files.has(MANIFEST) ? await readIfAny(() => readObject(files, MANIFEST)) : null;
   if (document === null) return false;
@@ -154,7 +154,7 @@ async function readObject(files: ImageFiles, name: string): Promise<Json> {
   return asObject(files, name, parseJson(files, name, await readDocument(files, name)).value);
 }
 
-/** The document that an action reads; `null` if it is none: a root file system may have any file of such a name. */
+/** Reads a document; `null` if it is invalid, since a root file system may have a file of the same name. */
 async function readIfAny<T>(read: () => Promise<T>): Promise<T | null> {
   try {
     return await read();
@@ -167,7 +167,7 @@ async function readIfAny<T>(read: () => Promise<T>): Promise<T | null> {
 /**
  * Reads an image of an OCI image layout.
  *
- * @returns The image; `null` when the layout names none.
+ * @returns The image; `null` if the layout is empty.
  * @throws {OverlayError} If it is not as the specification says, or it is not clear which image is meant.
  */
 export async function readLayout(files: ImageFiles, choice: ImageChoice): Promise<Image | null> {
@@ -177,8 +177,8 @@ export async function readLayout(files: ImageFiles, choice: ImageChoice): Promis
 }
 
 /**
- * Reads an image that skopeo has written into a directory. Its manifest is not named by anything, so that
- * only what it names is checked.
+ * Reads a directory image of skopeo. No digest of its manifest is known, so that only the files it names are
+ * verified.
  *
  * @throws {OverlayError} If it is not as the specification says, or it is not clear which image is meant.
  */
@@ -199,10 +199,10 @@ export async function readCopy(files: ImageFiles, choice: ImageChoice): Promise<
 }
 
 /**
- * Reads an image of which one document is known: its manifest, or an index that leads to it. Its files are
- * `manifests/<digest>` and `blobs/<digest>`.
+ * Reads an image from one document: its manifest, or an index. Its files are `manifests/<digest>` and
+ * `blobs/<digest>`.
  *
- * @returns The image; `null` when its manifest lacks the layers that its config lists.
+ * @returns The image; `null` if its manifest lacks layers that its config lists.
  * @throws {OverlayError} If it is not as the specification says, or it is not clear which image is meant.
  */
 export async function readRemote(
@@ -218,10 +218,10 @@ export async function readRemote(
   return found === null ? null : await describeImage(blobs, found, choice);
 }
 
-/** The types of configs of images; others are of artifacts, which can be anything. */
+/** The media types of image configs; others belong to artifacts. */
 const CONFIG = /^application\/vnd\.(oci\.image\.config\.v1|docker\.container\.image\.v1)\+json$/;
 
-/** The image of a manifest; `null` when the manifest lacks the layers that its config lists. */
+/** Makes the image of a manifest; `null` if the manifest lacks layers that its config lists. */
 async function describeImage(
   blobs: Blobs,
   { manifest, digest, names }: Found,
@@ -262,7 +262,7 @@ function artifactError(files: ImageFiles, type: string): OverlayError {
   return imageError(files.path, reason, "choose an image; artifacts have no root file system");
 }
 
-/** The types of layers of images; what lacks one is known by its content. */
+/** The media types of image layers; a layer without one is detected by its content. */
 const LAYER = /^application\/vnd\.(oci\.image\.layer|docker\.image\.rootfs)\.|[.+/]tar\b|^$/;
 
 function describeLayer(
@@ -288,7 +288,7 @@ function describeLayer(
   return { name: digest, ...place, digest, diffId };
 }
 
-/** The error of a layer that may not be given away with its image. */
+/** Makes the error for a foreign layer, which must not be distributed with its image. */
 export function foreignLayerError(files: ImageFiles, where: string): OverlayError {
   const reason = `its ${where} is a foreign layer, which lies elsewhere and is not in it`;
   return imageError(files.path, reason, "get an image that has all of its layers");

@@ -1,6 +1,5 @@
 /**
- * Platforms as images name them, `<os>/<architecture>` or `<os>/<architecture>/<variant>`: which of them
- * is what another one means, or runs on it.
+ * Platforms of images, `<os>/<architecture>` or `<os>/<architecture>/<variant>`, and their compatibility.
  *
  * Requires no permissions.
  *
@@ -17,10 +16,10 @@ const ALIASES: Readonly<Record<string, readonly [architecture: string, variant?:
   "i386": ["386"],
 };
 
-/** The variants that an architecture without one has. */
+/** The default variants of architectures. */
 const DEFAULTS: Readonly<Record<string, string>> = { amd64: "v1", arm64: "v8", arm: "v7" };
 
-/** The parts of a platform: the variant is empty where it is the one that goes without saying. */
+/** Parses a platform; the default variant of an architecture becomes empty. */
 function parse(platform: string): readonly [os: string, architecture: string, variant: string] {
   const [os = "", said = "", given] = platform.toLowerCase().split("/");
   const [architecture, implied = ""] = ALIASES[said] ?? [said];
@@ -34,10 +33,10 @@ function parseVersion(architecture: string, variant: string): number {
 }
 
 /**
- * How well an image of a platform serves where another one is wanted: 0 if it is the same, more the older
- * its variant is, `Infinity` for a newer variant where none was asked for.
+ * Measures how well an image of a platform fits another platform: 0 for the same, larger for older variants,
+ * and `Infinity` for a newer variant if none was requested.
  *
- * @returns `null` when it does not serve.
+ * @returns The distance; `null` if it does not fit.
  */
 export function measureDistance(platform: string, wanted: string): number | null {
   const [os, architecture, variant] = parse(platform);
@@ -49,18 +48,18 @@ export function measureDistance(platform: string, wanted: string): number | null
   return wanted.split("/").length === 2 ? Infinity : null;
 }
 
-/** Platforms whose programs others run. */
+/** The platforms whose programs another platform can run. */
 const RUNS: Readonly<Record<string, readonly string[]>> = {
   "linux/amd64": ["linux/386"],
   "linux/arm64": ["linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"],
 };
 
-/** The platforms of which a machine of this one runs the programs, the most fitting first. */
+/** Lists the platforms whose programs this platform can run, the best first. */
 export function listRunnable(platform: string): readonly string[] {
   return [platform, ...RUNS[platform] ?? []];
 }
 
-/** This machine's platform, in the words of images. */
+/** Returns the platform of this machine, as images name it. */
 export function getOwnPlatform(): string {
   const { arch } = Deno.build;
   const [architecture] = ALIASES[arch] ?? [arch];

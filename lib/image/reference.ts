@@ -1,5 +1,5 @@
 /**
- * Names of images as docker reads them: `debian` is `docker.io/library/debian:latest`.
+ * Names of images by the rules of docker: `debian` is `docker.io/library/debian:latest`.
  *
  * Requires no permissions.
  *
@@ -10,7 +10,7 @@ const DIGEST = /^@?((?:sha256:[0-9a-f]{64})|(?:sha512:[0-9a-f]{128}))$/;
 
 /** The parts of a reference. */
 interface Reference {
-  /** The registry and the repository, both in full. */
+  /** The full registry and repository. */
   readonly repository: string;
   readonly tag: string | null;
   readonly digest: string | null;
@@ -28,7 +28,7 @@ function parse(reference: string): Reference {
   return { repository: fullPath(path), tag, digest };
 }
 
-/** A first part is a registry where it could be no part of a repository's name. */
+/** Completes a path. Its first part is a registry if it cannot be part of a repository's name. */
 function fullPath(path: string): string {
   const slash = path.indexOf("/");
   const first = path.slice(0, Math.max(slash, 0));
@@ -38,14 +38,14 @@ function fullPath(path: string): string {
   return `docker.io/${rest.includes("/") ? rest : `library/${rest}`}`;
 }
 
-/** A name in full: two names mean the same image when this is the same of both. */
+/** Expands a name to its full form, which is the same for all names of an image. */
 export function expandName(name: string): string {
   const { repository, tag, digest } = parse(name);
   const tagged = tag === null && digest !== null ? repository : `${repository}:${tag ?? "latest"}`;
   return digest === null ? tagged : `${tagged}@${digest}`;
 }
 
-/** An image that a reference may mean. */
+/** An image with its names. */
 export interface Named {
   /** Its names. */
   readonly names: readonly string[];
@@ -54,8 +54,8 @@ export interface Named {
 }
 
 /**
- * Those that a reference means: a name, a name with a digest, or a digest alone. One whose name is the very
- * same goes before those of which it is the same in full.
+ * Finds the images of a reference: a name, a name with a digest, or a digest alone. Exact names take
+ * precedence over full forms.
  */
 export function findNamed<T extends Named>(all: readonly T[], reference: string): readonly T[] {
   const [, digest] = DIGEST.exec(reference) ?? [];
@@ -74,7 +74,7 @@ function isMeant({ names, digest: is }: Named, { repository, tag, digest }: Refe
   });
 }
 
-/** The name of an image that a reference has found, or its first one; `null` when it has none. */
+/** Chooses the name of an image that matches a reference, or its first name; `null` if it has none. */
 export function chooseName(names: readonly string[], reference: string | undefined): string | null {
   const [first = null] = names;
   if (reference === undefined || names.includes(reference)) return reference ?? first;

@@ -1,39 +1,38 @@
 /**
- * Working on pieces in a worker.
+ * Processes a stream in a worker.
  *
  * @module
  */
 
-/** A part of a stream of bytes; it holds until the next is asked for. */
+/** A part of a stream of bytes, valid until the next one is requested. */
 export type Piece = Uint8Array<ArrayBuffer>;
 
-/** Pieces, as they come. */
+/** A stream of pieces. */
 export type Pieces = AsyncIterable<Piece> | Iterable<Piece>;
 
 /**
- * The work of a worker. Its functions must stand on their own: they may name nothing of their module, since
- * their text is what a thread is started with. A bundler may give their names others, and must not put
- * helpers of its own into them.
+ * The work of a worker. Its functions must be self-contained and use no name of their module, since the worker
+ * is started with their text. A bundler may rename them, but must not add helpers to them.
  */
 export interface Work<How, Result> {
-  /** Gets pieces. */
+  /** Produces the pieces. */
   readonly source: (how: How) => Iterable<Piece>;
-  /** Makes others of them, and says something of them in the end. */
+  /** Transforms the pieces, and returns a result. */
   readonly transform: (pieces: Pieces, how: How) => AsyncGenerator<Piece, Result>;
   /** The argument of both; a value that can be cloned. */
   readonly how: How;
 }
 
-/** How many pieces may be on their way: the thread has always something to do, and never much to keep. */
+/** The number of pieces in flight, so that the worker is never idle and keeps little in memory. */
 const WINDOW = 32;
 
-/** How many pieces are acknowledged at once. */
+/** The number of pieces that are acknowledged at once. */
 const ACKNOWLEDGED = WINDOW / 4;
 
-/** A worker has failed; the error of its work is the cause. */
+/** The failure of a worker; its cause is the error of the work. */
 export class WorkerError extends Error {
   override readonly name = "WorkerError";
-  /** `true` if it was the source that failed. */
+  /** Set if the source failed. */
   readonly isOfSource: boolean;
 
   constructor(cause: unknown, isOfSource: boolean) {
@@ -42,19 +41,19 @@ export class WorkerError extends Error {
   }
 }
 
-/** How a worker is run. */
+/** The options of a worker. */
 export interface WorkerOptions {
-  /** Ends it. */
+  /** Ends the worker. */
   readonly signal?: AbortSignal | undefined;
-  /** Is told how many bytes the thread got from the source, again and again. */
+  /** Called with the number of further bytes that the worker read from the source, repeatedly. */
   readonly onRead?: ((bytes: number) => void) | undefined;
 }
 
-/** A piece that a worker has made, or in the end its result. */
+/** A piece of a worker, or at the end its result. */
 interface Made {
   readonly piece: Piece | null;
   readonly word: unknown;
-  /** How many bytes it has read so far. */
+  /** The number of bytes that it has read so far. */
   readonly read: number;
 }
 
@@ -63,12 +62,12 @@ type Message = Made | { readonly error: unknown; readonly isOfSource: boolean };
 
 /** The port of a worker to the thread that started it. */
 interface Port<How> {
-  /** It is told how first, and then how many pieces were taken. */
+  /** Receives the argument first, and then the numbers of pieces that were taken. */
   onmessage: ((event: MessageEvent<How & number>) => void) | null;
   postMessage(message: Message, transfer?: Transferable[]): void;
 }
 
-/** Runs in the worker. It stands on its own, see {@linkcode Work}. */
+/** Runs in the worker. It is self-contained, see {@linkcode Work}. */
 async function serve<How, Result>(
   port: Port<How>,
   window: number,
@@ -109,13 +108,13 @@ async function serve<How, Result>(
 }
 
 /**
- * Lets a worker make pieces. The worker is started with a text and not from a file, which would
- * ask for a permission to read this library; it costs some 25 ms, on another processor.
+ * Processes pieces in a worker. The worker is started from a text, since a file would need read permission for
+ * this library. The start takes some 25 ms, on another processor.
  *
- * Requires the permissions that the work does.
+ * Requires the permissions of the work.
  *
- * @returns What the thread makes, and says in the end; a piece is gone when the next is asked for. Who wants
- * no more of it ends the thread.
+ * @returns The pieces and the result of the worker. A piece is valid until the next one is requested. If the
+ * caller stops early, the worker is ended.
  * @throws {WorkerError} If the work fails.
  * @throws {unknown} The reason of the signal.
  */
@@ -124,7 +123,7 @@ export async function* runInWorker<How, Result>(
   { signal, onRead }: WorkerOptions = {},
 ): AsyncGenerator<Piece, Result> {
   signal?.throwIfAborted();
-  // It is the same for all that is read: Deno keeps the compiled code of each text.
+  // The same text for all streams: Deno keeps the compiled code of each text.
   const text = `(${serve})(self, ${WINDOW}, { source: ${source}, transform: ${transform} });`;
   const worker = new Worker(`data:text/javascript,${encodeURIComponent(text)}`, { type: "module" });
   worker.postMessage(how);
@@ -133,17 +132,17 @@ export async function* runInWorker<How, Result>(
   signal?.addEventListener("abort", abort);
   let [told, taken] = [0, 0];
   try {
-    // Who wants no more is not to hear of what went wrong meanwhile.
+    // If the caller stops early, later errors are dropped.
     for await (const { piece, read, word } of arrived.values({ preventCancel: true })) {
       if (read > told) onRead?.(read - told);
       told = read;
       if (piece === null) return word as Result;
       yield piece;
-      // Its memory is used again at once; left for the collector, it would be sought for often.
+      // Frees the memory at once; otherwise the garbage collector would run often.
       piece.buffer.transfer(0);
       if (++taken % ACKNOWLEDGED === 0) worker.postMessage(ACKNOWLEDGED);
     }
-    // It ends with a word, or fails.
+    // A worker ends with a result, or fails.
     throw new TypeError("A thread has ended without a word");
   } finally {
     signal?.removeEventListener("abort", abort);
@@ -151,7 +150,7 @@ export async function* runInWorker<How, Result>(
   }
 }
 
-/** The pieces that arrive from a worker, and a way to make them fail. */
+/** Receives the pieces of a worker, with a function that makes them fail. */
 function listen(
   worker: Worker,
 ): { readonly arrived: ReadableStream<Made>; readonly fail: (error: unknown) => void } {
@@ -159,7 +158,7 @@ function listen(
   const arrived = new ReadableStream<Made>({
     start: (to) => {
       fail = (error) => {
-        // Something may still be on its way, even from before the error.
+        // Messages may still be in flight, even from before the error.
         worker.onmessage = null;
         to.error(error);
       };

@@ -1,5 +1,5 @@
 /**
- * The answer of a server: its body comes piece by piece, and not for ever.
+ * The answer of a server, whose body is read piece by piece and with a timeout.
  *
  * @module
  */
@@ -10,22 +10,22 @@ import { connectionError } from "./connection_error.ts";
 /** The longest wait between two pieces of a body, in milliseconds. */
 const IDLE_MS = 60_000;
 
-/** The most of the body of an error that is read. */
+/** The largest part of an error's body that is read, in bytes. */
 const ERROR_BODY_MAX = 64 * 1024;
 
-/** Aborts what takes too long, and with the signal of the caller. */
+/** Aborts a request when its time is over, or by the signal of the caller. */
 export class Timeout {
   /** Aborted when the time is over, or by the caller. */
   readonly signal: AbortSignal;
   readonly #late = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  /** Begins with no time set. */
+  /** Makes a timeout that is not started. */
   constructor(signal: AbortSignal | undefined) {
     this.signal = AbortSignal.any([this.#late.signal, ...(signal === undefined ? [] : [signal])]);
   }
 
-  /** Sets the time, from now on. */
+  /** Starts the time. */
   start(ms: number): void {
     this.stop();
     this.#timer = setTimeout(() => {
@@ -33,7 +33,7 @@ export class Timeout {
     }, ms);
   }
 
-  /** Takes the time back. */
+  /** Stops the time. */
   stop(): void {
     clearTimeout(this.#timer);
   }
@@ -44,10 +44,10 @@ export class Answer {
   readonly #response: Response;
   readonly #timeout: Timeout;
   readonly #what: string;
-  /** The URL that answered, the last one of redirects. */
+  /** The URL that answered, after all redirects. */
   readonly url: URL;
 
-  /** Takes a response; `what` is the action and its thing, for errors. */
+  /** Takes a response; `what` is the action and its object, for errors. */
   constructor(response: Response, at: { what: string; url: URL; timeout: Timeout }) {
     this.#response = response;
     this.#timeout = at.timeout;
@@ -55,25 +55,25 @@ export class Answer {
     this.url = at.url;
   }
 
-  /** The status of HTTP. */
+  /** The HTTP status. */
   get status(): number {
     return this.#response.status;
   }
 
-  /** The value of a header; `null` where it has none. */
+  /** Returns the value of a header; `null` if it is absent. */
   header(name: string): string | null {
     return this.#response.headers.get(name);
   }
 
-  /** Lets the body go. */
+  /** Discards the body. */
   async drop(): Promise<void> {
     await this.#response.body?.cancel().catch(() => {});
   }
 
   /**
-   * The pieces of the body.
+   * Reads the body piece by piece.
    *
-   * @throws {ConnectionError} If the connection fails, or nothing comes for a minute.
+   * @throws {ConnectionError} If the connection fails, or no data arrives for a minute.
    */
   async *pieces(): AsyncGenerator<Uint8Array<ArrayBuffer>> {
     const reader = this.#response.body?.getReader();
@@ -94,9 +94,9 @@ export class Answer {
   }
 
   /**
-   * Reads the body whole.
+   * Reads the whole body.
    *
-   * @throws {OverlayError} If it has more bytes than it may have.
+   * @throws {OverlayError} If it exceeds the limit.
    * @throws {ConnectionError} If the connection fails.
    */
   async readAll(max: number): Promise<Uint8Array<ArrayBuffer>> {
@@ -115,7 +115,7 @@ export class Answer {
     return new Uint8Array(await new Blob(pieces).arrayBuffer());
   }
 
-  /** The beginning of the body as text, for an error; the status says enough where it is cut off. */
+  /** Reads the beginning of the body as text, for an error; if the connection fails, the status is enough. */
   async readError(): Promise<string> {
     const decoder = new TextDecoder();
     let text = "";

@@ -7,19 +7,19 @@
  */
 import type { ImageReference } from "./image_reference.ts";
 
-/** What proves to a registry who asks. */
+/** The credentials for a registry. */
 export interface Credentials {
   /** The user; empty with a token. */
   readonly username: string;
   /** The password; empty with a token. */
   readonly password: string;
-  /** A token that buys others by an OAuth2 refresh; empty without one. */
+  /** A refresh token of OAuth2; empty without one. */
   readonly identityToken: string;
-  /** A token that is handed to the registry as it is; empty without one. */
+  /** A token that is sent to the registry unchanged; empty without one. */
   readonly registryToken: string;
 }
 
-/** Where credentials are found: in the file, or through a helper program. */
+/** The place of credentials: the file, or a helper program. */
 export type Found =
   | { readonly kind: "credentials"; readonly credentials: Credentials }
   | { readonly kind: "helper"; readonly helper: string; readonly server: string };
@@ -28,8 +28,8 @@ export type Found =
 const HUB_KEY = "https://index.docker.io/v1/";
 
 /**
- * The keys under which credentials for a repository may stand, the most specific first: the registry with
- * the path, with less and less of it, and the registry alone.
+ * Lists the keys of credentials for a repository, the most specific first: the registry with the path, with
+ * each parent of the path, and the registry alone.
  */
 export function credentialKeys({ registry, repository }: ImageReference): readonly string[] {
   const parts = repository.split("/");
@@ -47,12 +47,12 @@ function textIn(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
 
-/** Takes the scheme and the path of an API off a key, as podman does. */
+/** Removes the scheme and the path of an API from a key, as podman does. */
 function plainKey(key: string): string {
   return key.replace(/^https?:\/\//, "").replace(/\/v[12]\/?$|\/$/, "");
 }
 
-/** Reads an entry; `null` where it holds nothing, which means that a helper has it. */
+/** Reads an entry; `null` if it is empty, which means that a helper has the credentials. */
 function readEntry(value: unknown): Credentials | null {
   const entry = objectIn(value);
   const decoded = decodeBasic(textIn(entry.auth));
@@ -66,7 +66,7 @@ function readEntry(value: unknown): Credentials | null {
   return username + identityToken + registryToken === "" ? null : credentials;
 }
 
-/** The user and the password, which are parted by the first colon; `null` where it is no such text. */
+/** Decodes the user and the password, separated by the first colon; `null` if the text is invalid. */
 function decodeBasic(auth: string): readonly [username: string, password: string] | null {
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(auth)) return null;
   try {
@@ -83,7 +83,7 @@ function decodeBasic(auth: string): readonly [username: string, password: string
  * Finds the credentials for a repository in a file.
  *
  * @param file The value of its JSON.
- * @returns The most specific ones; `null` where the file has none.
+ * @returns The most specific credentials; `null` if the file has none.
  */
 export function findCredentials(file: unknown, reference: ImageReference): Found | null {
   const { auths, credHelpers, credsStore } = objectIn(file);

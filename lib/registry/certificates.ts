@@ -1,5 +1,5 @@
 /**
- * The certificates for a registry, in the directories where podman and docker have them:
+ * The certificates for a registry, in the directories of podman and docker:
  * `certs.d/<host>[:<port>]/`, with `*.crt` of authorities, and `*.cert` and `*.key` of the client.
  *
  * @module
@@ -11,18 +11,18 @@ import { attempt, entriesIn, ifAny } from "../system/disk.ts";
 
 const DIRECTORIES: readonly string[] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
-/** The directories that are looked into for a registry; the first that has something is taken. */
+/** Lists the directories that are searched for a registry; the first that is not empty is used. */
 export function certificateDirectories(host: string, given?: string): readonly string[] {
   return given === undefined ? DIRECTORIES.map((directory) => child(directory, host)) : [given];
 }
 
 /**
- * A client for a registry, with the certificates that there are for it.
+ * Makes an HTTP client with the certificates for a registry.
  *
  * Requires `--allow-read` permission for the directories.
  *
  * @param directories As {@linkcode certificateDirectories} lists them.
- * @returns The client, to be closed; `null` where there are no certificates for it.
+ * @returns The client, which the caller closes; `null` if there are no certificates.
  * @throws {OverlayError} If one of them cannot be read or used.
  */
 export function makeClient(directories: readonly string[]): Deno.HttpClient | null {
@@ -43,7 +43,7 @@ export function makeClient(directories: readonly string[]): Deno.HttpClient | nu
   );
 }
 
-/** The certificate of the client and its key, which have the same name. */
+/** Pairs the client's certificate with its key, which has the same name. */
 function pair(
   directory: string,
   names: readonly string[],

@@ -6,7 +6,7 @@
  * @module
  */
 
-/** A way to authenticate that a server accepts. */
+/** An authentication method that a server accepts. */
 export interface Challenge {
   /** The scheme in lower case, such as `bearer`. */
   readonly scheme: string;
@@ -31,7 +31,7 @@ class Scanner {
     return this.at >= this.#text.length;
   }
 
-  /** Takes what a sticky pattern matches here; `null` if it does not. */
+  /** Takes the text that a sticky pattern matches here; `null` if it does not match. */
   take(pattern: RegExp): string | null {
     pattern.lastIndex = this.at;
     const [found] = pattern.exec(this.#text) ?? [];
@@ -85,8 +85,8 @@ function takeSeparators(scanner: Scanner): void {
 }
 
 /**
- * Reads challenges. Several headers of one response come as one, joined by commas, which the values hold
- * as well. The reading ends at what is no challenge.
+ * Reads challenges. Several headers of one response arrive as one, joined by commas, which can also
+ * be in values. Reading stops at the first text that is no challenge.
  */
 export function parseChallenges(header: string): readonly Challenge[] {
   const scanner = new Scanner(header);

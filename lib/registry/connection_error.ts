@@ -1,5 +1,5 @@
 /**
- * The errors of connections, in words.
+ * The errors of connections.
  *
  * @module
  */
@@ -11,12 +11,12 @@ export class ConnectionError extends OverlayError {
   static {
     this.prototype.name = "ConnectionError";
   }
-  /** Set when nothing there speaks TLS: it may be a registry by plain http. */
+  /** Set if the server does not speak TLS: it may be a registry with plain HTTP. */
   readonly isPlain: boolean;
-  /** The reason alone, as the message has it at its end. */
+  /** The reason, which is the end of the message. */
   readonly reason: string;
 
-  /** Makes an error with a message that begins so and ends with a reason. */
+  /** Makes an error from the beginning of the message and a reason. */
   constructor(
     before: string,
     fault: {
@@ -32,7 +32,7 @@ export class ConnectionError extends OverlayError {
   }
 }
 
-/** The meaning of what Deno says of a connection (versions 2.4 to 2.9). */
+/** The meanings of Deno's messages about connections (versions 2.4 to 2.9). */
 const FAULTS = [
   {
     words: /InvalidContentType|corrupt message|wrong version number/i,
@@ -57,9 +57,9 @@ const FAULTS = [
 const UNTRUSTED = /UnknownIssuer|invalid peer certificate|certificate/i;
 
 /**
- * Puts a failed connection into words.
+ * Makes the error for a failed connection.
  *
- * @param what The action and its thing, such as `pull "docker.io/library/debian:12"`.
+ * @param what The action and its object, such as `pull "docker.io/library/debian:12"`.
  */
 export function connectionError(error: unknown, what: string, url: URL): unknown {
   if (error instanceof OverlayError || error instanceof Deno.errors.NotCapable) return error;

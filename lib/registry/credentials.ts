@@ -1,5 +1,5 @@
 /**
- * Who asks a registry: the credentials files of podman and docker, and their helper programs.
+ * Looks up credentials in the files of podman and docker, and by their helper programs.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { findCredentials } from "./auth_file.ts";
 import type { Credentials } from "./auth_file.ts";
 import type { ImageReference } from "./image_reference.ts";
 
-/** The environment variables that say where the files are. */
+/** The environment variables with the paths of the files. */
 export const AUTH_VARIABLES: readonly string[] = [
   "REGISTRY_AUTH_FILE",
   "XDG_RUNTIME_DIR",
@@ -21,31 +21,31 @@ export const AUTH_VARIABLES: readonly string[] = [
   "HOME",
 ];
 
-/** The variables that a helper needs to find what it keeps. */
+/** The variables that a helper needs to find its credentials. */
 const HELPER_VARIABLES: readonly string[] = ["HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
 
-/** The value of an environment variable that may be read and is not empty. */
+/** Reads an environment variable; `undefined` if it is empty or may not be read. */
 function readVariable(variable: string): string | undefined {
   return isGranted({ name: "env", variable }) ? Deno.env.get(variable) || undefined : undefined;
 }
 
-/** Where helper programs may lie: a name alone would let `PATH` choose the program. */
+/** The directories of helper programs: with a bare name, `PATH` would choose the program. */
 const HELPERS: readonly string[] = ["/usr/bin", "/usr/local/bin"];
 
 /** The most bytes of a credentials file. */
 const FILE_MAX = 1 << 20;
 
-/** The words of a helper that has nothing for a registry. */
+/** The message of a helper that has no credentials for a registry. */
 const NOT_FOUND = /credentials not found/i;
 
 /** The user name with which a helper hands out an identity token. */
 const TOKEN_USER = "<token>";
 
 /**
- * The credentials files, in the order in which they are looked at.
+ * Lists the credentials files, in the order of the lookup.
  *
- * Requires `--allow-env` permission for {@linkcode AUTH_VARIABLES}; without it, there are none but the one
- * that is given.
+ * Requires `--allow-env` permission for {@linkcode AUTH_VARIABLES}; without it, the list has
+ * only the given file.
  *
  * @param authFile The file that the user has named, if any.
  */
@@ -73,7 +73,7 @@ export function authFiles(authFile?: string): readonly string[] {
  * Requires `--allow-read` permission for the files, and `--allow-run` for a helper that one of them names.
  *
  * @param files As {@linkcode authFiles} lists them.
- * @returns `null` where nobody has any: the registry is asked as nobody in particular.
+ * @returns The credentials; `null` if there are none: the registry is accessed anonymously.
  * @throws {OverlayError} If a file is not JSON, or a helper fails.
  * @throws {MissingPermissionError} If a helper may not be run.
  */
@@ -99,7 +99,7 @@ function readJson(path: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // What the parser says could quote a password.
+    // The message of the parser could quote a password.
     throw fileError(path, "it is no JSON");
   }
 }
@@ -152,7 +152,7 @@ function parseAnswer(text: string): Readonly<Record<string, unknown>> {
   }
 }
 
-/** The helper by its absolute path, which may be run. */
+/** Finds a helper that may be run, and returns its absolute path. */
 function findHelper(name: string, file: string): string {
   const programs = HELPERS.map((directory) => `${directory}/docker-credential-${name}`);
   const granted = programs.filter((command) => isGranted({ name: "run", command }));

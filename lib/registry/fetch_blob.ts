@@ -1,5 +1,5 @@
 /**
- * A blob of a registry is fetched into a file; where the connection ends in the middle, the rest of it.
+ * Fetches a blob of a registry into a file, and resumes after a broken connection.
  *
  * @module
  */
@@ -11,7 +11,7 @@ import { ConnectionError } from "./connection_error.ts";
 import type { Repository } from "./registry.ts";
 import { TRIES } from "./retry.ts";
 
-/** A fault after this much more has come is another first one, in bytes. */
+/** The number of bytes after which a fault starts the count of attempts again. */
 const PROGRESS = 1 << 20;
 
 /** The blob that is fetched. */
@@ -22,7 +22,7 @@ export interface RemoteBlob {
   readonly size: number;
 }
 
-/** Where the bytes go, and how many are there. */
+/** The file for the bytes, and the number of bytes in it. */
 interface Sink {
   readonly file: Deno.FsFile;
   readonly path: string;
@@ -30,12 +30,12 @@ interface Sink {
 }
 
 /**
- * Fetches a blob. Its size is checked, its digest is not.
+ * Fetches a blob. It checks the size, but not the digest.
  *
  * Requires `--allow-write` permission for the file, and `--allow-net`.
  *
- * @param path The file, which must not be there.
- * @param onFetch Is told how many bytes came, again and again.
+ * @param path The file, which must not exist.
+ * @param onFetch Called with the number of bytes that were received, repeatedly.
  * @throws {OverlayError} If it cannot be fetched, or has another size.
  */
 export async function fetchBlob(
@@ -57,7 +57,7 @@ export async function fetchBlob(
   }
 }
 
-/** Fetches what is missing; returns the fault of a connection that ended before. */
+/** Fetches the missing bytes. Returns the fault of a connection that broke. */
 async function fetchRest(
   repository: Repository,
   blob: RemoteBlob,
@@ -79,7 +79,7 @@ async function fetchRest(
   return sink.at === blob.size ? null : sizeError(repository, blob, "fewer");
 }
 
-/** Checks that an answer goes on where the file ends; one that begins again is taken from the beginning. */
+/** Checks that an answer continues at the end of the file. If it has the whole blob, the file is started again. */
 async function begin(
   repository: Repository,
   { size }: RemoteBlob,

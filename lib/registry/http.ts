@@ -1,5 +1,5 @@
 /**
- * Requests to registries by fetch(): redirects one by one, waits that end, and errors in words.
+ * Requests to registries by fetch(), with checked redirects, timeouts, and clear errors.
  *
  * @module
  */
@@ -16,37 +16,37 @@ export type Fetch = (
   init: RequestInit & { readonly client?: Deno.HttpClient },
 ) => Promise<Response>;
 
-/** How requests are made. */
+/** The options of requests. */
 export interface HttpOptions {
   /** Makes a request. @default {fetch} */
   readonly fetch?: Fetch | undefined;
-  /** The certificates and the key that it is made with. */
+  /** The client with the certificates and the key. */
   readonly client?: Deno.HttpClient | undefined;
-  /** Ends it. */
+  /** Ends requests. */
   readonly signal?: AbortSignal | undefined;
-  /** Is told of each request before it is made. */
+  /** Called with each request before it is made. */
   readonly trace?: ((line: string) => void) | undefined;
-  /** Waits that many milliseconds. @default {by setTimeout()} */
+  /** Waits for a time in milliseconds. @default {by setTimeout()} */
   readonly wait?: ((ms: number, signal: AbortSignal | undefined) => Promise<void>) | undefined;
 }
 
 /** One request. */
 export interface HttpRequest {
-  /** The action and its thing, for an error: `pull "docker.io/library/debian:12"`. */
+  /** The action and its object, for an error: `pull "docker.io/library/debian:12"`. */
   readonly what: string;
   /** The method. */
   readonly method: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE";
-  /** Where it goes. */
+  /** The URL. */
   readonly url: URL;
   /** Its headers, besides the authorization. */
   readonly headers?: Readonly<Record<string, string>>;
   /** A body that can be sent again. */
   readonly body?: Uint8Array<ArrayBuffer> | string;
-  /** A body that can be sent once: such a request is made once. */
+  /** A body that can be sent only once, so that the request is not repeated. */
   readonly stream?: ReadableStream<Uint8Array<ArrayBuffer>>;
-  /** Sent to the registry's own origin alone, or to the URL alone where no redirect is followed. */
+  /** The `Authorization` header, sent only to the registry's own origin, or only to the URL without redirects. */
   readonly authorization?: string | null;
-  /** Whether redirects are followed. @default {true} */
+  /** Set if redirects are followed. @default {true} */
   readonly follow?: boolean;
 }
 
@@ -55,26 +55,26 @@ const HEADERS_MS = 30_000;
 
 const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 
-/** Requests to one registry and to where it leads. */
+/** Makes requests to one registry and to the hosts that it refers to. */
 export class Http {
   /** The registry's own origin. */
   readonly registry: URL;
   readonly #options: HttpOptions;
 
-  /** Makes no request yet. */
+  /** Sets up a client, without a request. */
   constructor(registry: URL, options: HttpOptions) {
     this.registry = registry;
     this.#options = options;
   }
 
   /**
-   * Makes a request, again where a connection fails or the server is busy.
+   * Makes a request, and repeats it if the connection fails or the server is busy.
    *
-   * Requires `--allow-net` permission for each host that it leads to.
+   * Requires `--allow-net` permission for each host that it is redirected to.
    *
-   * @throws {MissingPermissionError} If a host may not be asked.
-   * @throws {RefusedError} If a redirect leads to where none may.
-   * @throws {OverlayError} If there is no answer, or the server asks for a longer wait than is waited.
+   * @throws {MissingPermissionError} If a host may not be accessed.
+   * @throws {RefusedError} If a redirect leads to a forbidden host.
+   * @throws {OverlayError} If there is no answer, or the server asks for a wait above the limit.
    */
   async send(request: HttpRequest): Promise<Answer> {
     const tries = request.stream === undefined ? TRIES : 1;
@@ -90,9 +90,9 @@ export class Http {
   }
 
   /**
-   * Waits before a request is made again: as long as the server asks, or longer each time.
+   * Waits before a request is repeated: for the time that the server asks for, or longer each time.
    *
-   * @throws {OverlayError} If the server asks for a longer wait than is waited.
+   * @throws {OverlayError} If the server asks for a wait above the limit.
    */
   async pause(what: string, tried: number, answer: Answer | null = null): Promise<void> {
     const asked = parseRetryAfter(answer?.header("retry-after") ?? null, Date.now());
@@ -132,12 +132,12 @@ export class Http {
     const content = method === "GET" ? undefined : request.stream ?? request.body;
     const timeout = new Timeout(this.#options.signal);
     try {
-      // A body takes as long as it takes to send.
+      // A body may take longer to send.
       if (request.stream === undefined) timeout.start(HEADERS_MS);
       const response = await (this.#options.fetch ?? fetch)(url.href, {
         method,
         redirect: "manual",
-        // Without this, a body could come inflated, and with another digest.
+        // Without this, a body could arrive decompressed, and with another digest.
         headers: {
           "accept-encoding": "identity",
           ...headers,
@@ -167,19 +167,19 @@ async function checkEncoding(answer: Answer, what: string): Promise<Answer> {
   throw new OverlayError("network", `Cannot ${what}: ${reason}`);
 }
 
-/** Resolves a `Location`, which may be relative. */
+/** Resolves a `Location` header, which may be relative. */
 export function resolveUrl(location: string, from: URL, what: string): URL {
   const url = URL.parse(location, from);
   if (url !== null) return url;
   throw new OverlayError("network", `Cannot ${what}: ${quote(location)} is no URL`);
 }
 
-/** The value of `--allow-net` for the host of a URL. */
+/** Returns the value of `--allow-net` for the host of a URL. */
 export function netValue({ protocol, hostname, port }: URL): string {
   return `${hostname}:${port || (protocol === "https:" ? "443" : "80")}`;
 }
 
-/** Refuses a host that may not be asked, before anything is sent to it. */
+/** Checks that a host may be accessed, before anything is sent to it. */
 function checkHost(what: string, url: URL): void {
   const host = netValue(url);
   if (Deno.permissions.querySync({ name: "net", host }).state === "granted") return;

@@ -1,5 +1,5 @@
 /**
- * References to images in registries, as docker writes them:
+ * References to images in registries, in the form of docker:
  * `[docker://][registry[:port]/]path[:tag][@digest]`.
  *
  * Requires no permissions.
@@ -9,15 +9,15 @@
 import { InvalidValueError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 
-/** A reference in full. */
+/** A full reference. */
 export interface ImageReference {
-  /** The registry as people write it, with its port if it has one, such as `docker.io`. */
+  /** The registry in its usual form, with a port if it has one, such as `docker.io`. */
   readonly registry: string;
   /** The path of the repository, such as `library/debian`. */
   readonly repository: string;
-  /** The tag; `null` where only a digest is given. */
+  /** The tag; `null` if only a digest is given. */
   readonly tag: string | null;
-  /** The digest; `null` where only a tag is given. */
+  /** The digest; `null` if only a tag is given. */
   readonly digest: string | null;
 }
 
@@ -47,9 +47,9 @@ export function isDigest(text: string): boolean {
 }
 
 /**
- * Reads a reference.
+ * Parses a reference.
  *
- * @throws {InvalidValueError} If it is none.
+ * @throws {InvalidValueError} If it is invalid.
  */
 export function parseImageReference(text: string): ImageReference {
   const rest = text.replace(/^docker:\/\//, "");
@@ -64,7 +64,7 @@ export function parseImageReference(text: string): ImageReference {
   return { registry, repository, tag, digest };
 }
 
-/** The first part is a registry where it could be no part of a path. */
+/** Splits a name. The first part is a registry if it cannot be part of a path. */
 function splitName(text: string, name: string): Pick<ImageReference, "registry" | "repository"> {
   if (IDENTIFIER.test(name)) throw bad(text, "64 hexadecimal digits are the id of an image");
   const slash = name.indexOf("/");
@@ -85,14 +85,14 @@ function splitName(text: string, name: string): Pick<ImageReference, "registry" 
   return { registry, repository };
 }
 
-/** Writes a reference in full: the registry, the path, and the tag and the digest that it has. */
+/** Formats a full reference: the registry, the path, and the tag and the digest, if any. */
 export function formatImageReference(reference: ImageReference): string {
   const { registry, repository, tag, digest } = reference;
   return `${registry}/${repository}${tag === null ? "" : `:${tag}`}` +
     (digest === null ? "" : `@${digest}`);
 }
 
-/** The host, with its port if it has one, that speaks the protocol for a registry. */
+/** Returns the host that serves a registry, with its port if it has one. */
 export function hostOfRegistry(registry: string): string {
   return registry === HUB ? HUB_HOST : registry;
 }

@@ -1,6 +1,6 @@
 /**
- * Where a registry may send a client. A server that is asked for an image must not make this machine ask
- * its own services, or those of its network, or hand credentials to others.
+ * The rules for redirects of a registry. A server must not make this machine access its own services or those
+ * of its network, or send credentials to other hosts.
  *
  * Requires no permissions.
  *
@@ -9,7 +9,7 @@
 import { RefusedError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 
-/** The most redirects that are followed. */
+/** The largest number of redirects that are followed. */
 export const HOPS_MAX = 5;
 
 /** Tells whether a host is this machine itself. */
@@ -19,7 +19,7 @@ export function isLoopback(host: string): boolean {
     name === "::1" || /^::ffff:(127\.|7f)/.test(name);
 }
 
-/** Tells whether a host has an address of the link or none: there a cloud keeps its secrets. */
+/** Tells whether a host has a link-local or unspecified address, where a cloud serves its secrets. */
 function isLinkLocal(host: string): boolean {
   const name = bare(host);
   return /^169\.254\./.test(name) || /^fe[89ab][0-9a-f]:/.test(name) || name === "0.0.0.0" ||
@@ -41,13 +41,13 @@ function refuse(url: URL, what: string, reason: string): never {
 }
 
 /**
- * Checks a URL to which a server leads: a redirect, the realm of a challenge, the place of an upload.
+ * Checks a URL that a server refers to: a redirect, the realm of a challenge, or the location of an upload.
  *
  * @param what The word for it in an error, such as `redirect`.
- * @param from The URL whose answer leads there.
+ * @param from The URL whose answer refers to it.
  * @param registry The registry's own origin.
- * @throws {RefusedError} If it leads from https to http, to another scheme, or from elsewhere to this machine
- * or its link.
+ * @throws {RefusedError} If it leads from https to http, to another scheme, or from another host to this
+ * machine or its link.
  */
 export function checkLeadsTo(what: string, to: URL, from: URL, registry: URL): void {
   if (to.protocol !== "https:" && to.protocol !== "http:") refuse(to, what, "it is not http");

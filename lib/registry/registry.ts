@@ -17,10 +17,10 @@ import { answerError } from "./registry_error.ts";
 import { Authorization } from "./token.ts";
 import type { Scope } from "./token.ts";
 
-/** The most bytes of a manifest (the specification has 4 MiB). */
+/** The largest size of a manifest, in bytes (4 MiB in the specification). */
 export const MANIFEST_MAX = 4 << 20;
 
-/** The kinds of documents that are understood; a registry converts or refuses what is not asked for. */
+/** The supported types of documents; a registry converts or refuses others. */
 const ACCEPT = [
   "application/vnd.oci.image.manifest.v1+json",
   "application/vnd.oci.image.index.v1+json",
@@ -28,19 +28,19 @@ const ACCEPT = [
   "application/vnd.docker.distribution.manifest.list.v2+json",
 ].join(", ");
 
-/** How a registry is spoken to. */
+/** The options of a connection to a registry. */
 export interface RegistryOptions extends HttpOptions {
-  /** Whether it is spoken to without TLS. @default {false} */
+  /** Set if it is accessed without TLS. @default {false} */
   readonly plainHttp?: boolean | undefined;
-  /** Who asks. @default {nobody in particular} */
+  /** The credentials. @default {anonymous} */
   readonly credentials?: Credentials | null | undefined;
 }
 
-/** A manifest or an index, as the registry sends it. */
+/** A manifest or an index, in the original bytes. */
 export interface Manifest {
   /** Its bytes. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Its media type by the header, without parameters; empty without one. */
+  /** The media type of the header, without parameters; empty without a header. */
   readonly mediaType: string;
 }
 
@@ -50,15 +50,15 @@ type Wanted = Omit<HttpRequest, "what" | "url" | "authorization"> & {
   readonly scopes: readonly Scope[];
 };
 
-/** A repository that can be asked. */
+/** A repository that can be accessed. */
 export class Repository {
-  /** The repository; its tag and digest play no part. */
+  /** The repository; its tag and digest are ignored. */
   readonly reference: ImageReference;
   readonly #http: Http;
   readonly #authorization: Authorization;
   readonly #what: string;
 
-  /** Takes a connection; `what` is the action and its thing, for errors. */
+  /** Takes a connection; `what` is the action and its object, for errors. */
   constructor(reference: ImageReference, http: Http, how: {
     readonly credentials: Credentials | null;
     readonly what: string;
@@ -69,7 +69,7 @@ export class Repository {
     this.#what = how.what;
   }
 
-  /** The action and its thing, for errors. */
+  /** The action and its object, for errors. */
   get what(): string {
     return this.#what;
   }
@@ -84,14 +84,14 @@ export class Repository {
     return new URL(`/v2/${this.reference.repository}/${path}`, this.#http.registry);
   }
 
-  /** Makes a request with the authorization that it takes. */
+  /** Makes a request with the authorization that it needs. */
   async ask({ url, scopes, ...request }: Wanted): Promise<Answer> {
     const [what, at] = [this.#what, url instanceof URL ? url : this.url(url)];
     for (let asked = 0;; asked++) {
       const authorization = this.#authorization.headerFor(scopes);
       const answer = await this.#http.send({ ...request, what, url: at, authorization });
       const challenge = answer.header("www-authenticate");
-      // Another host has no business with our credentials, nor a second refusal with a third try.
+      // Other hosts get no credentials, and a second refusal is final.
       const mayAnswer = asked === 0 && answer.url.origin === this.#http.registry.origin;
       if (answer.status !== 401 || challenge === null || !mayAnswer) return answer;
       if (!await this.#authorization.answer(challenge, scopes, what)) return answer;
@@ -99,19 +99,19 @@ export class Repository {
     }
   }
 
-  /** Waits before a request is made again. */
+  /** Waits before a request is repeated. */
   pause(tried: number): Promise<void> {
     return this.#http.pause(this.#what, tried);
   }
 
   /**
-   * The error of an answer that is not what was asked for.
+   * Makes the error for an unexpected answer.
    */
   async refuse(answer: Answer): Promise<OverlayError> {
     return answerError(this.#what, answer.status, await answer.readError());
   }
 
-  /** The digest of what a tag names, as the registry says; `null` where it does not say. */
+  /** Asks for the digest that a tag names; `null` if the registry does not tell it. */
   async digestOfTag(tag: string): Promise<string | null> {
     const answer = await this.ask({
       method: "HEAD",
@@ -126,7 +126,7 @@ export class Repository {
   }
 
   /**
-   * Fetches a manifest or an index. Nobody has checked its digest yet.
+   * Fetches a manifest or an index, without checking its digest.
    *
    * @param name A tag or a digest.
    */
@@ -143,7 +143,7 @@ export class Repository {
     return { bytes, mediaType: type.trim().toLowerCase() };
   }
 
-  /** Asks for a blob, from a byte on. Redirects lead to where it is, without our authorization. */
+  /** Requests a blob, starting at a byte. Redirects are followed without the authorization. */
   async blob(digest: string, from: number): Promise<Answer> {
     const headers = from === 0 ? {} : { range: `bytes=${from}-` };
     const scopes = [this.scope("pull")];
@@ -152,10 +152,10 @@ export class Repository {
 }
 
 /**
- * Connects to the registry of a reference: by https, or without TLS where that is asked for, or where the
- * registry is this machine and does not speak TLS.
+ * Connects to the registry of a reference: by https, or without TLS on request, or if the registry is on this
+ * machine and does not speak TLS.
  *
- * @param verb What is done, such as `pull`.
+ * @param verb The action, such as `pull`.
  */
 export async function openRepository(
   verb: string,
@@ -182,7 +182,7 @@ async function chooseScheme(host: string, what: string, options: RegistryOptions
   });
 }
 
-/** Tells why nothing there speaks so; `null` if it does. */
+/** Tests the protocol of a server. Returns the error; `null` if it works. */
 async function probe(http: Http, what: string): Promise<ConnectionError | null> {
   try {
     const url = new URL("/v2/", http.registry);

@@ -1,5 +1,5 @@
 /**
- * The errors that a registry answers with (OCI distribution specification, "Error codes").
+ * The errors in the answers of a registry (OCI distribution specification, "Error codes").
  *
  * Requires no permissions.
  *
@@ -9,10 +9,10 @@ import { OverlayError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
 
-/** The most characters of a registry's words that a message has. */
+/** The largest number of characters of a registry's error in a message. */
 const WORDS_MAX = 300;
 
-/** The words of an answer: its error codes and messages, or the beginning of its text. */
+/** Reads the error in an answer: its error codes and messages, or the beginning of its text. */
 export function wordsOfAnswer(body: string): string {
   const said = listErrors(body) ?? body.trim();
   return printable(said.length > WORDS_MAX ? `${said.slice(0, WORDS_MAX)}…` : said);
@@ -34,7 +34,7 @@ function listErrors(body: string): string | null {
 const LOG_IN =
   "log in with skopeo login or podman login, or give --username and --password-stdin; see that the name is right";
 
-/** The kind of failure that a status means, and what to do about it. */
+/** Returns the error code for a status, and a hint. */
 function meaningOf(status: number): readonly [code: ErrorCode, hint: string | undefined] {
   switch (status) {
     case 401:
@@ -51,9 +51,9 @@ function meaningOf(status: number): readonly [code: ErrorCode, hint: string | un
 }
 
 /**
- * The error of an answer that is not what was asked for.
+ * Makes the error for an unexpected answer.
  *
- * @param what The action and its thing, such as `pull "docker.io/library/debian:12"`.
+ * @param what The action and its object, such as `pull "docker.io/library/debian:12"`.
  */
 export function answerError(what: string, status: number, body: string): OverlayError {
   const [code, hint] = meaningOf(status);

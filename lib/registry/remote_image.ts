@@ -1,5 +1,5 @@
 /**
- * An image in a registry: its documents are fetched as they are read, its layers when they are unpacked.
+ * An image in a registry. Documents are fetched when they are read, layers when they are unpacked.
  *
  * @module
  */
@@ -17,22 +17,22 @@ import type { ImageReference } from "./image_reference.ts";
 import { MANIFEST_MAX } from "./registry.ts";
 import type { Manifest, Repository } from "./registry.ts";
 
-/** How an image is fetched. */
+/** The options of fetching an image. */
 export interface FetchOptions {
-  /** What else of the request makes another tree of the same image, as the tree notes it. */
+  /** The options of the request that change the tree of an image, as recorded in the tree. */
   readonly how: string;
-  /** A directory of our own, for what is fetched. */
+  /** A private directory for fetched files. */
   readonly scratch: string;
-  /** Is told how many bytes of a layer came, again and again. */
+  /** Called with the number of bytes of a layer that were received, repeatedly. */
   readonly onFetch?: ((digest: string, bytes: number) => void) | undefined;
 }
 
 /**
- * The image that a reference names. Its documents are there and checked when this returns.
+ * Opens the image of a reference: fetches and verifies its documents.
  *
  * Requires `--allow-net` permission for the registry, and `--allow-write` for the directory.
  *
- * @throws {OverlayError} If there is none, or it is not as its specification says.
+ * @throws {OverlayError} If there is no such image, or it violates its specification.
  */
 export async function openRemoteImage(
   repository: Repository,
@@ -53,7 +53,7 @@ export async function openRemoteImage(
   return { ...image, name: nameOf(reference), source };
 }
 
-/** The name that the image gets; a tag stays its name where a digest is asked for, too. */
+/** Makes the name of the image; a tag is kept even if a digest is given. */
 function nameOf(reference: ImageReference): string {
   const { tag, digest } = reference;
   return formatImageReference(
@@ -61,7 +61,7 @@ function nameOf(reference: ImageReference): string {
   );
 }
 
-/** Checks what a registry sent under a name; its header must say the same as the document itself. */
+/** Checks a document of a registry; its header and its content must give the same media type. */
 async function checkManifest(
   { reference, what }: Repository,
   { bytes, mediaType }: Manifest,
@@ -84,18 +84,18 @@ function parseObject(bytes: Uint8Array): Readonly<Record<string, unknown>> {
     const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
     return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
   } catch {
-    // Who reads the document says so in better words.
+    // The parser of the document has a better message.
     return {};
   }
 }
 
-/** The files of an image in a registry, as far as they were fetched. */
+/** The fetched files of an image in a registry. */
 interface RemoteFiles extends ImageFiles {
-  /** Where the bytes of a digest go. */
+  /** Returns the path for the blob of a digest. */
   readonly place: (digest: string) => string;
 }
 
-/** Names are `manifests/<digest>` and `blobs/<digest>`, as in the registry. */
+/** Makes the files of an image. Names are `manifests/<digest>` and `blobs/<digest>`, as in the registry. */
 function filesOf(repository: Repository, { scratch, onFetch }: FetchOptions): RemoteFiles {
   const place = (digest: string) => child(scratch, digest.replace(":", "-"));
   const path = formatImageReference(repository.reference);

@@ -1,5 +1,5 @@
 /**
- * Authorization at a registry: basic, or a token that its token server gives.
+ * Authorization at a registry: basic, or a token of its token server.
  *
  * @module
  */
@@ -14,13 +14,13 @@ import type { Http } from "./http.ts";
 import { checkLeadsTo } from "./redirect_rules.ts";
 import { answerError } from "./registry_error.ts";
 
-/** The longest answer of a token server. */
+/** The largest answer of a token server, in bytes. */
 const ANSWER_MAX = 1 << 20;
 
-/** The life of a token of which nobody says how long it lives, in seconds. */
+/** The default lifetime of a token, in seconds. */
 const LIFE = 60;
 
-/** A token is no longer used this long before it ends, in milliseconds. */
+/** The time before its end from which a token is no longer used, in milliseconds. */
 const MARGIN = 5000;
 
 interface Token {
@@ -28,10 +28,10 @@ interface Token {
   readonly ends: number;
 }
 
-/** What is asked of a repository, such as `repository:library/debian:pull`. */
+/** A scope of authorization, such as `repository:library/debian:pull`. */
 export type Scope = string;
 
-/** The authorization of requests to one registry, kept in memory alone. */
+/** The authorization of requests to one registry, kept only in memory. */
 export class Authorization {
   readonly #http: Http;
   readonly #credentials: Credentials | null;
@@ -42,7 +42,7 @@ export class Authorization {
     this.#credentials = credentials;
   }
 
-  /** The header for requests with these scopes, as far as one is known. */
+  /** Returns the known header for requests with these scopes; `null` without one. */
   headerFor(scopes: readonly Scope[]): string | null {
     const token = this.#tokens.get(scopes.join(" ")) ?? this.#tokens.get("");
     return token !== undefined && token.ends > Date.now() ? token.header : null;
@@ -52,8 +52,8 @@ export class Authorization {
    * Answers a challenge.
    *
    * @param header The `WWW-Authenticate` header of a 401 of the registry itself.
-   * @returns `false` where there is nothing to answer with.
-   * @throws {RefusedError} If the token server is where none may be.
+   * @returns `false` if there is no answer to it.
+   * @throws {RefusedError} If the token server is on a forbidden host.
    * @throws {OverlayError} If the token server does not answer.
    */
   async answer(header: string, scopes: readonly Scope[], what: string): Promise<boolean> {
@@ -112,7 +112,7 @@ export class Authorization {
     });
   }
 
-  /** Some servers know only the older way. */
+  /** Refreshes a token. Some servers support only the older request by GET. */
   async #refresh(
     realm: URL,
     service: string,
