@@ -25,8 +25,8 @@
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * Path layout, plans and permissions are pure and require no permissions. What touches the disk checks
- * its Deno permissions first, and says which are missing.
+ * Path layout, plans and permissions are pure and require no permissions. Functions that
+ * access the disk check their Deno permissions first, and name the missing ones.
  *
  * @module
  */

@@ -25,10 +25,10 @@ const ROOT = new URL("../", import.meta.url).pathname.replace(/\/$/, "");
 
 const SOURCES = ["cli.ts", "lib", "std", "deno.json", "deno.lock"];
 
-/** What each render loads, with all that these import at the top. */
+/** The modules that each render loads, together with their static imports. */
 const RENDER = ["cli.ts", "lib/api/render.ts"];
 
-/** What other everyday commands load, with all that these import at the top. */
+/** The modules that other everyday commands load, together with their static imports. */
 const EVERYDAY = [
   "lib/api/render_pod.ts",
   "lib/api/status.ts",

@@ -25,7 +25,7 @@ const TREE: readonly { path: string; mode?: number; text?: string; link?: string
   { path: "var/mail", mode: 0o2775 },
 ];
 
-/** What an app does to its rootfs. */
+/** The changes that an app makes in its rootfs. */
 interface Writes {
   readonly app: string;
   readonly change: string;

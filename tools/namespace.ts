@@ -8,11 +8,11 @@ import { run } from "./run.ts";
 
 /** A way into a private mount namespace in which overlays can be mounted. */
 export interface Namespace {
-  /** What it is, in words. */
+  /** A description. */
   readonly name: string;
   /** Mount options that an overlay needs there. */
   readonly options: readonly string[];
-  /** What to put in front of a command line. The overlays are to lie in the scratch directory. */
+  /** Returns the prefix of a command line. Overlays must lie in the scratch directory. */
   enter(scratch: string): string[];
 }
 

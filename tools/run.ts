@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What a program answered. */
+/** The result of a program. */
 export interface Answer {
   /** The exit status; 127 when the program could not be started, as in a shell. */
   readonly status: number;
@@ -41,7 +41,7 @@ export function say(text: string): void {
   try {
     for (let at = 0; at < data.length;) at += Deno.stdout.writeSync(data.subarray(at));
   } catch (error) {
-    // Whoever read this has seen enough, as with `| head`.
+    // The reader has closed the pipe, as with `| head`.
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
   }
 }

@@ -31,10 +31,10 @@ interface Step {
   readonly act: () => Promise<Outcome>;
 }
 
-/** What came of a step. */
+/** The outcome of a step. */
 interface Outcome {
   readonly tally: Tally;
-  /** What to show of it; empty when there is nothing to say. */
+  /** The text to show; empty if there is none. */
   readonly text: string;
   /** The processor time that it and all that it ran took, in seconds, where that is known. */
   readonly processor?: number | undefined;
@@ -46,7 +46,7 @@ interface Bench {
   readonly coverage: string;
   readonly env: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
-  /** What tests left behind. */
+  /** The remains of tests. */
   readonly left: string[];
 }
 
@@ -87,7 +87,7 @@ const PURE = ["core", "request", "overlay", "plan", "tar"];
 /** The test that holds the order of the rooms. */
 const ROOMS_TEST = "tests/tools/rooms_test.ts";
 
-/** Whether a file is meant by a name: the name of a room means its files alone. */
+/** Tells whether a name selects a file: the name of a room selects only its files. */
 function isMeant(file: string, name: string, rooms: ReadonlySet<string>): boolean {
   return rooms.has(name) ? file.startsWith(`tests/${name}/`) : file.includes(name);
 }

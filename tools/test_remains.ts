@@ -1,5 +1,5 @@
 /**
- * What tests left behind: mounts, files, processes.
+ * Finds the remains of tests: mounts, files, processes.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * What came of tests, counted from the report that `deno test` writes.
+ * Counts the results of tests in the report of `deno test`.
  *
  * @module
  */

@@ -50,7 +50,7 @@ function unexpected(spec: FlagSpec, argument: string): InvalidValueError {
   return usage(spec, `Cannot use argument ${quote(argument)}: ${spec.command} takes ${takes}`);
 }
 
-/** A lone dash is a value: it stands for stdin. */
+/** Tells whether an argument is a flag. A lone dash is a value, which stands for stdin. */
 function isFlag(argument: string): boolean {
   return argument.startsWith("-") && argument !== "-";
 }

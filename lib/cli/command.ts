@@ -86,7 +86,7 @@ function usage(message: string, hint: string): InvalidValueError {
   return new InvalidValueError("usage", message, { hint });
 }
 
-/** A path as the user names it, from the working directory on. Only there is `..` taken away by name. */
+/** Makes a path absolute from the working directory, and resolves `..` by name. */
 export function absolute(path: string, cwd: string): string {
   return path.startsWith("/") ? path : normalize(`${cwd}/${path}`);
 }
@@ -177,7 +177,7 @@ function parseCollect(
   return { request: request as unknown as CollectRequest };
 }
 
-/** An app that is alone is no list of one. */
+/** Reads an unmount request, with a single app in place of a list of one. */
 function parseUnmount({ app, ...request }: Record<string, unknown>): UnmountRequest {
   const apps = (app ?? []) as readonly string[];
   const given = apps.length === 0 ? {} : { app: apps.length === 1 ? apps[0] : apps };
@@ -212,7 +212,7 @@ function parseTree(args: readonly string[], cwd: string): Command {
 }
 
 function parseNamed(name: CommandName, args: readonly string[], cwd: string): Command {
-  // Help wins over whatever else is wrong with the line.
+  // Help takes precedence over errors in the line.
   if (args.includes("--help") || args.includes("-h")) return { kind: "help", topic: name };
   // Its flags are for a module that only it loads.
   if (name === "tree") return parseTree(args, cwd);

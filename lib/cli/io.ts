@@ -33,7 +33,7 @@ function onSignal(handler: (signal: number) => void): () => void {
   let done = false;
   for (const [name, number] of Object.entries(SIGNALS)) {
     Deno.addSignalListener(name as Deno.Signal, () => {
-      // The second one is from somebody who does not want to wait for the undoing.
+      // The second signal ends the process without waiting for the undo.
       if (interrupted) Deno.exit(128 + number);
       interrupted = true;
       if (!done) handler(number);
@@ -42,7 +42,7 @@ function onSignal(handler: (signal: number) => void): () => void {
   return () => void (done = true);
 }
 
-/** The work is done and stays done; only its result could not be told. */
+/** The error if the work is done, but its result could not be printed. */
 export class UnwritableError extends OverlayError {
   constructor(reason: string) {
     super("failed", `Cannot write the result: ${reason}; what was asked for is done, and stays`, {
@@ -56,7 +56,7 @@ function write(stream: { writeSync(data: Uint8Array): number }, text: string): v
   try {
     for (let at = 0; at < data.length;) at += stream.writeSync(data.subarray(at));
   } catch (error) {
-    // Whoever read this has seen enough, as with `| head`.
+    // The reader has closed the pipe, as with `| head`.
     if (error instanceof Deno.errors.BrokenPipe) return;
     const reason = error instanceof Error ? error.message : String(error);
     throw new UnwritableError(reason.replace(/ \(os .*/s, ""));

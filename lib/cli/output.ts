@@ -44,7 +44,7 @@ export function unmountedText(
   return all.map((path) => `${showName(path)}\n`).join("");
 }
 
-/** How a status says that `overlay.fstab` and the kernel differ. */
+/** The texts for drift between `overlay.fstab` and the kernel. */
 const DRIFT_WORDS: Readonly<Record<Drift, string>> = {
   "not-mounted": "to be restored",
   "not-recorded": "mounted by hand",

@@ -17,11 +17,11 @@ export interface ProgressOutput {
   readonly write: (text: string) => void;
   /** Set if a line that was written can be written again. */
   readonly isTerminal: boolean;
-  /** Milliseconds since anything. */
+  /** Returns a time in milliseconds from any start. */
   readonly now: () => number;
 }
 
-/** How often a terminal is written to, in milliseconds. */
+/** The time between two updates of a terminal, in milliseconds. */
 const EVERY_MS = 100;
 
 /** A layer that is being read. */
@@ -35,7 +35,7 @@ function formatName(layer: number, { name }: Blob): string {
   return `layer ${layer + 1} ${showName(short)}`;
 }
 
-/** How far a layer is: bytes, rate, and the time that is left if it goes on like that. */
+/** Formats the progress of a layer: bytes, rate, and the estimated time left. */
 export function progressLine(
   layer: number,
   blob: Blob,
@@ -48,13 +48,13 @@ export function progressLine(
   return `${formatName(layer, blob)}: ${formatSize(read)}${of}, ${formatSize(rate)}/s${time}`;
 }
 
-/** Who tells how an import goes on, until it ends. */
+/** Reports the progress of an import until it ends. */
 export interface Progress extends ImportProgress {
   /** Takes the line away that is still kept up to date, as of an import that failed. */
   readonly end: () => void;
 }
 
-/** Tells how an import goes on. */
+/** Makes a reporter of the progress of an import. */
 export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress {
   const readings = new Map<number, Reading>();
   let shown = -Infinity;

@@ -17,7 +17,7 @@ export function printError(
   if (hint !== null) io.err(`hint: ${printable(hint)}\n`);
 }
 
-/** The error for what nobody expects: a permission that is denied in part, and mistakes of our own. */
+/** Makes the error for unexpected failures: a permission that is partly denied, or an internal error. */
 function unexpected(error: unknown): OverlayError {
   const reason = error instanceof Error ? error.message : String(error);
   if (error instanceof Deno.errors.NotCapable) {
@@ -35,14 +35,14 @@ function unexpected(error: unknown): OverlayError {
 /**
  * Prints an error.
  *
- * @param json Whether as a JSON object on stdout. Where stdout cannot be written to, the error is on stderr.
+ * @param json Set to print a JSON object on stdout. If stdout cannot be written, the error is on stderr.
  * @returns The exit status.
  */
 export function report(thrown: unknown, json: boolean, io: Io): number {
   const error = thrown instanceof OverlayError ? thrown : unexpected(thrown);
   if (!json || error instanceof UnwritableError) {
     printError(error, io);
-    // Where a mistake of our own comes from is what its report needs.
+    // The report of an internal error needs its stack.
     const isOurs = error.cause === thrown && thrown instanceof Error;
     if (isOurs) io.err(`${thrown.stack?.replace(/^[^]*?\n(?= {4}at )/, "") ?? ""}\n`);
     return error.exitStatus;

@@ -30,7 +30,7 @@ function changeOptions(io: Io, { output, waitMs }: Common, signal?: AbortSignal)
 /** The outcome of a signal where pods are done one by one. */
 const GO_ON = "what was done stays; run it again to go on";
 
-/** Runs what changes something; a signal ends it, and what it did is undone. */
+/** Runs an action that makes changes; a signal ends it, and its changes are undone. */
 async function interruptible<T>(
   io: Io,
   command: Common,
@@ -87,7 +87,7 @@ async function runRender(command: RenderCommand, io: Io): Promise<void> {
   io.out(output.json ? formatJson(render) : renderText(render));
 }
 
-/** Deno says so by itself when a file may not be read, but not how to allow it in our words. */
+/** Reads a spec. Without permission, the error names the flag to add. */
 async function readSpec(file: string, cwd: string, io: Io): Promise<Uint8Array | string> {
   if (file === "-") return io.input();
   const path = absolute(file, cwd);
@@ -218,7 +218,7 @@ async function runDoctor(command: Of<"doctor">, io: Io): Promise<number> {
   return diagnosis.healthy ? 0 : 1;
 }
 
-/** Has its own lines, flags and output, which nothing else loads. */
+/** Runs a tree command, whose modules no other command loads. */
 async function runTree({ action, args, cwd }: Of<"tree">, io: Io): Promise<number> {
   const { runTreeCommand } = await import("./tree_cli.ts");
   const { parseTreeCommand } = await import("./tree_command.ts");

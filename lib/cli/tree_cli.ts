@@ -21,7 +21,7 @@ export interface TreeIo extends ChangeOptions {
 
 type Of<A extends TreeCommand["action"]> = Extract<TreeCommand, { action: A }>;
 
-/** Puts an image into the store, tells how it goes on, and prints the tree id. */
+/** Imports an image into the store, reports the progress, and prints the tree id. */
 async function put(
   { output }: Of<"import" | "pull">,
   io: TreeIo,
@@ -125,7 +125,7 @@ async function runCheck({ request, output }: Of<"check">, io: TreeIo): Promise<n
   return trees.some(({ differences }) => differences.length > 0) ? 1 : 0;
 }
 
-/** Carries out a command, and says what to exit with. */
+/** Carries out a command, and returns the exit status. */
 export function runTreeCommand(command: TreeCommand, io: TreeIo): Promise<number> {
   switch (command.action) {
     case "import":

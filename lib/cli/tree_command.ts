@@ -28,7 +28,7 @@ export type TreeCommand =
     | {
       readonly action: "pull";
       readonly request: PullRequest;
-      /** Whether the password is read from stdin. */
+      /** Set if the password is read from stdin. */
       readonly passwordStdin: boolean;
     }
     | { readonly action: "list"; readonly request: StoreRequest }
@@ -40,7 +40,7 @@ export type TreeCommand =
 /** Flags that earlier versions had. */
 const REMOVED = /^--allow-(devices|setuid)(=|$)/;
 
-/** A flag of an earlier version gets an error that names the one of today. */
+/** Refuses a flag of an earlier version, with an error that names the current one. */
 function refuseRemoved(args: readonly string[]): void {
   for (const argument of args) {
     const [, part] = REMOVED.exec(argument) ?? [];
@@ -68,7 +68,7 @@ function parseTreatment(fields: Record<string, unknown>): Omit<ImportRequest, "s
   };
 }
 
-/** The names that skopeo, podman and umoci have for where an image is: `oci:DIR:REF`. */
+/** The transports of skopeo, podman and umoci: `oci:DIR:REF`. */
 const TRANSPORT = /^(oci|oci-archive|docker-archive|dir):([^:]*)(?::(.+))?$/s;
 
 /** Reads the source of an import; `./` before it makes any name a path. */

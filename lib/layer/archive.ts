@@ -1,5 +1,5 @@
 /**
- * A directory as an archive, as GNU tar reads it: with owners, modes, times and extended attributes.
+ * Reads a directory as an archive by GNU tar, with owners, modes, times and extended attributes.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import type { Reporter } from "../system/change_options.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { programError, spawn } from "../system/run.ts";
 
-/** The same directory is the same archive, whenever and wherever it is read. */
+/** The flags of tar by which the same directory always gives the same archive. */
 const HOW = [
   "--create",
   "--file=-",
@@ -21,9 +21,9 @@ const HOW = [
   "--one-file-system",
 ];
 
-/** How a directory is read. */
+/** The options of reading a directory. */
 export interface ArchiveOptions extends Reporter {
-  /** Set if each name of a file has its content, rather than the first of them only. @default {false} */
+  /** Set if each hard link has the content of its file, rather than only the first. @default {false} */
   readonly dereferenceHardLinks?: boolean;
 }
 
@@ -32,7 +32,7 @@ export interface ArchiveOptions extends Reporter {
  *
  * Requires `--allow-run` permission for tar.
  *
- * @throws {OverlayError} If tar cannot read something of it.
+ * @throws {OverlayError} If tar cannot read an entry.
  */
 export async function* archiveDirectory(
   path: string,
@@ -56,7 +56,7 @@ export async function* archiveDirectory(
   }
 }
 
-/** Nobody may want the rest. */
+/** Ends tar, if the caller stops early. */
 function end(child: Deno.ChildProcess): void {
   try {
     child.kill("SIGKILL");

@@ -1,13 +1,11 @@
 /**
- * Fitting a layer to the layers below it.
+ * Fits a layer to the layers below it.
  *
- * Directories that a layer has something in without saying what they are like: in one directory they
- * would stay as the layers below made them; in a layer of its own overlayfs shows the layer's. So they get
- * what they have below.
+ * Parent directories that a layer does not list get the metadata of the layers below. Overlayfs shows the
+ * metadata of the topmost layer, which would otherwise have defaults.
  *
- * Whiteouts: overlayfs takes a character device 0/0 for a whiteout, and leaves it out where it
- * merges directories. In a directory that it merges with nothing its name would show. So only what is
- * there below is whited out.
+ * A whiteout is a character device 0/0, which overlayfs hides only in merged directories. In a directory that
+ * exists in one layer alone its name would be visible. So only paths that exist below get whiteouts.
  *
  * @module
  */
@@ -21,26 +19,26 @@ import { NO_ATTRIBUTES, PLAIN_DIRECTORY } from "../tar/tar_entry.ts";
 import { unpackEntries } from "./gnu_tar.ts";
 import type { LayerNeeds } from "./layer_paths.ts";
 
-/** The lines of a layer, read when they are needed. */
+/** The records of a layer, read when they are needed. */
 export class LayerLines {
   readonly #path: string;
   #lines: ReadonlyMap<string, Keywords> | null = null;
   readonly #hiding = new Map<string, boolean>();
 
-  /** The lines of the layer that are in a file. */
+  /** Takes the path of the file with the lines. */
   constructor(path: string) {
     this.#path = path;
   }
 
-  /** Gets the record of a path; `undefined` when the layer has none. */
+  /** Gets the record of a path; `undefined` if the layer has none. */
   get(path: string): Keywords | undefined {
     this.#lines ??= parseLines(Deno.readTextFileSync(this.#path));
     return this.#lines.get(path);
   }
 
   /**
-   * Tells whether the layer hides a path in the layers below it: a path is hidden if a directory on the way
-   * is gone, is something else now, or is opaque. Each directory is looked at once.
+   * Tells whether the layer hides a path in the layers below it: a directory above the path is removed, replaced
+   * by another type, or opaque. Each directory is looked up once.
    */
   hides(path: string): boolean {
     if (path === "") return false;
@@ -57,10 +55,10 @@ export class LayerLines {
 
 const OPAQUE = /^(trusted|user)\.overlay\.opaque$/;
 
-/** The keyword of a directory that hides what is below. */
+/** The keyword of an opaque directory. */
 const OPAQUE_KEYWORD = /^xattr\.(trusted|user)\.overlay\.opaque$/;
 
-/** Finds what layers, top first, have at a path; `undefined` where they have nothing, or hide it. */
+/** Finds the record of a path in layers, top first; `undefined` if there is none, or it is hidden. */
 function findBelow(path: string, layers: readonly LayerLines[]): Keywords | undefined {
   for (const layer of layers) {
     const found = layer.get(path);
@@ -69,7 +67,7 @@ function findBelow(path: string, layers: readonly LayerLines[]): Keywords | unde
   return undefined;
 }
 
-/** Finds the metadata that a directory inherits, without the mark that it hides what is below. */
+/** Finds the metadata that a directory inherits, without the attribute of an opaque directory. */
 function findInherited(path: string, layers: readonly LayerLines[]): Directory | null {
   const directory = parseDirectory(findBelow(path, layers));
   if (directory === null) return null;
@@ -77,12 +75,12 @@ function findInherited(path: string, layers: readonly LayerLines[]): Directory |
   return { ...directory, attributes: new Map(attributes) };
 }
 
-/** A device that overlayfs takes for a whiteout. */
+/** The device that is a whiteout for overlayfs. */
 const WHITEOUT = { ...PLAIN_DIRECTORY, type: "char", mode: 0 } as const;
 
-/** A layer that is unpacked, and not in its place yet. */
+/** A layer that is unpacked in the scratch directory. */
 export interface UnpackedLayer extends LayerNeeds {
-  /** The class of the attribute that marks opaque directories. */
+  /** The class of the attribute of opaque directories. */
   readonly attributes: AttributeClass;
   /** Its directory. */
   readonly root: string;
@@ -90,11 +88,11 @@ export interface UnpackedLayer extends LayerNeeds {
   readonly lines: string;
 }
 
-/** The entries that a layer gets for the sake of the layers below it. */
+/** The entries that are added to a layer to fit it to the layers below. */
 class Additions {
   readonly #own: LayerLines;
   readonly #below: readonly LayerLines[];
-  /** Directories that are as they were: what is made in them must not change their time. */
+  /** Unchanged directories, whose times are set again after entries are made in them. */
   readonly #same = new Map<string, TarEntry>();
   readonly #new = new Map<string, TarEntry>();
 
@@ -108,7 +106,7 @@ class Additions {
     this.#add(path, parseDirectory(this.#own.get(path))?.attributes ?? NO_ATTRIBUTES);
   }
 
-  /** Makes a directory that is there below hide what is in it there. */
+  /** Makes a directory opaque. */
   empty(path: string, mark: string): void {
     if (findInherited(path, this.#below) === null) return;
     this.#need(directoryAbove(path));
@@ -122,7 +120,7 @@ class Additions {
     this.#new.set(path, { ...PLAIN_DIRECTORY, ...inherited, attributes, name: path });
   }
 
-  /** Whites out what is there below. */
+  /** Adds a whiteout for a path that exists below. */
   hide(path: string): void {
     const found = findBelow(path, this.#below);
     const isWhiteout = found?.get("type") === "char" && found.get("device") === "0,0";
@@ -139,23 +137,23 @@ class Additions {
     else this.#same.set(path, { ...PLAIN_DIRECTORY, ...own, name: path });
   }
 
-  /** For tar; directories before what is in them. */
+  /** The entries for tar, directories before their contents. */
   get entries(): readonly TarEntry[] {
     return [...this.#same.values(), ...this.#new.values()].map((entry) => {
       return { ...entry, name: `./${entry.name}` };
     });
   }
 
-  /** The lines of what is new. */
+  /** The lines of the new entries. */
   get lines(): string {
     return [...this.#new].map(([path, entry]) => formatEntryLine(path, entry)).join("");
   }
 }
 
-/** How long this thread may be deaf to signals, in milliseconds. */
+/** The longest time without a turn of the event loop, in milliseconds, so that signals are handled. */
 const TURN = 50;
 
-/** Does something for each of many paths, and lets others have their turn in between. */
+/** Runs an action for each of many paths, and yields to the event loop now and then. */
 async function forEachPath(
   paths: readonly string[],
   act: (path: string) => void,
@@ -172,7 +170,7 @@ async function forEachPath(
 }
 
 /**
- * Gives a layer what it needs on the layers below.
+ * Adds metadata and whiteouts to a layer to fit it to the layers below.
  *
  * Requires `--allow-read` and `--allow-write` permission for the layer, and `--allow-run` for tar.
  *

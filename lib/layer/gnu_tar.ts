@@ -1,5 +1,5 @@
 /**
- * GNU tar, unpacking.
+ * Unpacks archives by GNU tar.
  *
  * @module
  */
@@ -11,15 +11,15 @@ import { END_OF_ARCHIVE, formatEntry, PLAIN_DIRECTORY } from "../tar/tar_entry.t
 import type { TarEntry } from "../tar/tar_entry.ts";
 
 /**
- * How much tar is given at once: what a pipe holds. While this thread works on the next piece nothing is
- * written, so with more than that tar would wait for the rest (measured).
+ * The size of a write to tar, which is that of a pipe. With larger writes tar would wait while this thread
+ * works on the next piece (measured).
  */
 const PIPE = 1 << 16;
 
-/** In blocks of 512 bytes: in pieces of 10 KiB, as by default, tar writes a tenth slower to ext4 (measured). */
+/** The record size of tar, in blocks of 512 bytes. With the default of 10 KiB it is a tenth slower on ext4 (measured). */
 const RECORD = PIPE / 512;
 
-/** The options of GNU tar by which a layer keeps all it has; what it must not have is gone by now. */
+/** The options of GNU tar that keep all metadata; the filter has removed everything that is not allowed. */
 const TAR = [
   "--extract",
   "--file=-",
@@ -27,36 +27,36 @@ const TAR = [
   "--preserve-permissions",
   "--same-owner",
   "--numeric-owner",
-  // Names are relative and their directories are real (see layer_filter.ts). Else tar would put off a symlink that
-  // leads out behind a file that it knows again by its inode, which may be another entry's by then.
+  // Names are relative and their directories are real (see layer_filter.ts). Without this, tar replaces symlinks
+  // that lead out by placeholder files, which it identifies by inodes that may be reused.
   "--absolute-names",
-  // What comes later into a directory must not change its time, in whatever order an archive is.
+  // Later entries of a directory must not change its time, in any order of the archive.
   "--delay-directory-restore",
   "--xattrs",
   "--xattrs-include=*",
-  // An image is made at any time.
+  // Entries may have any time.
   "--warning=no-timestamp",
 ];
 
-/** A tar that runs, with its streams. */
+/** A running tar, with its streams. */
 interface Child {
   readonly process: Deno.ChildProcess;
   readonly writer: WritableStreamDefaultWriter<Uint8Array<ArrayBuffer>>;
   readonly said: Promise<Said>;
 }
 
-/** How tar is started. */
+/** The options of {@linkcode Tar}. */
 export interface TarOptions extends ProgramOptions {
-  /** Ends it, even when it hangs. */
+  /** Ends tar, even if it hangs. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Tar, unpacking into a directory; it takes what was filtered in pieces large enough to be worth a turn of the event loop. */
+/** A tar that unpacks into a directory. Filtered data is collected into writes of the size of a pipe. */
 export class Tar {
   readonly #root: string;
   readonly #options: TarOptions;
   #child: Child;
-  /** One is filled while the other is written. */
+  /** The buffer that is filled while another is written. */
   #buffer = new Uint8Array(PIPE);
   #spare = new Uint8Array(PIPE);
   #filled = 0;
@@ -64,7 +64,7 @@ export class Tar {
   readonly #abort = () => this.#end();
   #unset = 0;
 
-  /** Starts it in a directory. */
+  /** Starts tar in a directory. */
   constructor(root: string, options: TarOptions) {
     this.#root = root;
     this.#options = options;
@@ -80,14 +80,14 @@ export class Tar {
     return { process, writer: process.stdin.getWriter(), said: listen(process.stderr) };
   }
 
-  /** How many attributes could not be set, since the file system or the type of file has none such. */
+  /** The number of attributes that the file system or the type of file does not support. */
   get unset(): number {
     return this.#unset;
   }
 
   /**
-   * Empties a directory that was unpacked. Tar has no entry for that, but takes away what is in the way of
-   * one that it is started for; names go to it in an archive, since they need not be UTF-8.
+   * Empties an unpacked directory, by a tar that is started to replace it. The path is passed in an archive,
+   * since it need not be UTF-8.
    */
   async clear(path: string): Promise<void> {
     await this.write([END_OF_ARCHIVE]);
@@ -101,7 +101,7 @@ export class Tar {
     this.#child = this.#start();
   }
 
-  /** Hands over pieces; settles when more can be taken. */
+  /** Writes pieces; settles when more can be written. */
   async write(pieces: readonly Uint8Array[]): Promise<void> {
     for (let piece of pieces) {
       while (piece.length > 0) {
@@ -114,7 +114,7 @@ export class Tar {
     }
   }
 
-  /** Starts to hand over what there is, and waits for what was handed over before. */
+  /** Starts to write the buffer, after the last write has ended. */
   async #flush(): Promise<void> {
     const [full, spare] = [this.#buffer, this.#spare];
     await this.#settle();
@@ -128,13 +128,13 @@ export class Tar {
     try {
       await this.#writing;
     } catch {
-      // Its end is why, and that says more.
+      // The exit of tar is the cause, with a better message.
       await this.#wait();
       throw archiveError("tar ended before it had all");
     }
   }
 
-  /** Hands over what is left, and waits for its end. */
+  /** Writes the rest, and waits until tar ends. */
   async end(): Promise<void> {
     await this.#finish();
     this.#options.signal?.removeEventListener("abort", this.#abort);
@@ -147,7 +147,7 @@ export class Tar {
     await this.#wait();
   }
 
-  /** Waits for its end, which must be a good one. */
+  /** Waits until tar ends, and checks its status. */
   async #wait(): Promise<void> {
     const { process, said: listening } = this.#child;
     const [{ code: status }, { text, lost, unset }] = [await process.status, await listening];
@@ -157,12 +157,12 @@ export class Tar {
     throw new ArchiveError("failed", "unpack layer", reason, chooseHint(text, lost));
   }
 
-  /** Ends it; what it has unpacked is for the caller to remove. */
+  /** Ends tar. The caller removes the unpacked files. */
   async kill(): Promise<void> {
     this.#options.signal?.removeEventListener("abort", this.#abort);
     this.#end();
     const { process, writer, said } = this.#child;
-    // This waits until what is being written was taken, or cannot be any more.
+    // Waits until the last write has ended or failed.
     await writer.abort().catch(() => {/* It has ended. */});
     await Promise.allSettled([process.status, said]);
   }
@@ -212,23 +212,23 @@ function chooseHint(said: string, lost: boolean): string | undefined {
   return undefined;
 }
 
-/** The words of tar on stderr, as far as they matter. */
+/** The relevant messages of tar on stderr. */
 interface Said {
-  /** The first of it that is an error, whatever tar thinks of it: of many entries it can say the same. */
+  /** The first error, even if tar treats it as a warning; later ones may repeat it. */
   readonly text: string;
-  /** Set if the mark of an opaque directory could not be set. */
+  /** Set if the attribute of an opaque directory could not be set. */
   readonly lost: boolean;
-  /** How many other attributes could not be set, since there are none such here. */
+  /** The number of other attributes that are not supported here. */
   readonly unset: number;
 }
 
 const SAID_MAX = 2000;
 
-/** Tar takes it lightly that an attribute cannot be set, for whatever reason. */
+/** The message for an attribute that could not be set, which tar treats as a warning. */
 const ATTRIBUTE = /Cannot set '(.*)' extended attribute for file '.*': (.*)/;
 const MARK = /^(trusted|user)\.overlay\.opaque$/;
 
-/** The reasons that there are no such attributes: on the file system, for the type of file, or for this user. */
+/** The messages for attributes not supported by the file system, by the type of file, or for this user. */
 const UNSUPPORTED = ["Operation not supported", "Operation not permitted"];
 
 async function listen(stream: ReadableStream<Uint8Array>): Promise<Said> {

@@ -1,8 +1,8 @@
 /**
- * The filter between an archive and tar: each entry is read, judged, and written again, so that tar gets
- * nothing but what was understood. That a directory hides what is below becomes the extended attribute
- * that overlayfs takes for it (kernel, Documentation/filesystems/overlayfs.rst); what is gone is told, for
- * `fit_layer.ts` to white out.
+ * The filter between an archive and tar: each entry is parsed, checked and written again, so that tar reads
+ * only well-formed entries. Opaque directories get the extended attribute of overlayfs (kernel,
+ * Documentation/filesystems/overlayfs.rst). Removed paths are returned, for `fit_layer.ts` to make
+ * whiteouts.
  *
  * Pure: bytes in, bytes out. Requires no permissions.
  *
@@ -29,20 +29,20 @@ import type { Digest, LayerPolicy, LayerSink, LayerSummary } from "./layer_polic
 import type { Step } from "./step_queue.ts";
 import { StepQueue } from "./step_queue.ts";
 
-/** A layer whose archive is pushed in; what tar is to unpack comes out. */
+/** Filters the archive of a layer, which is pushed in piece by piece, into steps for tar. */
 export class LayerFilter {
   readonly #policy: LayerPolicy;
   readonly #limits: LayerLimits;
   readonly #sink: LayerSink;
   readonly #reader: TarReader;
   readonly #paths: LayerPaths;
-  /** Devices that were left out, until something takes their place: links to them are left out too. */
+  /** Devices that were left out and not replaced; hard links to them are left out too. */
   readonly #leftOut = new Set<string>();
   readonly #queue = new StepQueue();
   #current: { readonly path: string; readonly entry: TarEntry; readonly digest: Digest } | null =
     null;
   #hasRoot = false;
-  /** Set if tar was started again, so that it forgot the times of directories that it has filled since. */
+  /** Set if tar was restarted, and so no longer knows the directory times that it has to set. */
   #hasCleared = false;
   #hasPseudoLinks = false;
   readonly #devices = { kept: 0, left: 0 };
@@ -64,7 +64,7 @@ export class LayerFilter {
   /**
    * Takes a piece of the archive.
    *
-   * @returns The next steps of tar; their pieces may be parts of the bytes that were given.
+   * @returns The next steps of tar; their pieces may share memory with the given bytes.
    * @throws {OverlayError} If the archive is refused.
    */
   *push(bytes: Uint8Array): Generator<Step> {
@@ -79,7 +79,7 @@ export class LayerFilter {
    * Ends the archive.
    *
    * @returns The last steps of tar.
-   * @throws {OverlayError} If it is cut off.
+   * @throws {OverlayError} If the archive is truncated.
    */
   *end(): Generator<Step> {
     this.#reader.end();
@@ -97,12 +97,12 @@ export class LayerFilter {
     }
   }
 
-  /** `true` once the archive has its end. */
+  /** Set once the archive has ended. */
   get ended(): boolean {
     return this.#reader.ended;
   }
 
-  /** The numbers of what was found so far. */
+  /** The summary of the entries so far. */
   get summary(): LayerSummary {
     return {
       entries: this.#limits.entries,
@@ -125,7 +125,7 @@ export class LayerFilter {
     this.#limits.take(entry.size);
     if (!this.#policy.whiteouts) return this.#takeEntry(pathInLayer(entry.name), entry);
     const named = parseMeaning(entry.name);
-    // Overlayfs takes such a device for a whiteout, whoever made it.
+    // For overlayfs such a device is a whiteout, whoever made it.
     const isWhiteout = named.kind === "entry" && entry.type === "char" &&
       entry.device.join() === "0,0";
     const meaning = isWhiteout ? { ...named, kind: "whiteout" as const } : named;
@@ -141,7 +141,7 @@ export class LayerFilter {
     else this.#takeWhiteout(path);
   }
 
-  /** Hard links lead to such a file until the archive ends. */
+  /** Keeps a file of aufs until the end of the archive, since hard links refer to it. */
   #takePseudoLink(path: string, entry: TarEntry): void {
     if (entry.type !== "file") return;
     this.#hasPseudoLinks = true;
@@ -185,12 +185,12 @@ export class LayerFilter {
     return isLeft;
   }
 
-  /** The path of a hard link's file. */
+  /** Resolves the target of a hard link. */
   #targetOf(entry: TarEntry): string {
     return this.#paths.resolve(pathInLayer(entry.link));
   }
 
-  /** Sees to the directories above, and that nothing is in the way which tar would follow or keep. */
+  /** Makes the directories above an entry, and removes entries in its place that tar would follow or keep. */
   #makeWay(path: string, entry: TarEntry): void {
     if (path !== "") this.#needDirectory(directoryAbove(path), path);
     const { type, attributes, link } = entry;
@@ -199,7 +199,7 @@ export class LayerFilter {
     if (type !== "directory" && this.#paths.directories.has(path)) this.#clear(path);
   }
 
-  /** Something else takes the place of a directory; tar itself removes only those that are empty. */
+  /** Removes a directory that another entry replaces, since tar removes only empty ones. */
   #clear(path: string): void {
     const removed = this.#paths.remove(path);
     if (removed.length === 0) return;
@@ -239,7 +239,7 @@ export class LayerFilter {
     this.#sink.line(formatEntryLine(path, entry));
   }
 
-  /** A directory as tar gets it: one that hides what is below has the mark of overlayfs. */
+  /** Makes the entry of a directory for tar, with the attribute of overlayfs if it is opaque. */
   #entryOf(path: string, directory: Directory): Omit<TarEntry, "name"> {
     const opaque = `${this.#policy.attributes}.overlay.opaque`;
     const entry = { ...PLAIN_DIRECTORY, ...directory };
@@ -259,7 +259,7 @@ export class LayerFilter {
     this.#sink.line(formatHardlinkLine(path, target));
   }
 
-  /** A whiteout is of the layers below; what its own layer has at the path stays. */
+  /** Takes a whiteout, which removes a path of the layers below and not of its own layer. */
   #takeWhiteout(path: string): void {
     if (!this.#paths.directories.has(path)) return this.#paths.setGone(path);
     this.#takeOpaque(path);
@@ -273,7 +273,7 @@ export class LayerFilter {
     if (known !== undefined && path !== "") this.#restate(path, known);
   }
 
-  /** Takes away from an entry what the policy does not let through. */
+  /** Removes the attributes and mode bits of an entry that the policy does not allow. */
   #strip(entry: TarEntry): TarEntry {
     const { setuid } = this.#policy;
     const has = isPrivileged(entry);

@@ -1,5 +1,5 @@
 /**
- * How much a layer may have: a small archive can be made to fill a disk, or the memory.
+ * The limits of a layer, since a small archive can fill the disk or the memory.
  *
  * Requires no permissions.
  *
@@ -7,31 +7,31 @@
  */
 import { ArchiveError } from "../tar/archive_error.ts";
 
-/** How many bytes of headers, records and padding an entry may have, of all that an archive may have. */
+/** The number of bytes of headers, records and padding that are allowed for each entry. */
 const AROUND_ENTRY = 4096;
 
-/** How many they may have apart from that: records can be long, and archives end with zeros. */
+/** The number of further bytes that are allowed, since records can be long and archives end with zeros. */
 const AROUND_ALL = 4 << 20;
 
 /**
- * How many steps from directory to directory an entry may take, of all that a layer may take: symlinks and deep
- * paths can be made to cost much more than their bytes.
+ * The number of steps between directories that are allowed for each entry, since symlinks and deep paths can cost
+ * far more than their size.
  */
 const STEPS_OF_ENTRY = 128;
 const STEPS_OF_ALL = 1 << 16;
 
-/** How many directories that are not empty may be replaced: each has tar started again. */
+/** The largest number of non-empty directories that are replaced, since each one restarts tar. */
 const REPLACED_MAX = 1000;
 
-/** The most bytes of names, and of attributes of directories, that are kept until the layer is done. */
+/** The largest size of names and directory attributes that are kept until the layer ends, in bytes. */
 const KEPT_MAX = 256 << 20;
 
-/** Counts what a layer has, and throws when it is too much. */
+/** Counts the contents of a layer, and throws if a limit is exceeded. */
 export class LayerLimits {
   readonly #maxBytes: number;
   readonly #maxEntries: number;
   #entries = 0;
-  /** Directories that were made without an entry: they cost as much. */
+  /** The number of directories that were made without an entry. */
   #made = 0;
   #bytes = 0;
   #read = 0;
@@ -39,24 +39,24 @@ export class LayerLimits {
   #steps = 0;
   #replaced = 0;
 
-  /** Starts with limits that can be set. */
+  /** Starts with the configurable limits. */
   constructor(limits: { readonly maxBytes: number; readonly maxEntries: number }) {
     this.#maxBytes = limits.maxBytes;
     this.#maxEntries = limits.maxEntries;
   }
 
-  /** How many entries there were. */
+  /** The number of entries so far. */
   get entries(): number {
     return this.#entries;
   }
 
-  /** How many bytes they had. */
+  /** Their size, in bytes. */
   get bytes(): number {
     return this.#bytes;
   }
 
   /**
-   * There is an entry of this size.
+   * Counts an entry of this size.
    *
    * @throws {OverlayError} If that is too much.
    */
@@ -68,7 +68,7 @@ export class LayerLimits {
   }
 
   /**
-   * A directory is made that has no entry.
+   * Counts a directory that is made without an entry.
    *
    * @throws {OverlayError} If that is too much.
    */
@@ -83,8 +83,8 @@ export class LayerLimits {
   }
 
   /**
-   * So many bytes of the archive were read. What is no content is small, unless it is there to keep
-   * somebody busy.
+   * Counts bytes of the archive that were read. Bytes that are not content are few, except in a hostile
+   * archive.
    *
    * @throws {OverlayError} If that is too much.
    */
@@ -96,7 +96,7 @@ export class LayerLimits {
   }
 
   /**
-   * A step is made from a directory to another one, to find out where a path leads.
+   * Counts a step from one directory to another while a path is resolved.
    *
    * @throws {OverlayError} If that is too much.
    */
@@ -106,7 +106,7 @@ export class LayerLimits {
   }
 
   /**
-   * A directory that is not empty gives way to something else.
+   * Counts a non-empty directory that is replaced.
    *
    * @throws {OverlayError} If that is too much.
    */
@@ -116,7 +116,7 @@ export class LayerLimits {
   }
 
   /**
-   * A path, and attributes, are kept in the memory.
+   * Counts a path and attributes that are kept in memory.
    *
    * @throws {OverlayError} If that is too much.
    */

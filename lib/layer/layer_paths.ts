@@ -1,7 +1,7 @@
 /**
- * The paths of a layer while its entries come in, and the paths of the layers below that it hides.
+ * The paths of a layer while its entries are read, and the paths of the layers below that it hides.
  *
- * Pure. The work is bound by the size of the archive, whatever the names in it are.
+ * Pure. The work is limited by the size of the archive, for any names in it.
  *
  * Requires no permissions.
  *
@@ -13,22 +13,22 @@ import type { LayerLimits } from "./layer_limits.ts";
 import { quoteBytes } from "../core/quote.ts";
 import type { Directory } from "../tar/tar_entry.ts";
 
-/** How many symlinks a path may lead through (Linux, MAXSYMLINKS). */
+/** The largest number of symlinks in the resolution of a path (Linux, MAXSYMLINKS). */
 const LINKS_MAX = 40;
 
 /** The paths of a layer that depend on the layers below it. */
 export interface LayerNeeds {
   /**
-   * The directories without an entry that are what they are in the layers below: the layer does not hide
-   * those.
+   * The directories without an entry that inherit their metadata, since the layer does not hide those
+   * below.
    */
   readonly implicit: readonly string[];
   /**
    * The removed paths of the layers below. They are not unpacked: overlayfs shows a whiteout in a directory
-   * that has nothing below, so only a path that is there may be whited out.
+   * that is not merged, so only an existing path may get one.
    */
   readonly whiteouts: readonly string[];
-  /** The directories of the layers below in which all is gone, and that this layer has nothing in. */
+  /** The opaque directories of the layers below in which this layer has no entry. */
   readonly emptied: readonly string[];
 }
 
@@ -36,15 +36,15 @@ export interface LayerNeeds {
 export class LayerPaths {
   readonly #limits: LayerLimits;
   readonly #directories = new Map<string, Directory>();
-  /** Entries that are no directories, with the targets of those that are symlinks. */
+  /** Entries other than directories, with the targets of symlinks. */
   readonly #others = new Map<string, string | null>();
-  /** Directories that hide what the layers below have in them. */
+  /** The opaque directories. */
   readonly #opaque = new Set<string>();
   /** Directories without an entry. */
   readonly #implicit = new Set<string>();
-  /** Directories in the place of what is gone: they are not those of the layers below. */
+  /** Directories that replace removed paths, and so do not merge with those of the layers below. */
   readonly #fresh = new Set<string>();
-  /** The removed paths of the layers below, until an entry of this layer takes their place. */
+  /** The removed paths of the layers below that no entry of this layer has replaced. */
   readonly #gone = new Set<string>();
   /** The paths directly in each directory; `null` until a directory is replaced, which is rare. */
   #children: Map<string, Set<string>> | null = null;
@@ -60,12 +60,12 @@ export class LayerPaths {
     return this.#directories;
   }
 
-  /** The directories that hide what the layers below have in them. */
+  /** The opaque directories. */
   get opaque(): ReadonlySet<string> {
     return this.#opaque;
   }
 
-  /** The target of a symlink; `null` of any other entry but a directory; `undefined` without an entry. */
+  /** Returns the target of a symlink; `null` for other entries except directories; `undefined` without an entry. */
   other(path: string): string | null | undefined {
     return this.#others.get(path);
   }
@@ -74,7 +74,7 @@ export class LayerPaths {
    * Follows the symlinks of the layer in a path, inside the layer, as the kernel does in a chroot. The last
    * name is not followed.
    *
-   * @throws {OverlayError} If they lead in a circle, or the path becomes too long.
+   * @throws {OverlayError} If they form a loop, or the path becomes too long.
    */
   resolve(path: string): string {
     const directory = directoryAbove(path);
@@ -88,7 +88,7 @@ export class LayerPaths {
   /**
    * Follows the symlinks of the layer in a path, the last name included.
    *
-   * @throws {OverlayError} If they lead in a circle, or the path becomes too long.
+   * @throws {OverlayError} If they form a loop, or the path becomes too long.
    */
   follow(path: string): string {
     const rest = path.split("/").reverse();
@@ -109,7 +109,7 @@ export class LayerPaths {
     return checkPath(at);
   }
 
-  /** Notes a directory. In the place of what is gone, or is none, it hides what the layers below have in it. */
+  /** Notes a directory. If it replaces a removed path or another type, it is opaque. */
   setDirectory(path: string, directory: Directory, isImplicit: boolean): void {
     if (this.#gone.delete(path) || this.#others.delete(path)) this.setFresh(path);
     if (isImplicit) this.#implicit.add(path);
@@ -118,33 +118,33 @@ export class LayerPaths {
     this.#noteChild(path);
   }
 
-  /** Notes an entry that is no directory; of a symlink, with its target. */
+  /** Notes an entry other than a directory; for a symlink, with its target. */
   setOther(path: string, link: string | null): void {
     this.#gone.delete(path);
     this.#others.set(path, link);
     this.#noteChild(path);
   }
 
-  /** Notes a directory as another one than that of the layers below, which it hides. */
+  /** Notes a directory that replaces the one of the layers below. */
   setFresh(path: string): void {
     this.#fresh.add(path);
     this.#opaque.add(path);
   }
 
-  /** Notes that a directory hides what the layers below have in it. */
+  /** Notes an opaque directory. */
   setOpaque(path: string): void {
     this.#opaque.add(path);
   }
 
-  /** Notes that a path is gone of the layers below; what this layer has there stays. */
+  /** Notes a removed path of the layers below; an entry of this layer there stays. */
   setGone(path: string): void {
     if (!this.#others.has(path)) this.#gone.add(path);
   }
 
   /**
-   * Forgets a directory and all in it. What it hides of the layers below stays hidden.
+   * Removes a directory with its contents. Paths of the layers below that it hides stay hidden.
    *
-   * @returns The paths of what was in it.
+   * @returns The paths of its contents.
    */
   remove(directory: string): readonly string[] {
     const children = this.#children ??= this.#listChildren();
@@ -196,7 +196,7 @@ export class LayerPaths {
     };
   }
 
-  /** Tells whether a path lies in a directory that hides what is below; each directory is looked at once. */
+  /** Makes a function that tells whether a path lies in an opaque directory; each directory is looked up once. */
   #opaqueAbove(): (path: string) => boolean {
     if (this.#opaque.size === 0) return () => false;
     const known = new Map<string, boolean>();
@@ -211,7 +211,7 @@ export class LayerPaths {
     return (path) => path !== "" && isOpaque(directoryAbove(path));
   }
 
-  /** Tells whether a directory above a path is removed or something else: then all below is hidden already. */
+  /** Tells whether a directory above a path is removed or replaced, so that the path is hidden already. */
   isHidden(path: string): boolean {
     for (let at = path; at !== ""; at = directoryAbove(at)) {
       this.#limits.walk();

@@ -1,45 +1,45 @@
 /**
- * The policy by which a layer is unpacked, and the summary of one that was.
+ * The policy for unpacking a layer, and the summary of the result.
  *
  * @module
  */
 
-/** Whose extended attributes overlayfs reads: root's, or, in a user namespace, the user's. */
+/** The class of the extended attributes of overlayfs: `trusted`, or `user` in a user namespace. */
 export type AttributeClass = "trusted" | "user";
 
-/** The parts of a layer that are let through. */
+/** The parts of a layer that are allowed, and the limits. */
 export interface LayerPolicy {
   /** Set if device nodes are made. */
   readonly devices: boolean;
   /** Set if files keep setuid, setgid and capabilities. */
   readonly setuid: boolean;
-  /** The class of attributes that overlayfs will read. */
+  /** The class of the attributes of overlayfs. */
   readonly attributes: AttributeClass;
   /** Set if names that begin with `.wh.` are whiteouts, as in a layer; otherwise they are names like any other. */
   readonly whiteouts: boolean;
-  /** The most bytes that the files of a layer may have together. */
+  /** The largest size of all files of a layer, in bytes. */
   readonly maxBytes: number;
-  /** The most entries that a layer may have. */
+  /** The largest number of entries of a layer. */
   readonly maxEntries: number;
 }
 
-/** The numbers of what a layer holds. */
+/** The summary of a layer, in numbers. */
 export interface LayerSummary {
-  /** How many entries were written. */
+  /** The number of entries. */
   readonly entries: number;
-  /** How many bytes its files have together. */
+  /** The size of its files, in bytes. */
   readonly bytes: number;
-  /** Device nodes that were kept, and that were left out on request or because none can be made. */
+  /** The numbers of device nodes that were kept, and left out on request or since none can be made. */
   readonly devices: { readonly kept: number; readonly left: number };
-  /** Files whose setuid, setgid or capabilities were kept, and that lost them. */
+  /** The numbers of files that kept setuid, setgid or capabilities, and that lost them. */
   readonly setuid: { readonly kept: number; readonly left: number };
-  /** How many directories hide what is below; they need attributes of the class. */
+  /** The number of opaque directories, which need attributes of the class. */
   readonly opaque: number;
-  /** Set if the layer hides all of the layers below. */
+  /** Set if the root is opaque, so that the layer hides all layers below. */
   readonly opaqueRoot: boolean;
-  /** Set if the archive has an entry of the root. */
+  /** Set if the archive has an entry for the root. */
   readonly hasRoot: boolean;
-  /** How many directories have no entry of their own. */
+  /** The number of directories without an entry. */
   readonly implicit: number;
 }
 
@@ -51,10 +51,10 @@ export interface Digest {
   digest(encoding: "hex"): string;
 }
 
-/** Where what the filter finds goes. */
+/** The output of the filter. */
 export interface LayerSink {
   /** Starts the SHA-256 of a file's content. */
   readonly startDigest: () => Digest;
-  /** Takes the line of an entry, see `mtree.ts`. */
+  /** Receives the line of an entry, see `mtree.ts`. */
   readonly line: (text: string) => void;
 }

@@ -1,5 +1,5 @@
 /**
- * Finding out whether device nodes can be made.
+ * Tests whether device nodes can be made.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { PLAIN_DIRECTORY } from "../tar/tar_entry.ts";
 import type { TarEntry } from "../tar/tar_entry.ts";
 import { unpackEntries } from "./gnu_tar.ts";
 
-/** The null device: every machine has it, and a read of it gives nothing. */
+/** The null device, which is harmless on every machine. */
 const NULL_DEVICE: TarEntry = {
   ...PLAIN_DIRECTORY,
   name: "./null",
@@ -18,11 +18,11 @@ const NULL_DEVICE: TarEntry = {
   device: [1, 3],
 };
 
-/** The words of tar where no device node can be made; for lack of space they are others. */
+/** The message of tar if device nodes cannot be made; on a full disk it is another one. */
 const NO_DEVICES = /Cannot mknod: (Operation not (permitted|supported)|Invalid argument)/;
 
 /**
- * Tries to make a device node in a directory, which a user namespace may not, and not every file system can.
+ * Tries to make a device node in a directory. User namespaces and some file systems do not allow it.
  *
  * Requires `--allow-run` permission for tar.
  *

@@ -1,5 +1,5 @@
 /**
- * The steps of tar that a layer takes, in their order.
+ * The steps of tar for a layer, in their order.
  *
  * Requires no permissions.
  *
@@ -8,25 +8,25 @@
 import { formatEntry } from "../tar/tar_entry.ts";
 import type { TarEntry } from "../tar/tar_entry.ts";
 
-/** The next step of tar: it reads pieces, or first a directory is emptied, which may have to go as well. */
+/** A step of tar: it reads pieces, or empties a directory, and with `gone` also removes it. */
 export type Step = readonly Uint8Array[] | { readonly clear: string; readonly gone?: true };
 
-/** The steps that have come out of a filter, and that nobody has taken yet. */
+/** The steps of a filter that are not taken yet. */
 export class StepQueue {
   #steps: Step[] = [];
   #pieces: Uint8Array[] = [];
 
-  /** How many pieces the last step has. */
+  /** The number of pieces in the last step. */
   get pieces(): number {
     return this.#pieces.length;
   }
 
-  /** Adds a piece to what tar reads. */
+  /** Adds a piece for tar. */
   add(piece: Uint8Array): void {
     this.#pieces.push(piece);
   }
 
-  /** Adds what stands in an archive before the content of an entry. */
+  /** Adds the header of an entry. */
   addEntry(path: string, entry: Omit<TarEntry, "name">): void {
     this.#pieces.push(...formatEntry({ ...entry, name: path === "" ? "./" : `./${path}` }));
   }

@@ -1,5 +1,5 @@
 /**
- * Taking away from an entry what a file of an image must not have.
+ * Removes attributes and mode bits that a file of an image must not have.
  *
  * Requires no permissions.
  *
@@ -10,7 +10,7 @@ import type { TarEntry } from "../tar/tar_entry.ts";
 
 const CAPABILITY = "security.capability";
 
-/** Attributes that tell how a machine treats its file; those of an image are never taken. */
+/** Attributes that belong to one machine, and are never taken from an image. */
 const OF_MACHINE: ReadonlySet<string> = new Set([
   "security.selinux",
   "security.ima",
@@ -21,12 +21,12 @@ const OF_MACHINE: ReadonlySet<string> = new Set([
 /** An attribute of overlayfs itself, in either class. */
 const OVERLAY_ATTRIBUTE = /^(trusted|user)\.overlay\./;
 
-/** Tells whether a file gives privileges to who runs it: by setuid, setgid or capabilities. */
+/** Tells whether a file gives privileges when it is run: by setuid, setgid or capabilities. */
 export function isPrivileged({ type, mode, attributes }: TarEntry): boolean {
   return type === "file" && ((mode & 0o6000) !== 0 || attributes.has(CAPABILITY));
 }
 
-/** Takes away the attributes of a machine, and the privileges if they are to go. */
+/** Removes the attributes of a machine, and on request the privileges. */
 export function stripEntry(entry: TarEntry, unprivileged: boolean): TarEntry {
   if (!unprivileged && entry.attributes.size === 0) return entry;
   const attributes = [...entry.attributes]
@@ -40,9 +40,8 @@ export function stripEntry(entry: TarEntry, unprivileged: boolean): TarEntry {
 }
 
 /**
- * Attributes of an archive that overlayfs would take for its own are escaped, so that they show as they
- * are (kernel, overlayfs.rst, "Nesting overlayfs mounts"). Those of both classes are: the layer may be
- * mounted in either way.
+ * Escapes an attribute that overlayfs would take for its own, so that it stays visible (kernel, overlayfs.rst,
+ * "Nesting overlayfs mounts"). Both classes are escaped, since the layer may be mounted with either.
  */
 function escapeName(name: string): string {
   return OVERLAY_ATTRIBUTE.test(name) ? name.replace(".overlay.", ".overlay.overlay.") : name;

@@ -1,6 +1,6 @@
 /**
- * Unpacking a layer: read, checked against its digests, decompressed, filtered, and handed to tar, all at
- * once and piece by piece.
+ * Unpacks a layer as a stream: it is read, verified by its digests, decompressed, filtered, and written to
+ * tar piece by piece.
  *
  * @module
  */
@@ -16,21 +16,21 @@ import { child } from "../core/path.ts";
 import { Tar } from "./gnu_tar.ts";
 import type { LayerNeeds } from "./layer_paths.ts";
 
-/** Where a layer is unpacked to. */
+/** The target of an unpack. */
 export interface UnpackTarget {
-  /** The directory, which is there and empty. */
+  /** The directory, which exists and is empty. */
   readonly root: string;
-  /** The file that gets a line of each entry. */
+  /** The file for the lines of the entries. */
   readonly lines: string;
 }
 
-/** How a layer is unpacked. */
+/** The options of unpacking a layer. */
 export interface UnpackOptions extends ReadOptions {
   /** The policy. */
   readonly policy: LayerPolicy;
-  /** Is told how many bytes were unpacked, again and again. */
+  /** Called with the number of further bytes that were unpacked, repeatedly. */
   readonly onWritten?: (bytes: number) => void;
-  /** Is told each command line before it runs. */
+  /** Called with each command line before it runs. */
   readonly trace?: ((argv: readonly string[]) => void) | undefined;
 }
 
@@ -38,15 +38,15 @@ export interface UnpackOptions extends ReadOptions {
 export interface Unpacked extends LayerNeeds {
   /** The digest of the archive without compression. */
   readonly diffId: string;
-  /** The archive as it was read. */
+  /** The size and the digest of the archive. */
   readonly archive: { readonly size: number; readonly digest: string };
   /** The summary of its entries. */
   readonly summary: LayerSummary;
-  /** How many attributes could not be set, since the file system or the type of file has none such. */
+  /** The number of attributes that the file system or the type of file does not support. */
   readonly unset: number;
 }
 
-/** How many characters of lines are written at once. */
+/** The number of characters of lines that are written at once. */
 const LINES = 1 << 20;
 
 /** Writes lines to a file, many at a time. */
@@ -94,13 +94,13 @@ async function takeStep(step: Step, tar: Tar, { root }: UnpackTarget): Promise<v
 /**
  * Unpacks a layer into an empty directory.
  *
- * The archive is hashed on the way; if a digest is wrong, this throws, and the directory
- * must not be used.
+ * The archive is hashed while it is unpacked. If a digest differs, this throws, and the directory must not be
+ * used.
  *
  * Requires `--allow-read` permission for the blob, `--allow-write` for the target and `--allow-run` for
  * tar.
  *
- * @throws {OverlayError} If a digest is another one, the archive is refused, or tar fails.
+ * @throws {OverlayError} If a digest differs, the archive is refused, or tar fails.
  */
 export async function unpackLayer(
   blob: Blob,
@@ -111,7 +111,7 @@ export async function unpackLayer(
   const tar = new Tar(target.root, options);
   await using contents = readBlob(blob, options);
   try {
-    // The first has a thread started, before this one is busy loading the digests.
+    // The first piece starts a worker, before this thread is busy loading the digests.
     const [first, startHash] = await Promise.all([contents.next(), loadHash()]);
     const filter = new LayerFilter(options.policy, {
       startDigest: () => startHash("sha256"),
@@ -134,7 +134,7 @@ export async function unpackLayer(
     return { diffId, archive, summary: filter.summary, unset: tar.unset, ...filter.needs };
   } catch (error) {
     await tar.kill();
-    // Then tar was ended for that, and what it said is no cause.
+    // After a signal, the messages of tar are not the cause.
     options.signal?.throwIfAborted();
     throw nameArchive(error, blob);
   }

@@ -1,17 +1,17 @@
 /**
- * Sending what is written to the disk while more is being written.
+ * Syncs written data in the background while more is written.
  *
  * Requires no permissions.
  *
  * @module
  */
 
-/** How much is worth a program that sends it, in bytes. */
+/** The number of bytes after which a sync is started. */
 const WORTH = 1 << 26;
 
 /**
- * Sends what is written to the disk, now and then. Else the kernel would leave the disk idle for as long as
- * something is written, and all of it would be waited for in the end.
+ * Syncs written data now and then. Otherwise the kernel would leave the disk idle at first, and the whole sync
+ * would be waited for at the end.
  */
 export class Writeback implements AsyncDisposable {
   #waiting = 0;
@@ -19,15 +19,15 @@ export class Writeback implements AsyncDisposable {
   #failure: { readonly cause: unknown } | null = null;
   readonly #send: () => Promise<void>;
 
-  /** @param send Sends all that was written. */
+  /** @param send Syncs all written data. */
   constructor(send: () => Promise<void>) {
     this.#send = send;
   }
 
   /**
-   * So much more was written, in bytes.
+   * Counts further bytes that were written.
    *
-   * @throws {unknown} What sending has thrown before.
+   * @throws {unknown} The error of an earlier sync.
    */
   wrote(bytes: number): void {
     if (this.#failure !== null) throw this.#failure.cause;
@@ -40,10 +40,9 @@ export class Writeback implements AsyncDisposable {
   }
 
   /**
-   * Waits for what is being sent. The kernel tells of an error of the disk once, so that the next who sends
-   * would not learn of it.
+   * Waits for the running sync. The kernel reports a disk error once, so that a later sync would not see it.
    *
-   * @throws {unknown} What sending has thrown.
+   * @throws {unknown} The error of the sync.
    */
   async end(): Promise<void> {
     await this.#sending;
@@ -51,8 +50,7 @@ export class Writeback implements AsyncDisposable {
   }
 
   /**
-   * Waits, for who has failed meanwhile or was interrupted: a program that sends cannot be ended, and would
-   * be left behind.
+   * Waits for the running sync after a failure or a signal, since it cannot be ended.
    */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#sending;

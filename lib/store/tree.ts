@@ -1,6 +1,6 @@
 /**
  * The tree store: images as trees that can be rendered. A tree is a stack of layers, each unpacked once,
- * checked against its digests, and kept as overlayfs takes it.
+ * verified by its digests, and stored in the form of overlayfs.
  *
  * @example Import an image, render it, and take it away again
  * ```ts

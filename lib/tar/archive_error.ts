@@ -1,5 +1,5 @@
 /**
- * The error of an archive that is damaged, hostile, or not understood.
+ * The error for an archive that is damaged, hostile or not supported.
  *
  * Requires no permissions.
  *
@@ -9,7 +9,7 @@ import { OverlayError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 
-/** The error of an archive that has no name yet; its parts are kept for it. */
+/** The error for an archive without a name; its parts are kept until the name is added. */
 export class ArchiveError extends OverlayError {
   /** The action that failed, such as `read archive`. */
   readonly action: string;
@@ -23,7 +23,7 @@ export class ArchiveError extends OverlayError {
     this.reason = reason;
   }
 
-  /** A copy that names the archive. */
+  /** Makes a copy with the name of the archive. */
   rename({ name, path }: ArchiveName): OverlayError {
     const message = `Cannot ${this.action} ${quote(name)}: ${this.reason}`;
     return new OverlayError(this.code, message, { ...this, path, cause: this });
@@ -38,13 +38,13 @@ export interface ArchiveName {
   readonly path: string;
 }
 
-/** The error of an archive that is not one, or not one that can be trusted. */
+/** Makes the error for an archive that is invalid or cannot be trusted. */
 export function archiveError(reason: string): ArchiveError {
   const hint = "make the image again, or get it again from where it came from";
   return new ArchiveError("bad-archive", "read archive", reason, hint);
 }
 
-/** Adds its name to the error of an archive that has none; any other error stays as it is. */
+/** Adds the name of the archive to an error without it; other errors are returned unchanged. */
 export function nameArchive(error: unknown, archive: ArchiveName): unknown {
   return error instanceof ArchiveError ? error.rename(archive) : error;
 }

@@ -1,6 +1,6 @@
 /**
- * Where an entry of an archive goes: a path in the layer that cannot leave it, and what a name with the
- * prefix of whiteouts means (OCI image specification, "Image Layer Filesystem Changeset").
+ * The path of an entry in its layer, which cannot lead out of it, and the meaning of names with the prefix
+ * of whiteouts (OCI image specification, "Image Layer Filesystem Changeset").
  *
  * Requires no permissions.
  *
@@ -13,7 +13,7 @@ import { archiveError } from "./archive_error.ts";
 export type Meaning =
   /** An entry like any other. */
   | { readonly kind: "entry"; readonly path: string }
-  /** The path is removed of the layers below. */
+  /** The path is removed from the layers below. */
   | { readonly kind: "whiteout"; readonly path: string }
   /** The directory hides its entries in the layers below. */
   | { readonly kind: "opaque"; readonly path: string }
@@ -26,21 +26,21 @@ const WHITEOUT = ".wh.";
 const OPAQUE = ".wh..wh..opq";
 const OWN = ".wh..wh.";
 
-/** The directory of the root in which aufs keeps files that have several names in different directories. */
+/** The directory in the root in which aufs keeps files with hard links in several directories. */
 export const PSEUDO_LINKS = ".wh..wh.plnk";
 
 /** Linux PATH_MAX and NAME_MAX, without the closing NUL. */
 export const PATH_MAX = 4095;
 const NAME_MAX = 255;
 
-/** The most directories that an entry may lie in: each of them costs work, and real trees have some dozens. */
+/** The largest depth of an entry, since each directory costs work; real trees have some dozens. */
 const DEPTH_MAX = 512;
 
 /**
  * Checks that a path in a layer is not too long and not too deep.
  *
  * @returns The path.
- * @throws {OverlayError} If it is.
+ * @throws {OverlayError} If it is too long or too deep.
  */
 export function checkPath(path: string): string {
   return checkParts(path, path.split("/"));
@@ -59,9 +59,9 @@ function checkParts(path: string, parts: readonly string[]): string {
 }
 
 /**
- * The path of an entry in its layer: without a slash at either end, empty for the root.
+ * Computes the path of an entry in its layer: without a slash at either end, empty for the root.
  *
- * @throws {OverlayError} If it leads out of the layer, or is no path.
+ * @throws {OverlayError} If it leads out of the layer, or is not a path.
  */
 export function pathInLayer(name: string): string {
   if (name.includes("\0")) throw archiveError(`the name ${quoteBytes(name)} holds NUL`);
@@ -73,9 +73,9 @@ export function pathInLayer(name: string): string {
 }
 
 /**
- * Checks what a symlink leads to: any text that the kernel takes, since nobody here follows it.
+ * Checks the target of a symlink: any text that the kernel allows, since it is never followed here.
  *
- * @throws {OverlayError} If the kernel would not take it.
+ * @throws {OverlayError} If the kernel would refuse it.
  */
 export function checkTarget(path: string, target: string): void {
   if (target === "" || target.includes("\0")) {
@@ -86,7 +86,7 @@ export function checkTarget(path: string, target: string): void {
   throw archiveError(`${quoteBytes(path)} is ${what}`);
 }
 
-/** The path of the directory that a path lies in; empty for the root. */
+/** Returns the parent directory of a path; empty for the root. */
 export function directoryAbove(path: string): string {
   return path.slice(0, Math.max(path.lastIndexOf("/"), 0));
 }
@@ -116,7 +116,7 @@ export function parseMeaning(name: string): Meaning {
   return { kind: "whiteout", path: directory === "" ? gone : `${directory}/${gone}` };
 }
 
-/** The files in a directory of an old union file system go with it; any other whiteout holds nothing. */
+/** Finds the meaning of a path below a whiteout name, which only directories of old union file systems have. */
 function underWhiteout(path: string): Meaning {
   const first = path.split("/").find((part) => part.startsWith(WHITEOUT)) ?? "";
   if (directoryAbove(path) === PSEUDO_LINKS) return { kind: "pseudo-link", path };

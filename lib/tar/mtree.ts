@@ -1,6 +1,6 @@
 /**
- * The entries of a tree as lines of an mtree(5) file: the form in which BSD and OCI tools
- * record a tree to check it against later.
+ * The entries of a tree as lines of an mtree(5) file, with which BSD and OCI tools record a tree for later
+ * checks.
  *
  * Requires no permissions.
  *
@@ -11,19 +11,19 @@ import { formatMode } from "../request/names.ts";
 import { quote } from "../core/quote.ts";
 import type { Directory, TarEntry } from "./tar_entry.ts";
 
-/** The record of an entry: keywords of mtree(5) with their values, as they are written. */
+/** The record of an entry: keywords of mtree(5) with their values, in written form. */
 export type Keywords = ReadonlyMap<string, string>;
 
-/** The keyword of a path that a later entry took away, which mtree(5) has none for either. */
+/** The keyword of a path that a later entry removed, which mtree(5) does not have. */
 const REMOVED = "removed";
 
-/** The keyword of a hard link, which mtree(5) has none for: the path whose file it is. */
+/** The keyword of a hard link, which mtree(5) does not have; its value is the target. */
 const HARDLINK = "hardlink";
 
-/** The types that mtree(5) calls otherwise. */
+/** The types with other names in mtree(5). */
 const NAMES: Partial<Record<TarEntry["type"], string>> = { directory: "dir", symlink: "link" };
 
-/** Bytes that stand for themselves; all others are octal, as vis(3) writes them. */
+/** Encodes bytes as vis(3) does: unsafe ones become octal. */
 function encode(text: string): string {
   return text.replace(/[^!-~]|[\\#=]/g, (char) => {
     return `\\${char.charCodeAt(0).toString(8).padStart(3, "0")}`;
@@ -41,7 +41,7 @@ function formatName(path: string): string {
   return path === "" ? "." : `./${encode(path)}`;
 }
 
-/** The time with all nine digits of its fraction, as mtree(5) has it. */
+/** Formats a time with nine digits of the fraction, as in mtree(5). */
 function formatTime(mtime: string): string {
   const [seconds = "0", fraction = ""] = mtime.split(".");
   return `${seconds}.${fraction.slice(0, 9).padEnd(9, "0")}`;
@@ -49,7 +49,7 @@ function formatTime(mtime: string): string {
 
 const ATTRIBUTE = "xattr.";
 
-/** Reads the metadata of a directory from its line; `null` when the line is that of another type. */
+/** Parses the metadata of a directory in its record; `null` for another type. */
 export function parseDirectory(keywords: Keywords | undefined): Directory | null {
   if (keywords?.get("type") !== "dir") return null;
   const number = (key: string, radix: number) => Number.parseInt(keywords.get(key) ?? "0", radix);
@@ -66,7 +66,7 @@ export function parseDirectory(keywords: Keywords | undefined): Directory | null
 }
 
 /**
- * The line of an entry that is no hard link.
+ * Formats the line of an entry other than a hard link.
  *
  * @param path The path, as bytes; empty for the root.
  * @param digest The SHA-256 of a file's content, in hexadecimal.
@@ -78,7 +78,7 @@ export function formatEntryLine(
 ): string {
   const { type, mode, uid, gid, size, mtime, link, device, attributes } = entry;
   let line = `${formatName(path)} type=${NAMES[type] ?? type} uid=${uid} gid=${gid}`;
-  // The mode of a link means nothing, and tar writes what it likes.
+  // The mode of a symlink has no meaning, and tar writes any value.
   if (type !== "symlink") line += ` mode=${formatMode(mode)}`;
   line += ` time=${formatTime(mtime)}`;
   if (type === "file") line += ` size=${size}`;
@@ -92,28 +92,28 @@ export function formatEntryLine(
   return `${line}\n`;
 }
 
-/** The line of a hard link to an earlier path. */
+/** Formats the line of a hard link to an earlier path. */
 export function formatHardlinkLine(path: string, target: string): string {
   return `${formatName(path)} ${HARDLINK}=./${encode(target)}\n`;
 }
 
-/** The line of what is recorded of a path. */
+/** Formats the line of a record. */
 export function formatKeywordsLine(path: string, keywords: Keywords): string {
   const words = [...keywords].map(([key, value]) => ` ${key}=${value}`);
   return `${formatName(path)}${words.join("")}\n`;
 }
 
-/** The line of a path that is there no more, since something took the place of a directory above it. */
+/** Formats the line of a path that was removed, since another entry replaced a directory above it. */
 export function formatRemovedLine(path: string): string {
   return `${formatName(path)} ${REMOVED}=yes\n`;
 }
 
 /**
- * Reads the lines of a tree. Later lines of a path replace earlier ones; hard links have what the path
- * has that they link to.
+ * Parses the lines of a tree. Later lines of a path replace earlier ones; a hard link has the record of its
+ * target.
  *
- * @returns What is recorded, by path.
- * @throws {OverlayError} If it is not as this project writes it.
+ * @returns The records, by path.
+ * @throws {OverlayError} If the text is damaged.
  */
 export function parseLines(text: string): Map<string, Keywords> {
   const found = new Map<string, Keywords>();
@@ -146,7 +146,7 @@ function linesError(one: string): OverlayError {
   });
 }
 
-/** How a path is shown: as it is written in the lines. */
+/** Formats a path for messages, as in the lines. */
 export function showPath(path: string): string {
   return `/${encode(path)}`;
 }

@@ -17,25 +17,25 @@ export type Records = ReadonlyMap<string, string>;
 /** The largest value that Linux lets an extended attribute have (XATTR_SIZE_MAX). */
 const ATTRIBUTE_MAX = 65_536;
 
-/** The times that all common file systems hold: ext4 begins in 1901 and ends in 2446. */
+/** The times that all common file systems support: ext4 those from 1901 to 2446. */
 const TIMES = { first: -(2 ** 31), last: 2 ** 34 - 2 ** 31 - 1 };
 
 /**
- * The keys that a record of all entries that follow must not have: some readers pass over such records, and would
- * take the entries for others.
+ * The keys that global records must not have: some readers ignore global records, and would read other
+ * entries.
  */
 const OF_ONE_ENTRY = /^(path|linkpath|size|GNU\.sparse\..*|SCHILY\.xattr\..*)$/;
 
-/** The records of a map of version 0.0 come again and again, in this order. */
+/** The records of a sparse map of version 0.0, which are repeated in this order. */
 const SPARSE_PAIR = ["GNU.sparse.offset", "GNU.sparse.numbytes"];
 
-/** The keys that have a meaning in records of all entries. */
+/** The keys that have an effect in global records. */
 const GLOBAL = ["uid", "gid", "mtime"];
 
 /**
- * Reads records: `<length> <key>=<value>\n`, one after the other.
+ * Parses records of the form `<length> <key>=<value>\n`.
  *
- * @throws {OverlayError} If they are not so.
+ * @throws {OverlayError} If they are malformed.
  */
 export function parseRecords(text: string): Map<string, string> {
   const records = new Map<string, string>();
@@ -62,9 +62,9 @@ export function parseRecords(text: string): Map<string, string> {
 }
 
 /**
- * Reads records of all entries that follow.
+ * Parses global records, which apply to all following entries.
  *
- * @throws {OverlayError} If they say what only the records of one entry can.
+ * @throws {OverlayError} If they have a key that is valid only for one entry.
  */
 export function parseGlobalRecords(text: string): Map<string, string> {
   const records = parseRecords(text);
@@ -72,11 +72,11 @@ export function parseGlobalRecords(text: string): Map<string, string> {
     if (!OF_ONE_ENTRY.test(key)) continue;
     throw archiveError(`a pax record sets the ${quoteBytes(key)} of all entries that follow`);
   }
-  // Each entry that follows is read with them, so that those without a meaning would cost as often.
+  // Records without effect are dropped, since all are applied to each following entry.
   return new Map([...records].filter(([key]) => GLOBAL.includes(key)));
 }
 
-/** The number of a record; `null` when it has none. */
+/** Reads a number in the records; `null` if it is absent. */
 export function readNumber(records: Records, key: string): number | null {
   const text = records.get(key);
   if (text === undefined || text === "") return null;
@@ -87,8 +87,8 @@ export function readNumber(records: Records, key: string): number | null {
 }
 
 /**
- * The time of a record, or of a header where there is none. One time is written in one way, as a file
- * system gives it back: at most nine digits of a fraction, and none beyond what file systems hold.
+ * Reads the time in the records, or else in the header. It is normalized as a file system returns it: at most
+ * nine digits of the fraction, within the range of file systems.
  */
 export function readTime(records: Records, inHeader: () => number): string {
   const text = records.get("mtime") || String(inHeader());
@@ -105,9 +105,9 @@ export function readTime(records: Records, inHeader: () => number): string {
   return String(value === 0 ? 0 : value);
 }
 
-/** The extended attributes that records give an entry. */
+/** Reads the extended attributes in records. */
 export function readAttributes(records: Records): Records {
-  // Many are kept until the layer is done, and most have none.
+  // Many results are kept until the layer ends, and most are empty.
   if (records.size === 0) return NO_ATTRIBUTES;
   const found = new Map<string, string>();
   for (const [key, value] of records) {

@@ -1,6 +1,6 @@
 /**
- * The entries of a tar archive, and how they are written: ustar headers, with pax records for what does
- * not fit. Text is kept as bytes: each character of a string is one byte, since a name need not be UTF-8.
+ * The entries of a tar archive, and their format: ustar headers, with pax records for values that do not
+ * fit. Text is kept as bytes: each character of a string is one byte, since a name need not be UTF-8.
  *
  * Requires no permissions.
  *
@@ -29,11 +29,11 @@ export interface TarEntry {
   readonly uid: number;
   /** The group. */
   readonly gid: number;
-  /** How many bytes of content follow; 0 of all that is not a file. */
+  /** The size of the content in bytes; 0 except for files. */
   readonly size: number;
   /** Seconds since 1970, as a decimal number that may have a fraction. */
   readonly mtime: string;
-  /** The target of a link, as bytes; empty of all others. */
+  /** The target of a link, as bytes; empty for other entries. */
   readonly link: string;
   /** The device of a device node. */
   readonly device: readonly [major: number, minor: number];
@@ -61,7 +61,7 @@ export const TYPE_FLAGS: Readonly<Record<EntryType, string>> = {
 /** The attributes of most entries: none. */
 export const NO_ATTRIBUTES: ReadonlyMap<string, string> = new Map();
 
-/** A directory as most are; other entries are made from it. */
+/** A typical directory, from which other entries are made. */
 export const PLAIN_DIRECTORY: Omit<TarEntry, "name"> = {
   type: "directory",
   mode: 0o755,
@@ -77,10 +77,10 @@ export const PLAIN_DIRECTORY: Omit<TarEntry, "name"> = {
 /** The blocks that end an archive. */
 export const END_OF_ARCHIVE: Uint8Array<ArrayBuffer> = new Uint8Array(2 * BLOCK);
 
-/** How the records of extended attributes are named, as GNU tar and Go write and read them. */
+/** The prefix of the records of extended attributes, as in GNU tar and Go. */
 export const ATTRIBUTE_RECORD = "SCHILY.xattr.";
 
-/** Bytes as a string of one character each. */
+/** Converts bytes to a string of one character each. */
 export function bytesToText(bytes: Uint8Array): string {
   let text = "";
   for (let at = 0; at < bytes.length; at += 4096) {
@@ -89,12 +89,12 @@ export function bytesToText(bytes: Uint8Array): string {
   return text;
 }
 
-/** The bytes of such a string. */
+/** Converts such a string to bytes. */
 export function textToBytes(text: string): Uint8Array {
   return Uint8Array.from(text, (char) => char.charCodeAt(0));
 }
 
-/** How many bytes are missing to a whole block. */
+/** Computes the number of bytes that are missing to a whole block. */
 export function padding(size: number): number {
   return (BLOCK - size % BLOCK) % BLOCK;
 }
@@ -117,7 +117,7 @@ const ID_MAX = 0o7777777;
 /** The largest size, and the latest time, that a header holds without GNU's extension. */
 export const SIZE_MAX = 0o77777777777;
 
-/** Tells whether a time fits into a header, and so needs no record. */
+/** Tells whether a time fits into a header without a record. */
 function fitsHeader(mtime: string): boolean {
   return /^\d{1,11}$/.test(mtime) && Number(mtime) <= SIZE_MAX;
 }
@@ -143,7 +143,7 @@ function formatHeader(entry: TarEntry, flag: string): Uint8Array {
   return block;
 }
 
-/** A pax record states its own length, which its digits are a part of. */
+/** Formats a pax record, which begins with its own length, including the digits. */
 function formatRecord(key: string, value: string): string {
   const rest = key.length + value.length + 3;
   let length = rest + String(rest).length;
@@ -167,10 +167,10 @@ function formatRecords(entry: TarEntry): string {
 }
 
 /**
- * Writes what stands in an archive before the content of an entry. What the header of an entry says and
- * what its records say can never differ, so that no two readers read it in two ways.
+ * Formats the blocks before the content of an entry. Header and records never contradict each other, so that
+ * all readers agree.
  *
- * @returns Blocks: the header, and before it, where they are needed, pax records.
+ * @returns The blocks: pax records, if needed, and the header.
  */
 export function formatEntry(entry: TarEntry): Uint8Array[] {
   const own = formatHeader(entry, TYPE_FLAGS[entry.type]);

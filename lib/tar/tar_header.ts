@@ -1,6 +1,6 @@
 /**
- * The headers of a tar archive, by the rules of POSIX pax and of GNU tar. A header that can be
- * understood in two ways is refused.
+ * The headers of a tar archive, by the rules of POSIX pax and of GNU tar. An ambiguous header
+ * is refused.
  *
  * Requires no permissions.
  *
@@ -15,14 +15,14 @@ import type { SparseHeader } from "./tar_sparse.ts";
 import { BLOCK, bytesToText, NO_ATTRIBUTES, SIZE_MAX, TYPE_FLAGS } from "./tar_entry.ts";
 import type { EntryType, TarEntry } from "./tar_entry.ts";
 
-/** The largest numbers that Linux gives users and groups; the one above stands for none. */
+/** The largest user and group id of Linux; the next number means none. */
 const ID_MAX = 0xfffffffe;
 
 /** The largest numbers of a device (kernel, `include/linux/kdev_t.h`). */
 const MAJOR_MAX = 0xfff;
 const MINOR_MAX = 0xfffff;
 
-/** The type flag of a sparse file of GNU; others have records that say so. */
+/** The type flag of a sparse file of GNU; other formats use records. */
 const SPARSE = "S";
 
 const TYPES: Readonly<Record<string, EntryType>> = {
@@ -45,7 +45,7 @@ function readText(block: Uint8Array, at: number, length: number): string {
   return bytesToText(end < 0 ? field : field.subarray(0, end));
 }
 
-/** A number that is written as most are: octal digits up to the end or NUL; `null` of all others. */
+/** Reads a number in the usual form, octal digits up to the end or NUL; `null` for other forms. */
 function readPlainNumber(block: Uint8Array, at: number, length: number): number | null {
   let value = 0;
   for (let i = at; i < at + length; i++) {
@@ -56,7 +56,7 @@ function readPlainNumber(block: Uint8Array, at: number, length: number): number 
   return value;
 }
 
-/** A number: octal digits, or, with the highest bit set, two's complement in the rest (GNU). */
+/** Reads a number: octal digits, or, with the highest bit set, two's complement in the rest (GNU). */
 export function readNumberAt(block: Uint8Array, at: number, length: number): number {
   const plain = readPlainNumber(block, at, length);
   if (plain !== null) return plain;
@@ -76,7 +76,7 @@ export function readNumberAt(block: Uint8Array, at: number, length: number): num
   return Number.parseInt(text, 8);
 }
 
-/** The sum of all bytes, with blanks for the sum itself; old programs took bytes as signed. */
+/** Checks the sum of all bytes, with blanks for the sum itself; old programs used signed bytes. */
 export function checkSum(block: Uint8Array): void {
   let unsigned = 0;
   let signed = 0;
@@ -91,26 +91,26 @@ export function checkSum(block: Uint8Array): void {
   }
 }
 
-/** The extensions that were read for the next entry. */
+/** The extensions for the next entry. */
 export interface Extensions {
   readonly records: Records;
   readonly name: string | null;
   readonly link: string | null;
 }
 
-/** Nothing was read. */
+/** No extensions. */
 export const NOTHING: Extensions = { records: NO_ATTRIBUTES, name: null, link: null };
 
 function readName(block: Uint8Array): string {
   const name = readText(block, 0, 100);
-  // Only POSIX has a prefix; with GNU's magic there are times in its place.
+  // Only POSIX has a prefix; GNU has times in its place.
   const prefix = readText(block, 257, 6) === "ustar" && block[262] === 0
     ? readText(block, 345, 155)
     : "";
   return prefix === "" ? name : `${prefix}/${name}`;
 }
 
-/** A text that pax records, an entry of GNU before it, or else the header says. */
+/** Returns a text from pax records, from a preceding GNU entry, or else from the header. */
 function pickText(pax: string | undefined, gnu: string | null, inHeader: () => string): string {
   if (pax && gnu !== null && pax !== gnu) {
     throw archiveError(`an entry is called ${quoteBytes(gnu)} and ${quoteBytes(pax)}`);
@@ -128,14 +128,14 @@ function readType(block: Uint8Array, path: string): EntryType {
   if (refused !== undefined) throw archiveError(`${quoteBytes(path)} is ${refused}`);
   const type = TYPES[flag];
   if (type === undefined) throw archiveError(`${quoteBytes(path)} is of type ${quote(flag)}`);
-  // Archives of before POSIX tell a directory by its slash.
+  // Archives older than POSIX mark a directory by a slash.
   return type === "file" && path.endsWith("/") ? "directory" : type;
 }
 
-/** The type flags of entries without content; whatever size they have, no reader of images passes over any. */
+/** The type flags of entries without content; their size is ignored, as other readers of images do. */
 const EMPTY = /^[1-6]$/;
 
-/** How many bytes of content follow in the archive. */
+/** The number of bytes of content in the archive. */
 function readStoredSize(
   block: Uint8Array,
   path: string,
@@ -170,7 +170,7 @@ function readDevice(block: Uint8Array, path: string): [number, number] {
   throw archiveError(`${quoteBytes(path)} is the device ${major},${minor}, which Linux has not`);
 }
 
-/** A map in blocks: pairs of numbers up to the first that is not there. */
+/** Reads the numbers of a map in blocks, up to the first that is absent. */
 export function readSparseNumbers(block: Uint8Array, at: number, count: number): number[] {
   const numbers: number[] = [];
   for (let pair = 0; pair < count && block[at + pair * 24] !== 0; pair++) {
@@ -182,7 +182,7 @@ export function readSparseNumbers(block: Uint8Array, at: number, count: number):
   return numbers;
 }
 
-/** How an entry says that it is sparse; `null` of most entries, which do not. */
+/** Reads the sparse header of an entry; `null` if it is not sparse. */
 function readSparse(block: Uint8Array, type: EntryType, records: Records): SparseHeader | null {
   if (type !== "file") return null;
   if (readFlag(block) !== SPARSE) return records.size === 0 ? null : parseSparseRecords(records);
@@ -195,20 +195,20 @@ function readSparse(block: Uint8Array, type: EntryType, records: Records): Spars
   };
 }
 
-/** A header as it was read. */
+/** A parsed header. */
 export interface TarHeader {
-  /** The entry that it begins. */
+  /** The entry. */
   readonly entry: TarEntry;
-  /** How many bytes of content follow in the archive. */
+  /** The number of bytes of content in the archive. */
   readonly stored: number;
-  /** How the entry says that its file is sparse; `null` when it is not. */
+  /** The sparse header; `null` if the file is not sparse. */
   readonly sparse: SparseHeader | null;
 }
 
 /**
- * Reads a header, with what was read before it.
+ * Parses a header, with the extensions before it.
  *
- * @throws {OverlayError} If it cannot be unpacked as it is meant.
+ * @throws {OverlayError} If it is invalid, ambiguous or not supported.
  */
 export function parseHeader(block: Uint8Array, { records, name, link }: Extensions): TarHeader {
   const named = pickText(records.get("path"), name, () => readName(block));

@@ -1,9 +1,9 @@
 /**
- * Reading a tar archive as it comes in, piece by piece: ustar, GNU and pax, by the rules of POSIX pax and
- * of GNU tar's own headers. What can be understood in two ways is refused.
+ * Reads a tar archive as a stream: ustar, GNU and pax, by the rules of POSIX pax and of GNU tar. Ambiguous
+ * archives are refused.
  *
- * Libraries for the format decode extended attributes as text, which destroys those that are not, such as
- * `security.capability`; so this is our own.
+ * Existing libraries decode extended attributes as text, which destroys binary ones such as
+ * `security.capability`.
  *
  * Requires no permissions.
  *
@@ -18,29 +18,29 @@ import { checkSum, NOTHING, parseHeader, readNumberAt, readSparseNumbers } from 
 import { SparseFile } from "./tar_sparse.ts";
 import type { SparseHeader } from "./tar_sparse.ts";
 
-/** Who is told what an archive holds. */
+/** The listeners for the contents of an archive. */
 export interface TarHandler {
-  /** An entry begins; of a sparse file that is passed over, the content is not that of the file. */
+  /** Called when an entry begins; with `isPassed`, it is a sparse file whose content is skipped. */
   readonly entry: (entry: TarEntry, isPassed: boolean) => void;
-  /** A piece of the content of the entry; valid until the next piece is pushed. */
+  /** Called with a piece of the content, valid until the next piece is pushed. */
   readonly data: (bytes: Uint8Array) => void;
-  /** The entry is over. */
+  /** Called when the entry ends. */
   readonly end: () => void;
 }
 
-/** The most bytes that the records of one entry may have, or those of all entries together. */
+/** The largest size of the records of one entry, or of global records, in bytes. */
 const RECORDS_MAX = 1 << 20;
 
-/** How many bytes of holes are filled in one step. */
+/** The number of bytes of holes that are filled in one step. */
 const STEP_MAX = 1 << 20;
 
-/** How an archive is read. */
+/** The options of a reader. */
 export interface TarReaderOptions {
-  /** The treatment of sparse files: zeros fill their holes, or they are passed over. @default {"refuse"} */
+  /** The treatment of sparse files: refused, skipped, or read with zeros in their holes. @default {"refuse"} */
   readonly sparse?: "refuse" | "pass" | "fill";
 }
 
-/** The type flags of what goes with the next entry: its records, or a long name or link of it. */
+/** The type flags of extensions of the next entry: its records, or a long name or link. */
 const EXTENSIONS = "xgLKX";
 
 function isZero(block: Uint8Array): boolean {
@@ -52,14 +52,14 @@ export class TarReader {
   readonly #handler: TarHandler;
   readonly #block = new Uint8Array(BLOCK);
   #filled = 0;
-  /** How much of the content of the current entry is still to come, and of the padding after it. */
+  /** The remaining bytes of the current entry's content, and of the padding after it. */
   #content = 0;
   #padding = 0;
-  /** The extension that is being read instead of an entry: its flag, and its text so far. */
+  /** The extension that is being read: its flag, and its text so far. */
   #extension: { readonly flag: string; readonly parts: string[] } | null = null;
   #next = NOTHING;
   readonly #sparseMode: "refuse" | "pass" | "fill";
-  /** Set while blocks of a map are passed over. */
+  /** Set while blocks of a map are skipped. */
   #inPassedBlocks = false;
   /** The sparse file that is being read. */
   #sparse: SparseFile | null = null;
@@ -67,24 +67,24 @@ export class TarReader {
   #globalSize = 0;
   #ended = false;
 
-  /** Starts to read for a handler. */
+  /** Takes the listeners. */
   constructor(handler: TarHandler, options: TarReaderOptions = {}) {
     this.#handler = handler;
     this.#sparseMode = options.sparse ?? "refuse";
   }
 
-  /** `true` once the archive is over; only zeros may follow. */
+  /** Set once the archive has ended; only zeros may follow. */
   get ended(): boolean {
     return this.#ended;
   }
 
-  /** How many bytes may be passed over, as of the content of a file that nobody wants. */
+  /** The number of bytes that may be skipped, in the content of an unwanted file. */
   get remaining(): number {
     const isContent = this.#extension === null && !this.#inPassedBlocks;
     return isContent ? this.#content + this.#padding : 0;
   }
 
-  /** Passes over bytes that are not handed in. */
+  /** Skips bytes that are not pushed. */
   skip(bytes: number): void {
     const content = Math.min(bytes, this.#content);
     this.#content -= content;
@@ -101,15 +101,15 @@ export class TarReader {
     for (let at = 0; at < bytes.length || this.isFilling;) at += this.step(bytes.subarray(at));
   }
 
-  /** `true` while a hole of a sparse file is filled, which takes another step. */
+  /** Set while a hole of a sparse file is being filled, which needs another step. */
   get isFilling(): boolean {
     return this.#sparse?.hasHole === true;
   }
 
   /**
-   * Reads a piece up to its end, or until much of a hole was filled: a few bytes can stand for many.
+   * Reads a piece up to its end, or until a large part of a hole was filled, since few bytes can expand to many.
    *
-   * @returns How many of the bytes were read.
+   * @returns The number of bytes that were read.
    * @throws {OverlayError} If it is not as it must be.
    */
   step(bytes: Uint8Array): number {
@@ -129,12 +129,12 @@ export class TarReader {
   /**
    * Ends the reading.
    *
-   * @throws {OverlayError} If the archive is cut off.
+   * @throws {OverlayError} If the archive is truncated.
    */
   end(): void {
     const rest = this.#block.subarray(0, this.#filled);
     if (this.#ended && !isZero(rest)) throw archiveError("something follows its end");
-    // Some programs write nothing after the last content, not even what fills its block.
+    // Some programs end after the last content, without padding.
     const inside = this.#content > 0 || this.#next !== NOTHING || this.#sparse !== null ||
       this.#inPassedBlocks;
     if (inside || (rest.length > 0 && !this.#ended)) {
@@ -142,7 +142,7 @@ export class TarReader {
     }
   }
 
-  /** The part of a piece that belongs to the block that is read. */
+  /** Returns the part of a piece that belongs to the current block. */
   #blockOf(bytes: Uint8Array, at: number): Uint8Array {
     return bytes.subarray(at, at + BLOCK - this.#filled);
   }

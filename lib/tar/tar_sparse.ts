@@ -1,6 +1,6 @@
 /**
- * The maps of sparse files, in all forms that GNU tar writes: where the data lies that is in the archive.
- * Between and after the data are holes, which read as zeros.
+ * The maps of sparse files, in all formats of GNU tar: the extents of the data in the archive. Between and
+ * after them are holes, which read as zeros.
  *
  * Requires no permissions.
  *
@@ -9,25 +9,25 @@
 import { archiveError } from "./archive_error.ts";
 import { BLOCK, bytesToText } from "./tar_entry.ts";
 
-/** Where a piece of data begins in the file, and how many bytes it has. */
+/** A piece of data: its offset in the file, and its length in bytes. */
 export type Extent = readonly [offset: number, length: number];
 
-/** How an entry says that its file is sparse. */
+/** The headers of a sparse file. */
 export interface SparseHeader {
-  /** The bytes of the file, with its holes. */
+  /** The size of the file with its holes, in bytes. */
   readonly size: number;
-  /** The name of the file; `null` when the entry has it. */
+  /** The name of the file; `null` if it is that of the entry. */
   readonly name: string | null;
   /** The numbers of the map that are known from the headers. */
   readonly numbers: readonly number[];
-  /** Where the rest of the map is: in blocks behind the header, at the beginning of the content, or nowhere. */
+  /** The place of the rest of the map: blocks after the header, the beginning of the content, or none. */
   readonly rest: "blocks" | "content" | "none";
 }
 
-/** The most numbers in a map. */
+/** The largest number of numbers in a map. */
 const NUMBERS_MAX = 1 << 17;
 
-/** The key of a map in records; the reader of records joins those of version 0.0 under it. */
+/** The key of a map in records, under which those of version 0.0 are joined. */
 export const SPARSE_NUMBERS = "GNU.sparse.map";
 
 function malformed(): Error {
@@ -41,7 +41,7 @@ function parseNumber(text: string | undefined): number {
   return value;
 }
 
-/** The map of the records of an entry; `null` when they have none. */
+/** Parses the map in the records of an entry; `null` if there is none. */
 export function parseSparseRecords(records: ReadonlyMap<string, string>): SparseHeader | null {
   const size = records.get("GNU.sparse.realsize") ?? records.get("GNU.sparse.size");
   const [major, minor] = [records.get("GNU.sparse.major"), records.get("GNU.sparse.minor")];
@@ -56,7 +56,7 @@ export function parseSparseRecords(records: ReadonlyMap<string, string>): Sparse
   return { ...common, numbers, rest: "none" };
 }
 
-/** The extents of a map, which must be in order, within the file, and of as many bytes as the archive has. */
+/** Parses the extents of a map, which must be in order, within the file, and match the size in the archive. */
 function parseExtents(
   numbers: readonly number[],
   file: { readonly size: number; readonly stored: number },
@@ -75,26 +75,26 @@ function parseExtents(
 }
 
 /**
- * A sparse file, read with zeros in its holes. A map that is in the content has decimal numbers, one a line,
- * the count of extents first, and is filled up to whole blocks.
+ * Reads a sparse file with zeros in its holes. A map in the content has one decimal number in each line, the
+ * count of extents first, and is padded to whole blocks.
  */
 export class SparseFile {
   readonly #size: number;
   readonly #emit: (bytes: Uint8Array) => void;
   readonly #numbers: number[];
   #rest: SparseHeader["rest"];
-  /** How much of the content is still to come. */
+  /** The remaining bytes of the content. */
   #stored: number;
   #extents: readonly Extent[] = [];
-  /** Which extent comes next or is being read, and where in the file the next byte goes. */
+  /** The index of the current extent, and the offset of the next byte in the file. */
   #next = 0;
   #position = 0;
   #hole = 0;
-  /** The map in the content, as far as it is read: the last line, which may be cut, and the bytes in all. */
+  /** The map in the content so far: the last line, which may be incomplete, and the number of bytes. */
   #line = "";
   #mapSize = 0;
 
-  /** Starts with a header, the size of the content in the archive, and who gets the file. */
+  /** Takes the headers, the size of the content in the archive, and the receiver of the file. */
   constructor(header: SparseHeader, stored: number, emit: (bytes: Uint8Array) => void) {
     this.#size = header.size;
     this.#emit = emit;
@@ -105,17 +105,17 @@ export class SparseFile {
     if (this.#rest === "none") this.#start();
   }
 
-  /** `true` if blocks of the map come next. */
+  /** Set if blocks of the map come next. */
   get isInBlocks(): boolean {
     return this.#rest === "blocks";
   }
 
-  /** `true` if a hole comes next. */
+  /** Set if a hole comes next. */
   get hasHole(): boolean {
     return this.#hole > 0;
   }
 
-  /** `true` if all of the file was emitted. */
+  /** Set if the whole file was emitted. */
   get isDone(): boolean {
     const isRead = this.#rest === "none" && this.#next === this.#extents.length;
     return isRead && this.#hole === 0;
@@ -130,7 +130,7 @@ export class SparseFile {
   /**
    * Takes a piece of the content.
    *
-   * @returns How many of its bytes.
+   * @returns The number of bytes that were taken.
    */
   push(bytes: Uint8Array): number {
     if (this.#rest === "content") return this.#pushMap(bytes);
@@ -148,7 +148,7 @@ export class SparseFile {
   /**
    * Fills a part of a hole.
    *
-   * @returns With how many bytes.
+   * @returns The number of bytes that were filled.
    */
   fill(): number {
     const length = Math.min(this.#hole, ZEROS.length);
