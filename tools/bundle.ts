@@ -1,7 +1,6 @@
 /**
  * `deno task bundle`: makes `dist/overlay-render.js`, the command as one script, and `dist/mod.js`, the
- * library as one module with its types. Both start faster than the modules they are made of, and need
- * nothing beside Deno.
+ * library as one module with its types. Both start faster than the separate modules, and need only Deno.
  *
  * The script is made in five steps:
  *
@@ -261,7 +260,7 @@ export async function bundleLibrary(directory: string): Promise<void> {
   const argv = ["bundle", "--quiet", "--declaration", "--outdir", directory, "mod.ts"];
   await must([Deno.execPath(), ...argv]);
   const [script, types] = [`${directory}/mod.js`, `${directory}/mod.d.ts`];
-  // A comment that says where a package lay on this machine says nothing to others.
+  // Comments with the paths of packages on this machine are of no use to others.
   const code = (await Deno.readTextFile(script)).replaceAll(/^\/\/ \.\.\/\S*\/npm\//gm, "// npm/");
   await Deno.writeTextFile(script, `// @ts-self-types="./mod.d.ts"\n\n${code}`);
   const module = await Deno.readTextFile(`${ROOT}/mod.ts`);

@@ -59,7 +59,7 @@ async function compile(script: string, binary: string): Promise<void> {
   ].join("\n"));
 }
 
-/** A base of another version makes a binary that does not find its program, and says so only when run. */
+/** Starts a binary as a test: with a base of another version it does not find its program. */
 async function start(binary: string): Promise<void> {
   const failed = await attempt([binary, "--version"]);
   if (failed === undefined) return;

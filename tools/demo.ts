@@ -55,7 +55,7 @@ async function sha256(data: Uint8Array<ArrayBuffer>): Promise<string> {
   return (await hexDigest("SHA-256", data)).slice(0, 16);
 }
 
-/** Every path of a directory with its mode; what is a link or a whiteout says so. */
+/** Lists the paths of a directory with their modes; links and whiteouts are marked. */
 async function list(directory: string, path = ""): Promise<string[]> {
   const entries = await Array.fromAsync(Deno.readDir(`${directory}/${path}`));
   const lines: string[] = [];
@@ -132,7 +132,7 @@ async function write(rootfs: string, { app, change, create, remove }: Writes): P
   await Deno.remove(`${rootfs}/${remove}`);
 }
 
-/** The demo, in a namespace of its own. Returns whether the tree is as it was. */
+/** Runs the demo in a private namespace. Returns whether the tree is unchanged. */
 async function show(directory: string, options: readonly string[]): Promise<boolean> {
   const print = new Printer(directory);
   const tree = `${directory}/tree`;

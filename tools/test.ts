@@ -58,7 +58,7 @@ function textOf({ stdout, stderr, status }: Answer): string {
   return `${stdout}${stderr}` || `It ended with status ${status} and said nothing.\n`;
 }
 
-/** A step that is one program; what it says is shown if it fails. */
+/** Makes a step that runs one program, whose output is shown if it fails. */
 function command(bench: Bench, name: string, ...args: string[]): Step {
   const { env, signal } = bench;
   const act = async () => {
@@ -119,7 +119,7 @@ const WITNESS = `
   ls -A "$TMPDIR" > "$0/files"
   exit $status`;
 
-/** The seconds of processor time in what `times` of sh says of all that it ran: its second line. */
+/** Reads the processor time of child processes in seconds, in the second line of `times` of sh. */
 function processorTime(text: string): number | undefined {
   const times = text.split("\n")[1]?.matchAll(/([\d.]+)m([\d.]+)s/g) ?? [];
   const seconds = [...times].map(([, minutes, seconds]) => Number(minutes) * 60 + Number(seconds));

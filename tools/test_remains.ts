@@ -29,7 +29,7 @@ async function readOrEmpty(path: string): Promise<string> {
   try {
     return await Deno.readTextFile(path);
   } catch {
-    // It has ended meanwhile, or is somebody else's.
+    // The process has ended, or belongs to another user.
     return "";
   }
 }
@@ -55,7 +55,7 @@ function end({ pid, commandLine }: Process): string {
   try {
     Deno.kill(pid, "SIGKILL");
   } catch (error) {
-    // It has ended by itself in the meantime, too late all the same.
+    // The process has ended by itself meanwhile, but too late.
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   return `a test left process ${pid}: ${commandLine}`;

@@ -88,7 +88,7 @@ export class Collection {
     return new Collection(scope, call);
   }
 
-  /** Plans the call, without changes. */
+  /** Plans the call, and changes nothing. */
   async plan(): Promise<CollectPlan> {
     const { named, directory, ignoreMissing, dryRun } = this.#scope;
     const isNowhere = named === null && ignoreMissing && look(directory) === null;

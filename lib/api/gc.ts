@@ -71,7 +71,7 @@ function scopeOf(request: CollectRequest, dryRun = request.dryRun ?? false): Sco
 }
 
 /**
- * Plans a collection, see {@linkcode collectPods}, without changes.
+ * Plans a collection, see {@linkcode collectPods}, and changes nothing.
  *
  * Requires `--allow-read` permission for the directory of the pods and for destinations outside it,
  * `--allow-run` for findmnt and find, and for mount if a pod is to be set aside; and `--allow-sys=uid`.

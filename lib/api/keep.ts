@@ -69,12 +69,12 @@ export function unkeepPod(pod: string, options: ChangeOptions = {}): Promise<Kep
 }
 
 /**
- * Plans to keep a pod or to let it go, and touches nothing.
+ * Plans to pin or unpin a pod, and changes nothing.
  *
  * Requires `--allow-read` permission for the pod, `--allow-run` for find, and `--allow-sys=uid`.
  *
  * @param pod The pod, an absolute path.
- * @param kept `true` to keep it, `false` to let it go.
+ * @param kept `true` to pin it, `false` to unpin it.
  * @throws As {@linkcode keepPod} does before it changes anything.
  *
  * @tags allow-read, allow-run, allow-sys

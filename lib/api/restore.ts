@@ -72,7 +72,7 @@ export async function restoreOverlays(
 }
 
 /**
- * Plans {@linkcode restoreOverlays}, without changes. It does not check whether an app is in use in another
+ * Plans {@linkcode restoreOverlays}, and changes nothing. It does not check whether an app is in use in another
  * mount namespace.
  *
  * Requires `--allow-read` permission for the pods, for lowers and for destinations outside them,

@@ -27,7 +27,7 @@ export interface Undone {
 }
 
 /**
- * Plans to bring a pod back, see {@linkcode undoCollect}, without changes.
+ * Plans to bring a pod back, see {@linkcode undoCollect}, and changes nothing.
  *
  * Requires `--allow-read` permission for the pod and for the garbage beside it, `--allow-run` for find, and
  * `--allow-sys=uid`.

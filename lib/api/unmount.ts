@@ -95,7 +95,7 @@ export async function unmountOverlay(
 }
 
 /**
- * Plans {@linkcode unmountOverlay}, without changes.
+ * Plans {@linkcode unmountOverlay}, and changes nothing.
  *
  * Requires `--allow-read` permission for the pod and for destinations outside it, `--allow-run` for findmnt
  * and find, and `--allow-sys=uid`.

@@ -1,5 +1,5 @@
 /**
- * Plans: made of the commands that change pods, and printed for `plan`, `--dry-run` and `--flags`.
+ * Plans commands that change pods, and prints the plans, for `plan`, `--dry-run` and `--flags`.
  *
  * @module
  */
@@ -11,13 +11,13 @@ import type { CollectPlan } from "../api/collection.ts";
 import { printable } from "../core/quote.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 
-/** A command that changes pods which are there already. */
+/** A command that changes existing pods. */
 export type PodCommand = Extract<
   Command,
   { kind: "unmount" | "restore" | "gc" | "keep" | "unkeep" }
 >;
 
-/** Plans a command, and touches nothing. */
+/** Plans a command, and changes nothing. */
 export async function planCommand(
   command: PodCommand,
   options: ChangeOptions,
@@ -43,9 +43,9 @@ export async function planCommand(
 }
 
 /**
- * Prints a plan, and what would keep it from being carried out, as far as the permissions go.
+ * Prints a plan, and the problems that would stop it, as far as the permissions allow the checks.
  *
- * @returns The exit status that carrying it out would end with, as far as that is known.
+ * @returns The exit status that carrying it out would have, as far as it is known.
  */
 export async function tellPlan(
   plan: PrintedPlan,
@@ -61,7 +61,7 @@ export async function tellPlan(
   );
   const found = await collectFindings(planned);
   const mounts = operations.some(({ kind }) => kind === "mount");
-  // Where an overlay cannot be, a copy may be asked for instead.
+  // Without overlayfs, the request may allow a copy instead.
   const orCopy = operations.some((operation) => operation.kind === "mount" && operation.orCopy);
   const told = new Set<string>();
   for (const finding of found.byApp.flatMap(({ findings }) => findings)) {

@@ -51,7 +51,7 @@ function flagEntry({ short, name, value, help, repeatable, default: without }: F
   return entry(term.join(" "), meaning.join(""), MEANING);
 }
 
-/** The flags of all commands of the tree store; each says which commands have it, unless all do. */
+/** Lists the flags of all commands of the tree store; each names its commands, unless all have it. */
 function treeFlags(): Flag[] {
   const found = new Map<string, { readonly flag: Flag; readonly actions: string[] }>();
   const all = Object.entries(TREE_FLAGS);

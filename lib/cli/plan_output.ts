@@ -52,7 +52,7 @@ function indented(head: string, lines: readonly string[]): string {
   return [head, ...lines.map((line) => `  ${line}`), ""].join("\n");
 }
 
-/** Says how options were shortened that would be too long with whole paths. */
+/** Describes how options were shortened that would be too long with whole paths. */
 function shortened(mount: MountPlan): string[] {
   const whole = mount.copy ? mount.optionString : mountOptions(toMountConfig(mount));
   if (whole === mount.optionString) return [];

@@ -160,7 +160,7 @@ async function runRestore(command: Of<"restore">, io: Io): Promise<number> {
   return await tellFailures(result.failed, output, io);
 }
 
-/** Plans what another run without `--dry-run` would do, and touches nothing. */
+/** Plans the command, and prints the plan without making changes. */
 async function runDry(command: PodCommand, io: Io): Promise<number> {
   const { planCommand, tellPlan } = await import("./dry_run.ts");
   const { output } = command;

@@ -87,7 +87,7 @@ async function runPath({ request, output }: Of<"path" | "remove">, io: TreeIo): 
   return 0;
 }
 
-/** Plans a removal, and touches nothing. */
+/** Plans a removal, and changes nothing. */
 async function runDry(command: Of<"path" | "remove" | "gc">, io: TreeIo): Promise<number> {
   const { planTreeRemoval } = await import("../store/remove_tree.ts");
   const { planTreeCollection } = await import("../store/collect_trees.ts");

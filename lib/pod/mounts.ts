@@ -25,8 +25,8 @@ export function sameDirectory(a: string, b: string): boolean {
 }
 
 /**
- * Tells by the disk alone whether a line seems to be mounted: a rootfs is on a device of its own, as an overlay
- * is, or shows the very directory that is bound there.
+ * Tells by the disk alone whether a line seems to be mounted: its rootfs is on another device, as for an
+ * overlay, or shows the directory that is bound there.
  *
  * Requires `--allow-read` permission for the rootfs, its destination and the lower of a bind mount.
  */
@@ -81,8 +81,8 @@ export class PodMounts {
   }
 
   /**
-   * The mount of another pod that a rootfs outside this one lies in. It is told by its upper, which lies where
-   * a render puts it.
+   * Finds the mount of another pod in which a rootfs outside this pod lies. It is recognized by the path of its
+   * upper, which a render chooses.
    */
   rootfsAround(rootfs: string): Mount | undefined {
     if (isWithin(rootfs, this.#pod.pod)) return undefined;
@@ -121,7 +121,7 @@ export class PodMounts {
     return sameLabel(asked, shown) || (shown === null && !this.index.hasSelinux);
   }
 
-  /** Compares a line with the mount table, and says where it is mounted. */
+  /** Compares a line with the mount table, and returns its state and its mount point. */
   see(line: AppLine): SeenLine {
     const target = this.targetOf(line.rootfs);
     const within = target === null ? [] : this.index.within(target);

@@ -76,7 +76,7 @@ async function findUnneeded(store: StoreLayout): Promise<Removal> {
 }
 
 /**
- * Plans the collection of a store, see {@linkcode collectTrees}, without changes. The collection also removes
+ * Plans the collection of a store, see {@linkcode collectTrees}, and changes nothing. The collection also removes
  * the notes of pods that no longer use a tree, if the pods may be read.
  *
  * Requires `--allow-read` permission for the store. With `--allow-run` for findmnt, it also

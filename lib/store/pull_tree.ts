@@ -187,7 +187,7 @@ function treatmentOf({ platform, strip, userxattr }: PullRequest): string {
     .join(" ");
 }
 
-/** The tree that a reference still names, as it was pulled before; `null` where there is none. */
+/** Finds the tree of an earlier pull that a reference still names; `null` if there is none. */
 async function findKnown(
   repository: Repository,
   request: PullRequest,

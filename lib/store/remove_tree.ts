@@ -85,7 +85,7 @@ function removalOf(tree: TreeManifest, store: StoreLayout): Removal {
 }
 
 /**
- * Plans the removal of a tree, see {@linkcode removeTree}, without changes.
+ * Plans the removal of a tree, see {@linkcode removeTree}, and changes nothing.
  *
  * Requires `--allow-read` permission for the store and for the pods that were rendered from it,
  * `--allow-run` for findmnt and find, and `--allow-sys=uid`.

@@ -1,5 +1,5 @@
 /**
- * The records by which a pax archive says what does not fit into a header (POSIX pax, "pax Extended
+ * The records of a pax archive for values that do not fit into a header (POSIX pax, "pax Extended
  * Header").
  *
  * Requires no permissions.
