@@ -96,7 +96,7 @@ function hintFor(failed: string): string {
     return "load it: modprobe overlay; or --overlay never";
   }
   if (/d_type/.test(failed)) {
-    return "make the file system anew, with mkfs.ext4 -O filetype or mkfs.xfs -n ftype=1; or " +
+    return "make the file system again, with mkfs.ext4 -O filetype or mkfs.xfs -n ftype=1; or " +
       "give a pod on another one: --pod DIR";
   }
   const elsewhere = "give a pod on a disk with ext4, xfs or btrfs, or on a tmpfs: --pod DIR";
