@@ -62,6 +62,10 @@ export async function applyRequest<R extends { readonly pod: string }>(
   try {
     const plan = makePlan(request, { mount: action === "render" });
     checkPermissions(action, requiredPermissions(plan));
+    if (plan.mounts.some((mount) => mount.options.length > 1)) {
+      const { refuseConflicts } = await import("../preflight/run_preflight.ts");
+      await refuseConflicts(plan.mounts);
+    }
     const applied = await apply(plan, { ...options, asked }, request) as AppliedRender;
     await warnOfReach(applied.apps.map(({ mount }) => mount), options);
     return applied;

@@ -13,6 +13,7 @@ import { lockPod } from "../system/lock.ts";
 import type { PodLock } from "../system/lock.ts";
 import type { LockOperation } from "../plan/operation.ts";
 import { quote } from "../core/quote.ts";
+import { RefusedError } from "../core/errors.ts";
 import { isGranted } from "../system/permissions.ts";
 
 /**
@@ -36,7 +37,13 @@ export async function applyLock(operation: LockOperation, run: ApplyRun): Promis
     return label === null && isWithin(dest, run.pod.pod);
   });
   const looking = run.fresh && plain ? null : await import("./inspect.ts");
-  await looking?.inspect(run);
+  try {
+    await looking?.inspect(run);
+  } catch (error) {
+    // A lower that is another one now may lie where none may: that is the clearer reason.
+    if (error instanceof RefusedError && error.code === "different") await judgePlace(run);
+    throw error;
+  }
   if (run.live) return;
   await judgePlace(run);
   await looking?.makeWay(run);

@@ -261,7 +261,7 @@ export async function* readBlob(
   blob: Blob,
   options: ReadOptions,
 ): AsyncGenerator<Uint8Array, BlobDigests> {
-  await blob.obtain?.();
+  if (blob.obtain !== undefined) await blob.obtain();
   const compression = await detectBlobCompression(blob, options);
   // Closes the file if the caller stops early.
   await using pieces = readPieces(blob, options);

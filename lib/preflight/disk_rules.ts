@@ -208,8 +208,8 @@ function unfitFileSystem({ pod }: MountPlan, { fileSystem }: Facts): Finding | n
   return finding("upper-read-only", [pod], `${cannot} that is read-only`, hint);
 }
 
-/** Two options that exclude each other; the kernel returns only `EINVAL`. */
-function conflictingOptions({ options, upper, rootfs }: MountPlan): Finding | null {
+/** Finds two options that exclude each other; the kernel returns only `EINVAL`. */
+export function conflictingOptions({ options, upper, rootfs }: MountPlan): Finding | null {
   const conflict = findConflict(options, upper !== null);
   if (conflict === null) return null;
   const [a, b] = conflict.options;

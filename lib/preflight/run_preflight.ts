@@ -6,10 +6,11 @@
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { RefusedError } from "../core/errors.ts";
+import type { AppFailure } from "../core/pod_error.ts";
 import { collectFacts, FactsCache } from "./disk_facts.ts";
 import type { CollectFactsOptions } from "./disk_facts.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
-import { preflight } from "./disk_rules.ts";
+import { conflictingOptions, preflight } from "./disk_rules.ts";
 import type { Finding } from "./lower.ts";
 
 /** The findings that the operations requiring a lower report with the same message. */
@@ -89,6 +90,27 @@ export async function runPreflight(
     const finding = findings.find(({ code }) => !LEFT_TO_OTHERS.includes(code));
     if (finding !== undefined) failures.push({ app: mount.app, error: refusalOf(finding) });
   }
+  await refuse(mounts, failures);
+}
+
+/**
+ * Refuses apps with options that exclude each other, before anything is made: no look at the disk is needed.
+ *
+ * @throws {RefusedError} If one app is rendered and has such options.
+ * @throws {PodError} If several apps are rendered and one or more have.
+ */
+export async function refuseConflicts(mounts: readonly MountPlan[]): Promise<void> {
+  const failures = mounts.flatMap((mount) => {
+    const finding = conflictingOptions(mount);
+    return finding === null ? [] : [{ app: mount.app, error: refusalOf(finding) }];
+  });
+  await refuse(mounts, failures);
+}
+
+async function refuse(
+  mounts: readonly MountPlan[],
+  failures: readonly AppFailure[],
+): Promise<void> {
   const [first] = failures;
   if (first === undefined) return;
   if (mounts.length === 1) throw first.error;
