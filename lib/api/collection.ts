@@ -38,7 +38,7 @@ export interface Collected {
 }
 
 /** The plan of gc: the pods that it sets aside or removes, and the reasons why it keeps others. Safe as JSON. */
-export interface CollectPlan extends Plan, Collected {}
+export type CollectPlan = Plan & Collected;
 
 /** The pods that a call looks at, and the rules for them. */
 export interface Scope {
