@@ -43,8 +43,8 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
 
 // Not `Deno.exitCode`: what is still being opened, such as a FIFO without a writer, must not hold it.
 if (import.meta.main) {
-  // What only a pull needs is given up by all others.
-  if (Deno.args[0] !== "tree") {
+  // Every command but a pull gives up what only a pull needs.
+  if (Deno.args[0] !== "tree" || Deno.args[1] !== "pull") {
     for (const name of ["net", "env"] as const) Deno.permissions.revokeSync({ name });
   }
   Deno.exit(await main(Deno.args));
