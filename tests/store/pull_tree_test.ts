@@ -267,6 +267,9 @@ Deno.test({
     await using registry = await startRegistry(dir);
     // Podman takes at most 50 characters.
     const run = await Deno.makeTempDir({ dir: "/tmp" });
+    await using _ = {
+      [Symbol.asyncDispose]: () => Deno.remove(run, { recursive: true }),
+    };
     const storage = [`--root=${dir.join("p")}`, `--runroot=${run}`, "--storage-driver=vfs"];
     const podman = (...args: string[]) => tool(dir, "podman", ...storage, ...args);
     const id = (await podman("pull", "--quiet", `oci:${image.layout}:latest`)).trim();
@@ -279,7 +282,6 @@ Deno.test({
     const mounted = (await podman("image", "mount", id)).trim();
     assertSameEntries(is, withoutRoot(await entriesOf(mounted)), "podman");
     await podman("image", "unmount", id);
-    await Deno.remove(run, { recursive: true });
   },
 });
 
