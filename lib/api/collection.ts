@@ -163,11 +163,25 @@ export class Collection {
     const { directory, dryRun } = this.#scope;
     const { layout } = open;
     checkGarbage(directory);
-    const plan = planCollect(await lookAtPod(open, this.#isAside(layout.pod)), rules);
+    const plan = await this.#judge(open, rules);
     if (!dryRun || plan.mark.length + plan.sweep.length === 0) return plan;
     refuseLocked(layout.lock);
     await refuseUsed(plan, open);
     return plan;
+  }
+
+  /** Decides about a pod. A foreign mount must be seen three times: the table lists mounts that come and go. */
+  async #judge(open: OpenPod, rules: CollectRules): Promise<PodCollection> {
+    for (let tries = 1;; tries++) {
+      try {
+        return planCollect(await lookAtPod(open, this.#isAside(open.layout.pod)), rules);
+      } catch (error) {
+        const isForeign = error instanceof RefusedError && error.code === "foreign-mount";
+        if (!isForeign || this.#scope.dryRun || tries === 3) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      open.forgetMounts();
+    }
   }
 
   /** Plans again under the lock, since another command may have made a mount before it wrote the line. */
@@ -177,9 +191,14 @@ export class Collection {
   ): Promise<PodCollection> {
     const isOdd = error instanceof RefusedError && error.code === "foreign-mount";
     const mayLock = !this.#scope.dryRun && isGranted({ name: "write", path: layout.lock });
-    if (!isOdd || !mayLock || look(layout.lock) === null) throw error;
-    using open = await this.#lock(layout);
-    if (open === null) throw error;
+    if (!isOdd || !mayLock) throw error;
+    this.#seen.delete(layout.pod);
+    this.#call.forgetMounts();
+    using open = look(layout.lock) === null
+      ? await openPod(layout, this.#call, { lock: false })
+      : await this.#lock(layout);
+    // Another command has collected it.
+    if (open === null) return { mark: [], sweep: [], kept: null };
     return await this.#planPod(open);
   }
 
