@@ -103,9 +103,8 @@ export type { Drift, OverlayStatus, StatusOptions, StatusRequest } from "./lib/a
 export type { DiskUse } from "./lib/system/disk_use.ts";
 export type { PodsRequest } from "./lib/pod/list.ts";
 export { collectPermissions, collectPlan, collectPods } from "./lib/api/gc.ts";
-export type { Collected, CollectPlan } from "./lib/api/collection.ts";
+export type { Collected, CollectPlan, Kept } from "./lib/plan/plan_collect.ts";
 export type { CollectRequest } from "./lib/api/gc.ts";
-export type { Kept } from "./lib/plan/plan_collect.ts";
 export { undoCollect, undoPlan } from "./lib/api/undo.ts";
 export type { Undone } from "./lib/api/undo.ts";
 export { keepPlan, keepPod, unkeepPod } from "./lib/api/keep.ts";

@@ -20,25 +20,11 @@ import { basename, child, parent } from "../core/path.ts";
 import { noPodError } from "../pod/record.ts";
 import { GARBAGE, listPods } from "../pod/list.ts";
 import { lookAtPod } from "../pod/pod_facts.ts";
-import { keptBy, planCollect } from "../plan/plan_collect.ts";
+import { byPath, keptBy, planCollect, planOf } from "../plan/plan_collect.ts";
 import type { CollectRules } from "../plan/collect_rules.ts";
-import type { Kept, PodCollection } from "../plan/plan_collect.ts";
-import type { Operation, OperationOf } from "../plan/operation.ts";
-import type { Plan } from "../plan/plan.ts";
+import type { Collected, CollectPlan, Kept, PodCollection } from "../plan/plan_collect.ts";
 import { quote } from "../core/quote.ts";
-
-/** The result of a collection. */
-export interface Collected {
-  /** The pods that were set aside, each with its path in the garbage. */
-  readonly marked: readonly { readonly pod: string; readonly garbage: string }[];
-  /** The pods that were removed, by their paths in the garbage. */
-  readonly removed: readonly { readonly garbage: string }[];
-  /** The pods that were not collected, each with the reason. */
-  readonly kept: readonly Kept[];
-}
-
-/** The plan of gc: the pods that it sets aside or removes, and the reasons why it keeps others. Safe as JSON. */
-export type CollectPlan = Plan & Collected;
+import { selectOperations } from "../plan/plan.ts";
 
 /** The pods that a call looks at, and the rules for them. */
 export interface Scope {
@@ -163,28 +149,17 @@ export class Collection {
     const { directory, dryRun } = this.#scope;
     const { layout } = open;
     checkGarbage(directory);
-    const plan = await this.#judge(open, rules);
+    const plan = planCollect(await lookAtPod(open, this.#isAside(layout.pod)), rules);
     if (!dryRun || plan.mark.length + plan.sweep.length === 0) return plan;
     refuseLocked(layout.lock);
     await refuseUsed(plan, open);
     return plan;
   }
 
-  /** Decides about a pod. A foreign mount must be seen three times: the table lists mounts that come and go. */
-  async #judge(open: OpenPod, rules: CollectRules): Promise<PodCollection> {
-    for (let tries = 1;; tries++) {
-      try {
-        return planCollect(await lookAtPod(open, this.#isAside(open.layout.pod)), rules);
-      } catch (error) {
-        const isForeign = error instanceof RefusedError && error.code === "foreign-mount";
-        if (!isForeign || this.#scope.dryRun || tries === 3) throw error;
-      }
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      open.forgetMounts();
-    }
-  }
-
-  /** Plans again under the lock, since another command may have made a mount before it wrote the line. */
+  /**
+   * Plans again under the lock: another command may have written a line and mounted it after the record was
+   * read and before the mount table was.
+   */
   async #planAgain(
     { layout }: { readonly layout: PodLayout },
     error: unknown,
@@ -212,8 +187,13 @@ export class Collection {
       pod: directory,
       mounts: [],
       operations: [{ kind: "look", path: directory }, ...marks, ...sweeps],
-      marked: ofKind(marks, "set-aside").map(({ path, to }) => ({ pod: path, garbage: to })),
-      removed: ofKind(sweeps, "remove").map(({ path }) => ({ garbage: path })),
+      marked: selectOperations({ operations: marks }, "set-aside").map(({ path, to }) => ({
+        pod: path,
+        garbage: to,
+      })),
+      removed: selectOperations({ operations: sweeps }, "remove").map(({ path }) => ({
+        garbage: path,
+      })),
       kept: this.#inOrder([...kept, ...plans.flatMap(({ kept }) => kept ?? [])]),
     };
   }
@@ -290,29 +270,13 @@ function lockedIn({ named, dryRun, rules }: Scope): readonly string[] {
   return isHidden || look(named.pod) !== null ? [named.pod] : [];
 }
 
-function byPath([a]: readonly Operation[], [b]: readonly Operation[]): number {
-  return (a?.path ?? "") < (b?.path ?? "") ? -1 : 1;
-}
-
-function planOf({ pod }: PodLayout, operations: readonly Operation[]): Plan {
-  return { action: "collect", pod, operations, mounts: [] };
-}
-
 /** Asks the kernel about uppers in use, as applying the plan would, but writes no file. */
 async function refuseUsed({ mark }: PodCollection, { layout: pod, call }: OpenPod): Promise<void> {
   // Uppers that are mounted now are checked after the unmount.
   const before = mark.slice(0, mark.findIndex(({ kind }) => kind === "free"));
-  const lines = ofKind(before, "idle").map(({ line }) => line);
+  const lines = selectOperations({ operations: before }, "idle").map(({ line }) => line);
   if (lines.length === 0) return;
   const { refuseInUse } = await import("../pod/in_use.ts");
   const { programs, options } = call;
   await refuseInUse("collect", lines, { pod, programs, options, dryRun: true });
-}
-
-/** The operations of a kind. */
-function ofKind<K extends Operation["kind"]>(
-  operations: readonly Operation[],
-  kind: K,
-): readonly OperationOf<K>[] {
-  return operations.filter((operation): operation is OperationOf<K> => operation.kind === kind);
 }

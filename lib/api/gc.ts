@@ -6,7 +6,8 @@
  */
 import type { ChangeOptions } from "../system/change_options.ts";
 import { Collection } from "./collection.ts";
-import type { Collected, CollectPlan, Scope } from "./collection.ts";
+import type { Collected, CollectPlan } from "../plan/plan_collect.ts";
+import type { Scope } from "./collection.ts";
 import { checkPermissions } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { podLayout } from "../request/layout.ts";

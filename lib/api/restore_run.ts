@@ -24,7 +24,7 @@ import { joinPlans, linesToRestore, planRestore } from "../plan/plan_restore.ts"
 import { uninterrupted } from "../system/change_options.ts";
 import type { Plan } from "../plan/plan.ts";
 import { applyPlan } from "../apply/apply.ts";
-import { selectOperations } from "../apply/apply_run.ts";
+import { selectOperations } from "../plan/plan.ts";
 import { findProblems } from "../pod/restorable.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
 import { namesHolder } from "../system/lock.ts";

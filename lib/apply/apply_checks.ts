@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { selectOperations } from "./apply_run.ts";
+import { selectOperations } from "../plan/plan.ts";
 import type { ApplyRun } from "./apply_run.ts";
 import { attempt, describeType, failure, isMissing } from "../system/disk.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";

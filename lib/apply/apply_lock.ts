@@ -4,7 +4,7 @@
  * @module
  */
 import type { ApplyRun } from "./apply_run.ts";
-import { selectOperations } from "./apply_run.ts";
+import { selectOperations } from "../plan/plan.ts";
 import { applyDirectory, refusePodInLower } from "./apply_directory.ts";
 import { decodeMajor, deviceAt, errnoOfCause } from "../system/disk.ts";
 import { checkPod } from "../system/trust.ts";

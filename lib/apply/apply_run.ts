@@ -14,11 +14,12 @@ import { Journal } from "./journal.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import type { PodLock } from "../system/lock.ts";
-import type { Kind, OperationOf, UnmountOperation } from "../plan/operation.ts";
+import type { UnmountOperation } from "../plan/operation.ts";
 import type { Plan } from "../plan/plan.ts";
 import { child } from "../core/path.ts";
 import type { ProgramOptions } from "../system/run.ts";
 import type { OpenPod } from "../pod/open.ts";
+import { selectOperations } from "../plan/plan.ts";
 
 /** The options of {@linkcode ApplyRun}. */
 export interface ApplyOptions extends ChangeOptions {
@@ -159,11 +160,4 @@ export class ApplyRun {
   get programs(): ProgramOptions {
     return programOptions(this.options);
   }
-}
-
-/** The operations of a kind. */
-export function selectOperations<K extends Kind>(plan: Plan, kind: K): OperationOf<K>[] {
-  return plan.operations.filter((operation): operation is OperationOf<K> => {
-    return operation.kind === kind;
-  });
 }

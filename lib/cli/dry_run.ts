@@ -7,7 +7,7 @@ import type { Command, OutputOptions } from "./command.ts";
 import type { Io } from "./io.ts";
 import { formatPlan } from "./plan_output.ts";
 import type { PlanJsonOptions, PrintedPlan } from "./plan_output.ts";
-import type { CollectPlan } from "../api/collection.ts";
+import type { CollectPlan } from "../plan/plan_collect.ts";
 import { printable } from "../core/quote.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 

@@ -11,7 +11,7 @@ import { printable, showName } from "../core/quote.ts";
 import type { Render } from "../api/render.ts";
 import type { Drift, OverlayStatus } from "../api/status.ts";
 import type { Undone } from "../api/undo.ts";
-import type { Collected } from "../api/collection.ts";
+import type { Collected } from "../plan/plan_collect.ts";
 import type { KeptPod } from "../api/keep.ts";
 import type { Restored } from "../api/restore_run.ts";
 import type { Unmounted } from "../api/unmount.ts";

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import type { Operation } from "./operation.ts";
+import type { Kind, Operation, OperationOf } from "./operation.ts";
 import { parseRequest } from "../request/request.ts";
 import type { ParsedRequest } from "../request/request.ts";
 import type { RenderRequest } from "../request/options.ts";
@@ -108,4 +108,14 @@ export function planRender(request: RenderRequest, options: PlanOptions = {}): R
 /** Plans a render whose request is parsed, see {@linkcode planRender}. */
 export function planParsed(request: ParsedRequest, options: PlanOptions): RenderPlan {
   return planApps([[planMount(request)]], options);
+}
+
+/** The operations of a kind. */
+export function selectOperations<K extends Kind>(
+  { operations }: Pick<Plan, "operations">,
+  kind: K,
+): OperationOf<K>[] {
+  return operations.filter((operation): operation is OperationOf<K> => {
+    return operation.kind === kind;
+  });
 }

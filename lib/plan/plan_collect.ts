@@ -26,6 +26,7 @@ import {
 } from "./collect_rules.ts";
 import type { CollectRules, PodFacts } from "./collect_rules.ts";
 import type { SeenLine } from "./snapshot.ts";
+import type { Plan } from "./plan.ts";
 
 /** A pod that was left alone. */
 export interface Kept {
@@ -161,4 +162,25 @@ export function keptBy(error: unknown, pod: string): Kept {
   const { code, message: reason, hint } = error;
   const failed = !(error instanceof RefusedError && NOT_NOW.includes(code));
   return { pod, code, reason, hint, failed };
+}
+
+/** The result of a collection. */
+export interface Collected {
+  /** The pods that were set aside, each with its path in the garbage. */
+  readonly marked: readonly { readonly pod: string; readonly garbage: string }[];
+  /** The pods that were removed, by their paths in the garbage. */
+  readonly removed: readonly { readonly garbage: string }[];
+  /** The pods that were not collected, each with the reason. */
+  readonly kept: readonly Kept[];
+}
+
+/** The plan of gc: the pods that it sets aside or removes, and the reasons why it keeps others. Safe as JSON. */
+export type CollectPlan = Plan & Collected;
+
+export function planOf({ pod }: PodLayout, operations: readonly Operation[]): Plan {
+  return { action: "collect", pod, operations, mounts: [] };
+}
+
+export function byPath([a]: readonly Operation[], [b]: readonly Operation[]): number {
+  return (a?.path ?? "") < (b?.path ?? "") ? -1 : 1;
 }

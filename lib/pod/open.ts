@@ -67,7 +67,7 @@ export class OpenPod implements Disposable {
   /** The identity of its directory, see `formatIdentity`. */
   readonly identity: string | null;
   readonly #lock: PodLock | null;
-  #earlier: OpenPod | null;
+  readonly #earlier: OpenPod | null;
   #mounts: PodMounts | null = null;
 
   /** Reads the record of a pod that is checked. */
@@ -95,13 +95,6 @@ export class OpenPod implements Disposable {
    */
   check(): void {
     checkSame(this.layout.pod, this.identity);
-  }
-
-  /** Forgets the mount table, so that it is read again. */
-  forgetMounts(): void {
-    this.#mounts = null;
-    this.#earlier = null;
-    this.call.forgetMounts();
   }
 
   /** Looks at the mount table for the pod, once. */

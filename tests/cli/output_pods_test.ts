@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import type { Collected } from "../../lib/api/collection.ts";
+import type { Collected } from "../../lib/plan/plan_collect.ts";
 import {
   collectedText,
   formatJson,
