@@ -6,36 +6,53 @@
  * @module
  */
 
+/** The name of Docker Hub in references. */
+export const HUB = "docker.io";
+
 const DIGEST = /^@?((?:sha256:[0-9a-f]{64})|(?:sha512:[0-9a-f]{128}))$/;
 
 /** The parts of a reference. */
-interface Reference {
-  /** The full registry and repository. */
-  readonly repository: string;
+export interface ReferenceParts {
+  /** The registry, such as `docker.io`. */
+  readonly registry: string;
+  /** The path of the repository, such as `library/debian`. */
+  readonly path: string;
+  /** The tag; `null` if there is none. */
   readonly tag: string | null;
+  /** The digest; `null` if there is none. */
   readonly digest: string | null;
 }
 
-function parse(reference: string): Reference {
+/** Splits a reference. None of its parts is checked. */
+export function splitReference(reference: string): ReferenceParts {
   const at = reference.indexOf("@");
-  const [findNamed, digest] = at < 0
+  const [named, digest] = at < 0
     ? [reference, null]
     : [reference.slice(0, at), reference.slice(at + 1)];
-  const colon = findNamed.indexOf(":", findNamed.lastIndexOf("/") + 1);
-  const [path, tag] = colon < 0
-    ? [findNamed, null]
-    : [findNamed.slice(0, colon), findNamed.slice(colon + 1)];
-  return { repository: fullPath(path), tag, digest };
+  const colon = named.indexOf(":", named.lastIndexOf("/") + 1);
+  const [name, tag] = colon < 0 ? [named, null] : [named.slice(0, colon), named.slice(colon + 1)];
+  return { ...splitName(name), tag, digest };
 }
 
-/** Completes a path. Its first part is a registry if it cannot be part of a repository's name. */
-function fullPath(path: string): string {
-  const slash = path.indexOf("/");
-  const first = path.slice(0, Math.max(slash, 0));
+/** Splits a name. Its first part is a registry if it cannot be part of a repository's name. */
+function splitName(name: string): Pick<ReferenceParts, "registry" | "path"> {
+  const slash = name.indexOf("/");
+  const first = name.slice(0, Math.max(slash, 0));
   const isRegistry = /[.:]/.test(first) || first === "localhost" || first !== first.toLowerCase();
-  const [registry, rest] = isRegistry ? [first, path.slice(slash + 1)] : ["docker.io", path];
-  if (registry !== "docker.io" && registry !== "index.docker.io") return `${registry}/${rest}`;
-  return `docker.io/${rest.includes("/") ? rest : `library/${rest}`}`;
+  const [registry, path] = isRegistry ? [first, name.slice(slash + 1)] : [HUB, name];
+  if (registry !== HUB && registry !== "index.docker.io") return { registry, path };
+  return { registry: HUB, path: path.includes("/") ? path : `library/${path}` };
+}
+
+/** A reference in the form in which it is compared with others. */
+interface Reference extends Pick<ReferenceParts, "tag" | "digest"> {
+  /** The full registry and repository. */
+  readonly repository: string;
+}
+
+function parse(reference: string): Reference {
+  const { registry, path, tag, digest } = splitReference(reference);
+  return { repository: `${registry}/${path}`, tag, digest };
 }
 
 /** Expands a name to its full form, which is the same for all names of an image. */

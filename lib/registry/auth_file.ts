@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { asObject } from "./json.ts";
 import type { ImageReference } from "./image_reference.ts";
 
 /** The credentials for a registry. */
@@ -37,12 +38,6 @@ export function credentialKeys({ registry, repository }: ImageReference): readon
   return [...paths, registry, ...(registry === "docker.io" ? [HUB_KEY, "index.docker.io"] : [])];
 }
 
-type Json = Readonly<Record<string, unknown>>;
-
-function objectIn(value: unknown): Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? value as Json : {};
-}
-
 function textIn(value: unknown): string {
   return typeof value === "string" ? value : "";
 }
@@ -54,7 +49,7 @@ function plainKey(key: string): string {
 
 /** Reads an entry; `null` if it is empty, which means that a helper has the credentials. */
 function readEntry(value: unknown): Credentials | null {
-  const entry = objectIn(value);
+  const entry = asObject(value);
   const decoded = decodeBasic(textIn(entry.auth));
   const credentials = {
     username: decoded?.[0] ?? textIn(entry.username),
@@ -86,10 +81,10 @@ function decodeBasic(auth: string): readonly [username: string, password: string
  * @returns The most specific credentials; `null` if the file has none.
  */
 export function findCredentials(file: unknown, reference: ImageReference): Found | null {
-  const { auths, credHelpers, credsStore } = objectIn(file);
-  const entries = objectIn(auths);
+  const { auths, credHelpers, credsStore } = asObject(file);
+  const entries = asObject(auths);
   const byPlainKey = new Map(Object.entries(entries).map(([key, value]) => [plainKey(key), value]));
-  const helper = textIn(objectIn(credHelpers)[reference.registry]);
+  const helper = textIn(asObject(credHelpers)[reference.registry]);
   if (helper !== "") return { kind: "helper", helper, server: reference.registry };
   for (const key of credentialKeys(reference)) {
     const credentials = readEntry(entries[key] ?? byPlainKey.get(plainKey(key)));

@@ -11,6 +11,8 @@ import { runWithInput } from "../system/run.ts";
 import { findCredentials } from "./auth_file.ts";
 import type { Credentials } from "./auth_file.ts";
 import type { ImageReference } from "./image_reference.ts";
+import { parseObject } from "./json.ts";
+import { readRegular } from "../system/regular_file.ts";
 
 /** The environment variables with the paths of the files. */
 export const AUTH_VARIABLES: readonly string[] = [
@@ -82,7 +84,7 @@ export async function lookUpCredentials(
   files: readonly string[],
 ): Promise<Credentials | null> {
   for (const path of files) {
-    const found = findCredentials(readJson(path), reference);
+    const found = findCredentials(await readJson(path), reference);
     if (found?.kind === "credentials") return found.credentials;
     if (found?.kind !== "helper") continue;
     const credentials = await askHelper(found.helper, found.server, path);
@@ -91,13 +93,11 @@ export async function lookUpCredentials(
   return null;
 }
 
-function readJson(path: string): unknown {
-  const info = ifAny(() => Deno.statSync(path));
-  if (!info?.isFile) return {};
-  if (info.size > FILE_MAX) throw fileError(path, `it has ${info.size} bytes`);
-  const text = Deno.readTextFileSync(path);
+async function readJson(path: string): Promise<unknown> {
+  if (!ifAny(() => Deno.statSync(path))?.isFile) return {};
+  const content = await readRegular(path, FILE_MAX, { verb: "read credentials file" });
   try {
-    return JSON.parse(text);
+    return JSON.parse(new TextDecoder().decode(content));
   } catch {
     // The message of the parser could quote a password.
     throw fileError(path, "it is no JSON");
@@ -124,7 +124,7 @@ async function askHelper(
   }));
   const { status, stdout } = await runWithInput(program, ["get"], server, env);
   if (NOT_FOUND.test(stdout)) return null;
-  const { Username: username, Secret: secret } = parseAnswer(stdout);
+  const { Username: username, Secret: secret } = parseObject(stdout);
   if (status !== 0 || typeof username !== "string" || typeof secret !== "string") {
     const said = printable(status === 0 ? "" : stdout.trim().slice(0, 200));
     throw new OverlayError(
@@ -141,15 +141,6 @@ async function askHelper(
     identityToken: isToken ? secret : "",
     registryToken: "",
   };
-}
-
-function parseAnswer(text: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
-  } catch {
-    return {};
-  }
 }
 
 /** Finds a helper that may be run, and returns its absolute path. */

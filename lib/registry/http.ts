@@ -127,7 +127,8 @@ export class Http {
   async #fetch(request: HttpRequest): Promise<Answer> {
     const { what, method, url, headers, authorization, follow } = request;
     checkHost(what, url);
-    this.#options.trace?.(`${method} ${url.href}`);
+    // A signed URL has a secret in its query.
+    this.#options.trace?.(`${method} ${url.origin}${url.pathname}`);
     const mayKnow = follow === false || url.origin === this.registry.origin;
     const content = method === "GET" ? undefined : request.stream ?? request.body;
     const timeout = new Timeout(this.#options.signal);

@@ -8,6 +8,7 @@
  */
 import { InvalidValueError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
+import { HUB, splitReference } from "../image/reference.ts";
 
 /** A full reference. */
 export interface ImageReference {
@@ -26,13 +27,12 @@ const HOST =
 const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^\w[\w.-]{0,127}$/;
 const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
-const IDENTIFIER = /^[0-9a-f]{64}$/;
+const IDENTIFIER = /^library\/[0-9a-f]{64}$/;
 
 /** The longest name: the registry and the path together. */
 const NAME_MAX = 255;
 
-/** The name of Docker Hub in references, and the host that speaks its protocol. */
-const HUB = "docker.io";
+/** The host that serves Docker Hub. */
 const HUB_HOST = "registry-1.docker.io";
 
 function bad(text: string, reason: string): InvalidValueError {
@@ -52,37 +52,20 @@ export function isDigest(text: string): boolean {
  * @throws {InvalidValueError} If it is invalid.
  */
 export function parseImageReference(text: string): ImageReference {
-  const rest = text.replace(/^docker:\/\//, "");
-  const at = rest.indexOf("@");
-  const [named, digest] = at < 0 ? [rest, null] : [rest.slice(0, at), rest.slice(at + 1)];
+  const { registry, path, tag, digest } = splitReference(text.replace(/^docker:\/\//, ""));
   if (digest !== null && !isDigest(digest)) throw bad(text, `${quote(digest)} is no digest`);
-  const colon = named.indexOf(":", named.lastIndexOf("/") + 1);
-  const [name, given] = colon < 0 ? [named, null] : [named.slice(0, colon), named.slice(colon + 1)];
-  if (given !== null && !TAG.test(given)) throw bad(text, `${quote(given)} is no tag`);
-  const { registry, repository } = splitName(text, name);
-  const tag = given ?? (digest === null ? "latest" : null);
-  return { registry, repository, tag, digest };
-}
-
-/** Splits a name. The first part is a registry if it cannot be part of a path. */
-function splitName(text: string, name: string): Pick<ImageReference, "registry" | "repository"> {
-  if (IDENTIFIER.test(name)) throw bad(text, "64 hexadecimal digits are the id of an image");
-  const slash = name.indexOf("/");
-  const first = slash < 0 ? "" : name.slice(0, slash);
-  const isRegistry = /[.:]/.test(first) || first === "localhost" || first !== first.toLowerCase();
-  const registry = !isRegistry || first === "index.docker.io" ? HUB : first;
-  const path = isRegistry ? name.slice(slash + 1) : name;
+  if (tag !== null && !TAG.test(tag)) throw bad(text, `${quote(tag)} is no tag`);
+  if (IDENTIFIER.test(path)) throw bad(text, "64 hexadecimal digits are the id of an image");
   if (!HOST.test(registry)) throw bad(text, `${quote(registry)} is no registry`);
-  const repository = registry === HUB && !path.includes("/") ? `library/${path}` : path;
-  const wrong = repository.split("/").find((part) => !COMPONENT.test(part));
+  const wrong = path.split("/").find((part) => !COMPONENT.test(part));
   if (wrong !== undefined) {
     throw bad(text, `${quote(wrong)} cannot be a part of a repository's name`);
   }
-  const length = registry.length + 1 + repository.length;
+  const length = registry.length + 1 + path.length;
   if (length > NAME_MAX) {
     throw bad(text, `its name has ${length} characters, and may have ${NAME_MAX}`);
   }
-  return { registry, repository };
+  return { registry, repository: path, tag: tag ?? (digest === null ? "latest" : null), digest };
 }
 
 /** Formats a full reference: the registry, the path, and the tag and the digest, if any. */

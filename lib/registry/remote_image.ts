@@ -16,6 +16,7 @@ import { formatImageReference, isDigest } from "./image_reference.ts";
 import type { ImageReference } from "./image_reference.ts";
 import { MANIFEST_MAX } from "./registry.ts";
 import type { Manifest, Repository } from "./registry.ts";
+import { parseObject } from "./json.ts";
 
 /** The options of fetching an image. */
 export interface FetchOptions {
@@ -77,16 +78,6 @@ async function checkManifest(
   if (typeof own !== "string" || mediaType === "" || own === mediaType) return digest;
   const said = `the registry calls it ${quote(mediaType)}, and it calls itself ${quote(own)}`;
   throw imageError(formatImageReference(reference), said, "push it again");
-}
-
-function parseObject(bytes: Uint8Array): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
-    return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
-  } catch {
-    // The parser of the document has a better message.
-    return {};
-  }
 }
 
 /** The fetched files of an image in a registry. */

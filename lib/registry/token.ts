@@ -13,6 +13,7 @@ import { resolveUrl } from "./http.ts";
 import type { Http } from "./http.ts";
 import { checkLeadsTo } from "./redirect_rules.ts";
 import { answerError } from "./registry_error.ts";
+import { parseObject } from "./json.ts";
 
 /** The largest answer of a token server, in bytes. */
 const ANSWER_MAX = 1 << 20;
@@ -155,15 +156,6 @@ export class Authorization {
     }
     const seconds = typeof life === "number" && life > 0 ? life : LIFE;
     return { header: `Bearer ${is}`, ends: Date.now() + seconds * 1000 - MARGIN };
-  }
-}
-
-function parseObject(bytes: Uint8Array): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
-    return typeof value === "object" && value !== null ? value as Record<string, unknown> : {};
-  } catch {
-    return {};
   }
 }
 
