@@ -17,11 +17,14 @@ const ERROR_BODY_MAX = 64 * 1024;
 export class Timeout {
   /** Aborted when the time is over, or by the caller. */
   readonly signal: AbortSignal;
+  /** The longest time in milliseconds between two pieces of a body. */
+  readonly idleMs: number;
   readonly #late = new AbortController();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** Makes a timeout that is not started. */
-  constructor(signal: AbortSignal | undefined) {
+  constructor(signal: AbortSignal | undefined, idleMs: number = IDLE_MS) {
+    this.idleMs = idleMs;
     this.signal = AbortSignal.any([this.#late.signal, ...(signal === undefined ? [] : [signal])]);
   }
 
@@ -79,7 +82,7 @@ export class Answer {
     const reader = this.#response.body?.getReader();
     try {
       for (;;) {
-        this.#timeout.start(IDLE_MS);
+        this.#timeout.start(this.#timeout.idleMs);
         const next = await reader?.read();
         this.#timeout.stop();
         if (next === undefined || next.done) return;

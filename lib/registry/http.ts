@@ -28,6 +28,10 @@ export interface HttpOptions {
   readonly trace?: ((line: string) => void) | undefined;
   /** Waits for a time in milliseconds. @default {by setTimeout()} */
   readonly wait?: ((ms: number, signal: AbortSignal | undefined) => Promise<void>) | undefined;
+  /** The longest time in milliseconds until the headers come. @default {30000} */
+  readonly headersMs?: number | undefined;
+  /** The longest time in milliseconds between two pieces of a body. @default {60000} */
+  readonly idleMs?: number | undefined;
 }
 
 /** One request. */
@@ -131,10 +135,10 @@ export class Http {
     this.#options.trace?.(`${method} ${url.origin}${url.pathname}`);
     const mayKnow = follow === false || url.origin === this.registry.origin;
     const content = method === "GET" ? undefined : request.stream ?? request.body;
-    const timeout = new Timeout(this.#options.signal);
+    const timeout = new Timeout(this.#options.signal, this.#options.idleMs);
     try {
       // A body may take longer to send.
-      if (request.stream === undefined) timeout.start(HEADERS_MS);
+      if (request.stream === undefined) timeout.start(this.#options.headersMs ?? HEADERS_MS);
       const response = await (this.#options.fetch ?? fetch)(url.href, {
         method,
         redirect: "manual",

@@ -56,6 +56,10 @@ export interface PullOptions extends ImportOptions {
   readonly fetch?: Fetch;
   /** Waits before a request is made again. @default {by setTimeout()} */
   readonly wait?: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
+  /** The longest time in milliseconds until the headers of an answer come. @default {30000} */
+  readonly headersMs?: number;
+  /** The longest time in milliseconds between two pieces of a body. @default {60000} */
+  readonly idleMs?: number;
   /** Called with the number of bytes of a layer that were fetched, repeatedly. */
   readonly onFetch?: (digest: string, bytes: number) => void;
 }

@@ -11,6 +11,7 @@ import type { PullRequest } from "../../lib/store/pull_tree.ts";
 import { importTree } from "../../lib/store/tree.ts";
 import { archive, digestOf, file, gzip } from "../_archive.ts";
 import { ATTRIBUTES } from "../_image.ts";
+import { exists } from "@std/fs/exists";
 import { snapshot, tempDir } from "../_temp.ts";
 import { FakeRegistry, HOST, requireToken } from "./_fake.ts";
 
@@ -421,3 +422,35 @@ Deno.test("pullTree() asks once for a tag that names what it named, and fetches 
   const [{ digest = "" } = {}] = fake.layers;
   assertEquals(fake.asked.filter(({ url }) => url.includes(digest)), []);
 });
+
+/** Serves a registry on this machine by a handler. */
+function serve(handler: (request: Request) => Response | Promise<Response>): Deno.HttpServer {
+  return Deno.serve({ hostname: "127.0.0.1", port: 0, onListen(): void {} }, handler);
+}
+
+for (const silent of ["headers", "body"] as const) {
+  Deno.test(`pullTree() does not wait without end for a registry that sends no ${silent}`, async () => {
+    await using dir = await tempDir();
+    const ended = Promise.withResolvers<Response>();
+    const server = serve(({ url }) => {
+      if (!url.includes("/manifests/")) return new Response("{}");
+      if (silent === "headers") return ended.promise;
+      return new Response(new ReadableStream({ start: (it) => it.enqueue(new Uint8Array(9)) }));
+    });
+    try {
+      const reference = `127.0.0.1:${(server.addr as Deno.NetAddr).port}/a/b:1`;
+      const request = { reference, store: dir.join("store"), authFile: "/none", plainHttp: true };
+      const patience = { headersMs: 100, idleMs: 100, wait };
+
+      const error = await assertRejects(() => pullTree({ ...request, ...ATTRIBUTES }, patience));
+
+      assert(error instanceof OverlayError);
+      assertEquals(error.code, "network");
+      assertMatch(error.message, /nothing came for 0\.1 s/);
+      assertEquals(await exists(dir.join("store")), false);
+    } finally {
+      ended.resolve(new Response("late"));
+      await server.shutdown();
+    }
+  });
+}
