@@ -5,7 +5,7 @@
  * @module
  */
 
-/** What a process cost. */
+/** The cost of a process. */
 export interface Cost {
   /** From its start to its end, in milliseconds. */
   readonly ms: number;

@@ -92,7 +92,7 @@ const KILLED = 128 + 9;
 export interface Crash {
   /** Its steps. */
   readonly steps: readonly string[];
-  /** Whether it was killed, and did not end by itself before. */
+  /** Set if it was killed, and did not end by itself before. */
   readonly killed: boolean;
 }
 
@@ -113,7 +113,7 @@ async function crashProcess(deed: Deed, at: number): Promise<Crash> {
   return { steps: stdout.split("\n").slice(0, -1), killed: status === KILLED };
 }
 
-/** What every call of Deno throws once a deed is killed. */
+/** The error that every call of Deno throws after a kill. */
 class Killed extends Error {}
 
 /** The same in this process. Nothing else may go on in it meanwhile. */

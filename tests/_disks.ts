@@ -50,7 +50,7 @@ export async function mountRamfs(path: string): Promise<string> {
   return path;
 }
 
-/** Whether file systems can be made in files and mounted: that takes mkfs.ext4 and a loop device. */
+/** Tells whether file systems can be made in files and mounted: that takes mkfs.ext4 and a loop device. */
 export async function hasLoopDevices(): Promise<boolean> {
   try {
     await sh("mkfs.ext4", "-V");

@@ -123,7 +123,7 @@ function pattern(output: string): RegExp {
   return new RegExp(`^${parts.join("[^]*?").replaceAll(/ {2,}/g, " {2,}")}$`);
 }
 
-/** What a command of a document answered. */
+/** The answer of a command of a document. */
 export interface Answered extends Example {
   /** All that it printed, as on a terminal. */
   readonly printed: string;

@@ -15,7 +15,7 @@ export interface FactsOptions {
   readonly flags: readonly string[];
   /** A command line put in front, such as `setpriv`. @default {none} */
   readonly wrapper?: readonly string[];
-  /** Whether the type of the file system is asked for in any case. @default {false} */
+  /** Set if the type of the file system is asked for in any case. @default {false} */
   readonly thorough?: boolean;
 }
 

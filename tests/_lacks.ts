@@ -6,7 +6,7 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { assertErrorText, disk, runMainWith } from "./_main.ts";
 
-/** What was taken away, and the flags that are left. */
+/** The flag or value that was taken away, and the flags that are left. */
 export interface Lack {
   readonly missing: string;
   readonly flags: readonly string[];

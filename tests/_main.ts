@@ -37,7 +37,7 @@ function permissionsOf(flags: readonly string[]): Record<string, readonly string
   return Object.fromEntries([...KINDS.map((kind) => [kind, false]), ...granted]);
 }
 
-/** What `Deno.test()` does with its `permissions`: it takes some away from the process, and gives them back. */
+/** Takes permissions away from the process and gives them back, as `Deno.test()` does for its `permissions`. */
 interface PermissionOps {
   op_pledge_test_permissions(permissions: unknown): unknown;
   op_restore_test_permissions(token: unknown): void;

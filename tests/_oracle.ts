@@ -47,7 +47,7 @@ function placesIn(directory: string): Required<Trial>["places"] {
   return { upper, work, rootfs: `${directory}/rootfs` };
 }
 
-/** Whether the kernel mounts an overlay of this. */
+/** Tells whether the kernel mounts an overlay of this. */
 async function kernelTakes(trial: Trial, bench: string): Promise<boolean> {
   const { options = [], places = placesIn(bench), lowers = [`${bench}/lower`] } = trial;
   const { upper, work, rootfs } = places;

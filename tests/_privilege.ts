@@ -5,7 +5,7 @@
  */
 
 /**
- * Whether the tests run as the machine's root: as uid 0 of a user namespace, only ids that are mapped
+ * Tells whether the tests run as the machine's root: as uid 0 of a user namespace, only ids that are mapped
  * into it exist, and overlayfs needs the option `userxattr`.
  */
 export const isRealRoot: boolean = Deno.uid() === 0 &&

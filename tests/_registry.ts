@@ -4,12 +4,13 @@
  * @module
  */
 import { exists } from "@std/fs/exists";
+import { sh } from "./_temp.ts";
 import type { TempDir } from "./_temp.ts";
 
 /** The program, from the Debian package docker-registry. */
 const PROGRAM = "/usr/bin/docker-registry";
 
-/** Whether registries can be started here; else the reason, for the name of a test. */
+/** The reason why no registry can be started here, for the name of a test; `null` if one can. */
 export const noRegistry: string | null = await exists(PROGRAM)
   ? null
   : " [skipped: docker-registry is not installed]";
@@ -25,7 +26,7 @@ export interface TestRegistry extends AsyncDisposable {
   readonly origin: string;
   /** The directory with the CA, in the form of certs.d; empty for plain http. */
   readonly certs: string;
-  /** What it stores. */
+  /** The directory of its blobs. */
   readonly storage: string;
   /** The token server's origin, where it has one. */
   readonly tokens: string;
@@ -37,15 +38,6 @@ export type Auth = "plain" | "htpasswd" | "token";
 function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
-}
-
-async function run(program: string, ...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await new Deno.Command(program, { args, stdin: "null" })
-    .output();
-  if (code !== 0) {
-    throw new Error(`${program} ${args.join(" ")}: ${new TextDecoder().decode(stderr)}`);
-  }
-  return new TextDecoder().decode(stdout);
 }
 
 /** A CA, and a certificate for loopback that it has signed; rustls takes no CA for a server. */
@@ -61,12 +53,12 @@ async function makeCertificates(dir: string, certs: string): Promise<Certificate
   const [cert, key, request] = [`${dir}/cert.pem`, `${dir}/key.pem`, `${dir}/request.pem`];
   const made = ["-newkey", "rsa:2048", "-nodes", "-subj"];
   const names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
-  await run("openssl", "req", "-x509", ...made, "/CN=test CA", "-keyout", caKey, "-out", ca);
-  await run(
+  await sh("openssl", "req", "-x509", ...made, "/CN=test CA", "-keyout", caKey, "-out", ca);
+  await sh(
     ...["openssl", "req", ...made, "/CN=localhost", "-keyout", key, "-out", request] as const,
     ...["-addext", names],
   );
-  await run(
+  await sh(
     ...["openssl", "x509", "-req", "-in", request, "-CA", ca, "-CAkey", caKey] as const,
     ...["-copy_extensions", "copy", "-out", cert],
   );
@@ -76,7 +68,7 @@ async function makeCertificates(dir: string, certs: string): Promise<Certificate
 async function htpasswd(path: string): Promise<void> {
   const program =
     'print "$ARGV[0]:", crypt($ARGV[1], q($2b$05$) . "abcdefghijklmnopqrstuu"), "\\n"';
-  const line = await run("perl", "-e", program, USER.name, USER.password);
+  const line = await sh("perl", "-e", program, USER.name, USER.password);
   await Deno.writeTextFile(path, line.replace("$2b$", "$2y$"));
 }
 

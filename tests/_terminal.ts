@@ -26,7 +26,7 @@ export async function onTerminal(
   return { status: output.code, stdout, stderr: "" };
 }
 
-/** Whether script(1), which makes the terminal, is there. */
+/** Tells whether script(1), which makes the terminal, is there. */
 export async function hasScript(): Promise<boolean> {
   try {
     return (await new Deno.Command("script", { args: ["--version"] }).output()).success;

@@ -28,7 +28,7 @@ function answers(tool: Tool): boolean {
   }
 }
 
-/** Whether a test is left out, and why, at the end of its name. */
+/** Tells whether a test is left out, and why, at the end of its name. */
 export interface Needs {
   readonly ignore: boolean;
   readonly suffix: string;

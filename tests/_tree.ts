@@ -26,7 +26,7 @@ export async function namesIn(path: string): Promise<string[]> {
   return entries.map(({ name }) => name).sort();
 }
 
-/** Whether nothing is at the path. */
+/** Tells whether nothing is at the path. */
 export async function isMissing(path: string): Promise<boolean> {
   try {
     await Deno.lstat(path);

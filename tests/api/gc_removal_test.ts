@@ -157,7 +157,7 @@ for (const [signal, status] of [["SIGTERM", 143], ["SIGINT", 130]] as const) {
   });
 }
 
-/** Whether the file system of temporary files knows the attribute. */
+/** Tells whether the file system of temporary files knows the attribute. */
 async function canBeImmutable(): Promise<boolean> {
   await using dir = await tempDir();
   await Deno.writeTextFile(dir.join("file"), "");

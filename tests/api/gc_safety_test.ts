@@ -68,11 +68,11 @@ interface Refusal {
   /** Makes it so, and says which path is to blame. */
   readonly arrange: (scene: Scene) => Promise<string>;
   readonly code: string;
-  /** Whether it takes another user's id. @default {false} */
+  /** Set if it takes another user's id. @default {false} */
   readonly needsRoot?: boolean;
-  /** Whether `gc --pods` does not even take it for a pod. @default {false} */
+  /** Set if `gc --pods` does not even take it for a pod. @default {false} */
   readonly unseen?: boolean;
-  /** Whether it is wrong with all pods of the directory. @default {false} */
+  /** Set if it is wrong with all pods of the directory. @default {false} */
   readonly whole?: boolean;
 }
 

@@ -55,7 +55,7 @@ async function manyLayers(dir: TempDir): Promise<Uint8Array[]> {
 
 interface Case {
   readonly name: string;
-  /** Whether preparing it needs other flags than preparing an app does. @default {false} */
+  /** Set if preparing it needs other flags than preparing an app does. @default {false} */
   readonly prepare?: boolean;
   readonly change: (dir: TempDir) => Promise<Partial<RenderRequest>> | Partial<RenderRequest>;
 }

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { planPod, unmountOverlay } from "../../mod.ts";
 import type { PodApp, PodRequest } from "../../mod.ts";
 import { planJson, planText } from "../../lib/cli/plan_output.ts";
+import { lacks } from "../_lacks.ts";
 import { cli, commandLine } from "../_cli.ts";
 import type { CliResult } from "../_cli.ts";
 import { holdLock } from "../_lock_holder.ts";
@@ -354,19 +355,6 @@ for (const command of COMMANDS) {
     const none = await runMainWith([], [command, "--spec", dir.join("none")]);
     assertEquals(none.status, 4);
     assertEquals(await disk(dir.path), before);
-  });
-}
-
-/** Every way to take one flag away, or one value of a flag. */
-function lacks(flags: readonly string[]): { missing: string; flags: string[] }[] {
-  return flags.flatMap((flag, at) => {
-    const [name = "", list = ""] = flag.split(/=(.*)/s);
-    const values = list.split(",");
-    const less = values.length < 2 ? [] : values.map((value) => {
-      const rest = values.filter((other) => other !== value).join(",");
-      return { missing: `${name}=${value}`, flags: flags.with(at, `${name}=${rest}`) };
-    });
-    return [{ missing: flag, flags: flags.toSpliced(at, 1) }, ...less];
   });
 }
 

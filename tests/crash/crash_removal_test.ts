@@ -66,7 +66,7 @@ const LAZY: Scenario = {
   apps: { web: false, db: false, cache: false },
 };
 
-/** What a process uses is neither removed nor mounted a second time. */
+/** A rootfs that a process uses is neither removed nor mounted a second time. */
 async function assertHeld(place: Place): Promise<void> {
   const { pod } = place;
   const kept = await written(place);

@@ -75,7 +75,7 @@ function pairs(): (readonly [string, string])[] {
   });
 }
 
-/** Whether the kernel mounts an overlay with these options; it is unmounted again. */
+/** Tells whether the kernel mounts an overlay with these options; it is unmounted again. */
 async function mounts(
   dir: TempDir,
   options: readonly string[],

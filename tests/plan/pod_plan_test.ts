@@ -154,7 +154,7 @@ function permutations<T>(values: readonly T[]): T[][] {
   });
 }
 
-/** Whether everything that is done in a rootfs comes after its mount. */
+/** Tells whether everything that is done in a rootfs comes after its mount. */
 function assertMountedFirst({ operations, mounts }: RenderPlan): void {
   for (const { rootfs } of mounts) {
     const mounted = operations.findIndex(({ kind, path }) => kind === "mount" && path === rootfs);

@@ -19,7 +19,7 @@ const OTHER = 65534;
 interface Case {
   readonly name: string;
   readonly code: ErrorCode;
-  /** Whether it takes another user's id. @default {false} */
+  /** Set if it takes another user's id. @default {false} */
   readonly needsRoot?: boolean;
   readonly arrange: (dir: TempDir) => Promise<unknown>;
 }

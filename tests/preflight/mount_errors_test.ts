@@ -36,7 +36,7 @@ async function warnings(request: RenderRequest): Promise<string> {
 
 interface Case {
   readonly name: string;
-  /** Whether only the machine's root can put it into place. @default {false} */
+  /** Set if only the machine's root can put it into place. @default {false} */
   readonly root?: boolean;
   readonly arrange: (dir: TempDir, request: RenderRequest) => Promise<RenderRequest>;
   /** What the hint of the error says; the plan says it in the same words. */

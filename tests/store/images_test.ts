@@ -317,7 +317,7 @@ const [, SUITE = "stable"] =
   /^VERSION_CODENAME=(\w+)$/m.exec(await Deno.readTextFile("/etc/os-release").catch(() => "")) ??
     [];
 
-/** Whether packages of Debian can be had, as apt would get them. */
+/** Tells whether packages of Debian can be had, as apt would get them. */
 function hasDebian(): boolean {
   const file = Deno.makeTempFileSync();
   try {

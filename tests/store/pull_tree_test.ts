@@ -13,6 +13,7 @@ import { layerArchive, makeLayout, smallImage } from "../_image.ts";
 import { cuttingProxy, noRegistry, startRegistry, USER } from "../_registry.ts";
 import type { Auth, TestRegistry } from "../_registry.ts";
 import { entriesOf } from "../_entries.ts";
+import { lacks } from "../_lacks.ts";
 import { cli } from "../_cli.ts";
 import { runMain } from "../_main.ts";
 import { exists } from "@std/fs/exists";
@@ -62,7 +63,7 @@ async function push(
   );
 }
 
-/** What is asked of a registry. */
+/** The request for an image of a registry. */
 function wanted(
   dir: TempDir,
   { host, certs }: TestRegistry,
@@ -305,19 +306,11 @@ Deno.test({
     const { flags } = JSON.parse(planned.stdout) as { flags: string[] };
     assert(flags.includes(`--allow-net=${registry.host}`));
 
-    for (const [at, flag] of flags.entries()) {
-      const [name = "", list = ""] = flag.split(/=(.*)/s);
-      const values = list.split(",");
-      for (const value of values) {
-        const rest = values.filter((other) => other !== value);
-        const less = rest.length === 0
-          ? flags.toSpliced(at, 1)
-          : flags.with(at, `${name}=${rest.join(",")}`);
-        const { status, stdout, stderr } = await cli(args, { flags: less });
-        assertEquals([status, stdout], [4, ""], `without ${name}=${value}: ${stderr}`);
-        assertStringIncludes(stderr, `${name}=${value}`);
-        assertEquals(await exists(store), false, `without ${name}=${value}`);
-      }
+    for (const { missing, flags: less } of lacks(flags)) {
+      const { status, stdout, stderr } = await cli(args, { flags: less });
+      assertEquals([status, stdout], [4, ""], `without ${missing}: ${stderr}`);
+      assertStringIncludes(stderr, missing);
+      assertEquals(await exists(store), false, `without ${missing}`);
     }
 
     const pulled = await cli([...args, "--quiet"], { flags });

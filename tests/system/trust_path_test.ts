@@ -21,11 +21,11 @@ async function setUp(dir: TempDir): Promise<RenderRequest> {
 
 interface Case {
   readonly name: string;
-  /** Whether it takes another user's id. @default {false} */
+  /** Set if it takes another user's id. @default {false} */
   readonly needsRoot?: boolean;
-  /** Whether it can be so before there is a pod. @default {false} */
+  /** Set if it can be so before there is a pod. @default {false} */
   readonly above?: boolean;
-  /** Whether it only matters to who makes something in the pod. @default {false} */
+  /** Set if it only matters to who makes something in the pod. @default {false} */
   readonly inside?: boolean;
   readonly profile?: "manifest";
   /** Makes it so, and says which path is to blame. */
