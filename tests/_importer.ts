@@ -13,7 +13,7 @@ if (import.meta.main) {
     if (last !== "" && steps === Number(last)) Deno.kill(Deno.pid, "SIGKILL");
     steps++;
   };
-  await importTree({ source, store, userxattr: userxattr === "userxattr" }, {
+  await importTree({ source, store, userxattr: userxattr === "userxattr", keepBlobs: true }, {
     checkpoint: step,
     trace: step,
     onRead: step,

@@ -236,6 +236,9 @@ const IMPORT: readonly Flag[] = [
     field: "userxattr",
     default: "in a user namespace",
   }),
+  flag("boolean", "keep-blobs", "keep the original blobs too, for tree push", {
+    field: "keepBlobs",
+  }),
   flag("size", "max-size SIZE", "the most that the files of an image may have together", {
     field: "maxBytes",
     default: "64G",

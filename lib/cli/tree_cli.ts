@@ -95,8 +95,8 @@ async function runDry(command: Of<"path" | "remove" | "gc">, io: TreeIo): Promis
   const plan = command.action === "gc"
     ? await planTreeCollection(command.request, io)
     : await planTreeRemoval(command.request, io);
-  const { trees, layers } = plan;
-  io.out(formatPlan(plan, command.output, { more: { trees, layers } }));
+  const { trees, layers, blobs } = plan;
+  io.out(formatPlan(plan, command.output, { more: { trees, layers, blobs } }));
   return 0;
 }
 

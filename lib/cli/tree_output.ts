@@ -45,10 +45,11 @@ export function checkedText(trees: readonly CheckedTree[]): string {
   }).join("");
 }
 
-/** Writes the names of removed trees and layers as text, one a line. */
-export function removedTreesText({ trees, layers }: RemovedTrees): string {
+/** Writes the names of removed trees, layers and blobs as text, one a line. */
+export function removedTreesText({ trees, layers, blobs }: RemovedTrees): string {
   return [
     ...trees.map((id) => `tree ${showName(id)}\n`),
     ...layers.map((key) => `layer ${showName(key)}\n`),
+    ...blobs.map((digest) => `blob ${digest}\n`),
   ].join("");
 }

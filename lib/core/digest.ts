@@ -1,8 +1,13 @@
 /**
- * The digest of bytes in memory.
+ * Digests: those of bytes in memory, and their form as text.
  *
  * @module
  */
+
+/** Tells whether a text is a digest of a blob or a manifest, which is safe in a path and in a URL. */
+export function isDigest(text: unknown): text is string {
+  return typeof text === "string" && /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/.test(text);
+}
 
 /**
  * Computes the digest of bytes, in hexadecimal.

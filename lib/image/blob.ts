@@ -32,7 +32,9 @@ export interface Blob {
   readonly digest: string | null;
   /** The digest of its decompressed content; `null` if it is not known. */
   readonly diffId: string | null;
-  /** Fetches it into the file, if it is not there yet. */
+  /** Set if its bytes are not at hand: the store must have the layer. @default {false} */
+  readonly isAbsent?: boolean;
+  /** Fetches it into the file, which is private to the import, if it is not there yet. */
   readonly obtain?: () => Promise<void>;
   /** Makes its bytes, if they are not in a file. @default {reads the file} */
   readonly read?: () => AsyncIterable<Uint8Array<ArrayBuffer>>;

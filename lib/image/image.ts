@@ -5,12 +5,13 @@
  *
  * @module
  */
-import { hexDigest } from "../core/digest.ts";
+import { hexDigest, isDigest } from "../core/digest.ts";
 import { attempt } from "../system/disk.ts";
 import { openRegular } from "../system/regular_file.ts";
 import { OverlayError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { Blob } from "./blob.ts";
+import type { ImageManifest } from "./manifest.ts";
 
 /** An image: its name, its config and its layers. */
 export interface Image {
@@ -20,6 +21,8 @@ export interface Image {
   readonly digest: string | null;
   /** Its config (OCI image specification, "Image Configuration"), as the original text; `null` for a plain archive. */
   readonly config: string | null;
+  /** Its manifest; absent for an image without one, as of `docker save`. */
+  readonly manifest?: ImageManifest;
   /** Its layers, the lowest first. */
   readonly layers: readonly Blob[];
   /** The registry it was pulled from; absent for other images. */
@@ -166,7 +169,7 @@ export function asText(files: ImageFiles, where: string, value: unknown): string
 /** Checks that a value is a digest of a supported algorithm. */
 export function asDigest(files: ImageFiles, where: string, value: unknown): string {
   const digest = asText(files, where, value);
-  if (/^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/.test(digest)) return digest;
+  if (isDigest(digest)) return digest;
   throw imageError(files.path, `its ${where} is ${brief(digest)}, which is no digest`);
 }
 

@@ -21,6 +21,7 @@ import type { Image, ImageChoice, ImageFiles, Json, Parsed } from "./image.ts";
 import { checkPlatform, choose, formatPlatform } from "./image_choice.ts";
 import type { Candidate } from "./image_choice.ts";
 import { OverlayError } from "../core/errors.ts";
+import { OCI_TYPES } from "./manifest.ts";
 import { quote } from "../core/quote.ts";
 import { chooseName } from "./reference.ts";
 
@@ -90,6 +91,8 @@ async function readBlob(
 /** The chosen manifest. */
 interface Found {
   readonly manifest: Json;
+  readonly text: string;
+  readonly mediaType: string;
   readonly digest: string;
   readonly names: readonly string[];
 }
@@ -125,9 +128,11 @@ async function findManifest(
     const descriptor = choose(files, all.filter(({ isAbout }) => !isAbout), wanted);
     if (names.length === 0) names = descriptor.names;
     const { digest, mediaType } = descriptor;
-    const { value } = await readBlob(blobs, descriptor, true);
+    const { text, value } = await readBlob(blobs, descriptor, true);
     const document = asObject(files, "manifest", value);
-    if (!isIndex(files, document, mediaType)) return { manifest: document, digest, names };
+    if (!isIndex(files, document, mediaType)) {
+      return { manifest: document, text, mediaType, digest, names };
+    }
     at = document;
     if (!Array.isArray(at.manifests)) asList(files, "index's manifests", {});
     wanted = choice.platform === undefined ? {} : { platform: choice.platform };
@@ -187,7 +192,8 @@ export async function readCopy(files: ImageFiles, choice: ImageChoice): Promise<
     return digest.replace(/^\w+:/, "") + (isManifest ? ".manifest.json" : "");
   };
   const content = await readDocument(files, MANIFEST);
-  const document = asObject(files, MANIFEST, parseJson(files, MANIFEST, content).value);
+  const { text, value } = parseJson(files, MANIFEST, content);
+  const document = asObject(files, MANIFEST, value);
   const digest = await hashLike("sha256:", content);
   const blobs = { files, nameOf };
   if (isIndex(files, document, "")) {
@@ -195,7 +201,8 @@ export async function readCopy(files: ImageFiles, choice: ImageChoice): Promise<
     return found === null ? null : await describeImage(blobs, found, choice);
   }
   choose(files, [{ names: [], digest, platform: null }], choice);
-  return await describeImage(blobs, { manifest: document, digest, names: [] }, choice);
+  const found = { manifest: document, text, mediaType: "", digest, names: [] };
+  return await describeImage(blobs, found, choice);
 }
 
 /**
@@ -224,7 +231,7 @@ const CONFIG = /^application\/vnd\.(oci\.image\.config\.v1|docker\.container\.im
 /** Makes the image of a manifest; `null` if the manifest lacks layers that its config lists. */
 async function describeImage(
   blobs: Blobs,
-  { manifest, digest, names }: Found,
+  { manifest, text: own, mediaType: called, digest, names }: Found,
   choice: ImageChoice,
 ): Promise<Image | null> {
   const { files } = blobs;
@@ -245,11 +252,22 @@ async function describeImage(
     name: chooseName(names, choice.ref),
     digest,
     config: text,
+    manifest: { mediaType: chooseType(manifest, called), text: own },
     layers: layers.map((layer, at) =>
       describeLayer(blobs, { layer, at, diffId: diffIds[at] ?? "" })
     ),
     note,
   };
+}
+
+/** The media types of the manifests of images. */
+const MANIFEST_TYPE =
+  /^application\/vnd\.(oci\.image\.manifest\.v1|docker\.distribution\.manifest\.v2)\+json$/;
+
+/** Returns the media type of a manifest: its own, or that of its descriptor. */
+function chooseType({ mediaType }: Json, called: string): string {
+  const types = [mediaType, called].filter((type) => typeof type === "string");
+  return types.find((type) => MANIFEST_TYPE.test(type)) ?? OCI_TYPES.manifest;
 }
 
 function listsLayers(config: unknown): boolean {

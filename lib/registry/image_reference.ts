@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { isDigest } from "../core/digest.ts";
 import { InvalidValueError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import { HUB, splitReference } from "../image/reference.ts";
@@ -26,7 +27,6 @@ const HOST =
   /^(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[0-9a-fA-F:]+\])(?::\d{1,5})?$/;
 const COMPONENT = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const TAG = /^\w[\w.-]{0,127}$/;
-const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 const IDENTIFIER = /^library\/[0-9a-f]{64}$/;
 
 /** The longest name: the registry and the path together. */
@@ -39,11 +39,6 @@ function bad(text: string, reason: string): InvalidValueError {
   return new InvalidValueError("bad-reference", `Cannot use reference ${quote(text)}: ${reason}`, {
     hint: "write it like debian:12, ghcr.io/owner/name:tag or registry.example:5000/name@sha256:…",
   });
-}
-
-/** Tells whether a text can be the digest of a blob or a manifest. */
-export function isDigest(text: string): boolean {
-  return DIGEST.test(text);
 }
 
 /**

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isDigest } from "../core/digest.ts";
 import { OverlayError } from "../core/errors.ts";
 import { child } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
@@ -12,7 +13,7 @@ import { readRemote } from "../image/oci_image.ts";
 import { look } from "../system/disk.ts";
 import { writeScratch } from "../system/own_file.ts";
 import { fetchBlob } from "./fetch_blob.ts";
-import { formatImageReference, isDigest } from "./image_reference.ts";
+import { formatImageReference } from "./image_reference.ts";
 import type { ImageReference } from "./image_reference.ts";
 import { MANIFEST_MAX } from "./registry.ts";
 import type { Manifest, Repository } from "./registry.ts";

@@ -1,5 +1,5 @@
 /**
- * Collects a store: removes layers and trees that no tree and no pod needs.
+ * Collects a store: removes layers and trees that no tree and no pod needs, and blobs that no image names.
  *
  * @module
  */
@@ -10,7 +10,8 @@ import { basename, child } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { quote } from "../core/quote.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
-import { storedTreeLayout, storeLayout } from "./layout.ts";
+import { listUnnamedBlobs } from "./kept_blobs.ts";
+import { blobPath, storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import { openStore, tidy } from "./open.ts";
 import { asView, listNames, listWholeTrees, readLink, readWholeTrees } from "./tree_manifest.ts";
@@ -54,7 +55,7 @@ function linksIn(
   });
 }
 
-/** Finds trees whose import did not finish, and layers that no tree has. */
+/** Finds trees whose import did not finish, layers that no tree has, and blobs that no image names. */
 async function findUnneeded(store: StoreLayout): Promise<Removal> {
   const whole = readWholeTrees(store);
   const used = await usedNames(store);
@@ -68,11 +69,14 @@ async function findUnneeded(store: StoreLayout): Promise<Removal> {
   const layers = listNames(store.layers).filter((key) => !needed.has(key) && !used.has(key));
   const gone = new Set([...trees, ...layers]);
   const links = linksIn(store).filter(({ key }) => gone.has(key)).map(({ name }) => name);
+  const blobs = listUnnamedBlobs(store);
   const paths = [
     ...trees.map((id) => storedTreeLayout(store, id).tree),
     ...layers.map((key) => child(store.layers, key)),
+    ...blobs.map((digest) => blobPath(store, digest)),
   ];
-  return { what: "what no tree has", trees, layers, paths, names: new Set([...gone, ...links]) };
+  const names = new Set([...gone, ...links]);
+  return { what: "what no tree has", trees, layers, blobs, paths, names };
 }
 
 /**
@@ -93,7 +97,7 @@ export async function planTreeCollection(
   checkPermissions("collect trees", storePermissions(request, false));
   const store = storeLayout(request.store);
   const removal = await findUnneeded(store);
-  if (look(store.store) === null) return { operations: [], trees: [], layers: [] };
+  if (look(store.store) === null) return { operations: [], trees: [], layers: [], blobs: [] };
   // A dry run works with read permission for the store alone.
   if (isGranted({ name: "run", command: PROGRAMS.findmnt })) {
     await refuseMounted(removal, store, options);
@@ -102,7 +106,7 @@ export async function planTreeCollection(
 }
 
 /**
- * Removes the layers that no tree has, the remains of unfinished imports, and the notes of pods that are
+ * Removes the layers that no tree has, the blobs that no image names, the remains of unfinished imports, and the notes of pods that are
  * gone. Layers that a pod uses stay, even if the manifest of its tree is damaged.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the store, `--allow-run` for find,
@@ -110,7 +114,7 @@ export async function planTreeCollection(
  * {@linkcode planTreeCollection} needs. Without `--allow-read` permission for a pod, a damaged tree that it
  * may use is an error.
  *
- * @returns The trees and layers that were removed, or would be.
+ * @returns The trees, layers and blobs that were removed, or would be.
  * @throws {RefusedError} If an unneeded layer is part of a mount, or another user could change the store.
  *
  * @tags allow-read, allow-write, allow-run, allow-sys
@@ -120,8 +124,8 @@ export async function collectTrees(
   options: ChangeOptions = {},
 ): Promise<RemovedTrees> {
   const plan = await planTreeCollection(request, options);
-  const { operations, trees, layers } = plan;
-  if (request.dryRun || operations.length === 0) return { trees, layers };
+  const { operations, trees, layers, blobs } = plan;
+  if (request.dryRun || operations.length === 0) return { trees, layers, blobs };
   checkPermissions("collect trees", requiredPermissions(plan));
   const store = storeLayout(request.store);
   using _lock = await openStore(store, options);
@@ -141,6 +145,6 @@ async function collect(store: StoreLayout, options: ChangeOptions): Promise<Remo
     );
   }
   await forgetPods(store);
-  const { trees, layers } = removal;
-  return { trees, layers };
+  const { trees, layers, blobs } = removal;
+  return { trees, layers, blobs };
 }

@@ -21,9 +21,10 @@ import type { StoreLayout } from "./layout.ts";
 /** Imports a directory as a tree of one directory. */
 export async function importDirectory(
   path: string,
-  { store, policy, name }: ParsedImport,
+  { store, policy, name, keepBlobs }: ParsedImport,
   options: ImportOptions,
 ): Promise<ImportedTree> {
+  if (keepBlobs) options.warn?.("no blobs are kept: a directory has none");
   const { stageLayer } = await import("./stage_layer.ts");
   const possible = await limitPolicy({ store, policy }, options);
   const { hashFile } = await import("../system/hash_file.ts");

@@ -5,7 +5,10 @@
  */
 import type { Blob } from "../image/blob.ts";
 import { makeManifest, withRoot, writeTree } from "./write_tree.ts";
-import type { LayerRecord } from "./tree_manifest.ts";
+import type { LayerRecord, StoredImage } from "./tree_manifest.ts";
+import { listBlobs } from "../image/manifest.ts";
+import type { ImageManifest } from "../image/manifest.ts";
+import type { BlobKeeper } from "./keep_blobs.ts";
 import { findImage, refuseChoice } from "./import_source.ts";
 import { basename, child, parent } from "../core/path.ts";
 import { readAllLayers } from "./tree_manifest.ts";
@@ -17,12 +20,13 @@ import { limitPolicy, tellLeftOut } from "./import_policy.ts";
 import type { Staged } from "./stage_layer.ts";
 import type { ImportedTree, ImportOptions } from "./import_options.ts";
 import type { ParsedImport } from "./import_request.ts";
-import { attempt } from "../system/disk.ts";
+import { attempt, look } from "../system/disk.ts";
 import { findLayers } from "./layer_key.ts";
 import type { LayerPolicy } from "../layer/layer_policy.ts";
 import { makeRootLayer, onlyPiece } from "./root_layer.ts";
 import { isName } from "./import_request.ts";
 import { hexDigest } from "../core/digest.ts";
+import { blobPath } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 
 /** Imports an image as a tree of layers. */
@@ -30,6 +34,18 @@ export async function importImage(
   image: Image,
   parsed: ParsedImport,
   options: ImportOptions,
+): Promise<ImportedTree> {
+  if (!parsed.keepBlobs) return await importLayersOf(image, parsed, options, null);
+  const { keepBlobs } = await import("./keep_blobs.ts");
+  const keeper = await keepBlobs(image, parsed.store, options);
+  return await importLayersOf(keeper?.image ?? image, parsed, keeper?.options ?? options, keeper);
+}
+
+async function importLayersOf(
+  image: Image,
+  parsed: ParsedImport,
+  options: ImportOptions,
+  keeper: BlobKeeper | null,
 ): Promise<ImportedTree> {
   const { store, name, choice } = parsed;
   if (typeof image.note === "string") options.warn?.(image.note);
@@ -50,17 +66,36 @@ export async function importImage(
   const root = await makeRootLayer(plain, layers, { store, policy, options });
   await mendLinks(root === null ? layers : [...layers, root], store, options);
   const manifest = root === null ? plain : withRoot(plain, root);
-  const stored = {
+  const stored = describeImage(image, {
     name: name ?? chooseImageName(image, options),
-    digest: image.digest,
-    config: image.config,
-    ...(image.source === undefined ? {} : { source: image.source }),
-  };
+    manifest: keeper === null ? image.manifest : await keeper.place(layers),
+    store,
+  });
   await writeTree(store, manifest, { image: stored, options });
   tellLeftOut(layers, parsed.policy, options);
   const { id, bytes, entries } = manifest;
   const { name: called, digest } = stored;
   return { id, image: called, digest, layers: image.layers.length, bytes, entries, changed };
+}
+
+/** Makes the record of an image. It names the blobs that the store has, whichever import kept them. */
+function describeImage(
+  { digest, config, source }: Image,
+  { name, manifest, store }: {
+    readonly name: string | null;
+    readonly manifest: ImageManifest | undefined;
+    readonly store: StoreLayout;
+  },
+): StoredImage {
+  const blobs = manifest === undefined
+    ? []
+    : listBlobs(manifest).filter((one) => look(blobPath(store, one)) !== null);
+  return {
+    ...{ name, digest, config },
+    ...(source === undefined ? {} : { source }),
+    ...(manifest === undefined ? {} : { manifest }),
+    ...(blobs.length === 0 ? {} : { blobs }),
+  };
 }
 
 /** Returns the name in an image; `null` if `--name` would not accept it. */
@@ -135,6 +170,7 @@ async function findUsableLayers(
 /** Finds the diff id of an archive by an earlier import of the same archive. */
 async function findDiffId(blob: Blob, store: StoreLayout): Promise<string | null> {
   if (blob.diffId !== null) return blob.diffId;
+  await blob.obtain?.();
   const alike = readAllLayers(store).filter(({ archive }) => archive.size === blob.size);
   if (alike.length === 0) return null;
   const { hashFile } = await import("../system/hash_file.ts");

@@ -41,6 +41,8 @@ export interface ImportRequest {
    * @default {unless root imports it outside a user namespace}
    */
   readonly userxattr?: boolean;
+  /** Set if the original blobs are kept, as a push of the image may need. @default {false} */
+  readonly keepBlobs?: boolean;
   /** The most bytes that the files of an image may have together. @default {64 GiB} */
   readonly maxBytes?: number;
   /** The most entries that its layers may have together. @default {two million} */
@@ -59,6 +61,8 @@ export interface ParsedImport {
   readonly name: string | null;
   /** The policy. */
   readonly policy: LayerPolicy;
+  /** Set if the original blobs are kept. */
+  readonly keepBlobs: boolean;
 }
 
 const MAX_BYTES = 64 * 2 ** 30;
@@ -125,5 +129,6 @@ export function parseImport(request: ImportRequest): ParsedImport {
       maxBytes: parseLimit("maximal size", request.maxBytes ?? MAX_BYTES),
       maxEntries: parseLimit("maximal entries", request.maxEntries ?? MAX_ENTRIES),
     },
+    keepBlobs: request.keepBlobs ?? false,
   };
 }

@@ -12,6 +12,7 @@ import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { clearAway, listScratch, openStore, tidy } from "./open.ts";
 import { importImage } from "./import_image.ts";
+import { discardBlobs } from "./kept_blobs.ts";
 import { chooseAttributes } from "./import_policy.ts";
 import { importDirectory } from "./import_directory.ts";
 
@@ -96,6 +97,7 @@ export async function importInto(
     return tree;
   } catch (error) {
     tidy(store);
+    discardBlobs(store);
     await clearAway(listScratch(store), options);
     lock.takeBack();
     throw error;

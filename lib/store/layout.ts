@@ -25,6 +25,8 @@ export interface StoreLayout {
   readonly trees: string;
   /** Holds a note for each pod that was rendered from a tree: a file with its path, named by the SHA-256 of it. */
   readonly pods: string;
+  /** Holds the original blobs of images that were imported so, as `<algorithm>/<hexadecimal>`. */
+  readonly blobs: string;
   /** Holds unfinished imports; files there while the lock is free are remains. */
   readonly scratch: string;
 }
@@ -60,6 +62,7 @@ export function storeLayout(store: string = DEFAULT_STORE): StoreLayout {
     records: child(root, "record"),
     trees: child(root, "tree"),
     pods: child(root, "pod"),
+    blobs: child(root, "blob"),
     scratch: child(root, "tmp"),
   };
 }
@@ -79,6 +82,15 @@ export function storedTreeLayout(store: StoreLayout, id: string): StoredTreeLayo
     rootfs: child(tree, "rootfs"),
     lines: child(tree, "mtree"),
   };
+}
+
+/**
+ * Computes the path of a blob.
+ *
+ * @param digest A checked digest.
+ */
+export function blobPath({ blobs }: StoreLayout, digest: string): string {
+  return child(blobs, digest.replace(":", "/"));
 }
 
 /** Makes the target of the short symlink to a layer, which lies in {@linkcode StoreLayout.links}. */

@@ -30,6 +30,8 @@ import { importInto, importPermissions } from "./import_tree.ts";
 import type { ImportedTree, ImportOptions } from "./import_options.ts";
 import { storeLayout } from "./layout.ts";
 import { readWholeTrees } from "./tree_manifest.ts";
+import type { StoredImage } from "./tree_manifest.ts";
+import { listBlobs } from "../image/manifest.ts";
 
 /** The part of a request that concerns the registry. */
 export interface RegistryRequest {
@@ -191,6 +193,12 @@ function treatmentOf({ platform, strip, userxattr }: PullRequest): string {
     .join(" ");
 }
 
+/** Tells whether an image has its manifest, and its blobs as far as they are wanted. */
+function hasBlobs({ manifest, blobs = [] }: StoredImage, { keepBlobs }: PullRequest): boolean {
+  if (manifest === undefined) return false;
+  return !keepBlobs || listBlobs(manifest).every((digest) => blobs.includes(digest));
+}
+
 /** Finds the tree of an earlier pull that a reference still names; `null` if there is none. */
 async function findKnown(
   repository: Repository,
@@ -203,7 +211,7 @@ async function findKnown(
       return source?.reference === full && source.how === how &&
         (request.name === undefined || request.name === name);
     });
-    if (image?.source === undefined) continue;
+    if (image?.source === undefined || !hasBlobs(image, request)) continue;
     const named = reference.digest ?? await repository.digestOfTag(reference.tag ?? "");
     if (named !== image.source.digest) return null;
     const { name, digest } = image;

@@ -11,7 +11,7 @@ import { attempt } from "../system/disk.ts";
 import { RefusedError } from "../core/errors.ts";
 import type { OverlayError } from "../core/errors.ts";
 import { isGranted, permissionFlags } from "../system/permissions.ts";
-import { child } from "../core/path.ts";
+import { child, isWithin } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import type { Operation } from "../plan/operation.ts";
 import type { StoreLayout } from "./layout.ts";
@@ -25,6 +25,8 @@ export interface RemovedTrees {
   readonly trees: readonly string[];
   /** The keys of layers. */
   readonly layers: readonly string[];
+  /** The digests of blobs. */
+  readonly blobs: readonly string[];
 }
 
 /** The plan of a removal from the store. Safe as JSON. */
@@ -37,7 +39,7 @@ export interface TreeRemovalPlan extends RemovedTrees {
 export interface Removal extends RemovedTrees {
   /** A description for messages. */
   readonly what: string;
-  /** The directories. */
+  /** The directories, and the files of the blobs. */
   readonly paths: readonly string[];
   /** The names under which its directories can be part of a mount. */
   readonly names: ReadonlySet<string>;
@@ -45,7 +47,7 @@ export interface Removal extends RemovedTrees {
 
 /** Plans a removal. */
 export function planRemoval(
-  { trees, layers, paths }: Removal,
+  { trees, layers, blobs, paths }: Removal,
   store: StoreLayout,
 ): TreeRemovalPlan {
   const removed = [...listScratch(store), ...paths];
@@ -60,10 +62,11 @@ export function planRemoval(
       guarded: true,
     },
     { kind: "lock", path: store.lock },
-    ...paths.map((path): Operation => ({ kind: "free", path })),
+    ...paths.filter((path) => !isWithin(path, store.blobs))
+      .map((path): Operation => ({ kind: "free", path })),
     ...removed.map((path): Operation => ({ kind: "remove", path })),
   ];
-  return { operations, trees, layers };
+  return { operations, trees, layers, blobs };
 }
 
 /** Makes the error for a tree or layer in use. */
@@ -108,7 +111,7 @@ export async function refuseMounted(
   throw usedError(what, `the mount on ${quote(target)} uses it`, "unmount it first");
 }
 
-/** Renames directories into the scratch directory of the store, and removes them there. */
+/** Renames directories and files into the scratch directory of the store, and removes them there. */
 export async function takeAway(
   paths: readonly string[],
   store: StoreLayout,

@@ -9,7 +9,8 @@ import { OverlayError } from "../core/errors.ts";
 import { checkPermissions, isGranted } from "../system/permissions.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import type { Operation } from "../plan/operation.ts";
-import { storedTreeLayout, storeLayout } from "./layout.ts";
+import { listTreeBlobs, listUnnamedBlobs } from "./kept_blobs.ts";
+import { blobPath, storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import { openStore } from "./open.ts";
 import { asView, findTree, readWholeTrees } from "./tree_manifest.ts";
@@ -71,15 +72,21 @@ function namesOf(tree: TreeManifest): readonly string[] {
   return [id, ...layers, ...lowers];
 }
 
-/** Makes the removal of a tree. Layers stay, since other trees may share them. */
+/** Makes the removal of a tree, with the blobs of its images alone. Layers stay, since other trees may share them. */
 function removalOf(tree: TreeManifest, store: StoreLayout): Removal {
   const others = readWholeTrees(store).filter(({ id }) => id !== tree.id);
   const shared = new Set(others.flatMap(namesOf));
+  const own = listTreeBlobs(tree);
+  const blobs = listUnnamedBlobs(store, tree.id).filter((digest) => own.includes(digest));
   return {
     what: `tree ${quote(tree.id)}`,
     trees: [tree.id],
     layers: [],
-    paths: [storedTreeLayout(store, tree.id).tree],
+    blobs,
+    paths: [
+      storedTreeLayout(store, tree.id).tree,
+      ...blobs.map((digest) => blobPath(store, digest)),
+    ],
     names: new Set(namesOf(tree).filter((name) => !shared.has(name))),
   };
 }
@@ -112,7 +119,8 @@ export async function planTreeRemoval(
 }
 
 /**
- * Removes a tree. Its layers stay until {@linkcode collectTrees} removes those that no tree has.
+ * Removes a tree, and the blobs that only its images have. Its layers stay until {@linkcode collectTrees} removes
+ * those that no tree has.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the store and for the pods that were
  * rendered from it, `--allow-run` for findmnt, find and rm, and `--allow-sys=uid`.
@@ -133,7 +141,7 @@ export async function removeTree(
   findTree(store, request.tree);
   using _lock = await openStore(store, options);
   const removal = removalOf(findTree(store, request.tree), store);
-  const { trees, layers, paths } = removal;
+  const { trees, layers, blobs, paths } = removal;
   const id = trees.join();
   const { rendered, removing } = storedTreeLayout(store, id);
   // Checked again under the lock, since pods may have been rendered meanwhile.
@@ -149,5 +157,5 @@ export async function removeTree(
     throw error;
   }
   await takeAway(paths, store, options);
-  return { trees, layers };
+  return { trees, layers, blobs };
 }

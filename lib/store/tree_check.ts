@@ -30,6 +30,8 @@ import {
   readTree,
   readWholeTrees,
 } from "./tree_manifest.ts";
+import { checkBlob, listTreeBlobs } from "./kept_blobs.ts";
+import type { TreeManifest } from "./tree_manifest.ts";
 import { listQuickly } from "./quick_listing.ts";
 import type { Entries } from "./quick_listing.ts";
 import type { StoreRequest } from "./list.ts";
@@ -168,7 +170,7 @@ const AT_ONCE = 2;
 
 /**
  * Checks the names, types, modes, owners, times, sizes, links, extended attributes and contents of trees
- * against the records of their import.
+ * against the records of their import, and the blobs that are kept of their images against their digests.
  *
  * Requires the permissions that {@linkcode checkTreePermissions} computes, and root.
  *
@@ -200,15 +202,34 @@ export async function checkTrees(
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
+  const blobs = await findBadBlobs(store, trees, request.quick ?? false);
   const checked = trees.map((tree) => {
     const { id } = tree;
     const links = [...findLostLinks(asView(tree), store)].map(({ layer, path, what }) => {
       return { layer, path: "/", what: `has no short name: ${printable(quote(path))} ${what}` };
     });
     const inside = listParts(store, id).flatMap(({ root }) => found.get(root) ?? []);
-    return { id, differences: [...links, ...inside] };
+    const kept = listTreeBlobs(tree).flatMap((digest) => {
+      const what = blobs.get(digest);
+      return what === undefined ? [] : [{ layer: null, path: "/", what }];
+    });
+    return { id, differences: [...links, ...inside, ...kept] };
   });
   return [...damaged, ...checked];
+}
+
+/** Checks the blobs that are kept of trees, each once. Returns the differences by the digests. */
+async function findBadBlobs(
+  store: StoreLayout,
+  trees: readonly TreeManifest[],
+  quick: boolean,
+): Promise<ReadonlyMap<string, string>> {
+  const bad = new Map<string, string>();
+  for (const digest of new Set(trees.flatMap(listTreeBlobs))) {
+    const what = await checkBlob(store, digest, quick);
+    if (what !== null) bad.set(digest, what);
+  }
+  return bad;
 }
 
 /** Lists trees with the `rendered` marker and a damaged manifest. */

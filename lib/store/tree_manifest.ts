@@ -7,6 +7,7 @@ import { attempt, entriesIn, look } from "../system/disk.ts";
 import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError } from "../core/errors.ts";
 import type { ImageSource } from "../image/image.ts";
+import type { ImageManifest } from "../image/manifest.ts";
 import type { AttributeClass, LayerSummary } from "../layer/layer_policy.ts";
 import { child } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
@@ -50,6 +51,10 @@ export interface StoredImage {
   readonly config: string | null;
   /** The registry it was pulled from. @default {none} */
   readonly source?: ImageSource;
+  /** Its manifest. @default {none, for a directory, or an archive whose blobs are not kept} */
+  readonly manifest?: ImageManifest;
+  /** The digests of its blobs that are kept in the store. @default {none} */
+  readonly blobs?: readonly string[];
 }
 
 /** The manifest of a tree. */

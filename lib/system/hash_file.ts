@@ -6,21 +6,22 @@
 import { attempt } from "./disk.ts";
 import { openRegular } from "./regular_file.ts";
 import { loadHash } from "./hash.ts";
+import type { Algorithm } from "./hash.ts";
 
 const READ = 1 << 20;
 
 /**
- * Computes the SHA-256 of a file's content, in hexadecimal.
+ * Computes the digest of a file's content, in hexadecimal.
  *
  * Requires `--allow-read` permission for the file.
  *
  * @throws {OverlayError} If it cannot be read.
  */
-export async function hashFile(path: string): Promise<string> {
+export async function hashFile(path: string, algorithm: Algorithm = "sha256"): Promise<string> {
   const createHash = await loadHash();
   using file = await openRegular(path);
   return attempt("read", path, () => {
-    const hash = createHash("sha256");
+    const hash = createHash(algorithm);
     const buffer = new Uint8Array(READ);
     for (let read = file.readSync(buffer); read !== null; read = file.readSync(buffer)) {
       hash.update(buffer.subarray(0, read));

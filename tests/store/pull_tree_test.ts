@@ -231,6 +231,38 @@ Deno.test({
 });
 
 Deno.test({
+  name: `tree pull --keep-blobs keeps what the registry has, once${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    await using registry = await startRegistry(dir);
+    const layout = await smallImage(dir);
+    await push(dir, registry, `oci:${layout}:test`, "a/b:1");
+    const request = wanted(dir, registry, "a/b:1", "plain");
+    await pullTree(request);
+    const blobs = dir.join("store", "blob");
+    assertEquals(await exists(blobs), false);
+
+    const fetched: string[] = [];
+    const note = { onFetch: (digest: string) => void fetched.push(digest) };
+    assertEquals((await pullTree({ ...request, keepBlobs: true }, note)).changed, false);
+    const kept = await Array.fromAsync(Deno.readDir(`${blobs}/sha256`), ({ name }) => name);
+    assertEquals([...new Set(fetched)].sort(), kept.map((hex) => `sha256:${hex}`).sort());
+    for (const hex of kept) {
+      const [is, must] = await Promise.all(
+        [`${blobs}/sha256/${hex}`, `${layout}/blobs/sha256/${hex}`].map((path) => {
+          return Deno.readFile(path);
+        }),
+      );
+      assertEquals(is, must);
+    }
+
+    assertEquals((await pullTree({ ...request, keepBlobs: true }, note)).changed, false);
+    assertEquals(fetched.length, 3, "an unchanged tag fetches nothing");
+  },
+});
+
+Deno.test({
   name: `pullTree() goes on where a connection was cut, three times${suffix}`,
   ignore,
   async fn(): Promise<void> {

@@ -42,7 +42,7 @@ Deno.test("a tree is not removed while a pod uses it, mounted or not", async () 
     assertEquals(await changed(), then);
   }
   await Deno.remove(pod, { recursive: true });
-  assertEquals(await removeTree({ store, tree: "test" }), { trees: [id], layers: [] });
+  assertEquals(await removeTree({ store, tree: "test" }), { trees: [id], layers: [], blobs: [] });
   assertEquals(listTreesSync({ store }), []);
   assertEquals((await namesIn(`${store}/layer`)).length, 2);
 
@@ -70,7 +70,7 @@ Deno.test("a tree is not removed while a pod is set aside that uses it: it can b
     const manifest = `${store}/tree/${tree}/manifest`;
     const content = await Deno.readTextFile(manifest);
     if (lose !== undefined) await Deno.writeTextFile(manifest, "");
-    assertEquals(await collectTrees({ store }), { trees: [], layers: [] });
+    assertEquals(await collectTrees({ store }), { trees: [], layers: [], blobs: [] });
     await Deno.writeTextFile(manifest, content);
     assertEquals((await namesIn(`${store}/pod`)).length, 1);
     const error = await assertRejects(() => removeTree({ store, tree: "test" }), RefusedError);
@@ -96,7 +96,7 @@ Deno.test("a tree is not removed while a pod uses it that was rendered by anothe
   const moved = { store: dir.join("moved"), tree: "test" };
   assertEquals(listTreesSync(moved)[0]?.pods, [dir.join("pod")]);
   await assertRejects(() => removeTree(moved), RefusedError, "uses it");
-  assertEquals(await collectTrees(moved), { trees: [], layers: [] });
+  assertEquals(await collectTrees(moved), { trees: [], layers: [], blobs: [] });
   assertEquals((await namesIn(dir.join("moved", "pod"))).length, 1);
 });
 
@@ -116,7 +116,7 @@ Deno.test("what a pod uses is not collected, whatever became of its tree's manif
   );
   assertEquals(error.code, "bad-store");
   for (const dryRun of [true, false]) {
-    assertEquals(await collectTrees({ store, dryRun }), { trees: [], layers: [] });
+    assertEquals(await collectTrees({ store, dryRun }), { trees: [], layers: [], blobs: [] });
   }
   const fstab = await Deno.readTextFile(`${pod}/overlay.fstab`);
   await Deno.writeFile(`${pod}/overlay.fstab`, new Uint8Array([0xff]));
@@ -163,7 +163,7 @@ Deno.test("a pod that cannot be written to keeps its tree, and nothing else from
   await sh("mount", "--bind", pod, pod);
   await sh("mount", "--options", "remount,bind,ro", pod);
   await assertRejects(() => removeTree({ store, tree: "test" }), OverlayError, "Read-only");
-  assertEquals(await collectTrees({ store }), { trees: [], layers: [] });
+  assertEquals(await collectTrees({ store }), { trees: [], layers: [], blobs: [] });
   assertEquals((await namesIn(`${store}/pod`)).length, 1);
   await sh("umount", pod);
 });
@@ -176,7 +176,7 @@ Deno.test("a tree whose removal was killed is there again", async () => {
   const rendered = `${store}/tree/${id}/rendered`;
   await Deno.rename(rendered, `${rendered}.removing`);
   assertEquals(listTreesSync({ store }), []);
-  assertEquals(await collectTrees({ store }), { trees: [], layers: [] });
+  assertEquals(await collectTrees({ store }), { trees: [], layers: [], blobs: [] });
   assertEquals(await snapshot(store), before);
 });
 
@@ -244,6 +244,6 @@ Deno.test("a directory whose import did not finish is no tree, and is collected"
   const trees = await namesIn(`${store}/tree`);
   const [tree = ""] = trees;
   assertThrows(() => resolveTreeSync({ tree, store, pod: "/p" }), OverlayError, "did not finish");
-  assertEquals(await collectTrees({ store }), { trees, layers: [] });
+  assertEquals(await collectTrees({ store }), { trees, layers: [], blobs: [] });
   assertEquals(await namesIn(`${store}/tree`), []);
 });
