@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { exists } from "@std/fs/exists";
 import { OverlayError } from "../../lib/core/errors.ts";
 import { composeImage } from "../../lib/image/compose_image.ts";
@@ -142,7 +142,7 @@ Deno.test("tree remove takes the blobs that no other image has, and tree gc thos
   const collected = await collectTrees({ store });
   assertEquals([...collected.blobs].sort(), [...kept].sort());
   for (const digest of kept) {
-    assertMatch(planned.stdout, new RegExp(`remove +${store}/blob/${digest.replace(":", "/")}\\n`));
+    assertStringIncludes(planned.stdout, ` ${store}/blob/${digest.replace(":", "/")} `);
   }
   assertEquals(await keptIn(store), []);
 });
