@@ -5,7 +5,7 @@
  * @module
  */
 import { parseCommand } from "./lib/cli/command.ts";
-import { processIo } from "./lib/cli/io.ts";
+import { dropNetwork, mayPull, processIo } from "./lib/cli/io.ts";
 import type { Io } from "./lib/cli/io.ts";
 import { run } from "./lib/cli/run.ts";
 
@@ -43,9 +43,6 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
 
 // Not `Deno.exitCode`: what is still being opened, such as a FIFO without a writer, must not hold it.
 if (import.meta.main) {
-  // Every command but a pull gives up what only a pull needs.
-  if (Deno.args[0] !== "tree" || Deno.args[1] !== "pull") {
-    for (const name of ["net", "env"] as const) Deno.permissions.revokeSync({ name });
-  }
+  if (!mayPull(Deno.args)) dropNetwork();
   Deno.exit(await main(Deno.args));
 }

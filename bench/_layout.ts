@@ -76,17 +76,48 @@ async function digestOf(path: string): Promise<string> {
   return `sha256:${(await must(["sha256sum", path])).slice(0, 64)}`;
 }
 
-/** Makes an image of one layer, the tree. */
-export async function makeLayout(tree: string, path: string): Promise<Layout> {
+/** Lists paths after the directories that they lie in, as the layers of real images do. */
+function withParents(paths: readonly string[]): readonly string[] {
+  const parents = (path: string) => path.split("/").map((_, at, all) => all.slice(0, at).join("/"));
+  return [...new Set(paths.flatMap((path) => [...parents(path).filter(Boolean), path]))];
+}
+
+/** Adds a layer with these paths of a directory. */
+async function addLayer(path: string, tree: string, paths: readonly string[]): Promise<Layer> {
   const archive = `${path}/layer.tar`;
-  await Deno.mkdir(`${path}/blobs/sha256`, { recursive: true });
-  await must(["tar", `--directory=${tree}`, "--create", `--file=${archive}`, "."]);
+  const list = `${path}/layer.list`;
+  await Deno.writeTextFile(list, paths.map((one) => `${one}\0`).join(""));
+  const from = ["--null", "--no-recursion", `--files-from=${list}`];
+  await must(["tar", `--directory=${tree}`, "--create", `--file=${archive}`, ...from]);
   const diffId = await digestOf(archive);
   await must(["gzip", archive]);
   const digest = await digestOf(`${archive}.gz`);
   await Deno.rename(`${archive}.gz`, blobOf(path, digest));
   const { size } = await Deno.stat(blobOf(path, digest));
-  return await writeImage(path, [{ digest, size, diffId }]);
+  await Deno.remove(list);
+  return { digest, size, diffId };
+}
+
+/** Makes an image of the tree. Its files are spread over the layers, in their order. */
+export async function makeLayout(tree: string, path: string, count = 1): Promise<Layout> {
+  await Deno.mkdir(`${path}/blobs/sha256`, { recursive: true });
+  const all = (await must(["sh", "-c", 'cd "$0" && find . -print0', tree])).split("\0");
+  const each = Math.ceil(all.length / count);
+  const layers: Layer[] = [];
+  for (let at = 0; at < count; at++) {
+    const paths = all.slice(at * each, (at + 1) * each).filter((one) => one !== "");
+    layers.push(await addLayer(path, tree, withParents(paths)));
+  }
+  return await writeImage(path, layers);
+}
+
+/** Makes a directory of many small files, a hundred in each directory. */
+export async function makeSmallFiles(path: string, count: number): Promise<void> {
+  for (let number = 0; number < count; number++) {
+    const directory = `${path}/dir-${Math.floor(number / 100)}`;
+    if (number % 100 === 0) await Deno.mkdir(directory, { recursive: true });
+    await Deno.writeTextFile(`${directory}/file-${number}`, `file ${number}\n`.repeat(number % 50));
+  }
 }
 
 /** An entry of root. */

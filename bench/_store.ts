@@ -34,9 +34,14 @@ export function podman(place: Place, ...args: string[]): string[] {
   return ["podman", ...storeFlags(place), "--tmpdir=/run/libpod", ...args];
 }
 
+/** Writes the configuration that {@linkcode storeEnv} names. */
+export async function configureStore({ scratch }: Place): Promise<void> {
+  await Deno.writeTextFile(`${scratch}/containers.conf`, CONFIG);
+}
+
 /** Imports an image with the one of the two that is there. */
 export async function fillStore(place: Place, archive: string, by: string): Promise<void> {
-  await Deno.writeTextFile(`${place.scratch}/containers.conf`, CONFIG);
+  await configureStore(place);
   const argv = by === "buildah"
     ? buildah(place, "pull", "--quiet", `docker-archive:${archive}`)
     : podman(place, "load", "--quiet", "--input", archive);

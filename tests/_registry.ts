@@ -74,7 +74,7 @@ async function htpasswd(path: string): Promise<void> {
 
 /** Starts a registry. */
 export async function startRegistry(
-  dir: TempDir,
+  dir: Pick<TempDir, "path">,
   { auth = "plain", tls = false }: { readonly auth?: Auth; readonly tls?: boolean } = {},
 ): Promise<TestRegistry> {
   const home = await Deno.makeTempDir({ dir: dir.path, prefix: "registry-" });

@@ -5,7 +5,7 @@
  */
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import type { ApplyOptions, AppRun } from "../apply/apply_run.ts";
+import type { AppRun } from "../apply/apply_run.ts";
 import { applyPlan } from "../apply/apply.ts";
 import type { Applied } from "../apply/apply.ts";
 import { ifAny } from "../system/disk.ts";
@@ -14,10 +14,12 @@ import { askAbove } from "../system/trust.ts";
 import { isWithin } from "../core/path.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
 import { toMountConfig } from "../plan/render_mount.ts";
-import type { PlanOptions, RenderPlan } from "../plan/plan.ts";
 import type { MountPlan } from "../overlay/app_line.ts";
 import type { OverlayStatus } from "./status.ts";
 import { parsePath } from "../request/names.ts";
+import type { RequestKind } from "./request_kind.ts";
+export type { RequestKind } from "./request_kind.ts";
+import { wantsPull } from "../request/options.ts";
 
 /** An app that was prepared or rendered. */
 export interface Render extends OverlayStatus {
@@ -32,16 +34,6 @@ export interface AppliedRender extends Applied {
   readonly apps: readonly [AppRun, ...AppRun[]];
 }
 
-/** The steps that differ between a request for one app and one for several. */
-export interface RequestKind<R> {
-  /** Checks a request, and looks up the trees and lowers that it names. */
-  readonly resolve: (request: R) => Promise<R>;
-  /** Plans a request that was resolved. */
-  readonly plan: (request: R, options: PlanOptions) => RenderPlan;
-  /** Applies the plan. @default {applyPlan} */
-  readonly apply?: (plan: RenderPlan, options: ApplyOptions, request: R) => Promise<Applied>;
-}
-
 /**
  * Prepares or renders the apps of a request.
  *
@@ -52,9 +44,11 @@ export interface RequestKind<R> {
 export async function applyRequest<R extends { readonly pod: string }>(
   action: "prepare" | "render",
   given: R,
-  { kind, options }: { readonly kind: RequestKind<R>; readonly options: ChangeOptions },
+  how: { readonly kind: RequestKind<R>; readonly options: ChangeOptions },
 ): Promise<AppliedRender> {
+  const { kind, options } = how;
   const { resolve, plan: makePlan, apply = applyPlan } = kind;
+  if (wantsPull(given)) await (await import("./pull_images.ts")).pullImages(action, given, how);
   const request = await resolve(given);
   // Median of 100 pairs: begun here, find adds 3.7 ms to a render of 64 ms; run where its answer is
   // needed, synchronously, 1.5 ms more.

@@ -9,6 +9,9 @@ import { formatPlan } from "./plan_output.ts";
 import type { PlanJsonOptions, PrintedPlan } from "./plan_output.ts";
 import type { CollectPlan } from "../plan/plan_collect.ts";
 import { printable } from "../core/quote.ts";
+import type { RequestKind } from "../api/request_kind.ts";
+import { wantsPull } from "../request/options.ts";
+import type { PodRequest, RenderRequest } from "../request/options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 
 /** A command that changes existing pods. */
@@ -16,6 +19,17 @@ export type PodCommand = Extract<
   Command,
   { kind: "unmount" | "restore" | "gc" | "keep" | "unkeep" }
 >;
+
+/** Plans a request, with the pulls before it if it asks for them. */
+export async function planRequest<R extends RenderRequest | PodRequest>(
+  request: R,
+  kind: Pick<RequestKind<R>, "resolve" | "plan">,
+  mount: boolean,
+): Promise<PrintedPlan> {
+  if (!wantsPull(request)) return kind.plan(await kind.resolve(request), { mount });
+  const { planWithPulls } = await import("../api/pull_images.ts");
+  return await planWithPulls(request, kind, { mount });
+}
 
 /** Plans a command, and changes nothing. */
 export async function planCommand(
@@ -53,20 +67,22 @@ export async function tellPlan(
   io: Io,
   options: PlanJsonOptions = {},
 ): Promise<number> {
-  const { operations, mounts: planned = [] } = plan;
+  const { operations, mounts = [], pulls = [] } = plan;
   io.out(formatPlan(plan, output, options));
+  // Nothing of an image can be checked before its pull.
+  const planned = pulls.length === 0 ? mounts : [];
   if (planned.length === 0) return 0;
   const { collectFindings, isInTheWay, predictStatus } = await import(
     "../preflight/run_preflight.ts"
   );
   const found = await collectFindings(planned);
-  const mounts = operations.some(({ kind }) => kind === "mount");
+  const isMounted = operations.some(({ kind }) => kind === "mount");
   // Without overlayfs, the request may allow a copy instead.
   const orCopy = operations.some((operation) => operation.kind === "mount" && operation.orCopy);
   const told = new Set<string>();
   for (const finding of found.byApp.flatMap(({ findings }) => findings)) {
     const { sentence, hint } = finding;
-    const isError = !orCopy && isInTheWay(finding, mounts);
+    const isError = !orCopy && isInTheWay(finding, isMounted);
     if (!isError && output.quiet) continue;
     told.add(`${isError ? "error" : "warning"}: ${sentence}\nhint: ${hint}\n`);
   }
@@ -74,5 +90,5 @@ export async function tellPlan(
   if (output.verbose && found.unchecked.length > 0) {
     io.err(`not checked: ${printable(found.unchecked.join(", "))}\n`);
   }
-  return orCopy ? 0 : predictStatus(found, mounts);
+  return orCopy ? 0 : predictStatus(found, isMounted);
 }

@@ -15,6 +15,8 @@ export interface Io {
   readonly input: () => Uint8Array | string;
   /** The directory that relative paths are taken from. */
   readonly cwd: () => string;
+  /** Gives up the permissions that only a pull needs. @default {nothing is given up} */
+  readonly dropNetwork?: () => void;
   /** Calls back on SIGINT and SIGTERM with the signal's number; the result takes that back. */
   readonly onSignal: (handler: (signal: number) => void) => () => void;
 }
@@ -83,8 +85,21 @@ function readInput(): Uint8Array {
   return all;
 }
 
+/** Tells whether a command may pull an image. A spec that pulls nothing gives up the network later. */
+export function mayPull([command = "", ...rest]: readonly string[]): boolean {
+  if (command === "tree") return rest[0] === "pull";
+  const pulls = rest.some((argument) => /^--(?:pull|spec)(?:=|$)/.test(argument));
+  return pulls && ["plan", "prepare", "render"].includes(command);
+}
+
+/** Gives up the permissions that only a pull needs. */
+export function dropNetwork(): void {
+  for (const name of ["net", "env"] as const) Deno.permissions.revokeSync({ name });
+}
+
 /** This process. */
 export const processIo: Io = {
+  dropNetwork,
   out: (text) => write(Deno.stdout, text),
   err: (text) => write(Deno.stderr, text),
   input: readInput,

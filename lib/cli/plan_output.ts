@@ -5,6 +5,7 @@
  *
  * @module
  */
+import type { ImagePull } from "../api/pull_images.ts";
 import type { OutputOptions } from "./command.ts";
 import { formatJson } from "./output.ts";
 import { shellQuote, showName } from "../core/quote.ts";
@@ -14,7 +15,7 @@ import { describeOperation } from "../plan/describe.ts";
 import type { Operation } from "../plan/operation.ts";
 import { toMountConfig } from "../plan/render_mount.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
-import { permissionFlags } from "../system/permissions.ts";
+import { joinPermissions, permissionFlags } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 
 /** The parts of a plan that are printed. */
@@ -23,6 +24,20 @@ export interface PrintedPlan {
   readonly operations: readonly Operation[];
   /** The mounts of a render. @default {none} */
   readonly mounts?: readonly MountPlan[];
+  /** The pulls before a render. @default {none} */
+  readonly pulls?: readonly ImagePull[];
+  /** The permissions of the pulls. @default {none} */
+  readonly pulling?: RequiredPermissions;
+}
+
+/** Returns the permissions of a plan and of its pulls. */
+function permissionsOf(plan: PrintedPlan): RequiredPermissions {
+  const needs = requiredPermissions(plan);
+  return plan.pulling === undefined ? needs : joinPermissions([needs, plan.pulling]);
+}
+
+function describePull({ kind, path, reference }: ImagePull): string {
+  return `${kind.padEnd(9)} ${showName(path)}  ${showName(reference)}, from its registry`;
 }
 
 /** How {@linkcode planJson} writes a plan. */
@@ -35,11 +50,11 @@ export interface PlanJsonOptions {
 
 /** Writes a plan as JSON. */
 export function planJson(plan: PrintedPlan, { single, more = {} }: PlanJsonOptions = {}): string {
-  const { operations, mounts = [] } = plan;
+  const { operations, mounts = [], pulls = [] } = plan;
   const shown = mounts.map(({ optionString, ...mount }) => ({ ...mount, options: optionString }));
-  const flags = permissionFlags(requiredPermissions(plan));
+  const flags = permissionFlags(permissionsOf(plan));
   const named = single ? { mount: shown[0] } : { mounts: shown };
-  return formatJson({ operations, ...named, flags, ...more });
+  return formatJson({ operations: [...pulls, ...operations], ...named, flags, ...more });
 }
 
 /** Writes the flags of `deno run` in one line for a shell, or as JSON. */
@@ -69,16 +84,17 @@ export function formatPlan(
   { json, flags }: OutputOptions,
   options: PlanJsonOptions = {},
 ): string {
-  if (flags) return flagsText(requiredPermissions(plan), json);
+  if (flags) return flagsText(permissionsOf(plan), json);
   return json ? planJson(plan, options) : planText(plan);
 }
 
 /** Writes a plan as text. */
 export function planText(plan: PrintedPlan): string {
-  const { operations, mounts = [] } = plan;
+  const { operations, mounts = [], pulls = [] } = plan;
   const options = mounts.flatMap((mount) => [showName(mount.optionString), ...shortened(mount)]);
-  const flags = permissionFlags(requiredPermissions(plan)).map(shellQuote);
-  return indented("operations:", operations.map(describeOperation)) +
+  const flags = permissionFlags(permissionsOf(plan)).map(shellQuote);
+  const lines = [...pulls.map(describePull), ...operations.map(describeOperation)];
+  return indented("operations:", lines) +
     (mounts.length === 0 ? "" : indented("options:", options)) +
     indented("flags:", flags);
 }

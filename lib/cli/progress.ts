@@ -85,3 +85,18 @@ export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress
     },
   };
 }
+
+/** Runs an import, and reports its progress on stderr unless it is to be quiet. */
+export async function withProgress<T>(
+  { err, quiet }: { readonly err: (text: string) => void; readonly quiet: boolean },
+  act: (progress: ImportProgress) => Promise<T>,
+): Promise<T> {
+  if (quiet) return await act({});
+  const isTerminal = Deno.stderr.isTerminal();
+  const progress = progressTo({ write: err, isTerminal, now: () => performance.now() });
+  try {
+    return await act(progress);
+  } finally {
+    progress.end();
+  }
+}

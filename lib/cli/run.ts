@@ -14,6 +14,7 @@ import { printable, quote } from "../core/quote.ts";
 import type { PodCommand } from "./dry_run.ts";
 import type { Kept } from "../plan/plan_collect.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
+import { wantsPull } from "../request/options.ts";
 
 type Of<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
 type RenderCommand = Of<"plan" | "prepare" | "render">;
@@ -46,6 +47,22 @@ async function interruptible<T>(
   }
 }
 
+/** Runs a render, and reports the progress of a pull before it. */
+async function rendering<R extends object, T>(
+  io: Io,
+  command: Common,
+  request: R,
+  act: (request: R, options: ChangeOptions) => Promise<T>,
+): Promise<T> {
+  const run = (options: ChangeOptions) => act(request, options);
+  if (!wantsPull(request)) return await interruptible(io, command, run);
+  const { withProgress } = await import("./progress.ts");
+  const how = { err: io.err, quiet: command.output.quiet };
+  return await withProgress(how, (progress) => {
+    return interruptible(io, command, (options) => run({ ...options, ...progress }));
+  });
+}
+
 /** Prints a result: as JSON, or as the text that the function makes of it. */
 async function print<T extends object>(
   io: Io,
@@ -69,19 +86,18 @@ async function tellFailures(
 }
 
 async function runPlan({ request, mount, output }: RenderCommand, io: Io): Promise<number> {
-  const { tellPlan } = await import("./dry_run.ts");
+  const { planRequest, tellPlan } = await import("./dry_run.ts");
   const { planRender } = await import("../plan/plan.ts");
   const { resolveRequest } = await import("../api/resolve_request.ts");
-  return await tellPlan(planRender(await resolveRequest(request), { mount }), output, io, {
-    single: true,
-  });
+  const kind = { resolve: resolveRequest, plan: planRender };
+  return await tellPlan(await planRequest(request, kind, mount), output, io, { single: true });
 }
 
 async function runRender(command: RenderCommand, io: Io): Promise<void> {
   const { prepareOverlay, renderOverlay } = await import("../api/render.ts");
   const { request, output, kind } = command;
   const act = kind === "prepare" ? prepareOverlay : renderOverlay;
-  const render = await interruptible(io, command, (options) => act(request, options));
+  const render = await rendering(io, command, request, act);
   if (kind === "render" && !output.json) return io.out(`${render.rootfs}\n`);
   const { formatJson, renderText } = await import("./output.ts");
   io.out(output.json ? formatJson(render) : renderText(render));
@@ -102,16 +118,18 @@ async function runSpec(command: Of<"spec">, io: Io): Promise<number | void> {
   const { parseSpec } = await import("../request/spec.ts");
   const content = await readSpec(file, cwd, io);
   const request = parseSpec(content, (path) => absolute(path, cwd));
+  if (!wantsPull(request)) io.dropNetwork?.();
   if (action === "plan") {
-    const { tellPlan } = await import("./dry_run.ts");
+    const { planRequest, tellPlan } = await import("./dry_run.ts");
     const { planPod } = await import("../plan/pod_plan.ts");
     const { resolvePodRequest } = await import("../api/resolve_request.ts");
-    return await tellPlan(planPod(await resolvePodRequest(request), { mount }), output, io);
+    const kind = { resolve: resolvePodRequest, plan: planPod };
+    return await tellPlan(await planRequest(request, kind, mount), output, io);
   }
   const { preparePod, renderPod } = await import("../api/render_pod.ts");
   const { renderText } = await import("./output.ts");
   const act = action === "prepare" ? preparePod : renderPod;
-  const { pod, renders } = await interruptible(io, command, (options) => act(request, options));
+  const { pod, renders } = await rendering(io, command, request, act);
   await print(io, output, { pod, renders }, ({ renders }) => {
     return action === "render"
       ? renders.map(({ rootfs }) => `${rootfs}\n`).join("")

@@ -27,18 +27,12 @@ async function put(
   io: TreeIo,
   act: (options: ImportOptions) => Promise<ImportedTree>,
 ): Promise<number> {
-  const { progressTo } = await import("./progress.ts");
-  const isTerminal = Deno.stderr.isTerminal();
-  const progress = output.quiet
-    ? null
-    : progressTo({ write: io.err, isTerminal, now: () => performance.now() });
-  try {
-    const tree = await act({ ...io, ...progress });
-    io.out(output.json ? formatJson(tree) : `${tree.id}\n`);
-    return 0;
-  } finally {
-    progress?.end();
-  }
+  const { withProgress } = await import("./progress.ts");
+  const tree = await withProgress({ ...io, quiet: output.quiet }, (progress) => {
+    return act({ ...io, ...progress });
+  });
+  io.out(output.json ? formatJson(tree) : `${tree.id}\n`);
+  return 0;
 }
 
 async function runImport(command: Of<"import">, io: TreeIo): Promise<number> {

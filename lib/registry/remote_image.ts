@@ -55,8 +55,8 @@ export async function openRemoteImage(
   return { ...image, name: nameOf(reference), source };
 }
 
-/** Makes the name of the image; a tag is kept even if a digest is given. */
-function nameOf(reference: ImageReference): string {
+/** Makes the name of an image; a tag is kept even if a digest is given. */
+export function nameOf(reference: ImageReference): string {
   const { tag, digest } = reference;
   return formatImageReference(
     tag === null ? { ...reference, digest } : { ...reference, digest: null },

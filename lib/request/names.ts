@@ -241,6 +241,12 @@ export type OverlayMode = "always" | "auto" | "never";
 /** The overlay modes. */
 export const OVERLAY_MODES: readonly OverlayMode[] = ["always", "auto", "never"];
 
+/** The condition on which a render pulls its image: if it is not in the store, or in any case. */
+export type PullMode = "missing" | "always" | "never";
+
+/** The conditions on which a render pulls its image. */
+export const PULL_MODES: readonly PullMode[] = ["missing", "always", "never"];
+
 /**
  * The place of destinations in a pod. `default`: `<pod>/apps/<app>`, and the pod itself for the empty app.
  * `rkt`: `<pod>/stage1/rootfs/opt/stage2/<app>`, inside the rootfs of the empty app, which is `<pod>/stage1`.

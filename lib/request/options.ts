@@ -8,8 +8,8 @@
  */
 import { DEFAULT_STORE } from "./layout.ts";
 import { OPTION_FORMS } from "./mount_option.ts";
-import { LAYOUTS, OVERLAY_MODES } from "./names.ts";
-import type { LayoutName, OverlayMode } from "./names.ts";
+import { LAYOUTS, OVERLAY_MODES, PULL_MODES } from "./names.ts";
+import type { LayoutName, OverlayMode, PullMode } from "./names.ts";
 import { PROFILE_NAMES } from "./profile.ts";
 import type { ProfileName } from "./profile.ts";
 
@@ -19,8 +19,13 @@ export interface AppOptions {
   readonly lower?: string | readonly string[];
   /** The tree id. @default {the last part of the first lower's path, or the one before `rootfs`} */
   readonly tree?: string;
-  /** An image of the store, by its name; `resolveTreeSync` finds its tree. @default {none} */
+  /**
+   * An image of the store, by its name or its reference in a registry; `resolveTreeSync` finds its tree.
+   * @default {none}
+   */
   readonly image?: string;
+  /** Set if the image is pulled from its registry, always or if it is missing. @default {"never"} */
+  readonly pull?: PullMode;
   /** The destination, which receives `rootfs`. @default {below the pod, see `appLayout`} */
   readonly dest?: string;
   /** Mount label, an SELinux context. @default {the pod's, or none} */
@@ -163,7 +168,19 @@ export const RENDER_OPTIONS: Readonly<
   tree: option("app", "name", "tree ID", "a tree of the store; with --lower, its name", {
     default: "from the path of the lower",
   }),
-  image: option("app", "name", "image NAME", "the tree of the store that has this image"),
+  image: option(
+    "app",
+    "name",
+    "image NAME",
+    "the tree of the store that has this image, such as debian:12 or host/name@sha256:...",
+  ),
+  pull: option(
+    "app",
+    "choice",
+    "pull MODE",
+    "missing: pull the image if the store does not have it; always: ask its registry for it first",
+    { choices: PULL_MODES, default: "never" },
+  ),
   store: option("pod", "dir", "store DIR", "the tree store", { default: DEFAULT_STORE }),
   pod: option("pod", "dir", "pod DIR", "the pod; required"),
   app: option("app", "name", "app NAME", "the app", {
@@ -246,3 +263,9 @@ export const SWITCHES = {
 
 /** The options of an app that are used as they are given. */
 export type Switches = Readonly<typeof SWITCHES>;
+
+/** Tells whether a request asks for a pull of its image, or of that of an app. */
+export function wantsPull(request: unknown): boolean {
+  const { pull = "never", apps } = (request ?? {}) as { pull?: unknown; apps?: unknown };
+  return pull !== "never" || (Array.isArray(apps) && apps.some(wantsPull));
+}

@@ -18,7 +18,7 @@ import {
   parseImageReference,
 } from "../registry/image_reference.ts";
 import type { ImageReference } from "../registry/image_reference.ts";
-import { openRemoteImage } from "../registry/remote_image.ts";
+import { nameOf, openRemoteImage } from "../registry/remote_image.ts";
 import { openRepository } from "../registry/registry.ts";
 import type { Repository } from "../registry/registry.ts";
 import { checkPermissions } from "../system/permissions.ts";
@@ -206,10 +206,10 @@ async function findKnown(
 ): Promise<ImportedTree | null> {
   const { reference } = repository;
   const [full, how] = [formatImageReference(reference), treatmentOf(request)];
+  const wanted = request.name ?? nameOf(reference);
   for (const { id, layers, bytes, entries, images } of readWholeTrees(storeLayout(request.store))) {
     const image = images.find(({ source, name }) => {
-      return source?.reference === full && source.how === how &&
-        (request.name === undefined || request.name === name);
+      return source?.reference === full && source.how === how && name === wanted;
     });
     if (image?.source === undefined || !hasBlobs(image, request)) continue;
     const named = reference.digest ?? await repository.digestOfTag(reference.tag ?? "");

@@ -12,7 +12,8 @@ import type { AttributeClass, LayerSummary } from "../layer/layer_policy.ts";
 import { child } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import { DEFAULT_STORE } from "../request/layout.ts";
-import { expandName } from "../image/reference.ts";
+import { expandName, splitReference } from "../image/reference.ts";
+import type { ReferenceParts } from "../image/reference.ts";
 import { formatLinkTarget, storedTreeLayout } from "./layout.ts";
 import type { StoredTreeLayout, StoreLayout } from "./layout.ts";
 
@@ -193,16 +194,28 @@ export function readWholeTrees(store: StoreLayout): readonly TreeManifest[] {
   });
 }
 
-/** Finds the tree of an image by its short or full name; `undefined` if there is none. */
+/** Tells whether a reference with a digest names an image; the digest decides, whatever the tag. */
+function hasDigest({ name, digest, source }: StoredImage, wanted: ReferenceParts): boolean {
+  if (wanted.digest === null) return false;
+  if (wanted.digest !== digest && wanted.digest !== source?.digest) return false;
+  return [name, source?.reference].some((one) => {
+    const { registry, path } = splitReference(one ?? "");
+    return registry === wanted.registry && path === wanted.path;
+  });
+}
+
+/** Finds the tree of an image by its name or its reference; `undefined` if there is none. */
 export function findByName(
   trees: readonly TreeManifest[],
   wanted: string,
 ): TreeManifest | undefined {
-  const having = (has: (name: string) => boolean) => {
-    return trees.find(({ images }) => images.some(({ name }) => name !== null && has(name)));
-  };
-  return having((name) => name === wanted) ??
-    having((name) => expandName(name) === expandName(wanted));
+  const having = (is: (image: StoredImage) => boolean) =>
+    trees.find(({ images }) => images.some(is));
+  const reference = wanted.replace(/^docker:\/\//, "");
+  const [full, parts] = [expandName(reference), splitReference(reference)];
+  return having(({ name }) => name === wanted) ??
+    having(({ name }) => name !== null && expandName(name) === full) ??
+    having((image) => hasDigest(image, parts));
 }
 
 /**

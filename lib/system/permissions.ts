@@ -42,6 +42,19 @@ export function leastPaths(paths: readonly string[]): string[] {
   });
 }
 
+/** Joins permissions to those that all of them need. */
+export function joinPermissions(all: readonly RequiredPermissions[]): RequiredPermissions {
+  const join = <T>(values: readonly T[]) => [...new Set(values)];
+  return {
+    read: leastPaths(all.flatMap(({ read }) => read)),
+    write: leastPaths(all.flatMap(({ write }) => write)),
+    run: join(all.flatMap(({ run }) => run)),
+    sys: join(all.flatMap(({ sys = [] }) => sys)),
+    net: join(all.flatMap(({ net = [] }) => net)),
+    env: join(all.flatMap(({ env = [] }) => env)),
+  };
+}
+
 /** Returns a path, or its nearest parent without a comma: the value of a flag is split at every comma. */
 function expressible(path: string): string {
   let at = path;
