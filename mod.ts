@@ -102,6 +102,8 @@ export { overlayStatus, statusPermissions } from "./lib/api/status.ts";
 export type { Drift, OverlayStatus, StatusOptions, StatusRequest } from "./lib/api/status.ts";
 export type { DiskUse } from "./lib/system/disk_use.ts";
 export type { PodsRequest } from "./lib/pod/list.ts";
+export { changesPermissions, overlayChanges } from "./lib/api/changes.ts";
+export type { Change, ChangesOptions, ChangesRequest } from "./lib/api/changes.ts";
 export { collectPermissions, collectPlan, collectPods } from "./lib/api/gc.ts";
 export type { Collected, CollectPlan, Kept } from "./lib/plan/plan_collect.ts";
 export type { CollectRequest } from "./lib/api/gc.ts";

@@ -18,6 +18,7 @@ import type { Flag, RenderRequest } from "../request/options.ts";
 import type { DoctorRequest } from "../api/doctor.ts";
 import type { CollectRequest } from "../api/gc.ts";
 import type { RestoreRequest } from "../api/restore_run.ts";
+import type { ChangesRequest } from "../api/changes.ts";
 import type { StatusRequest } from "../api/status.ts";
 import type { UnmountRequest } from "../request/unmount_request.ts";
 
@@ -65,6 +66,7 @@ export type Command =
   }
   | Common & { readonly kind: "unmount"; readonly request: UnmountRequest }
   | Common & { readonly kind: "status"; readonly request: StatusRequest }
+  | Common & { readonly kind: "changes"; readonly request: ChangesRequest }
   | Common & { readonly kind: "restore"; readonly request: RestoreRequest }
   | Common & { readonly kind: "gc"; readonly request: CollectRequest }
   | Common & {
@@ -231,6 +233,11 @@ function parseNamed(name: CommandName, args: readonly string[], cwd: string): Co
   if (name === "unmount") return { kind: name, request: parseUnmount(fields), ...common };
   if (name === "keep" || name === "unkeep") {
     return { kind: name, pod: String(fields.pod), ...common };
+  }
+  if (name === "changes") {
+    // It changes nothing, so there is no plan.
+    const { dryRun: _, ...options } = common;
+    return { kind: name, request: fields as unknown as ChangesRequest, ...options };
   }
   // The table and the tests of it hold that each field is one of the request.
   return { kind: name, request: fields, ...common } as unknown as Command;

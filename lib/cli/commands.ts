@@ -15,6 +15,7 @@ export const COMMANDS = [
   "render",
   "unmount",
   "status",
+  "changes",
   "restore",
   "gc",
   "keep",
@@ -125,6 +126,17 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     POD,
     PODS,
     flag("boolean", "size", "measure the disk use of each upper", { field: "size" }),
+    ...OUTPUT,
+  ],
+  changes: [
+    ONE_POD,
+    flag("name", "app NAME", 'the app, "" for the pod\'s own image', {
+      field: "app",
+      mayBeEmpty: true,
+      default: "the only app of the pod",
+    }),
+    flag("boolean", "all", "also directories that only lead to a change", { field: "all" }),
+    FLAGS,
     ...OUTPUT,
   ],
   restore: [

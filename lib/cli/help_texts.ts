@@ -41,6 +41,7 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   render: "prepare and mount",
   unmount: "unmount a pod's apps, or some of them",
   status: "list renders, whether they are mounted, and any drift",
+  changes: "list what an app added, changed and deleted in its tree",
   restore: "mount again what was mounted, as after a reboot",
   gc: "unmount and remove pods",
   keep: "keep a pod: gc does not collect it",
@@ -107,6 +108,21 @@ mounted, and any drift between overlay.fstab and the kernel.`,
     permissions: `  --allow-read=POD --allow-run=/usr/bin/findmnt,/usr/bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
   --allow-read=LOWER for a read-only view of one lower`,
+  },
+  changes: {
+    purpose: `List what an app added (A), changed (C) and deleted (D) in its tree, mounted or
+not. An entry that was written and is what it was is no change; its time does
+not matter. Of a directory that was deleted, only itself is listed.`,
+    usage: "overlay-render changes --pod DIR [--app NAME] [FLAGS]",
+    examples: `  overlay-render changes --pod /run/pods/one
+  overlay-render changes --pod /run/pods/one --app web --all --json`,
+    notes: `Paths are in the order of their bytes. A name with control characters is in
+quotes; so is one that is not UTF-8, with one character for each byte, and
+--json has its bytes in base64.`,
+    permissions: `  --allow-read=POD,LOWERS --allow-run=/usr/bin/tar,/usr/bin/find
+  --allow-sys=uid
+  with the store in place of the lowers of a tree that was imported; --flags
+  prints them`,
   },
   restore: {
     purpose: `Mount again what was mounted when the machine stopped, with one mount process

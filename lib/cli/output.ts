@@ -7,9 +7,10 @@
  */
 import { formatMode } from "../request/names.ts";
 import type { Diagnosis } from "../api/doctor.ts";
-import { printable, showName } from "../core/quote.ts";
+import { printable, quote, showName } from "../core/quote.ts";
 import type { Render } from "../api/render.ts";
 import type { Drift, OverlayStatus } from "../api/status.ts";
+import type { Change } from "../api/changes.ts";
 import type { Undone } from "../api/undo.ts";
 import type { Collected } from "../plan/plan_collect.ts";
 import type { KeptPod } from "../api/keep.ts";
@@ -73,6 +74,13 @@ export function statusText(renders: readonly OverlayStatus[], several = false): 
   const pod = several ? ["POD"] : [];
   const size = sized ? ["BYTES", "FILES"] : [];
   return tableText([[...pod, "APP", "TREE", "STATE", ...size, "ROOTFS"], ...rows]);
+}
+
+/** Writes changes as text: kind and path, one a line. */
+export function changesText(changes: readonly Change[]): string {
+  return changes.map(({ kind, path, base64 }) => {
+    return `${kind} ${base64 === undefined ? showName(path) : quote(path)}\n`;
+  }).join("");
 }
 
 function tableText(table: readonly (readonly string[])[]): string {

@@ -168,6 +168,19 @@ async function runStatus(command: Of<"status">, io: Io): Promise<number> {
   return await tellFailures(failed, output, io);
 }
 
+async function runChanges(command: Of<"changes">, io: Io): Promise<void> {
+  const { changesPermissions, overlayChanges } = await import("../api/changes.ts");
+  const { request, output } = command;
+  if (output.flags) {
+    const { flagsText } = await import("./plan_output.ts");
+    return io.out(flagsText(await changesPermissions(request), output.json));
+  }
+  const { changesText } = await import("./output.ts");
+  const act = (options: ChangeOptions) => overlayChanges(request, options);
+  const changes = await interruptible(io, command, act);
+  await print(io, output, { changes }, ({ changes }) => changesText(changes));
+}
+
 async function runRestore(command: Of<"restore">, io: Io): Promise<number> {
   const { restoreOverlays } = await import("../api/restore.ts");
   const { restoredText } = await import("./output.ts");
@@ -280,6 +293,8 @@ export function run(command: Command, io: Io): Promise<number | void> {
       return runUnmount(command, io);
     case "status":
       return runStatus(command, io);
+    case "changes":
+      return runChanges(command, io);
     case "gc":
       return "undo" in command ? runUndo(command, io) : runGc(command, io);
     case "keep":

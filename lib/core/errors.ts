@@ -62,6 +62,8 @@ export type ErrorCode =
   | "denied"
   | "rate-limited"
   | "redirect-refused"
+  | "changed"
+  | "upper-redirected"
   | "permission"
   | "interrupted";
 

@@ -28,12 +28,18 @@ export function quote(value: string): string {
 /** Quotes text whose characters are bytes, such as a name in an archive; valid UTF-8 is decoded. */
 export function quoteBytes(text: string): string {
   // deno-lint-ignore no-control-regex
-  if (/^[\u0000-\u007f]*$/.test(text) || /[^\u0000-\u00ff]/.test(text)) return quote(text);
+  return quote(/[^\u0000-\u00ff]/.test(text) ? text : decodeBytes(text) ?? text);
+}
+
+/** Decodes text whose characters are bytes; `null` if it is not UTF-8. */
+export function decodeBytes(text: string): string | null {
+  // deno-lint-ignore no-control-regex
+  if (/^[\u0000-\u007f]*$/.test(text)) return text;
   try {
     const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-    return quote(decoder.decode(Uint8Array.from(text, (char) => char.charCodeAt(0))));
+    return decoder.decode(Uint8Array.from(text, (char) => char.charCodeAt(0)));
   } catch {
-    return quote(text);
+    return null;
   }
 }
 

@@ -11,61 +11,15 @@
  */
 import { directoryAbove } from "../tar/entry_name.ts";
 import type { AttributeClass } from "./layer_policy.ts";
-import { formatEntryLine, parseDirectory, parseLines } from "../tar/mtree.ts";
-import type { Keywords } from "../tar/mtree.ts";
+import { formatEntryLine, parseDirectory } from "../tar/mtree.ts";
+import { findBelow, isWhiteout, LayerLines } from "./layer_lines.ts";
 import type { TarOptions } from "./gnu_tar.ts";
 import type { Directory, TarEntry } from "../tar/tar_entry.ts";
 import { NO_ATTRIBUTES, PLAIN_DIRECTORY } from "../tar/tar_entry.ts";
 import { unpackEntries } from "./gnu_tar.ts";
 import type { LayerNeeds } from "./layer_paths.ts";
 
-/** The records of a layer, read when they are needed. */
-export class LayerLines {
-  readonly #path: string;
-  #lines: ReadonlyMap<string, Keywords> | null = null;
-  readonly #hiding = new Map<string, boolean>();
-
-  /** Takes the path of the file with the lines. */
-  constructor(path: string) {
-    this.#path = path;
-  }
-
-  /** Gets the record of a path; `undefined` if the layer has none. */
-  get(path: string): Keywords | undefined {
-    this.#lines ??= parseLines(Deno.readTextFileSync(this.#path));
-    return this.#lines.get(path);
-  }
-
-  /**
-   * Tells whether the layer hides a path in the layers below it: a directory above the path is removed, replaced
-   * by another type, or opaque. Each directory is looked up once.
-   */
-  hides(path: string): boolean {
-    if (path === "") return false;
-    const known = this.#hiding.get(path);
-    if (known !== undefined) return known;
-    const at = this.get(path);
-    const isHere = at !== undefined &&
-      (at.get("type") !== "dir" || [...at.keys()].some((key) => OPAQUE_KEYWORD.test(key)));
-    const is = isHere || this.hides(directoryAbove(path));
-    this.#hiding.set(path, is);
-    return is;
-  }
-}
-
 const OPAQUE = /^(trusted|user)\.overlay\.opaque$/;
-
-/** The keyword of an opaque directory. */
-const OPAQUE_KEYWORD = /^xattr\.(trusted|user)\.overlay\.opaque$/;
-
-/** Finds the record of a path in layers, top first; `undefined` if there is none, or it is hidden. */
-function findBelow(path: string, layers: readonly LayerLines[]): Keywords | undefined {
-  for (const layer of layers) {
-    const found = layer.get(path);
-    if (found !== undefined || layer.hides(path)) return found;
-  }
-  return undefined;
-}
 
 /** Finds the metadata that a directory inherits, without the attribute of an opaque directory. */
 function findInherited(path: string, layers: readonly LayerLines[]): Directory | null {
@@ -123,8 +77,7 @@ class Additions {
   /** Adds a whiteout for a path that exists below. */
   hide(path: string): void {
     const found = findBelow(path, this.#below);
-    const isWhiteout = found?.get("type") === "char" && found.get("device") === "0,0";
-    if (found === undefined || isWhiteout) return;
+    if (found === undefined || isWhiteout(found)) return;
     this.#need(directoryAbove(path));
     this.#new.set(path, { ...WHITEOUT, name: path });
   }

@@ -9,7 +9,7 @@
  */
 import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
-import { OverlayError } from "../core/errors.ts";
+import { InvalidValueError, OverlayError } from "../core/errors.ts";
 import { appWords, quote } from "../core/quote.ts";
 import type { Operation, UnmountOperation } from "./operation.ts";
 import { freeze } from "./plan.ts";
@@ -37,6 +37,34 @@ export function chooseLines(
     if (line === undefined) throw noAppError(app, lines, pod);
     return line;
   });
+}
+
+/**
+ * Chooses the line of one app.
+ *
+ * @param app The name. @default {the only app of the pod}
+ * @throws {OverlayError} If it has no line.
+ * @throws {InvalidValueError} If none is named and the pod has several apps.
+ */
+export function chooseLine(
+  record: PodRecord,
+  { pod, app }: { readonly pod: PodLayout; readonly app?: string | undefined },
+): AppLine {
+  const { lines } = record;
+  const [only, second] = lines;
+  if (app === undefined && second !== undefined) {
+    throw new InvalidValueError(
+      "usage",
+      `Cannot choose an app of pod ${quote(pod.pod)}: it has several`,
+      {
+        path: pod.pod,
+        hint: `give one with --app: ${lines.map((line) => appWords(line.app)).join(", ")}`,
+      },
+    );
+  }
+  const [line] = chooseLines(record, { pod, apps: [app ?? only?.app ?? ""] });
+  if (line === undefined) throw noAppError(app ?? "", lines, pod);
+  return line;
 }
 
 function noAppError(app: string, lines: readonly AppLine[], { pod }: PodLayout): OverlayError {

@@ -9,7 +9,7 @@ import { formatKeywordsLine, parseLines } from "../tar/mtree.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import type { Unpacked } from "../layer/unpack.ts";
 import { Writeback } from "../layer/writeback.ts";
-import { listWithContents } from "./tree_check.ts";
+import { listWithContents } from "../layer/list_contents.ts";
 import type { LayerPolicy } from "../layer/layer_policy.ts";
 import { child } from "../core/path.ts";
 import { attempt } from "../system/disk.ts";

@@ -3,23 +3,19 @@
  *
  * @module
  */
-import { archiveDirectory } from "../layer/archive.ts";
+import { listWithContents } from "../layer/list_contents.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { attempt, look } from "../system/disk.ts";
-import { pathInLayer } from "../tar/entry_name.ts";
 import { checkPermissions } from "../system/permissions.ts";
 import { hashFile } from "../system/hash_file.ts";
-import { formatEntryLine, parseLines, showPath } from "../tar/mtree.ts";
+import { parseLines, showPath } from "../tar/mtree.ts";
 import type { Keywords } from "../tar/mtree.ts";
-import { loadHash } from "../system/hash.ts";
-import type { StartHash } from "../system/hash.ts";
 import { child } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { printable, quote } from "../core/quote.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
-import { TarReader } from "../tar/tar_reader.ts";
 import {
   asView,
   findLostLinks,
@@ -32,8 +28,8 @@ import {
 } from "./tree_manifest.ts";
 import { checkBlob, listTreeBlobs } from "./kept_blobs.ts";
 import type { TreeManifest } from "./tree_manifest.ts";
-import { listQuickly } from "./quick_listing.ts";
-import type { Entries } from "./quick_listing.ts";
+import { listQuickly } from "../layer/quick_listing.ts";
+import type { Entries } from "../layer/quick_listing.ts";
 import type { StoreRequest } from "./list.ts";
 
 /** The request of a check. */
@@ -75,37 +71,6 @@ interface Part {
   readonly root: string;
   readonly lines: string;
   readonly digest: string;
-}
-
-/**
- * Lists a directory with contents, in the form of the records.
- *
- * Requires `--allow-run` permission for tar.
- *
- * @throws {OverlayError} If tar cannot read an entry.
- */
-export async function listWithContents(root: string, options: ChangeOptions): Promise<Entries> {
-  const createHash = await loadHash();
-  const lines: string[] = [];
-  let open: { line: (digest?: string) => string; hash: ReturnType<StartHash> } | null = null;
-  const reader = new TarReader({
-    entry: ({ name, ...entry }) => {
-      const line = (digest?: string) => formatEntryLine(pathInLayer(name), entry, digest);
-      open = entry.type === "file" ? { line, hash: createHash("sha256") } : null;
-      if (open === null) lines.push(line());
-    },
-    data: (bytes) => void open?.hash.update(bytes),
-    end: () => {
-      if (open !== null) lines.push(open.line(open.hash.digest("hex")));
-      open = null;
-    },
-  });
-  for await (const piece of archiveDirectory(root, { ...options, dereferenceHardLinks: true })) {
-    options.signal?.throwIfAborted();
-    reader.push(piece);
-  }
-  reader.end();
-  return parseLines(lines.join(""));
 }
 
 /** The keywords that need reading the files. */

@@ -134,6 +134,64 @@ export function parseLines(text: string): Map<string, Keywords> {
   return found;
 }
 
+/** The lines of a record that are asked for, by paths as bytes. */
+export interface WantedLines {
+  /** The paths. */
+  readonly paths: ReadonlySet<string>;
+  /** Directories whose entries are asked for. @default {none} */
+  readonly parents?: ReadonlySet<string>;
+}
+
+/**
+ * Parses the lines of some paths, see {@linkcode parseLines}. The others are passed over as text, since a tree
+ * may have many.
+ *
+ * @throws {OverlayError} If a line that is asked for is damaged.
+ */
+export function parseSomeLines(text: string, wanted: WantedLines): Map<string, Keywords> {
+  const names = new Set([...wanted.paths].map(formatName));
+  const parents = new Set([...wanted.parents ?? []].map(formatName));
+  const targets = new Set<string>();
+  for (;;) {
+    const chosen = chooseLines(text, (name) => {
+      return names.has(name) || targets.has(name) || parents.has(parentOf(name));
+    });
+    const more = findTargets(chosen).filter((name) => !targets.has(name));
+    for (const name of more) targets.add(name);
+    if (more.some((name) => !names.has(name))) continue;
+    const found = parseLines(chosen.join("\n"));
+    const isWanted = (name: string) => names.has(name) || parents.has(parentOf(name));
+    return new Map([...found].filter(([path]) => isWanted(formatName(path))));
+  }
+}
+
+/** Returns the written name of the directory above a written name; empty for the root. */
+function parentOf(name: string): string {
+  return name.slice(0, Math.max(name.lastIndexOf("/"), 0));
+}
+
+function chooseLines(text: string, isWanted: (name: string) => boolean): string[] {
+  const chosen: string[] = [];
+  for (let at = 0; at < text.length;) {
+    const newline = text.indexOf("\n", at);
+    const end = newline < 0 ? text.length : newline;
+    const space = text.indexOf(" ", at);
+    if (space > at && space < end && isWanted(text.slice(at, space))) {
+      chosen.push(text.slice(at, end));
+    }
+    at = end + 1;
+  }
+  return chosen;
+}
+
+/** Lists the written names of the targets of hard links. */
+function findTargets(lines: readonly string[]): string[] {
+  return lines.flatMap((line) => {
+    const [, target] = line.split(" ", 2);
+    return target?.startsWith(`${HARDLINK}=`) ? [target.slice(HARDLINK.length + 1)] : [];
+  });
+}
+
 function findTarget(found: ReadonlyMap<string, Keywords>, target: string, one: string): Keywords {
   const keywords = found.get(decode(target.slice(2)));
   if (keywords === undefined) throw linesError(one);

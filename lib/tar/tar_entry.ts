@@ -90,7 +90,7 @@ export function bytesToText(bytes: Uint8Array): string {
 }
 
 /** Converts such a string to bytes. */
-export function textToBytes(text: string): Uint8Array {
+export function textToBytes(text: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(text, (char) => char.charCodeAt(0));
 }
 

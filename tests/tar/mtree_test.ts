@@ -3,8 +3,10 @@ import { OverlayError } from "../../lib/core/errors.ts";
 import {
   formatEntryLine,
   formatHardlinkLine,
+  formatRemovedLine,
   parseDirectory,
   parseLines,
+  parseSomeLines,
   showPath,
 } from "../../lib/tar/mtree.ts";
 import type { TarEntry } from "../../lib/tar/tar_entry.ts";
@@ -124,4 +126,42 @@ Deno.test("parseDirectory() is the directory of a line, and null of any other", 
 
 Deno.test("showPath() shows a path on a terminal, whatever it is", { permissions: "none" }, () => {
   assertEquals(showPath("a\x1b[2J\nb"), "/a\\033[2J\\012b");
+});
+
+Deno.test("parseSomeLines() finds what parseLines() finds of the paths that are asked for", {
+  permissions: "none",
+}, () => {
+  const lines = [
+    formatEntryLine("", { ...FILE, type: "directory" }),
+    formatEntryLine("a", { ...FILE, type: "directory" }),
+    formatEntryLine("a/b", FILE, "11"),
+    formatEntryLine("a/b c\xff", FILE, "22"),
+    formatEntryLine("a/b/c", FILE, "33"),
+    formatHardlinkLine("link", "a/b"),
+    formatHardlinkLine("chain", "link"),
+    formatEntryLine("ab", FILE, "44"),
+    formatEntryLine("a/b", FILE, "55"),
+    formatEntryLine("gone", FILE, "66"),
+    formatRemovedLine("gone"),
+  ];
+  const text = lines.join("");
+  const all = parseLines(text);
+  const table: readonly [paths: string[], parents: string[], must: string[]][] = [
+    [[], [], []],
+    [["a/b"], [], ["a/b"]],
+    [["a/b c\xff", "none", "gone"], [], ["a/b c\xff"]],
+    [["chain"], [], ["chain"]],
+    [["", "link"], [], ["", "link"]],
+    [[], ["a"], ["a/b", "a/b c\xff"]],
+    [[], [""], ["a", "ab", "chain", "link"]],
+    [["a"], ["a/b"], ["a", "a/b/c"]],
+  ];
+  for (const [paths, parents, must] of table) {
+    const found = parseSomeLines(text, { paths: new Set(paths), parents: new Set(parents) });
+    assertEquals([...found.keys()].sort(), must);
+    for (const [path, record] of found) assertEquals(record, all.get(path), path);
+  }
+  // A file without a line end, and a line that is no record.
+  assertEquals(parseSomeLines("./a type=file", { paths: new Set(["a"]) }).size, 1);
+  assertEquals(parseSomeLines("#mtree\n\n", { paths: new Set(["a"]) }).size, 0);
 });

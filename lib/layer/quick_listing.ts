@@ -10,7 +10,7 @@ import type { Keywords } from "../tar/mtree.ts";
 import { bytesToText, PLAIN_DIRECTORY } from "../tar/tar_entry.ts";
 import { programError } from "../system/run.ts";
 import { findPrinted } from "../system/find.ts";
-import type { EntryType } from "../tar/tar_entry.ts";
+import type { EntryType, TarEntry } from "../tar/tar_entry.ts";
 
 /** The record of each path. */
 export type Entries = ReadonlyMap<string, Keywords>;
@@ -54,9 +54,8 @@ function normalizeTime(text: string): string {
 
 function formatQuickLine(words: readonly string[]): string {
   const [path = "", type = "", uid, gid, mode = "0", time = "0", size, link = ""] = words;
-  return formatEntryLine(path, {
-    ...PLAIN_DIRECTORY,
-    type: (TYPES[type] ?? type) as EntryType,
+  return formatSeenLine(path, {
+    type: TYPES[type] ?? type,
     uid: Number(uid),
     gid: Number(gid),
     mode: Number.parseInt(mode, 8),
@@ -64,4 +63,15 @@ function formatQuickLine(words: readonly string[]): string {
     size: Number(size),
     link,
   });
+}
+
+/** The properties of an entry that are seen without reading it. */
+type Seen = Pick<TarEntry, "uid" | "gid" | "mode" | "mtime" | "size" | "link"> & {
+  /** The type, which may be one that no archive has. */
+  readonly type: string;
+};
+
+/** Formats the line of an entry that was not read. */
+export function formatSeenLine(path: string, seen: Seen): string {
+  return formatEntryLine(path, { ...PLAIN_DIRECTORY, ...seen, type: seen.type as EntryType });
 }
