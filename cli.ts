@@ -5,7 +5,7 @@
  * @module
  */
 import { parseCommand } from "./lib/cli/command.ts";
-import { dropNetwork, mayPull, processIo } from "./lib/cli/io.ts";
+import { dropNetwork, mayPull, processIo, readsEpoch } from "./lib/cli/io.ts";
 import type { Io } from "./lib/cli/io.ts";
 import { run } from "./lib/cli/run.ts";
 
@@ -43,6 +43,6 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
 
 // Not `Deno.exitCode`: what is still being opened, such as a FIFO without a writer, must not hold it.
 if (import.meta.main) {
-  if (!mayPull(Deno.args)) dropNetwork();
+  if (!mayPull(Deno.args)) dropNetwork(readsEpoch(Deno.args));
   Deno.exit(await main(Deno.args));
 }

@@ -116,6 +116,12 @@ export type { Check } from "./lib/api/doctor_checks.ts";
 export type { Diagnosis, DoctorRequest } from "./lib/api/doctor.ts";
 export { restoreOverlays, restorePermissions, restorePlan } from "./lib/api/restore.ts";
 export type { NotRestored, Restored, RestoreRequest } from "./lib/api/restore_run.ts";
+export { exportLayer } from "./lib/export/export_layer.ts";
+export { exportRootfs } from "./lib/export/export_rootfs.ts";
+export type { ArchiveRequest, Exported } from "./lib/export/export_layer.ts";
+export type { AppChoice } from "./lib/export/find_app.ts";
+export type { Output } from "./lib/export/send_to.ts";
+export type { WrittenCompression } from "./lib/request/names.ts";
 export { InterruptedError } from "./lib/core/interrupted.ts";
 export {
   InvalidValueError,

@@ -15,6 +15,7 @@ import { InvalidValueError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import { parseChoice } from "../request/names.ts";
 import type { Flag, RenderRequest } from "../request/options.ts";
+import type { ArchiveRequest } from "../export/export_layer.ts";
 import type { DoctorRequest } from "../api/doctor.ts";
 import type { CollectRequest } from "../api/gc.ts";
 import type { RestoreRequest } from "../api/restore_run.ts";
@@ -75,6 +76,13 @@ export type Command =
     readonly undo: string;
   }
   | Common & { readonly kind: "keep" | "unkeep"; readonly pod: string }
+  | Common & {
+    readonly kind: "export";
+    readonly request: ArchiveRequest;
+    readonly what: "layer" | "rootfs";
+    /** The file that is written, or `-` for stdout. */
+    readonly file: string;
+  }
   | Common & { readonly kind: "doctor"; readonly request: DoctorRequest }
   | {
     readonly kind: "tree";
@@ -186,6 +194,28 @@ function parseUnmount({ app, ...request }: Record<string, unknown>): UnmountRequ
   return { ...request, ...given } as unknown as UnmountRequest;
 }
 
+/** Reads which of the exports is asked for, and where it goes. */
+function parseExport(
+  { values, set }: Flags,
+  cwd: string,
+): { readonly what: "layer" | "rootfs"; readonly file: string } {
+  const given = (["layer", "rootfs"] as const).filter((name) => (values[name] ?? []).length > 0);
+  const [what, other] = given;
+  if (what === undefined) {
+    const hint = "give --layer FILE for what the app wrote, or --rootfs FILE for all of its root";
+    throw usage("Cannot run export: --layer or --rootfs is required", hint);
+  }
+  if (other !== undefined) {
+    throw usage(`Cannot use --${what} and --${other} together`, "run export once for each");
+  }
+  const [file = ""] = values[what] ?? [];
+  if (file !== "-") return { what, file: absolute(file, cwd) };
+  if (set.has("json")) {
+    throw usage("Cannot use --json with -: stdout is the archive", "name a file");
+  }
+  return { what, file };
+}
+
 function parseRender(name: Render, flags: Flags, cwd: string): Command {
   const { dryRun, ...options } = commonOptions(flags);
   const action = dryRun ? "plan" : name;
@@ -238,6 +268,10 @@ function parseNamed(name: CommandName, args: readonly string[], cwd: string): Co
     // It changes nothing, so there is no plan.
     const { dryRun: _, ...options } = common;
     return { kind: name, request: fields as unknown as ChangesRequest, ...options };
+  }
+  if (name === "export") {
+    const request = fields as unknown as ArchiveRequest;
+    return { kind: name, request, ...parseExport(flags, cwd), ...common };
   }
   // The table and the tests of it hold that each field is one of the request.
   return { kind: name, request: fields, ...common } as unknown as Command;

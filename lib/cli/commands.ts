@@ -7,6 +7,7 @@
  */
 import { flag, RENDER_OPTIONS } from "../request/options.ts";
 import type { Flag } from "../request/options.ts";
+import { COMPRESSIONS } from "../request/names.ts";
 
 /** The names of all commands. */
 export const COMMANDS = [
@@ -20,6 +21,7 @@ export const COMMANDS = [
   "gc",
   "keep",
   "unkeep",
+  "export",
   "doctor",
   "tree",
 ] as const;
@@ -91,6 +93,30 @@ const RENDER: readonly Flag[] = [
 ];
 
 const KEEP: readonly Flag[] = [ONE_POD, ...DRY_RUN, WAIT, ...OUTPUT];
+
+const APP = flag("name", "app NAME", 'the app, "" for the pod\'s own image', {
+  field: "app",
+  mayBeEmpty: true,
+  default: "the only one",
+});
+
+/** The flags of what makes a layer of what an app wrote. */
+const LAYER: readonly Flag[] = [
+  flag("choice", "compression NAME", "none, gzip or zstd", {
+    field: "compression",
+    choices: COMPRESSIONS,
+    default: "gzip; none with --rootfs",
+  }),
+  flag(
+    "boolean",
+    "skip-unrepresentable",
+    "leave out what a layer cannot hold, such as a name that begins with .wh.",
+    { field: "skipUnrepresentable" },
+  ),
+  flag("boolean", "prune", "leave out of a layer what differs from the tree only in its time", {
+    field: "prune",
+  }),
+];
 
 /** The flags of each command, in the order of its help. */
 export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Flag[]>> = {
@@ -188,6 +214,15 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
   ],
   keep: KEEP,
   unkeep: KEEP,
+  export: [
+    ONE_POD,
+    APP,
+    flag("file", "layer FILE", "write the upper as a layer of an image, - for stdout"),
+    flag("file", "rootfs FILE", "write the mounted root as an archive, - for stdout"),
+    ...LAYER,
+    ...DRY_RUN,
+    ...OUTPUT,
+  ],
   doctor: [
     flag("dir", "pod DIR", "the pod to be rendered into; it need not exist", {
       field: "pod",

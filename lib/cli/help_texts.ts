@@ -46,6 +46,7 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   gc: "unmount and remove pods",
   keep: "keep a pod: gc does not collect it",
   unkeep: "let gc collect a pod again",
+  export: "write what an app wrote, or its root, as an archive",
   doctor: "test what this machine can do, and say how to mend the rest",
   tree: "images as trees: import, pull, list, path, check, verify-all, remove, gc",
 };
@@ -188,6 +189,19 @@ first, never lazily, and it is removed at once. A pod that is kept
     examples: `  overlay-render unkeep --pod /run/pods/one
   overlay-render gc --pod /run/pods/one`,
     permissions: "  --allow-read=POD --allow-write=POD --allow-run=/usr/bin/find --allow-sys=uid",
+  },
+  export: {
+    purpose: `Write what an app wrote as a layer of an image (--layer), or the whole root of a
+mounted app as an archive (--rootfs), and print the digest. The same content
+gives the same bytes, for any user, time zone and umask.`,
+    usage: "overlay-render export --pod DIR [--app NAME] --layer FILE | --rootfs FILE\n" +
+      "       [FLAGS]",
+    examples: `  overlay-render export --pod /run/pods/one --layer layer.tar.gz
+  overlay-render export --pod /run/pods/one --rootfs - | tar -tv`,
+    notes: `SOURCE_DATE_EPOCH in the environment is the latest time that an entry gets.`,
+    permissions: `  --allow-read=POD,FILE,LOWERS --allow-write=FILE
+  --allow-run=/usr/bin/tar,/usr/bin/find --allow-sys=uid; export --flags prints
+  them`,
   },
   tree: {
     purpose: `Keep images as trees that can be rendered. A tree is a stack of layers, each

@@ -92,14 +92,20 @@ export function mayPull([command = "", ...rest]: readonly string[]): boolean {
   return pulls && ["plan", "prepare", "render"].includes(command);
 }
 
-/** Gives up the permissions that only a pull needs. */
-export function dropNetwork(): void {
-  for (const name of ["net", "env"] as const) Deno.permissions.revokeSync({ name });
+/** Tells whether a command reads SOURCE_DATE_EPOCH. */
+export function readsEpoch([command = ""]: readonly string[]): boolean {
+  return ["export", "commit"].includes(command);
+}
+
+/** Gives up the permissions that only a pull needs, but on request not the environment. */
+export function dropNetwork(keepsEnvironment = false): void {
+  Deno.permissions.revokeSync({ name: "net" });
+  if (!keepsEnvironment) Deno.permissions.revokeSync({ name: "env" });
 }
 
 /** This process. */
 export const processIo: Io = {
-  dropNetwork,
+  dropNetwork: () => dropNetwork(),
   out: (text) => write(Deno.stdout, text),
   err: (text) => write(Deno.stderr, text),
   input: readInput,

@@ -62,8 +62,9 @@ export type ErrorCode =
   | "denied"
   | "rate-limited"
   | "redirect-refused"
-  | "changed"
   | "upper-redirected"
+  | "unrepresentable"
+  | "changed"
   | "permission"
   | "interrupted";
 

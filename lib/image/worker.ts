@@ -15,8 +15,8 @@ export type Pieces = AsyncIterable<Piece> | Iterable<Piece>;
  * is started with their text. A bundler may rename them, but must not add helpers to them.
  */
 export interface Work<How, Result> {
-  /** Produces the pieces. */
-  readonly source: (how: How) => Iterable<Piece>;
+  /** Produces the pieces; `null` if the caller sends them, see {@linkcode WorkerOptions.pieces}. */
+  readonly source: ((how: How) => Iterable<Piece>) | null;
   /** Transforms the pieces, and returns a result. */
   readonly transform: (pieces: Pieces, how: How) => AsyncGenerator<Piece, Result>;
   /** The argument of both; a value that can be cloned. */
@@ -47,6 +47,8 @@ export interface WorkerOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called with the number of further bytes that the worker read from the source, repeatedly. */
   readonly onRead?: ((bytes: number) => void) | undefined;
+  /** The pieces of a work without a source. They are given away: the worker gets their memory. */
+  readonly pieces?: AsyncIterable<Piece>;
 }
 
 /** A piece of a worker, or at the end its result. */
@@ -57,13 +59,19 @@ interface Made {
   readonly read: number;
 }
 
-/** A message of a worker: a piece, or the error that ended it. */
-type Message = Made | { readonly error: unknown; readonly isOfSource: boolean };
+/** A message of a worker: a piece, the number of sent pieces that it took, or the error that ended it. */
+type Message =
+  | Made
+  | { readonly accepted: number }
+  | { readonly error: unknown; readonly isOfSource: boolean };
+
+/** A message to a worker: the number of its pieces that were taken, or a piece, `null` after the last one. */
+type Reply = number | { readonly sent: Piece | null };
 
 /** The port of a worker to the thread that started it. */
 interface Port<How> {
-  /** Receives the argument first, and then the numbers of pieces that were taken. */
-  onmessage: ((event: MessageEvent<How & number>) => void) | null;
+  /** Receives the argument first, and then replies. */
+  onmessage: ((event: MessageEvent<How & Reply>) => void) | null;
   postMessage(message: Message, transfer?: Transferable[]): void;
 }
 
@@ -74,14 +82,28 @@ async function serve<How, Result>(
   { source, transform }: Omit<Work<How, Result>, "how">,
 ): Promise<void> {
   const how = await new Promise<How>((resolve) => port.onmessage = ({ data }) => resolve(data));
-  let [free, tell, read, isOfSource] = [window, () => {}, 0, false];
-  port.onmessage = ({ data: taken }) => {
-    free += taken;
+  let [free, tell, arrive, read, isOfSource] = [window, () => {}, () => {}, 0, false];
+  const arrived: (Piece | null)[] = [];
+  port.onmessage = ({ data }: MessageEvent<Reply>) => {
+    if (typeof data !== "number") {
+      arrived.push(data.sent);
+      return arrive();
+    }
+    free += data;
     tell();
+  };
+  const received = async function* (): AsyncGenerator<Piece> {
+    for (;;) {
+      while (arrived.length === 0) await new Promise<void>((resolve) => arrive = resolve);
+      const piece = arrived.shift() ?? null;
+      if (piece === null) return;
+      yield piece;
+      port.postMessage({ accepted: 1 });
+    }
   };
   const counted = function* (): Generator<Piece> {
     try {
-      for (const piece of source(how)) {
+      for (const piece of source?.(how) ?? []) {
         read += piece.length;
         yield piece;
       }
@@ -91,7 +113,7 @@ async function serve<How, Result>(
     }
   };
   try {
-    const made = transform(counted(), how);
+    const made = transform(source === null ? received() : counted(), how);
     for (let next = await made.next();; next = await made.next()) {
       if (next.done) return port.postMessage({ piece: null, word: next.value, read });
       while (free === 0) await new Promise<void>((resolve) => tell = resolve);
@@ -120,14 +142,16 @@ async function serve<How, Result>(
  */
 export async function* runInWorker<How, Result>(
   { source, transform, how }: Work<How, Result>,
-  { signal, onRead }: WorkerOptions = {},
+  { signal, onRead, pieces }: WorkerOptions = {},
 ): AsyncGenerator<Piece, Result> {
   signal?.throwIfAborted();
   // The same text for all streams: Deno keeps the compiled code of each text.
   const text = `(${serve})(self, ${WINDOW}, { source: ${source}, transform: ${transform} });`;
   const worker = new Worker(`data:text/javascript,${encodeURIComponent(text)}`, { type: "module" });
   worker.postMessage(how);
-  const { arrived, fail } = listen(worker);
+  const outbox = new Outbox(worker);
+  const { arrived, fail } = listen(worker, outbox);
+  if (pieces !== undefined) outbox.send(pieces).catch(fail);
   const abort = () => fail(signal?.reason);
   signal?.addEventListener("abort", abort);
   let [told, taken] = [0, 0];
@@ -147,12 +171,65 @@ export async function* runInWorker<How, Result>(
   } finally {
     signal?.removeEventListener("abort", abort);
     worker.terminate();
+    // Lets the sender see that nothing takes its pieces any more.
+    outbox.close();
+    await outbox.sent;
+  }
+}
+
+/** Sends pieces to a worker, at most {@linkcode WINDOW} ahead of it. */
+class Outbox {
+  readonly #worker: Worker;
+  #free = WINDOW;
+  #isClosed = false;
+  #tell = () => {};
+  /** Settles when the last piece was sent, or the pieces failed. */
+  sent: Promise<void> = Promise.resolve();
+
+  constructor(worker: Worker) {
+    this.#worker = worker;
+  }
+
+  /** Notes that the worker has taken pieces. */
+  accept(count: number): void {
+    this.#free += count;
+    this.#tell();
+  }
+
+  /** Stops the sending. */
+  close(): void {
+    this.#isClosed = true;
+    this.#tell();
+  }
+
+  /** Sends pieces until the last one, or until the outbox is closed. */
+  send(pieces: AsyncIterable<Piece>): Promise<void> {
+    const sending = this.#sendAll(pieces);
+    this.sent = sending.catch(() => {/* Told by the result. */});
+    return sending;
+  }
+
+  async #sendAll(pieces: AsyncIterable<Piece>): Promise<void> {
+    for await (const piece of pieces) {
+      while (this.#free === 0 && !this.#isClosed) {
+        await new Promise<void>((resolve) => this.#tell = resolve);
+      }
+      if (this.#isClosed) return;
+      this.#free--;
+      this.#post({ sent: piece }, [piece.buffer]);
+    }
+    this.#post({ sent: null }, []);
+  }
+
+  #post(reply: Reply, transfer: Transferable[]): void {
+    this.#worker.postMessage(reply, transfer);
   }
 }
 
 /** Receives the pieces of a worker, with a function that makes them fail. */
 function listen(
   worker: Worker,
+  outbox: Outbox,
 ): { readonly arrived: ReadableStream<Made>; readonly fail: (error: unknown) => void } {
   let fail = (_: unknown): void => {};
   const arrived = new ReadableStream<Made>({
@@ -164,6 +241,7 @@ function listen(
       };
       worker.onmessage = ({ data }: MessageEvent<Message>) => {
         if ("error" in data) fail(new WorkerError(data.error, data.isOfSource));
+        else if ("accepted" in data) outbox.accept(data.accepted);
         else to.enqueue(data);
       };
       worker.onerror = (event) => {

@@ -10,8 +10,8 @@ import type { TarEntry } from "../tar/tar_entry.ts";
 
 const CAPABILITY = "security.capability";
 
-/** Attributes that belong to one machine, and are never taken from an image. */
-const OF_MACHINE: ReadonlySet<string> = new Set([
+/** Attributes that belong to one machine, and are never taken from or put into an image. */
+export const OF_MACHINE: ReadonlySet<string> = new Set([
   "security.selinux",
   "security.ima",
   "security.evm",

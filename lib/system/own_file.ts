@@ -79,7 +79,7 @@ function putInPlace(path: string, mode: number, sync: () => void): void {
 }
 
 /** Makes a new file; one that a killed run left is removed first, and a link is never followed. */
-function createNew(path: string): Deno.FsFile {
+export function createNew(path: string): Deno.FsFile {
   const options = { write: true, createNew: true, mode: 0o600 };
   try {
     return Deno.openSync(path, options);

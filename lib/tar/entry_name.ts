@@ -22,8 +22,12 @@ export type Meaning =
   /** A file that an old union file system kept for itself. */
   | { readonly kind: "ignored" };
 
-const WHITEOUT = ".wh.";
-const OPAQUE = ".wh..wh..opq";
+/** The prefix of the name of a whiteout. */
+export const WHITEOUT_PREFIX = ".wh.";
+
+/** The name of the mark of an opaque directory. */
+export const OPAQUE_MARK = ".wh..wh..opq";
+
 const OWN = ".wh..wh.";
 
 /** The directory in the root in which aufs keeps files with hard links in several directories. */
@@ -98,16 +102,16 @@ export function directoryAbove(path: string): string {
  */
 export function parseMeaning(name: string): Meaning {
   const path = pathInLayer(name);
-  if (!path.includes(WHITEOUT)) return { kind: "entry", path };
+  if (!path.includes(WHITEOUT_PREFIX)) return { kind: "entry", path };
   const directory = directoryAbove(path);
   const last = path.slice(directory === "" ? 0 : directory.length + 1);
-  if (path.split("/").slice(0, -1).some((part) => part.startsWith(WHITEOUT))) {
+  if (path.split("/").slice(0, -1).some((part) => part.startsWith(WHITEOUT_PREFIX))) {
     return underWhiteout(path);
   }
-  if (!last.startsWith(WHITEOUT)) return { kind: "entry", path };
-  if (last === OPAQUE) return { kind: "opaque", path: directory };
+  if (!last.startsWith(WHITEOUT_PREFIX)) return { kind: "entry", path };
+  if (last === OPAQUE_MARK) return { kind: "opaque", path: directory };
   if (last.startsWith(OWN)) return { kind: "ignored" };
-  const gone = last.slice(WHITEOUT.length);
+  const gone = last.slice(WHITEOUT_PREFIX.length);
   if (gone === "" || gone === "." || gone === "..") {
     throw archiveError(
       `${quoteBytes(path)} is the whiteout of ${quoteBytes(gone)}, which is no name`,
@@ -118,7 +122,7 @@ export function parseMeaning(name: string): Meaning {
 
 /** Finds the meaning of a path below a whiteout name, which only directories of old union file systems have. */
 function underWhiteout(path: string): Meaning {
-  const first = path.split("/").find((part) => part.startsWith(WHITEOUT)) ?? "";
+  const first = path.split("/").find((part) => part.startsWith(WHITEOUT_PREFIX)) ?? "";
   if (directoryAbove(path) === PSEUDO_LINKS) return { kind: "pseudo-link", path };
   if (first.startsWith(OWN)) return { kind: "ignored" };
   throw archiveError(`${quoteBytes(path)} lies in a whiteout`);

@@ -24,6 +24,7 @@ const ROOMS = [
   "registry",
   "layer",
   "store",
+  "export",
   "api",
   "cli",
 ];

@@ -1,0 +1,52 @@
+/**
+ * Finds the app that is exported in the record of its pod.
+ *
+ * @module
+ */
+import { readLineConfig } from "../overlay/app_line.ts";
+import type { AppLine } from "../overlay/app_line.ts";
+import type { MountConfig } from "../overlay/mount_config.ts";
+import { chooseLine } from "../plan/plan_unmount.ts";
+import { refuseElsewhere } from "../plan/refusals.ts";
+import { noPodError } from "../pod/record.ts";
+import { openPod } from "../pod/open.ts";
+import type { Call, OpenPod } from "../pod/open.ts";
+import { parseAppName } from "../request/names.ts";
+import { podLayout } from "../request/layout.ts";
+
+/** The choice of an app. */
+export interface AppChoice {
+  /** The pod, an absolute path. */
+  readonly pod: string;
+  /** The app; empty for the pod's own image. @default {the only app of the pod} */
+  readonly app?: string;
+}
+
+/** An app of a pod. */
+export interface FoundApp {
+  /** Its pod, which is open. */
+  readonly open: OpenPod;
+  /** Its line. */
+  readonly line: AppLine;
+  /** The configuration of its mount, with absolute paths. */
+  readonly config: MountConfig;
+}
+
+/**
+ * Finds an app.
+ *
+ * Requires the permissions of `checkTrusted`.
+ *
+ * @throws {InvalidValueError} If the pod has several apps, and none is chosen.
+ * @throws {RefusedError} If another user could change the pod.
+ * @throws {OverlayError} If there is no such pod or app.
+ */
+export async function findApp({ pod, app }: AppChoice, call: Call): Promise<FoundApp> {
+  const layout = podLayout(pod);
+  const open = await openPod(layout, call, { lock: false });
+  if (open === null) throw noPodError(layout.pod);
+  refuseElsewhere(open.record.lines, layout);
+  const name = app === undefined ? app : parseAppName(app);
+  const line = chooseLine(open.record, { pod: layout, app: name });
+  return { open, line, config: readLineConfig(line, layout.pod) };
+}
