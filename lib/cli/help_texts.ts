@@ -197,7 +197,7 @@ gives the same bytes, for any user, time zone and umask.`,
     usage: "overlay-render export --pod DIR [--app NAME] --layer FILE | --rootfs FILE\n" +
       "       [FLAGS]",
     examples: `  overlay-render export --pod /run/pods/one --layer layer.tar.gz
-  overlay-render export --pod /run/pods/one --rootfs - | tar -tv`,
+  overlay-render export --pod /run/pods/one --rootfs root.erofs`,
     notes: `SOURCE_DATE_EPOCH in the environment is the latest time that an entry gets.`,
     permissions: `  --allow-read=POD,FILE,LOWERS --allow-write=FILE
   --allow-run=/usr/bin/tar,/usr/bin/find --allow-sys=uid; export --flags prints
