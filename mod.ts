@@ -119,6 +119,11 @@ export type { NotRestored, Restored, RestoreRequest } from "./lib/api/restore_ru
 export { exportLayer } from "./lib/export/export_layer.ts";
 export { exportRootfs } from "./lib/export/export_rootfs.ts";
 export type { ArchiveRequest, Exported } from "./lib/export/export_layer.ts";
+export { commitImage } from "./lib/export/commit_image.ts";
+export type { CommitRequest, ImageRequest } from "./lib/export/commit_image.ts";
+export { exportImage } from "./lib/export/export_image.ts";
+export type { LayoutTarget } from "./lib/export/oci_layout.ts";
+export type { ConfigChanges } from "./lib/image/commit_config.ts";
 export type { AppChoice } from "./lib/export/find_app.ts";
 export type { Output } from "./lib/export/send_to.ts";
 export type { WrittenCompression } from "./lib/request/names.ts";

@@ -15,7 +15,9 @@ import { InvalidValueError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import { parseChoice } from "../request/names.ts";
 import type { Flag, RenderRequest } from "../request/options.ts";
-import type { ArchiveRequest } from "../export/export_layer.ts";
+import type { CommitRequest, ImageRequest } from "../export/commit_image.ts";
+import type { LayoutTarget } from "../export/oci_layout.ts";
+import type { ExportTarget } from "../export/permissions.ts";
 import type { DoctorRequest } from "../api/doctor.ts";
 import type { CollectRequest } from "../api/gc.ts";
 import type { RestoreRequest } from "../api/restore_run.ts";
@@ -78,10 +80,14 @@ export type Command =
   | Common & { readonly kind: "keep" | "unkeep"; readonly pod: string }
   | Common & {
     readonly kind: "export";
-    readonly request: ArchiveRequest;
-    readonly what: "layer" | "rootfs";
-    /** The file that is written, or `-` for stdout. */
-    readonly file: string;
+    readonly request: ImageRequest;
+    readonly target: ExportTarget | LayoutTarget;
+  }
+  | Common & {
+    readonly kind: "commit";
+    readonly request: CommitRequest;
+    /** The layout that the image is written into, too. */
+    readonly to: LayoutTarget | null;
   }
   | Common & { readonly kind: "doctor"; readonly request: DoctorRequest }
   | {
@@ -194,26 +200,47 @@ function parseUnmount({ app, ...request }: Record<string, unknown>): UnmountRequ
   return { ...request, ...given } as unknown as UnmountRequest;
 }
 
+/** Reads the layout that an image is written into. */
+function parseLayout(to: string, cwd: string): LayoutTarget {
+  const [, directory, ref = null] = /^oci:([^:]+)(?::(.+))?$/s.exec(to) ?? [];
+  if (directory !== undefined) return { directory: absolute(directory, cwd), ref };
+  throw usage(`Cannot use --to ${quote(to)}: it must be oci:DIR or oci:DIR:REF`, "write oci:DIR");
+}
+
 /** Reads which of the exports is asked for, and where it goes. */
-function parseExport(
-  { values, set }: Flags,
-  cwd: string,
-): { readonly what: "layer" | "rootfs"; readonly file: string } {
-  const given = (["layer", "rootfs"] as const).filter((name) => (values[name] ?? []).length > 0);
+function parseTarget({ values, set }: Flags, cwd: string): ExportTarget | LayoutTarget {
+  const given = (["layer", "rootfs", "to"] as const).filter((name) => {
+    return (values[name] ?? []).length > 0;
+  });
   const [what, other] = given;
   if (what === undefined) {
-    const hint = "give --layer FILE for what the app wrote, or --rootfs FILE for all of its root";
-    throw usage("Cannot run export: --layer or --rootfs is required", hint);
+    const hint = "--layer FILE for what the app wrote, --rootfs FILE for all of its root, " +
+      "--to oci:DIR for an image";
+    throw usage("Cannot run export: --layer, --rootfs or --to is required", hint);
   }
   if (other !== undefined) {
     throw usage(`Cannot use --${what} and --${other} together`, "run export once for each");
   }
   const [file = ""] = values[what] ?? [];
+  if (what === "to") return parseLayout(file, cwd);
   if (file !== "-") return { what, file: absolute(file, cwd) };
   if (set.has("json")) {
     throw usage("Cannot use --json with -: stdout is the archive", "name a file");
   }
   return { what, file };
+}
+
+function parseCommit(
+  flags: Flags,
+  request: Record<string, unknown>,
+  cwd: string,
+): Pick<Extract<Command, { kind: "commit" }>, "request" | "to"> {
+  if (request.name === undefined) {
+    throw usage("Cannot run commit: --name is required", "give the new image a name: --name NAME");
+  }
+  const [to] = flags.values.to ?? [];
+  const target = to === undefined ? null : parseLayout(to, cwd);
+  return { request: request as unknown as CommitRequest, to: target };
 }
 
 function parseRender(name: Render, flags: Flags, cwd: string): Command {
@@ -270,9 +297,10 @@ function parseNamed(name: CommandName, args: readonly string[], cwd: string): Co
     return { kind: name, request: fields as unknown as ChangesRequest, ...options };
   }
   if (name === "export") {
-    const request = fields as unknown as ArchiveRequest;
-    return { kind: name, request, ...parseExport(flags, cwd), ...common };
+    const request = fields as unknown as ImageRequest;
+    return { kind: name, request, target: parseTarget(flags, cwd), ...common };
   }
+  if (name === "commit") return { kind: name, ...parseCommit(flags, fields, cwd), ...common };
   // The table and the tests of it hold that each field is one of the request.
   return { kind: name, request: fields, ...common } as unknown as Command;
 }

@@ -22,6 +22,7 @@ export const COMMANDS = [
   "keep",
   "unkeep",
   "export",
+  "commit",
   "doctor",
   "tree",
 ] as const;
@@ -37,6 +38,9 @@ export const TREE_ACTIONS = [
   "path",
   "check",
   "verify-all",
+  "inspect",
+  "tag",
+  "untag",
   "remove",
   "gc",
 ] as const;
@@ -116,6 +120,38 @@ const LAYER: readonly Flag[] = [
   flag("boolean", "prune", "leave out of a layer what differs from the tree only in its time", {
     field: "prune",
   }),
+];
+
+const STORE: Flag = { ...RENDER_OPTIONS.store, field: "store" };
+
+const STORE_WAIT = flag(
+  "duration",
+  "wait TIME",
+  "how long to wait for another command on the same store",
+  { default: "10m" },
+);
+
+/** The flags of what makes an image of an app. */
+const IMAGE: readonly Flag[] = [
+  STORE,
+  flag("boolean", "squash", "make one layer of all of the mounted root", { field: "squash" }),
+  flag("name", "message TEXT", "the comment in the history", { field: "message" }),
+  flag("name", "author TEXT", "the author", { field: "author", default: "that of the base" }),
+  flag("name", "env NAME=VALUE", "a variable", { field: "env", repeatable: true }),
+  flag("name", "cmd WORDS", "the command: a JSON list of words, or a line for /bin/sh -c", {
+    field: "cmd",
+    default: "that of the base",
+  }),
+  flag("name", "entrypoint WORDS", "the entry point; it resets the command", {
+    field: "entrypoint",
+    default: "that of the base",
+  }),
+  flag("name", "user USER", "the user", { field: "user", default: "that of the base" }),
+  flag("name", "workdir DIR", "the working directory", {
+    field: "workdir",
+    default: "that of the base",
+  }),
+  flag("name", "label NAME=VALUE", "a label", { field: "label", repeatable: true }),
 ];
 
 /** The flags of each command, in the order of its help. */
@@ -219,8 +255,21 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     APP,
     flag("file", "layer FILE", "write the upper as a layer of an image, - for stdout"),
     flag("file", "rootfs FILE", "write the mounted root as an archive, - for stdout"),
+    flag("name", "to oci:DIR[:REF]", "write an image into an OCI image layout"),
+    ...IMAGE,
     ...LAYER,
     ...DRY_RUN,
+    ...OUTPUT,
+  ],
+  commit: [
+    ONE_POD,
+    APP,
+    flag("name", "name NAME", "the name of the new image; required", { field: "name" }),
+    ...IMAGE,
+    flag("name", "to oci:DIR[:REF]", "write the image into an OCI image layout, too"),
+    ...LAYER,
+    ...DRY_RUN,
+    STORE_WAIT,
     ...OUTPUT,
   ],
   doctor: [
@@ -231,15 +280,6 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     ...OUTPUT,
   ],
 };
-
-const STORE: Flag = { ...RENDER_OPTIONS.store, field: "store" };
-
-const STORE_WAIT = flag(
-  "duration",
-  "wait TIME",
-  "how long to wait for another command on the same store",
-  { default: "10m" },
-);
 
 const QUICK = flag("boolean", "quick", "leave out contents, devices and attributes", {
   field: "quick",
@@ -324,6 +364,9 @@ export const TREE_FLAGS: Readonly<
   path: { operands: ["ID"], flags: [STORE, ...OUTPUT] },
   check: { operands: ["ID"], flags: [STORE, QUICK, ...OUTPUT] },
   "verify-all": { flags: [STORE, QUICK, ...OUTPUT] },
+  inspect: { operands: ["ID"], flags: [STORE, ...OUTPUT] },
+  tag: { operands: ["ID", "NAME"], flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
+  untag: { operands: ["NAME"], flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
   remove: { operands: ["ID"], flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
   gc: { flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
 };

@@ -1,5 +1,5 @@
 /**
- * Carries out `export`: calls the library, and prints.
+ * Carries out `export` and `commit`: calls the library, and prints.
  *
  * @module
  */
@@ -9,11 +9,15 @@ import { formatJson } from "./output.ts";
 import { flagsText } from "./plan_output.ts";
 import { InvalidValueError } from "../core/errors.ts";
 import { invalid } from "../core/invalid.ts";
+import type { ImageRequest } from "../export/commit_image.ts";
+import type { LayoutTarget } from "../export/oci_layout.ts";
+import { storeLayout } from "../store/layout.ts";
 import type { ArchiveRequest } from "../export/export_layer.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { isGranted } from "../system/permissions.ts";
 
 type ExportCommand = Extract<Command, { kind: "export" }>;
+type CommitCommand = Extract<Command, { kind: "commit" }>;
 
 /** The variable with the latest time of an entry (reproducible-builds.org). */
 const EPOCH = "SOURCE_DATE_EPOCH";
@@ -34,20 +38,63 @@ function openStdout(): WritableStream<Uint8Array> {
   });
 }
 
-/** Carries out the command. */
+/** Carries out `export`. */
 export async function runExportCommand(
-  { request: asked, what, file, output, dryRun }: ExportCommand,
+  { request: asked, target, output, dryRun }: ExportCommand,
   io: Io,
   options: ChangeOptions,
 ): Promise<void> {
+  const request = { ...asked, ...readEpoch() };
+  if ("directory" in target) {
+    return await exportToLayout(request, target, { io, output, dryRun, options });
+  }
+  if (dryRun) {
+    const { exportPermissions } = await import("../export/permissions.ts");
+    return io.out(flagsText(await exportPermissions(request, target, options), output.json));
+  }
   const { exportLayer } = await import("../export/export_layer.ts");
   const { exportRootfs } = await import("../export/export_rootfs.ts");
-  const { exportPermissions } = await import("../export/permissions.ts");
-  if (dryRun) {
-    return io.out(flagsText(await exportPermissions(asked, { what, file }, options), output.json));
-  }
-  const request = { ...asked, ...readEpoch() };
+  const { what, file } = target;
   const act = what === "layer" ? exportLayer : exportRootfs;
   const exported = await act(request, file === "-" ? openStdout() : file, options);
   if (file !== "-") io.out(output.json ? formatJson(exported) : `${exported.digest}\n`);
+}
+
+/** The output of a command, and its options. */
+interface How extends Pick<ExportCommand, "output"> {
+  readonly io: Io;
+  readonly dryRun: true | undefined;
+  readonly options: ChangeOptions;
+}
+
+async function exportToLayout(
+  request: ImageRequest,
+  target: LayoutTarget,
+  { io, output, dryRun, options }: How,
+): Promise<void> {
+  if (dryRun) {
+    const { imageExportPermissions } = await import("../export/permissions.ts");
+    const place = { store: storeLayout(request.store), directory: target.directory };
+    return io.out(flagsText(await imageExportPermissions(request, place, options), output.json));
+  }
+  const { exportImage } = await import("../export/export_image.ts");
+  const image = await exportImage(request, target, options);
+  io.out(output.json ? formatJson(image) : `${image.digest}\n`);
+}
+
+/** Carries out `commit`. */
+export async function runCommitCommand(
+  { request: asked, to, output, dryRun }: CommitCommand,
+  io: Io,
+  options: ChangeOptions,
+): Promise<void> {
+  const request = { ...asked, ...readEpoch(), to };
+  if (dryRun) {
+    const { commitPermissions } = await import("../export/permissions.ts");
+    const permissions = await commitPermissions(request, storeLayout(request.store), options);
+    return io.out(flagsText(permissions, output.json));
+  }
+  const { commitImage } = await import("../export/commit_image.ts");
+  const tree = await commitImage(request, options);
+  io.out(output.json ? formatJson(tree) : `${tree.id}\n`);
 }

@@ -47,8 +47,9 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   keep: "keep a pod: gc does not collect it",
   unkeep: "let gc collect a pod again",
   export: "write what an app wrote, or its root, as an archive",
+  commit: "make an image of an app, in the tree store",
   doctor: "test what this machine can do, and say how to mend the rest",
-  tree: "images as trees: import, pull, list, path, check, verify-all, remove, gc",
+  tree: "images as trees: import, pull, list, path, inspect, tag, untag, check, remove, gc",
 };
 
 const RENDER_PERMISSIONS =
@@ -192,16 +193,39 @@ first, never lazily, and it is removed at once. A pod that is kept
   },
   export: {
     purpose: `Write what an app wrote as a layer of an image (--layer), or the whole root of a
-mounted app as an archive (--rootfs), and print the digest. The same content
-gives the same bytes, for any user, time zone and umask.`,
-    usage: "overlay-render export --pod DIR [--app NAME] --layer FILE | --rootfs FILE\n" +
-      "       [FLAGS]",
+mounted app as an archive (--rootfs), or an image (--to), and print the digest.
+The same content gives the same bytes, for any user, time zone and umask.
+
+For an image, the store must have the blobs of the base: import or pull it with
+--keep-blobs, or use --squash. The flags that change its config and --squash are
+for --to alone.`,
+    usage: `overlay-render export --pod DIR [--app NAME] [FLAGS]
+         --layer FILE | --rootfs FILE | --to oci:DIR[:REF]`,
     examples: `  overlay-render export --pod /run/pods/one --layer layer.tar.gz
-  overlay-render export --pod /run/pods/one --rootfs root.erofs`,
-    notes: `SOURCE_DATE_EPOCH in the environment is the latest time that an entry gets.`,
+  overlay-render export --pod /run/pods/one --rootfs root.tar
+  overlay-render export --pod /run/pods/one --to oci:layout:mine`,
+    notes: `A FILE of --rootfs that ends in .erofs, .squashfs or .ext4 becomes a disk image,
+made by mkfs.erofs, mksquashfs or mke2fs, which the installed script may not
+run: add the flag that the error names, as in
+  deno run $(overlay-render export ... --flags) dist/overlay-render.js export ...
+
+SOURCE_DATE_EPOCH in the environment is the latest time that an entry gets.`,
     permissions: `  --allow-read=POD,FILE,LOWERS --allow-write=FILE
   --allow-run=/usr/bin/tar,/usr/bin/find --allow-sys=uid; export --flags prints
   them`,
+  },
+  commit: {
+    purpose: `Make an image of the one that an app was rendered from and of what the app wrote,
+put it into the tree store, and print the tree id. The app may be mounted; it
+keeps its lowers. An app that writes meanwhile is an error.`,
+    usage: "overlay-render commit --pod DIR [--app NAME] --name NAME [FLAGS]",
+    examples: `  overlay-render commit --pod /run/pods/one --name mine
+  overlay-render commit --pod /run/pods/one --name mine --to oci:layout:mine`,
+    notes: `With SOURCE_DATE_EPOCH in the environment, the same content gives the same digest
+of the image, with one version of Deno: another one may compress differently.`,
+    permissions: `  --allow-read=POD,STORE --allow-write=STORE
+  --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find
+  --allow-sys=uid; commit --flags prints them`,
   },
   tree: {
     purpose: `Keep images as trees that can be rendered. A tree is a stack of layers, each
@@ -209,7 +233,8 @@ unpacked once, even if several images have it.`,
     usage: `overlay-render tree import SOURCE [FLAGS]
        overlay-render tree pull REF [FLAGS]
        overlay-render tree list | verify-all | gc [FLAGS]
-       overlay-render tree path | check | remove ID [FLAGS]`,
+       overlay-render tree path | inspect | check | remove ID [FLAGS]
+       overlay-render tree tag ID NAME | untag NAME [FLAGS]`,
     examples: `  overlay-render tree pull debian:12
   overlay-render tree import debian.tar
   overlay-render tree import layout --ref debian
@@ -221,9 +246,11 @@ unpacked once, even if several images have it.`,
     and /usr/bin/xz or /usr/bin/zstd for an archive that is compressed so
   pull: the same, with --allow-net for the registry and --allow-env for the
     credentials files; tree pull REF --flags prints them
-  list, path: --allow-read=STORE, and --allow-read=POD for the pods
+  list, path, inspect: --allow-read=STORE, and --allow-read=POD for the pods
   check, verify-all: --allow-read=STORE --allow-run=/usr/bin/tar
     (with --quick, --allow-run=/usr/bin/find)
+  tag, untag: --allow-read=STORE --allow-write=STORE --allow-run=/usr/bin/find
+    --allow-sys=uid
   remove, gc: --allow-read=STORE,PODS --allow-write=STORE,PODS
     --allow-run=/usr/bin/findmnt,/usr/bin/rm,/usr/bin/find --allow-sys=uid`,
   },
@@ -244,6 +271,9 @@ export const TREE_COMMANDS: readonly (readonly [term: string, meaning: string])[
   ],
   ["list", "list the trees: id, images, layers, size, the pods that use them"],
   ["path ID", "print its lowers, top first, one a line"],
+  ["inspect ID", "print its config, its layers and its history"],
+  ["tag ID NAME", "give an image a further name; an image that has it loses it"],
+  ["untag NAME", "take a name from an image; the tree stays"],
   ["check ID", "compare it with what was imported; exits with 1 when it differs"],
   ["verify-all", "check all trees"],
   ["remove ID", "remove a tree that no pod uses; its layers stay until gc"],

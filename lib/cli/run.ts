@@ -249,10 +249,14 @@ async function runDoctor(command: Of<"doctor">, io: Io): Promise<number> {
   return diagnosis.healthy ? 0 : 1;
 }
 
-/** Runs an export, whose modules no other command loads. */
-async function runExport(command: Of<"export">, io: Io): Promise<void> {
-  const { runExportCommand } = await import("./export_cli.ts");
-  await interruptible(io, command, (options) => runExportCommand(command, io, options));
+/** Runs an export or a commit, whose modules no other command loads. */
+async function runExport(command: Of<"export" | "commit">, io: Io): Promise<void> {
+  const { runCommitCommand, runExportCommand } = await import("./export_cli.ts");
+  await interruptible(io, command, (options) => {
+    return command.kind === "export"
+      ? runExportCommand(command, io, options)
+      : runCommitCommand(command, io, options);
+  });
 }
 
 /** Runs a tree command, whose modules no other command loads. */
@@ -286,7 +290,7 @@ async function runHelp(topic: string | null, io: Io): Promise<void> {
  * @returns The exit status of a command that did what it could; nothing for 0.
  */
 export function run(command: Command, io: Io): Promise<number | void> {
-  if (command.kind === "export") return runExport(command, io);
+  if (command.kind === "export" || command.kind === "commit") return runExport(command, io);
   if ("dryRun" in command) return runDry(command as PodCommand, io);
   switch (command.kind) {
     case "plan":

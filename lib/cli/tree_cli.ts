@@ -110,6 +110,30 @@ async function runGc({ request, output }: Of<"gc">, io: TreeIo): Promise<number>
   return 0;
 }
 
+async function runInspect({ request, output }: Of<"inspect">, io: TreeIo): Promise<number> {
+  const { inspectTreeSync } = await import("../store/inspect_tree.ts");
+  const { inspectedText } = await import("./tree_output.ts");
+  const tree = inspectTreeSync(request);
+  io.out(output.json ? formatJson(tree) : inspectedText(tree));
+  return 0;
+}
+
+/** Names an image, or takes a name. */
+async function runTag(command: Of<"tag" | "untag">, io: TreeIo): Promise<number> {
+  const { tagPermissions, tagTree, untagTree } = await import("../store/tag_tree.ts");
+  const { output, dryRun } = command;
+  if (dryRun) {
+    const { flagsText } = await import("./plan_output.ts");
+    io.out(flagsText(tagPermissions(command.request), output.json));
+    return 0;
+  }
+  const { id, images } = command.action === "tag"
+    ? await tagTree(command.request, io)
+    : await untagTree(command.request, io);
+  io.out(output.json ? formatJson({ id, images }) : `${id}\n`);
+  return 0;
+}
+
 /** Exits with 1 if a tree differs from its import. */
 async function runCheck({ request, output }: Of<"check">, io: TreeIo): Promise<number> {
   const { checkTrees } = await import("../store/tree_check.ts");
@@ -132,6 +156,11 @@ export function runTreeCommand(command: TreeCommand, io: TreeIo): Promise<number
       return runPath(command, io);
     case "remove":
       return command.dryRun ? runDry(command, io) : runRemove(command, io);
+    case "inspect":
+      return runInspect(command, io);
+    case "tag":
+    case "untag":
+      return runTag(command, io);
     case "check":
       return runCheck(command, io);
     case "gc":

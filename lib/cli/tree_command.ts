@@ -17,6 +17,7 @@ import { parseSize } from "../core/size.ts";
 import type { ImportRequest, Strippable } from "../store/import_request.ts";
 import type { PullRequest } from "../store/pull_tree.ts";
 import type { StoreRequest, TreeChoice } from "../store/list.ts";
+import type { TagRequest, UntagRequest } from "../store/tag_tree.ts";
 import type { CheckRequest } from "../store/tree_check.ts";
 import type { CollectTreesRequest } from "../store/collect_trees.ts";
 
@@ -33,6 +34,9 @@ export type TreeCommand =
     }
     | { readonly action: "list"; readonly request: StoreRequest }
     | { readonly action: "path" | "remove"; readonly request: TreeChoice }
+    | { readonly action: "inspect"; readonly request: TreeChoice }
+    | { readonly action: "tag"; readonly request: TagRequest }
+    | { readonly action: "untag"; readonly request: UntagRequest }
     | { readonly action: "check"; readonly request: CheckRequest }
     | { readonly action: "gc"; readonly request: CollectTreesRequest }
   );
@@ -100,7 +104,7 @@ export function parseTreeCommand(
   const flags = parseFlags(args, spec);
   const common = commonOptions(flags);
   const fields = requestFields(spec, flags, cwd);
-  const [operand] = flags.operands;
+  const [operand, second] = flags.operands;
   switch (action) {
     case "import": {
       const source = parseSource(operand ?? "", cwd);
@@ -115,8 +119,13 @@ export function parseTreeCommand(
         passwordStdin: flags.set.has("password-stdin"),
       };
     }
+    case "tag":
+      return { ...common, action, request: { ...fields, tree: operand ?? "", name: second ?? "" } };
+    case "untag":
+      return { ...common, action, request: { ...fields, name: operand ?? "" } };
     case "path":
     case "remove":
+    case "inspect":
     case "check":
       return { ...common, action, request: { ...fields, tree: operand ?? "" } };
     case "verify-all":

@@ -5,10 +5,11 @@
  *
  * @module
  */
-import { showName } from "../core/quote.ts";
+import { printable, showName } from "../core/quote.ts";
 import { formatSize } from "../core/size.ts";
 import type { CheckedTree } from "../store/tree_check.ts";
 import type { RemovedTrees } from "../store/removal.ts";
+import type { InspectedTree } from "../store/inspect_tree.ts";
 import type { ListedTree } from "../store/list.ts";
 
 function table(rows: readonly (readonly string[])[]): string {
@@ -32,6 +33,42 @@ export function treesText(trees: readonly ListedTree[]): string {
       pods.length === 0 ? "-" : pods.map(showName).join(","),
     ]),
   ]);
+}
+
+/** Writes a value of a config on one line. */
+function valueText(value: unknown): string {
+  return printable(typeof value === "string" ? value : JSON.stringify(value));
+}
+
+/** Writes an image as text: its names, its settings, its layers, and its history. */
+export function inspectedText(
+  { id, images, digest, source, config, layers }: InspectedTree,
+): string {
+  const settings = Object.entries(config?.config ?? {}).filter(([, value]) => value !== null);
+  const { created, author, os, architecture } = config ?? {};
+  const rows: [string, unknown][] = [
+    ["tree", id],
+    ["image", images.length === 0 ? undefined : images.map(showName).join(",")],
+    ["digest", digest],
+    ["source", source],
+    ["platform", config === null ? undefined : `${os}/${architecture}`],
+    ["created", created],
+    ["author", author],
+    ...settings,
+  ];
+  const known = rows.filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const head = known.map(([name, value]) => [printable(name), valueText(value)]);
+  const history = Array.isArray(config?.history) ? config.history : [];
+  const steps = history.map(({ created, created_by, comment }) => {
+    return [created, created_by, comment].map((part) => valueText(part ?? "-"));
+  });
+  return table(head) +
+    `\n${table([["LAYER", "SIZE", "ENTRIES"], ...layers.map(layerRow)])}` +
+    (steps.length === 0 ? "" : `\n${table([["CREATED", "BY", "COMMENT"], ...steps])}`);
+}
+
+function layerRow({ diffId, size, entries }: InspectedTree["layers"][number]): string[] {
+  return [diffId, formatSize(size), String(entries)];
 }
 
 /** Writes the result of a check as text: a line for each tree, and one for each difference. */

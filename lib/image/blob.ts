@@ -34,6 +34,8 @@ export interface Blob {
   readonly diffId: string | null;
   /** Set if its bytes are not at hand: the store must have the layer. @default {false} */
   readonly isAbsent?: boolean;
+  /** The key of its layer in the store, which is used as it is, whatever the import leaves out. @default {none} */
+  readonly key?: string;
   /** Fetches it into the file, which is private to the import, if it is not there yet. */
   readonly obtain?: () => Promise<void>;
   /** Makes its bytes, if they are not in a file. @default {reads the file} */

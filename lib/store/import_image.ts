@@ -11,7 +11,7 @@ import type { ImageManifest } from "../image/manifest.ts";
 import type { BlobKeeper } from "./keep_blobs.ts";
 import { findImage, refuseChoice } from "./import_source.ts";
 import { basename, child, parent } from "../core/path.ts";
-import { readAllLayers } from "./tree_manifest.ts";
+import { readAllLayers, readLayer } from "./tree_manifest.ts";
 import type { WantedLayers } from "./layer_key.ts";
 import { mendLinks } from "./open.ts";
 import { brief } from "../image/image.ts";
@@ -51,7 +51,8 @@ async function importLayersOf(
   if (typeof image.note === "string") options.warn?.(image.note);
   const blobs = image.layers.length === 0 ? [await emptyLayer(parsed)] : image.layers;
   const diffIds = await Promise.all(blobs.map((blob) => findDiffId(blob, store)));
-  const { found, policy } = await findUsableLayers(diffIds, parsed, options);
+  const { found: usable, policy } = await findUsableLayers(diffIds, parsed, options);
+  const found = usable.map((record, at) => readKnown(blobs[at], store) ?? record);
   const ready = new Map<number, Staged>();
   if (image.digest === null) {
     const inner = found[0] === null
@@ -76,6 +77,11 @@ async function importLayersOf(
   const { id, bytes, entries } = manifest;
   const { name: called, digest } = stored;
   return { id, image: called, digest, layers: image.layers.length, bytes, entries, changed };
+}
+
+/** Reads the record of a layer that is named by its key. */
+function readKnown(blob: Blob | undefined, store: StoreLayout): LayerRecord | null {
+  return blob?.key === undefined ? null : readLayer(store, blob.key);
 }
 
 /** Makes the record of an image. It names the blobs that the store has, whichever import kept them. */

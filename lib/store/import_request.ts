@@ -74,7 +74,12 @@ export function isName(value: string): boolean {
   return value !== "" && value.length <= 1000 && !/[\u0000-\u0020\u007f-\u009f]/.test(value);
 }
 
-function parseName(what: string, value: string): string {
+/**
+ * Checks a name of an image.
+ *
+ * @throws {InvalidValueError} If it is invalid.
+ */
+export function parseName(what: string, value: string): string {
   if (isName(value)) return value;
   throw invalid(what, value, "it must have 1 to 1000 characters, none of them a blank");
 }

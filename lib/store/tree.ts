@@ -52,3 +52,7 @@ export type { CollectTreesRequest } from "./collect_trees.ts";
 export type { RemovedTrees, TreeRemovalPlan } from "./removal.ts";
 export { checkTreePermissions, checkTrees } from "./tree_check.ts";
 export type { CheckedTree, CheckRequest, TreeDifference } from "./tree_check.ts";
+export { inspectTreeSync } from "./inspect_tree.ts";
+export type { InspectedLayer, InspectedTree } from "./inspect_tree.ts";
+export { tagPermissions, tagTree, untagTree } from "./tag_tree.ts";
+export type { TaggedTree, TagRequest, UntagRequest } from "./tag_tree.ts";

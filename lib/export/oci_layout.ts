@@ -1,0 +1,182 @@
+/**
+ * Writes images into OCI image layouts (OCI image specification, "Image Layout"). Blobs are written first, each
+ * beside its place, and the index is replaced last, so that it names only whole images.
+ *
+ * @module
+ */
+import { OverlayError } from "../core/errors.ts";
+import { child, parent } from "../core/path.ts";
+import { quote } from "../core/quote.ts";
+import { describeBytes, readManifest } from "../image/manifest.ts";
+import type { Descriptor, ImageManifest } from "../image/manifest.ts";
+import { attempt, look } from "../system/disk.ts";
+import { hashFile } from "../system/hash_file.ts";
+import { readOwnFile, replaceFile } from "../system/own_file.ts";
+
+/** The place of an image in a layout. */
+export interface LayoutTarget {
+  /** The directory. */
+  readonly directory: string;
+  /** The name of the image in its index; `null` for none. */
+  readonly ref: string | null;
+}
+
+/** An image that is written. */
+export interface LayoutImage {
+  /** Its manifest. */
+  readonly manifest: ImageManifest;
+  /** Its config, as JSON. */
+  readonly config: string;
+}
+
+/** Finds the file of a blob outside the layout; `null` if there is none. */
+export type FindBlob = (digest: string) => string | null;
+
+/** The mode of the files of a layout, which other tools read. */
+const MODE = 0o644;
+
+const REF_NAME = "org.opencontainers.image.ref.name";
+
+/** Computes the path of a blob in a layout. */
+export function layoutBlob({ directory }: LayoutTarget, digest: string): string {
+  return child(directory, "blobs", ...digest.split(":"));
+}
+
+/**
+ * Checks that all of these blobs are in the layout or can be found.
+ *
+ * @throws {OverlayError} If some cannot; it names them, and how to get them.
+ */
+export function checkBlobs(
+  target: LayoutTarget,
+  blobs: readonly Pick<Descriptor, "digest">[],
+  find: FindBlob,
+): void {
+  const missing = blobs.map(({ digest }) => digest).filter((digest) => {
+    return look(layoutBlob(target, digest)) === null && find(digest) === null;
+  });
+  if (missing.length === 0) return;
+  const message = `Cannot write ${
+    quote(target.directory)
+  }: these layers of the base are not at hand: ${missing.join(", ")}`;
+  throw new OverlayError("missing", message, {
+    path: target.directory,
+    hint: "import or pull the base again with --keep-blobs, copy its blobs into the layout, " +
+      "or make one layer of all: --squash",
+  });
+}
+
+/**
+ * Writes an image into a layout, which is made if it is missing. An image of the same name loses it.
+ *
+ * Requires `--allow-read` and `--allow-write` permission for the directory, and `--allow-read` for the blobs.
+ *
+ * @throws {OverlayError} If a blob is missing or has another digest, or the disk is full.
+ */
+export async function writeLayout(
+  target: LayoutTarget,
+  { manifest, config }: LayoutImage,
+  find: FindBlob,
+): Promise<Descriptor> {
+  const { config: described, layers } = readManifest(manifest);
+  checkBlobs(target, layers, find);
+  prepareLayout(target);
+  for (const { digest } of layers) await placeBlob(target, digest, find);
+  const encoder = new TextEncoder();
+  const content = encoder.encode(manifest.text);
+  const descriptor = await describeBytes(manifest.mediaType, content);
+  replaceFile(layoutBlob(target, described.digest), encoder.encode(config), MODE);
+  replaceFile(layoutBlob(target, descriptor.digest), content, MODE);
+  replaceFile(indexOf(target), encoder.encode(addToIndex(target, descriptor)), MODE);
+  return descriptor;
+}
+
+function indexOf({ directory }: LayoutTarget): string {
+  return child(directory, "index.json");
+}
+
+/**
+ * Makes the directories and the marker of a layout.
+ *
+ * @throws {OverlayError} If a directory that is no layout is there.
+ */
+export function prepareLayout({ directory }: LayoutTarget): void {
+  const marker = child(directory, "oci-layout");
+  const isThere = look(directory) !== null;
+  if (isThere && look(marker) === null && [...Deno.readDirSync(directory)].length > 0) {
+    const message = `Cannot write ${quote(directory)}: it is no OCI image layout, and not empty`;
+    throw new OverlayError("failed", message, { path: directory, hint: "name another directory" });
+  }
+  const blobs = child(directory, "blobs", "sha256");
+  attempt("make directory", blobs, () => Deno.mkdirSync(blobs, { recursive: true }));
+  if (look(marker) !== null) return;
+  replaceFile(marker, new TextEncoder().encode('{"imageLayoutVersion":"1.0.0"}'), MODE);
+}
+
+/** Copies a blob into a layout, and checks its digest. */
+async function placeBlob(target: LayoutTarget, digest: string, find: FindBlob): Promise<void> {
+  const place = layoutBlob(target, digest);
+  if (look(place) !== null) return;
+  const from = find(digest) ?? place;
+  const beside = `${place}.new`;
+  try {
+    attempt(
+      "make directory",
+      parent(place),
+      () => Deno.mkdirSync(parent(place), { recursive: true }),
+    );
+    attempt("write", place, () => Deno.copyFileSync(from, beside));
+    const algorithm = digest.startsWith("sha512:") ? "sha512" : "sha256";
+    const is = `${algorithm}:${await hashFile(beside, algorithm)}`;
+    if (is !== digest) {
+      const message = `Cannot use blob ${quote(from)}: its digest is ${is}, and must be ${digest}`;
+      throw new OverlayError("bad-digest", message, { path: from });
+    }
+    putInPlace(beside, place);
+  } finally {
+    if (look(beside) !== null) await Deno.remove(beside);
+  }
+}
+
+/** Syncs a file and renames it to its place in a layout. */
+export function putInPlace(beside: string, place: string): void {
+  attempt("write", place, () => {
+    using file = Deno.openSync(beside, { read: true, write: true });
+    file.syncSync();
+    Deno.chmodSync(beside, MODE);
+    Deno.renameSync(beside, place);
+  });
+}
+
+/** Adds an image to the index of a layout. */
+function addToIndex(target: LayoutTarget, descriptor: Descriptor): string {
+  const { ref } = target;
+  const before = readOwnFile(indexOf(target));
+  const index = parseIndex(target, before);
+  const others = index.manifests.filter(({ digest, annotations }) => {
+    const name = annotations?.[REF_NAME] ?? null;
+    return ref === null ? name !== null || digest !== descriptor.digest : name !== ref;
+  });
+  const named = ref === null ? {} : { annotations: { [REF_NAME]: ref } };
+  return JSON.stringify({ ...index, manifests: [...others, { ...descriptor, ...named }] });
+}
+
+interface Index {
+  readonly schemaVersion: number;
+  readonly manifests: readonly {
+    readonly digest?: string;
+    readonly annotations?: Readonly<Record<string, string>>;
+  }[];
+}
+
+function parseIndex(target: LayoutTarget, content: Uint8Array | null): Index {
+  if (content === null) return { schemaVersion: 2, manifests: [] };
+  try {
+    const index = JSON.parse(new TextDecoder().decode(content));
+    if (Array.isArray(index?.manifests)) return index;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  const message = `Cannot write ${quote(indexOf(target))}: it is no index of images`;
+  throw new OverlayError("bad-image", message, { path: indexOf(target) });
+}
