@@ -121,6 +121,8 @@ export { exportRootfs } from "./lib/export/export_rootfs.ts";
 export type { ArchiveRequest, Exported } from "./lib/export/export_layer.ts";
 export { commitImage } from "./lib/export/commit_image.ts";
 export type { CommitRequest, ImageRequest } from "./lib/export/commit_image.ts";
+export type { ImportedTree } from "./lib/store/import_options.ts";
+export type { Descriptor } from "./lib/image/manifest.ts";
 export { exportImage } from "./lib/export/export_image.ts";
 export type { LayoutTarget } from "./lib/export/oci_layout.ts";
 export type { ConfigChanges } from "./lib/image/commit_config.ts";

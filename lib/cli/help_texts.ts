@@ -205,9 +205,9 @@ for --to alone.`,
   overlay-render export --pod /run/pods/one --rootfs root.tar
   overlay-render export --pod /run/pods/one --to oci:layout:mine`,
     notes: `A FILE of --rootfs that ends in .erofs, .squashfs or .ext4 becomes a disk image,
-made by mkfs.erofs, mksquashfs or mke2fs, which the installed script may not
-run: add the flag that the error names, as in
-  deno run $(overlay-render export ... --flags) dist/overlay-render.js export ...
+made by mkfs.erofs, mksquashfs or mke2fs. The installed script may not run these;
+give the flags that it needs:
+  deno run $(overlay-render export ... --flags) /usr/local/bin/overlay-render ...
 
 SOURCE_DATE_EPOCH in the environment is the latest time that an entry gets.`,
     permissions: `  --allow-read=POD,FILE,LOWERS --allow-write=FILE
@@ -215,9 +215,9 @@ SOURCE_DATE_EPOCH in the environment is the latest time that an entry gets.`,
   them`,
   },
   commit: {
-    purpose: `Make an image of the one that an app was rendered from and of what the app wrote,
-put it into the tree store, and print the tree id. The app may be mounted; it
-keeps its lowers. An app that writes meanwhile is an error.`,
+    purpose: `Make an image of the one that an app was rendered from and of what the app
+wrote, put it into the tree store, and print the tree id. The app may be
+mounted; it keeps its lowers. An app that writes meanwhile is an error.`,
     usage: "overlay-render commit --pod DIR [--app NAME] --name NAME [FLAGS]",
     examples: `  overlay-render commit --pod /run/pods/one --name mine
   overlay-render commit --pod /run/pods/one --name mine --to oci:layout:mine`,

@@ -12,9 +12,7 @@ import type { Image } from "../image/image.ts";
 import type { Descriptor } from "../image/manifest.ts";
 import { layerType } from "../image/manifest.ts";
 import { child } from "../core/path.ts";
-import { importImage } from "../store/import_image.ts";
-import { importInto } from "../store/import_tree.ts";
-import type { ImportedTree, ImportOptions } from "../store/import_options.ts";
+import type { ImportedTree } from "../store/import_options.ts";
 import { storeLayout } from "../store/layout.ts";
 import { sum } from "../store/write_tree.ts";
 import { findBase } from "./commit_base.ts";
@@ -132,7 +130,7 @@ function withRecords(image: Image, { layers }: CommitBase): Image {
  * `--allow-run` for ln, sync and rm; with `squash` those of `exportRootfs`.
  *
  * @param request The app, the name, and the changes of the config.
- * @param options Listeners for warnings and progress, and a signal that ends the commit.
+ * @param options Listeners for warnings and programs, and a signal that ends the commit.
  * @returns The tree of the new image.
  * @throws {InvalidValueError} If a part of the request is invalid, or the tree of the app is no image.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was written.
@@ -162,8 +160,10 @@ function withRecords(image: Image, { layers }: CommitBase): Image {
  */
 export async function commitImage(
   request: CommitRequest,
-  options: ImportOptions = {},
+  options: ChangeOptions = {},
 ): Promise<ImportedTree> {
+  const { importImage } = await import("../store/import_image.ts");
+  const { importInto } = await import("../store/import_tree.ts");
   const store = storeLayout(request.store);
   const app = await openCommit(request, store, options);
   const source = openBase(app, request, options);
