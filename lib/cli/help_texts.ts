@@ -205,8 +205,8 @@ for --to alone.`,
   overlay-render export --pod /run/pods/one --rootfs root.tar
   overlay-render export --pod /run/pods/one --to oci:layout:mine`,
     notes: `A FILE of --rootfs that ends in .erofs, .squashfs or .ext4 becomes a disk image,
-made by mkfs.erofs, mksquashfs or mke2fs. The installed script may not run these;
-give the flags that it needs:
+made by mkfs.erofs, mksquashfs or mke2fs. The installed script may not run
+these; give the flags that it needs:
   deno run $(overlay-render export ... --flags) /usr/local/bin/overlay-render ...
 
 SOURCE_DATE_EPOCH in the environment is the latest time that an entry gets.`,
@@ -221,8 +221,9 @@ mounted; it keeps its lowers. An app that writes meanwhile is an error.`,
     usage: "overlay-render commit --pod DIR [--app NAME] --name NAME [FLAGS]",
     examples: `  overlay-render commit --pod /run/pods/one --name mine
   overlay-render commit --pod /run/pods/one --name mine --to oci:layout:mine`,
-    notes: `With SOURCE_DATE_EPOCH in the environment, the same content gives the same digest
-of the image, with one version of Deno: another one may compress differently.`,
+    notes: `With SOURCE_DATE_EPOCH in the environment, the same content gives the same
+digest of the image, with one version of Deno: another one may compress
+differently.`,
     permissions: `  --allow-read=POD,STORE --allow-write=STORE
   --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find
   --allow-sys=uid; commit --flags prints them`,
