@@ -207,7 +207,7 @@ for --to alone.`,
     notes: `A FILE of --rootfs that ends in .erofs, .squashfs or .ext4 becomes a disk image,
 made by mkfs.erofs, mksquashfs or mke2fs. The installed script may not run
 these; give the flags that it needs:
-  deno run $(overlay-render export ... --flags) /usr/local/bin/overlay-render ...
+  deno run $(overlay-render export ... --flags) dist/overlay-render.js ...
 
 SOURCE_DATE_EPOCH in the environment is the latest time that an entry gets.`,
     permissions: `  --allow-read=POD,FILE,LOWERS --allow-write=FILE
