@@ -58,6 +58,7 @@ export type {
   RealOperation,
   RecordOperation,
   RequireOperation,
+  ResetOperation,
   TouchOperation,
   TrustOperation,
   UnmountOperation,
@@ -98,6 +99,8 @@ export type { PodRender, RenderedPod } from "./lib/api/render_pod.ts";
 export { unmountOverlay, unmountPermissions, unmountPlan } from "./lib/api/unmount.ts";
 export type { Unmounted } from "./lib/api/unmount.ts";
 export type { UnmountRequest } from "./lib/request/unmount_request.ts";
+export { resetOverlay, resetPlan } from "./lib/api/reset.ts";
+export type { ResetPod, ResetRequest } from "./lib/api/reset.ts";
 export { overlayStatus, statusPermissions } from "./lib/api/status.ts";
 export type { Drift, OverlayStatus, StatusOptions, StatusRequest } from "./lib/api/status.ts";
 export type { DiskUse } from "./lib/system/disk_use.ts";

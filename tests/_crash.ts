@@ -8,6 +8,7 @@ import type { ChangeOptions, Checkpoints } from "../lib/system/change_options.ts
 import type { CollectRequest } from "../lib/api/gc.ts";
 import type { PodRequest } from "../lib/request/options.ts";
 import type { PodsRequest } from "../lib/pod/list.ts";
+import type { ResetRequest } from "../lib/api/reset.ts";
 import type { UnmountRequest } from "../lib/request/unmount_request.ts";
 import type { CliResult } from "./_cli.ts";
 
@@ -16,6 +17,7 @@ export type Deed =
   | { readonly kind: "render"; readonly request: PodRequest }
   | { readonly kind: "unmount"; readonly request: UnmountRequest }
   | { readonly kind: "collect"; readonly request: CollectRequest }
+  | { readonly kind: "reset"; readonly request: ResetRequest }
   | { readonly kind: "restore"; readonly request: PodsRequest };
 
 /**
@@ -38,6 +40,8 @@ export async function perform(
       return await (await import("../lib/api/unmount.ts")).unmountOverlay(deed.request, options);
     case "collect":
       return await (await import("../lib/api/gc.ts")).collectPods(deed.request, options);
+    case "reset":
+      return await (await import("../lib/api/reset.ts")).resetOverlay(deed.request, options);
     case "restore":
       return await (await import("../lib/api/restore.ts")).restoreOverlays(deed.request, options);
   }

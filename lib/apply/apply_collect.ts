@@ -84,7 +84,10 @@ export async function applyIdle(
   run: ApplyRun,
 ): Promise<void> {
   const { refuseInUse } = await import("../pod/in_use.ts");
-  await refuseInUse("collect", operations.map(({ line }) => line), run);
+  // An app that is in use is reported at the end.
+  const lines = operations.map(({ line }) => line)
+    .filter(({ rootfs }) => !run.outcome.left.has(rootfs));
+  await refuseInUse(run.plan.action, lines, run);
 }
 
 /**

@@ -25,12 +25,13 @@ export async function putBack(operations: readonly MountOperation[], run: ApplyR
 function linesOf(
   { layout: pod }: OpenPod,
   operations: readonly MountOperation[],
-  { programs, options }: ApplyRun,
+  { programs, options, outcome }: ApplyRun,
 ): PodLines {
   const own = operations.filter(({ fstab }) => fstab === pod.fstab);
   const isLive = () => own.some(({ live }) => live);
   return {
-    lines: own.flatMap(({ line }) => line ?? []),
+    // A reset leaves an app that is in use mounted.
+    lines: own.flatMap(({ line }) => line ?? []).filter(({ rootfs }) => !outcome.left.has(rootfs)),
     mounting: { pod, programs, options, isLive },
   };
 }

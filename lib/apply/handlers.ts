@@ -67,6 +67,10 @@ export const HANDLERS: { readonly [K in Kind]: Handler<K> } = {
   mount: { apply: applyMounts, together: true },
   unmount: lateTogether(async () => (await import("./apply_unmount.ts")).applyUnmounts),
   volatile: late(async () => (await import("./apply_unmount.ts")).applyVolatile),
+  reset: {
+    ...late(async () => (await import("./apply_reset.ts")).applyReset),
+    ownSteps: true,
+  },
   touch: { ...late(async () => (await import("./apply_rootfs.ts")).applyTouch), always: true },
   mtab: { ...late(async () => (await import("./apply_rootfs.ts")).applyMtab), always: true },
   // The tree store applies its plans itself.

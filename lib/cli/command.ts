@@ -20,6 +20,7 @@ import type { LayoutTarget } from "../export/oci_layout.ts";
 import type { ExportTarget } from "../export/permissions.ts";
 import type { DoctorRequest } from "../api/doctor.ts";
 import type { CollectRequest } from "../api/gc.ts";
+import type { ResetRequest } from "../api/reset.ts";
 import type { RestoreRequest } from "../api/restore_run.ts";
 import type { ChangesRequest } from "../api/changes.ts";
 import type { StatusRequest } from "../api/status.ts";
@@ -70,6 +71,7 @@ export type Command =
   | Common & { readonly kind: "unmount"; readonly request: UnmountRequest }
   | Common & { readonly kind: "status"; readonly request: StatusRequest }
   | Common & { readonly kind: "changes"; readonly request: ChangesRequest }
+  | Common & { readonly kind: "reset"; readonly request: ResetRequest }
   | Common & { readonly kind: "restore"; readonly request: RestoreRequest }
   | Common & { readonly kind: "gc"; readonly request: CollectRequest }
   | Common & {
@@ -287,6 +289,7 @@ function parseNamed(name: CommandName, args: readonly string[], cwd: string): Co
   const common = commonOptions(flags);
   if (name === "gc") return { kind: name, ...parseCollect(flags, fields, cwd), ...common };
   if (name !== "doctor") checkPod(name, fields);
+  if (name === "reset") return { kind: name, request: parseUnmount(fields), ...common };
   if (name === "unmount") return { kind: name, request: parseUnmount(fields), ...common };
   if (name === "keep" || name === "unkeep") {
     return { kind: name, pod: String(fields.pod), ...common };

@@ -17,7 +17,7 @@ import type { ChangeOptions } from "../system/change_options.ts";
 /** A command that changes existing pods. */
 export type PodCommand = Extract<
   Command,
-  { kind: "unmount" | "restore" | "gc" | "keep" | "unkeep" }
+  { kind: "unmount" | "reset" | "restore" | "gc" | "keep" | "unkeep" }
 >;
 
 /** Plans a request, with the pulls before it if it asks for them. */
@@ -39,6 +39,8 @@ export async function planCommand(
   switch (command.kind) {
     case "unmount":
       return await (await import("../api/unmount.ts")).unmountPlan(command.request, options);
+    case "reset":
+      return await (await import("../api/reset.ts")).resetPlan(command.request, options);
     case "restore":
       return await (await import("../api/restore.ts")).restorePlan(command.request, options);
     case "gc":

@@ -42,6 +42,7 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   unmount: "unmount a pod's apps, or some of them",
   status: "list renders, whether they are mounted, and any drift",
   changes: "list what an app added, changed and deleted in its tree",
+  reset: "throw away what an app wrote, and keep the app",
   restore: "mount again what was mounted, as after a reboot",
   gc: "unmount and remove pods",
   keep: "keep a pod: gc does not collect it",
@@ -125,6 +126,20 @@ quotes; so is one that is not UTF-8, with one character for each byte, and
   --allow-sys=uid
   with the store in place of the lowers of a tree that was imported; --flags
   prints them`,
+  },
+  reset: {
+    purpose: `Throw away what the apps of a pod wrote, or some of them, and keep the apps. An
+app that is mounted is unmounted, never lazily, and mounted again afterwards;
+one that a process uses stays as it is, and is an error. Prints each rootfs.`,
+    usage: "overlay-render reset --pod DIR [--app NAME]... [FLAGS]",
+    examples: `  overlay-render reset --pod /run/pods/one --app web
+  overlay-render reset --pod /run/pods/one --dry-run`,
+    notes: `What a render itself puts into a rootfs, such as etc/mtab, goes too; the next
+render makes it again. An app that other apps lie in cannot be reset.`,
+    permissions: `  --allow-read=POD --allow-write=POD
+  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/rm,
+    /usr/bin/find --allow-sys=uid
+  and --allow-read=DEST for a destination outside the pod`,
   },
   restore: {
     purpose: `Mount again what was mounted when the machine stopped, with one mount process

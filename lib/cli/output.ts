@@ -11,6 +11,7 @@ import { printable, quote, showName } from "../core/quote.ts";
 import type { Render } from "../api/render.ts";
 import type { Drift, OverlayStatus } from "../api/status.ts";
 import type { Change } from "../api/changes.ts";
+import type { ResetPod } from "../api/reset.ts";
 import type { Undone } from "../api/undo.ts";
 import type { Collected } from "../plan/plan_collect.ts";
 import type { KeptPod } from "../api/keep.ts";
@@ -43,6 +44,11 @@ export function unmountedText(
 ): string {
   const all = [...unmounted.map(({ rootfs }) => rootfs), ...foreign];
   return all.map((path) => `${showName(path)}\n`).join("");
+}
+
+/** Writes the apps that were reset as text: one rootfs a line. */
+export function resetText({ reset }: ResetPod): string {
+  return reset.map((path) => `${showName(path)}\n`).join("");
 }
 
 /** The texts for drift between `overlay.fstab` and the kernel. */

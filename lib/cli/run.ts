@@ -181,6 +181,14 @@ async function runChanges(command: Of<"changes">, io: Io): Promise<void> {
   await print(io, output, { changes }, ({ changes }) => changesText(changes));
 }
 
+async function runReset(command: Of<"reset">, io: Io): Promise<void> {
+  const { resetOverlay } = await import("../api/reset.ts");
+  const { resetText } = await import("./output.ts");
+  const { request, output } = command;
+  const act = (options: ChangeOptions) => resetOverlay(request, options);
+  await print(io, output, await interruptible(io, command, act), resetText);
+}
+
 async function runRestore(command: Of<"restore">, io: Io): Promise<number> {
   const { restoreOverlays } = await import("../api/restore.ts");
   const { restoredText } = await import("./output.ts");
@@ -304,6 +312,8 @@ export function run(command: Command, io: Io): Promise<number | void> {
       return runUnmount(command, io);
     case "status":
       return runStatus(command, io);
+    case "reset":
+      return runReset(command, io);
     case "changes":
       return runChanges(command, io);
     case "gc":

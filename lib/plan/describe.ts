@@ -34,6 +34,7 @@ const DETAILS: { readonly [K in Kind]: (operation: OperationOf<K>) => string } =
     `as in ${showName(fstab)}` + (orCopy ? ", or a copy where overlayfs cannot be mounted" : ""),
   unmount: ({ lazy }) => lazy ? "also if it is in use" : "unless it is in use",
   volatile: () => "removed, if it is there",
+  reset: () => "is emptied: what the app wrote is removed",
   touch: () => "if the image has it",
   link: ({ to }) => `link to ${showName(to)}`,
   use: ({ pod }) => `says that ${showName(pod)} uses trees of the store`,

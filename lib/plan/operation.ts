@@ -160,6 +160,22 @@ export interface VolatileOperation {
   readonly rootfs: string;
 }
 
+/** An empty upper and an empty work take the place of those of an app, and the old ones are removed. */
+export interface ResetOperation {
+  /** Tells the operations apart. */
+  readonly kind: "reset";
+  /** The upper. */
+  readonly path: string;
+  /** The work. */
+  readonly work: string;
+  /** The image directory, in which the old ones lie until they are removed. */
+  readonly image: string;
+  /** The rootfs, which is not mounted. */
+  readonly rootfs: string;
+  /** The SELinux context of the new ones, or `null`. */
+  readonly label: string | null;
+}
+
 /** The lower is copied to the rootfs, in place of an overlay. */
 export interface CopyOperation {
   /** Tells the operations apart. */
@@ -240,6 +256,7 @@ export type Operation =
   | MountOperation
   | UnmountOperation
   | VolatileOperation
+  | ResetOperation
   | TouchOperation
   | MtabOperation
   | CollectOperation;

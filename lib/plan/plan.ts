@@ -25,6 +25,7 @@ export type PlanAction =
   | "restore"
   | "collect"
   | "bring back"
+  | "reset"
   | "keep"
   | "unkeep";
 

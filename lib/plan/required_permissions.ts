@@ -52,6 +52,11 @@ const NEEDS: { readonly [K in Kind]: (operation: OperationOf<K>) => Partial<Requ
       run: [umount, findmnt],
     }),
     volatile: ({ path }) => ({ read: [path], write: [path] }),
+    reset: ({ image, rootfs, label }) => ({
+      read: [image, rootfs],
+      write: [image],
+      run: label === null ? [rm] : [rm, chcon],
+    }),
     touch: ({ path }) => ({ read: [path], write: [path] }),
     mtab: ({ path }) => ({ read: [path], write: [path], run: [ln] }),
     idle: ({ path }) => ({ read: [path], run: [mount] }),

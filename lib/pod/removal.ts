@@ -64,10 +64,14 @@ function othersIn(pod: PodLayout): string[] {
  */
 function openWorks({ overlay }: PodLayout): boolean {
   const images = look(overlay)?.isDirectory ? entriesIn(overlay) : [];
-  return images.map(({ name }) => openWork(child(overlay, name, "work"))).includes(true);
+  const works = images.flatMap(({ name }) => {
+    return [child(overlay, name, "work"), child(overlay, name, "reset", "old-work")];
+  });
+  return works.map(openWork).includes(true);
 }
 
-function openWork(path: string): boolean {
+/** See {@linkcode openWorks}. */
+export function openWork(path: string): boolean {
   const info = look(path);
   if (info === null || !info.isDirectory) return false;
   const closed = (readMode(info) & 0o700) !== 0o700;

@@ -13,6 +13,7 @@ import type { Entries } from "../layer/quick_listing.ts";
 import { listWithContents } from "../layer/list_contents.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { quote, quoteBytes } from "../core/quote.ts";
+import { look } from "../system/disk.ts";
 import { viewLowers } from "./lower_view.ts";
 
 /** An app whose changes are listed. */
@@ -49,6 +50,8 @@ type Options = Pick<ChangeOptions, "trace" | "signal">;
  */
 export async function listChanges(app: ComparedApp, options: Options): Promise<AppChanges> {
   const { attributes } = app;
+  // A reset that was ended in between leaves none, and a render makes it again.
+  if (look(app.upper) === null) return { changes: [], upper: new Map() };
   const seen = await listQuickly(app.upper, options);
   const view = await viewLowers(app, { paths: new Set(seen.keys()), upper: seen }, options);
   const read = await readEntries(app.upper, seen, view, options);
