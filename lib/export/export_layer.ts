@@ -18,7 +18,7 @@ import type { AppChoice, FoundApp } from "./find_app.ts";
 import { openExport } from "./permissions.ts";
 import { gather } from "./gather.ts";
 import { checkUnchanged, listDirectory } from "./listing.ts";
-import type { Listed } from "./listing.ts";
+import type { Listed, Listing } from "./listing.ts";
 import { readLowers } from "./lowers.ts";
 import { sendTo } from "./send_to.ts";
 import type { Output } from "./send_to.ts";
@@ -56,7 +56,7 @@ export interface ExportSource {
   /** The directory. */
   readonly root: string;
   /** Its entries. */
-  readonly listed: readonly Listed[];
+  readonly listed: Listing;
   /** The paths of those that are exported. @default {all} */
   readonly paths?: ReadonlySet<string>;
   /** The policy, without its listener. */
@@ -80,7 +80,7 @@ export async function* exportPieces(
     options.warn?.(`left out ${quoteBytes(`/${path}`)}: ${reason}`);
   };
   const filter = new UpperFilter({ ...policy, leftOut });
-  const wanted = listed.filter((entry) => {
+  const wanted = listed.entries.filter((entry) => {
     return paths?.has(entry.path) !== false && isWanted(entry, { ...policy, leftOut });
   });
   const archive = async function* (): AsyncGenerator<readonly Uint8Array[]> {
@@ -134,7 +134,7 @@ export async function openUpper(
   const isUser = config.options.some((option) => option.split(",").includes("userxattr"));
   const attributes: AttributeClass = isUser ? "user" : "trusted";
   const listed = await listDirectory(upper, options);
-  const lower = await readLowers(lowers, listed, { attributes, options });
+  const lower = await readLowers(lowers, listed.entries, { attributes, options });
   const policy = {
     attributes,
     lower,

@@ -24,6 +24,8 @@ export async function* gather(
         piece = piece.subarray(part.length);
         if (filled < SIZE) continue;
         yield buffer;
+        // Frees the memory at once, unless it was given away; otherwise much garbage would pile up.
+        if (!buffer.buffer.detached) buffer.buffer.transfer(0);
         [buffer, filled] = [new Uint8Array(SIZE), 0];
       }
     }

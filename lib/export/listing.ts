@@ -8,8 +8,8 @@ import type { Reporter } from "../system/change_options.ts";
 import { findPrinted } from "../system/find.ts";
 import { programError } from "../system/run.ts";
 import { changedError } from "../layer/archive.ts";
-import { directoryAbove } from "../tar/entry_name.ts";
-import { bytesToText } from "../tar/tar_entry.ts";
+import { loadHash } from "../system/hash.ts";
+import { bytesToText, textToBytes } from "../tar/tar_entry.ts";
 
 /** An entry of a directory. */
 export interface Listed {
@@ -19,7 +19,16 @@ export interface Listed {
   readonly type: string;
   /** The size in bytes. */
   readonly size: number;
-  /** The time of the last change, and the inode: equal as long as nothing has touched the entry. */
+}
+
+/** The entries of a directory at one moment. */
+export interface Listing {
+  /**
+   * The entries: each directory before what is in it, and in it devices first, since whiteouts should precede
+   * the other entries; names in the order of their bytes.
+   */
+  readonly entries: readonly Listed[];
+  /** A digest of all that shows a change, such as inodes and times. */
   readonly stamp: string;
 }
 
@@ -28,37 +37,41 @@ export interface Listed {
  *
  * Requires `--allow-run` permission for find.
  *
- * @returns The entries, by the order of {@linkcode compareListed}.
  * @throws {OverlayError} If find cannot read a directory.
  */
-export async function listDirectory(root: string, options: Reporter): Promise<readonly Listed[]> {
+export async function listDirectory(root: string, options: Reporter): Promise<Listing> {
   const how = { ...programOptions(options), decode: bytesToText, buffered: true };
-  const fields = ["%P", "%y", "%s", "%C@ %i %m %U %G"];
+  // One field for each entry: many small texts would take much memory.
+  const fields = ["%y %s %C@ %i %m %U %G %P"];
   const { records, result } = await findPrinted([root, "-xdev"], fields, how);
   if (result.status !== 0) {
     if (/No such file/.test(result.stderr)) throw changedError(root, result.stderr);
     const hint = "run as a user who may read all of it, such as root";
     throw programError(result, "read", root, { hint });
   }
-  return records.map(([path = "", type = "", size, stamp = ""]) => {
-    return { path, type, size: Number(size), stamp };
-  }).sort(compareListed);
+  const hash = (await loadHash())("sha256");
+  const lines = records.map(([line = ""]) => line).sort();
+  for (const line of lines) hash.update(textToBytes(`${line}\0`));
+  return { entries: sortEntries(lines.map(parseLine)), stamp: hash.digest("hex") };
 }
 
-/** Devices come first, since whiteouts should precede the other entries of their directory. */
-function rank({ type }: Listed): number {
-  return type === "c" ? 0 : 1;
+function parseLine(line: string): Listed {
+  const [, type = "", size, path = ""] = /^(.) (\d+) \S+ \d+ \d+ \d+ \d+ (.*)$/s.exec(line) ?? [];
+  return { path, type, size: Number(size) };
 }
 
-/**
- * Compares two entries: those of one directory stand together, the directory itself stands before them, and
- * names are in the order of their bytes.
- */
-function compareListed(a: Listed, b: Listed): number {
-  const [above, other] = [directoryAbove(a.path), directoryAbove(b.path)];
-  if (a.path === "" || b.path === "") return a.path.length - b.path.length;
-  if (above !== other) return above < other ? -1 : 1;
-  return rank(a) - rank(b) || (a.path < b.path ? -1 : 1);
+/** Sorts entries by keys in which each name follows a NUL and its rank. */
+function sortEntries(entries: readonly Listed[]): readonly Listed[] {
+  const keys = new Map(entries.map((entry) => [entry, formatKey(entry)]));
+  const key = (entry: Listed) => keys.get(entry) ?? "";
+  return entries.toSorted((a, b) => key(a) < key(b) ? -1 : 1);
+}
+
+function formatKey({ path, type }: Listed): string {
+  if (path === "") return "";
+  const key = `\0\x02${path.replaceAll("/", "\0\x02")}`;
+  const last = key.lastIndexOf("\0");
+  return type === "c" ? `${key.slice(0, last)}\0\x01${key.slice(last + 2)}` : key;
 }
 
 /**
@@ -70,12 +83,9 @@ function compareListed(a: Listed, b: Listed): number {
  */
 export async function checkUnchanged(
   root: string,
-  before: readonly Listed[],
+  before: Listing,
   options: Reporter,
 ): Promise<void> {
-  const after = await listDirectory(root, options);
-  const isSame = after.length === before.length && after.every(({ path, stamp }, at) => {
-    return path === before[at]?.path && stamp === before[at]?.stamp;
-  });
-  if (!isSame) throw changedError(root, "something in it is new, gone or other");
+  const { stamp } = await listDirectory(root, options);
+  if (stamp !== before.stamp) throw changedError(root, "something in it is new, gone or other");
 }

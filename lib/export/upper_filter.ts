@@ -64,8 +64,8 @@ export class UpperFilter {
   /** The directories that hide the lowers, and those that fuse-overlayfs has marked. */
   readonly #opaque = new Set<string>();
   readonly #fuse = new Set<string>();
-  /** The files so far, to which hard links may lead. */
-  readonly #files = new Set<string>();
+  /** The files that were left out, to which no hard link may lead. */
+  readonly #leftOut = new Set<string>();
   /** The number of bytes of the current file and whether they are wanted. */
   #current: { readonly size: number; readonly isWanted: boolean } | null = null;
   #entries = 0;
@@ -122,7 +122,6 @@ export class UpperFilter {
     const { type } = entry;
     if (type === "directory") return this.#directory(path, { ...entry, attributes }, isOpaque);
     const link = type === "hardlink" ? this.#targetOf(path, entry) : entry.link;
-    if (type !== "hardlink") this.#files.add(path);
     this.#put(path, { ...entry, attributes, link });
     this.#current = { size: entry.size, isWanted: true };
   }
@@ -176,7 +175,7 @@ export class UpperFilter {
 
   #targetOf(path: string, { link }: TarEntry): string {
     const target = pathInLayer(link);
-    if (this.#files.has(target)) return target;
+    if (!this.#leftOut.has(target)) return target;
     const reason = `it is a hard link to ${quoteBytes(target)}, which is left out`;
     throw unrepresentableError(path, reason);
   }
@@ -195,6 +194,7 @@ export class UpperFilter {
 
   #refuse(path: string, reason: string): void {
     if (!this.#policy.skip) throw unrepresentableError(path, reason);
+    this.#leftOut.add(path);
     this.#policy.leftOut(path, reason);
   }
 

@@ -98,6 +98,7 @@ async function serve<How, Result>(
       const piece = arrived.shift() ?? null;
       if (piece === null) return;
       yield piece;
+      piece.buffer.transfer(0);
       port.postMessage({ accepted: 1 });
     }
   };

@@ -111,10 +111,10 @@ const CASES: readonly Case[] = [
     layer: [
       String.raw`file /.wh.b\344`,
       String.raw`directory /d\344`,
+      String.raw`file /d\344/.wh.f\377`,
       String.raw`file /n\344`,
       String.raw`directory /o\344`,
       String.raw`file /o\344/.wh..wh..opq`,
-      String.raw`file /d\344/.wh.f\377`,
     ],
   },
 ];
