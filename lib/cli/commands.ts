@@ -369,6 +369,20 @@ export const TREE_FLAGS: Readonly<
     flags: [
       STORE,
       ...REGISTRY,
+      flag(
+        "name",
+        "mirror HOST[/PREFIX]",
+        "a mirror to ask first; http:// before it: without TLS",
+        {
+          field: "mirror",
+        },
+      ),
+      flag(
+        "boolean",
+        "allow-foreign",
+        "fetch foreign layers that the registry does not have from their URLs, by https",
+        { field: "allowForeign" },
+      ),
       ...DRY_RUN,
       ...IMPORT,
     ],

@@ -38,6 +38,8 @@ export interface Blob {
   readonly key?: string;
   /** Fetches it into the file, which is private to the import, if it is not there yet. */
   readonly obtain?: () => Promise<void>;
+  /** Set if it comes from a registry, so that fetching it early saves time. */
+  readonly isRemote?: true;
   /** Makes its bytes, if they are not in a file. @default {reads the file} */
   readonly read?: () => AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
@@ -252,6 +254,16 @@ async function detectBlobCompression(blob: Blob, options: ReadOptions): Promise<
   throw new ArchiveError("bad-archive", "read archive", reason, hint);
 }
 
+/** Waits for work that goes on by itself, until a signal is aborted. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const end = () => reject(signal?.reason);
+    if (signal?.aborted) end();
+    signal?.addEventListener("abort", end, { once: true });
+    work.then(resolve, reject).finally(() => signal?.removeEventListener("abort", end));
+  });
+}
+
 /**
  * Reads a blob.
  *
@@ -265,7 +277,7 @@ export async function* readBlob(
   blob: Blob,
   options: ReadOptions,
 ): AsyncGenerator<Uint8Array, BlobDigests> {
-  if (blob.obtain !== undefined) await blob.obtain();
+  if (blob.obtain !== undefined) await orAborted(blob.obtain(), options.signal);
   const compression = await detectBlobCompression(blob, options);
   // Closes the file if the caller stops early.
   await using pieces = readPieces(blob, options);

@@ -47,14 +47,17 @@ export interface ImageFiles {
   readonly path: string;
   /** Tells whether there is a file of this name. */
   readonly has: (name: string) => boolean;
-  /** Locates the bytes of a file. Throws if it does not exist and cannot be fetched. */
-  readonly locate: (name: string, size?: number) => Place;
+  /**
+   * Locates the bytes of a file. Throws if it does not exist and cannot be fetched; `urls` are those of a
+   * foreign layer.
+   */
+  readonly locate: (name: string, size?: number, urls?: readonly string[]) => Place;
   /** Fetches a file of this size, for images in a registry. */
   readonly obtain?: (name: string, size: number) => Promise<void>;
 }
 
 /** The location of the bytes of a file. */
-export interface Place extends Pick<Blob, "path" | "offset" | "size" | "obtain"> {
+export interface Place extends Pick<Blob, "path" | "offset" | "size" | "obtain" | "isRemote"> {
   /** The metadata of the file, if it must still be the same when it is read. */
   readonly like?: Deno.FileInfo;
 }

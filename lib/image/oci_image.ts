@@ -283,6 +283,11 @@ function artifactError(files: ImageFiles, type: string): OverlayError {
 /** The media types of image layers; a layer without one is detected by its content. */
 const LAYER = /^application\/vnd\.(oci\.image\.layer|docker\.image\.rootfs)\.|[.+/]tar\b|^$/;
 
+function readUrls(files: ImageFiles, layer: unknown): readonly string[] {
+  const { urls } = asObject(files, "layer", layer);
+  return asList(files, "layer's urls", urls).filter((url) => typeof url === "string");
+}
+
 function describeLayer(
   { files, nameOf }: Blobs,
   { layer, at, diffId }: { readonly layer: unknown; readonly at: number; readonly diffId: string },
@@ -295,10 +300,9 @@ function describeLayer(
   }
   if (!LAYER.test(mediaType)) throw artifactError(files, mediaType);
   const name = nameOf(digest, false);
-  if (/foreign|nondistributable/.test(mediaType) && !files.has(name)) {
-    throw foreignLayerError(files, where);
-  }
-  const { like: _, ...place } = files.locate(name, size);
+  const isForeign = /foreign|nondistributable/.test(mediaType);
+  if (isForeign && !files.has(name)) throw foreignLayerError(files, where);
+  const { like: _, ...place } = files.locate(name, size, isForeign ? readUrls(files, layer) : []);
   if (place.size !== size) {
     const reason = `its blob ${quote(digest)} has ${place.size} bytes, and must have ${size}`;
     throw imageError(files.path, reason);

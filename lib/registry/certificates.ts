@@ -22,10 +22,14 @@ export function certificateDirectories(host: string, given?: string): readonly s
  * Requires `--allow-read` permission for the directories.
  *
  * @param directories As {@linkcode certificateDirectories} lists them.
+ * @param withKey Set if the client authenticates with its key, which only the registry itself may ask for.
  * @returns The client, which the caller closes; `null` if there are no certificates.
  * @throws {OverlayError} If one of them cannot be read or used.
  */
-export function makeClient(directories: readonly string[]): Deno.HttpClient | null {
+export function makeClient(
+  directories: readonly string[],
+  withKey: boolean,
+): Deno.HttpClient | null {
   const directory = directories.find((path) => ifAny(() => Deno.statSync(path))?.isDirectory);
   if (directory === undefined) return null;
   const names = entriesIn(directory).map(({ name }) => name).sort();
@@ -34,7 +38,7 @@ export function makeClient(directories: readonly string[]): Deno.HttpClient | nu
     return attempt("read", path, () => Deno.readTextFileSync(path));
   };
   const caCerts = names.filter((name) => name.endsWith(".crt")).map(read);
-  const cert = names.find((name) => name.endsWith(".cert"));
+  const cert = withKey ? names.find((name) => name.endsWith(".cert")) : undefined;
   if (caCerts.length === 0 && cert === undefined) return null;
   return open(
     directory,

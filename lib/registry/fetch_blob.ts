@@ -20,6 +20,8 @@ export interface RemoteBlob {
   readonly digest: string;
   /** Its size, in bytes. */
   readonly size: number;
+  /** A URL outside of the registry, for a foreign layer. @default {it is in the registry} */
+  readonly url?: string;
 }
 
 /** The file for the bytes, and the number of bytes in it. */
@@ -64,7 +66,9 @@ async function fetchRest(
   sink: Sink,
   onFetch?: (bytes: number) => void,
 ): Promise<OverlayError | null> {
-  const answer = await repository.blob(blob.digest, sink.at);
+  const answer = blob.url === undefined
+    ? await repository.blob(blob.digest, sink.at)
+    : await repository.foreign(blob.url, sink.at);
   await begin(repository, blob, sink, answer);
   try {
     for await (const piece of answer.pieces()) {

@@ -22,6 +22,8 @@ export interface HttpOptions {
   readonly fetch?: Fetch | undefined;
   /** The client with the certificates and the key. */
   readonly client?: Deno.HttpClient | undefined;
+  /** The client for other hosts, which has no key. @default {that of the registry} */
+  readonly otherClient?: Deno.HttpClient | undefined;
   /** Ends requests. */
   readonly signal?: AbortSignal | undefined;
   /** Called with each request before it is made. */
@@ -108,6 +110,7 @@ export class Http {
       });
     }
     const wait = this.#options.wait ?? pause;
+    this.#options.signal?.throwIfAborted();
     await wait(asked ?? waitAfter(tried, Math.random()), this.#options.signal);
   }
 
@@ -136,6 +139,8 @@ export class Http {
     const mayKnow = follow === false || url.origin === this.registry.origin;
     const content = method === "GET" ? undefined : request.stream ?? request.body;
     const timeout = new Timeout(this.#options.signal, this.#options.idleMs);
+    const { client: own, otherClient = own } = this.#options;
+    const client = url.origin === this.registry.origin ? own : otherClient;
     try {
       // A body may take longer to send.
       if (request.stream === undefined) timeout.start(this.#options.headersMs ?? HEADERS_MS);
@@ -149,7 +154,7 @@ export class Http {
           ...(mayKnow && authorization ? { authorization } : {}),
         },
         ...(content === undefined ? {} : { body: content }),
-        ...(this.#options.client === undefined ? {} : { client: this.#options.client }),
+        ...(client === undefined ? {} : { client }),
         signal: timeout.signal,
       });
       return await checkEncoding(new Answer(response, { what, url, timeout }), what);

@@ -8,11 +8,11 @@ import { quote } from "../core/quote.ts";
 import type { Answer } from "./answer.ts";
 import type { Credentials } from "./auth_file.ts";
 import { ConnectionError } from "./connection_error.ts";
-import { Http } from "./http.ts";
+import { Http, resolveUrl } from "./http.ts";
 import type { HttpOptions, HttpRequest } from "./http.ts";
 import { formatImageReference, hostOfRegistry } from "./image_reference.ts";
 import type { ImageReference } from "./image_reference.ts";
-import { isLoopback } from "./redirect_rules.ts";
+import { checkLeadsTo, isLoopback } from "./redirect_rules.ts";
 import { answerError } from "./registry_error.ts";
 import { Authorization } from "./token.ts";
 import type { Scope } from "./token.ts";
@@ -149,6 +149,26 @@ export class Repository {
     const scopes = [this.scope("pull")];
     return await this.ask({ method: "GET", url: `blobs/${digest}`, headers, scopes });
   }
+
+  /**
+   * Requests a foreign layer at a URL that its image gives, starting at a byte: by https, and without
+   * credentials.
+   *
+   * @throws {RefusedError} If it is not https, or leads to this machine or its link.
+   */
+  async foreign(url: string, from: number): Promise<Answer> {
+    const to = checkForeign(this.#what, url, this.#http.registry);
+    const headers = from === 0 ? {} : { range: `bytes=${from}-` };
+    return await this.#http.send({ what: this.#what, method: "GET", url: to, headers });
+  }
+}
+
+/** Checks the URL of a foreign layer, which the image chooses. */
+function checkForeign(what: string, url: string, registry: URL): URL {
+  const to = resolveUrl(url, registry, what);
+  const from = new URL("https://foreign.invalid");
+  checkLeadsTo("URL of a foreign layer", to, from, registry);
+  return to;
 }
 
 /**

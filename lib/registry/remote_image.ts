@@ -10,9 +10,10 @@ import { quote } from "../core/quote.ts";
 import { hashLike, imageError } from "../image/image.ts";
 import type { Image, ImageChoice, ImageFiles } from "../image/image.ts";
 import { readRemote } from "../image/oci_image.ts";
-import { look } from "../system/disk.ts";
+import { attempt, look } from "../system/disk.ts";
 import { writeScratch } from "../system/own_file.ts";
 import { fetchBlob } from "./fetch_blob.ts";
+import type { RemoteBlob } from "./fetch_blob.ts";
 import { formatImageReference } from "./image_reference.ts";
 import type { ImageReference } from "./image_reference.ts";
 import { MANIFEST_MAX } from "./registry.ts";
@@ -23,6 +24,12 @@ import { parseObject } from "./json.ts";
 export interface FetchOptions {
   /** The options of the request that change the tree of an image, as recorded in the tree. */
   readonly how: string;
+  /** The reference of the image, which the repository may mirror. */
+  readonly reference: ImageReference;
+  /** Set if foreign layers that the registry does not have are fetched from their URLs. */
+  readonly allowForeign: boolean;
+  /** Receives each fetch of a blob when it begins. */
+  readonly begun: (fetch: Promise<void>) => void;
   /** A private directory for fetched files. */
   readonly scratch: string;
   /** Called with the number of bytes of a layer that were received, repeatedly. */
@@ -41,7 +48,7 @@ export async function openRemoteImage(
   choice: Pick<ImageChoice, "platform">,
   options: FetchOptions,
 ): Promise<Image> {
-  const { reference } = repository;
+  const { reference } = options;
   const manifest = await repository.manifest(reference.digest ?? reference.tag ?? "");
   const digest = await checkManifest(repository, manifest);
   const files = filesOf(repository, options);
@@ -87,10 +94,43 @@ interface RemoteFiles extends ImageFiles {
   readonly place: (digest: string) => string;
 }
 
+/** A blob, and the URLs of a foreign layer. */
+interface Wanted extends RemoteBlob {
+  readonly urls: readonly string[];
+}
+
+/** Makes the error for a foreign layer that is not in its registry. */
+function foreignError(error: OverlayError): OverlayError {
+  const hint = "it is a foreign layer: --allow-foreign fetches it from the URLs in its image";
+  return error.with({ hint });
+}
+
+/** Fetches a blob; a foreign layer that the registry does not have, from its URLs. */
+async function fetchAny(
+  repository: Repository,
+  { urls, ...blob }: Wanted,
+  path: string,
+  { allowForeign, onFetch }: FetchOptions,
+): Promise<void> {
+  const note = (bytes: number) => onFetch?.(blob.digest, bytes);
+  const places: readonly RemoteBlob[] = [blob, ...urls.map((url) => ({ ...blob, url }))];
+  for (const [at, place] of places.entries()) {
+    try {
+      return await fetchBlob(repository, place, path, note);
+    } catch (error) {
+      if (!(error instanceof OverlayError) || error.code !== "missing") throw error;
+      if (urls.length > 0 && !allowForeign) throw foreignError(error);
+      if (at + 1 === places.length) throw error;
+      attempt("remove", path, () => Deno.removeSync(path));
+    }
+  }
+}
+
 /** Makes the files of an image. Names are `manifests/<digest>` and `blobs/<digest>`, as in the registry. */
-function filesOf(repository: Repository, { scratch, onFetch }: FetchOptions): RemoteFiles {
+function filesOf(repository: Repository, options: FetchOptions): RemoteFiles {
+  const { scratch, begun: note } = options;
   const place = (digest: string) => child(scratch, digest.replace(":", "-"));
-  const path = formatImageReference(repository.reference);
+  const path = formatImageReference(options.reference);
   const digestIn = (name: string) => {
     const digest = name.replace(/^\w+\//, "");
     if (isDigest(digest)) return digest;
@@ -98,30 +138,31 @@ function filesOf(repository: Repository, { scratch, onFetch }: FetchOptions): Re
   };
   // Two layers of an image may be the same blob.
   const fetched = new Map<string, Promise<void>>();
-  const fetch = async (digest: string, size: number) => {
-    if (look(place(digest)) !== null && !fetched.has(digest)) return;
-    const note = (bytes: number) => onFetch?.(digest, bytes);
-    const begun = fetched.get(digest) ??
-      fetchBlob(repository, { digest, size }, place(digest), note);
-    fetched.set(digest, begun);
+  const fetch = async (blob: Wanted) => {
+    const path = place(blob.digest);
+    if (look(path) !== null && !fetched.has(blob.digest)) return;
+    const begun = fetched.get(blob.digest) ?? fetchAny(repository, blob, path, options);
+    if (!fetched.has(blob.digest)) note(begun);
+    fetched.set(blob.digest, begun);
     await begun;
   };
   return {
     path,
     place,
     has: () => true,
-    locate: (name, size) => {
+    locate: (name, known, urls = []) => {
       const digest = digestIn(name);
       const file = place(digest);
-      const known = size ?? look(file)?.size ?? 0;
-      return { path: file, offset: 0, size: known, obtain: () => fetch(digest, known) };
+      const size = known ?? look(file)?.size ?? 0;
+      const obtain = () => fetch({ digest, size, urls });
+      return { path: file, offset: 0, size, obtain, isRemote: true };
     },
     obtain: async (name, size) => {
       const digest = digestIn(name);
       if (look(place(digest)) !== null) return;
       if (!name.startsWith("manifests/")) {
         if (size > MANIFEST_MAX) throw imageError(path, `its ${quote(name)} has ${size} bytes`);
-        return await fetch(digest, size);
+        return await fetch({ digest, size, urls: [] });
       }
       writeScratch(place(digest), (await repository.manifest(digest)).bytes);
     },

@@ -166,6 +166,20 @@ function hidesAll({ opaqueRoot }: LayerRecord): boolean {
   return opaqueRoot;
 }
 
+/** The number of layers that are fetched at once. */
+const FETCHES_AT_ONCE = 3;
+
+/** Fetches layers before they are unpacked. The layer that is unpacked reports an error of its fetch. */
+async function fetchAhead(blobs: readonly Blob[], signal: AbortSignal): Promise<void> {
+  const queue = blobs.filter(({ isRemote }) => isRemote);
+  const work = async () => {
+    for (let next = queue.shift(); next && !signal.aborted; next = queue.shift()) {
+      await next.obtain?.().catch(() => {});
+    }
+  };
+  await Promise.all(Array.from({ length: FETCHES_AT_ONCE }, work));
+}
+
 /** Unpacks layers, several at once. Returns them by their positions. */
 async function stageAll(
   wanted: readonly PlacedBlob[],
@@ -179,6 +193,7 @@ async function stageAll(
   const signals = [ended.signal, ...(how.options.signal === undefined ? [] : [how.options.signal])];
   const options = { ...how.options, signal: AbortSignal.any(signals) };
   const queue = wanted.filter(({ at }) => !staged.has(at));
+  const fetching = fetchAhead(queue.map(({ blob }) => blob), options.signal);
   const work = async () => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       const { blob, at } = next;
@@ -194,6 +209,7 @@ async function stageAll(
     });
   });
   const results = await Promise.allSettled(workers);
+  if (!ended.signal.aborted) await fetching;
   const failed = results.find(({ status }) => status === "rejected");
   if (failed !== undefined) throw ended.signal.reason;
   return staged;

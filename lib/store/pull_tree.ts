@@ -19,12 +19,13 @@ import {
 } from "../registry/image_reference.ts";
 import type { ImageReference } from "../registry/image_reference.ts";
 import { nameOf, openRemoteImage } from "../registry/remote_image.ts";
+import { atMirror, isFaultOfMirror } from "../registry/mirror.ts";
 import { openRepository } from "../registry/registry.ts";
 import type { Repository } from "../registry/registry.ts";
 import { checkPermissions } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { child } from "../core/path.ts";
-import type { ImportRequest } from "./import_request.ts";
+import type { ImportRequest, ParsedImport } from "./import_request.ts";
 import { importImage } from "./import_image.ts";
 import { importInto, importPermissions } from "./import_tree.ts";
 import type { ImportedTree, ImportOptions } from "./import_options.ts";
@@ -50,7 +51,15 @@ export interface RegistryRequest {
 }
 
 /** The request of a pull. */
-export interface PullRequest extends RegistryRequest, Omit<ImportRequest, "source" | "ref"> {}
+export interface PullRequest extends RegistryRequest, Omit<ImportRequest, "source" | "ref"> {
+  /**
+   * A mirror of the registry, `[http://]HOST[/PREFIX]`, which is asked first. Its credentials and certificates
+   * are its own. @default {none}
+   */
+  readonly mirror?: string;
+  /** Set if foreign layers that the registry does not have are fetched from their URLs. @default {false} */
+  readonly allowForeign?: boolean;
+}
 
 /** The options of a pull. */
 export interface PullOptions extends ImportOptions {
@@ -84,16 +93,22 @@ function hostsOf({ registry }: ImageReference, plainHttp: boolean | undefined): 
 export function pullPermissions(request: PullRequest): RequiredPermissions {
   const reference = parseImageReference(request.reference);
   const needs = importPermissions(importRequest(request));
+  const mirror = request.mirror === undefined ? null : atMirror(request.mirror, reference);
   const host = hostOfRegistry(reference.registry);
-  const known = request.username !== undefined;
+  // The user is that of the registry.
+  const known = request.username !== undefined && mirror === null;
   return {
     ...needs,
     read: [
       ...needs.read.filter((path) => path !== PLACE),
       ...certificateDirectories(host, request.certDir),
+      ...(mirror === null ? [] : certificateDirectories(mirror.reference.registry)),
       ...(known ? [] : authFiles(request.authFile)),
     ],
-    net: hostsOf(reference, request.plainHttp),
+    net: [
+      ...(mirror === null ? [] : hostsOf(mirror.reference, mirror.plainHttp)),
+      ...hostsOf(reference, request.plainHttp),
+    ],
     env: known || request.authFile !== undefined ? [] : AUTH_VARIABLES,
   };
 }
@@ -109,6 +124,8 @@ function importRequest(request: PullRequest): ImportRequest {
     password: _password,
     certDir: _certDir,
     plainHttp: _plainHttp,
+    mirror: _mirror,
+    allowForeign: _allowForeign,
     ...rest
   } = request;
   return { ...rest, source: PLACE };
@@ -117,7 +134,7 @@ function importRequest(request: PullRequest): ImportRequest {
 /** Finds the credentials, in the request or in the files. */
 async function credentialsFor(
   reference: ImageReference,
-  { username, password, authFile }: RegistryRequest,
+  { username, password, authFile }: Access,
 ): Promise<Credentials | null> {
   if (username === undefined) return await lookUpCredentials(reference, authFiles(authFile));
   if (password !== undefined) return { username, password, identityToken: "", registryToken: "" };
@@ -152,26 +169,79 @@ export async function pullTree(
 ): Promise<ImportedTree> {
   const reference = parseImageReference(request.reference);
   checkPermissions("pull", pullPermissions(request));
-  const directories = certificateDirectories(hostOfRegistry(reference.registry), request.certDir);
-  using client = makeClient(directories);
-  const repository = await openRepository("pull", reference, {
+  const mirror = request.mirror === undefined ? null : atMirror(request.mirror, reference);
+  if (mirror !== null) {
+    const { authFile } = request;
+    const at = { authFile, plainHttp: mirror.plainHttp };
+    const found = await pullFrom(mirror.reference, at, request, options).catch((error) => {
+      if (!isFaultOfMirror(error)) throw error;
+      options.warn?.(`the mirror ${quote(request.mirror ?? "")} is left out: ${error.message}`);
+      return null;
+    });
+    if (found !== null) return found;
+  }
+  return await pullFrom(reference, request, request, options);
+}
+
+/** The part of a request that concerns one registry. */
+type Access = {
+  readonly [K in keyof Omit<RegistryRequest, "reference">]: RegistryRequest[K] | undefined;
+};
+
+/** Pulls an image from a registry: its own, or a mirror, which has another reference for it. */
+async function pullFrom(
+  at: ImageReference,
+  access: Access,
+  request: PullRequest,
+  options: PullOptions,
+): Promise<ImportedTree> {
+  const directories = certificateDirectories(hostOfRegistry(at.registry), access.certDir);
+  using client = makeClient(directories, true);
+  using otherClient = makeClient(directories, false);
+  const ended = new AbortController();
+  const signals = [ended.signal, ...(options.signal === undefined ? [] : [options.signal])];
+  const repository = await openRepository("pull", at, {
     ...options,
+    signal: AbortSignal.any(signals),
     client: client ?? undefined,
-    plainHttp: request.plainHttp,
-    credentials: await credentialsFor(reference, request),
+    otherClient: otherClient ?? undefined,
+    plainHttp: access.plainHttp,
+    credentials: await credentialsFor(at, access),
   });
   const known = await findKnown(repository, request);
   if (known !== null) return known;
+  const fetches: Promise<void>[] = [];
   return await importInto(importRequest(request), options, async (parsed, options) => {
-    const scratch = child(parsed.store.scratch, "pull");
-    await Deno.mkdir(scratch, { mode: 0o700 });
-    const image = await openRemoteImage(repository, parsed.choice, {
-      ...{ ...options, scratch },
-      how: treatmentOf(request),
-    });
-    checkSize(image, parsed.policy.maxBytes);
-    return await importImage(image, parsed, options);
+    try {
+      return await importRemote(repository, request, { parsed, options, fetches });
+    } finally {
+      // Nothing may be written into the scratch directory any more.
+      ended.abort(new Error("the pull has ended"));
+      await Promise.allSettled(fetches);
+    }
   });
+}
+
+async function importRemote(
+  repository: Repository,
+  request: PullRequest,
+  { parsed, options, fetches }: {
+    readonly parsed: ParsedImport;
+    readonly options: PullOptions;
+    readonly fetches: Promise<void>[];
+  },
+): Promise<ImportedTree> {
+  const scratch = child(parsed.store.scratch, "pull");
+  await Deno.mkdir(scratch, { mode: 0o700 });
+  const image = await openRemoteImage(repository, parsed.choice, {
+    ...{ ...options, scratch },
+    reference: parseImageReference(request.reference),
+    allowForeign: request.allowForeign ?? false,
+    how: treatmentOf(request),
+    begun: (fetch) => void fetches.push(fetch),
+  });
+  checkSize(image, parsed.policy.maxBytes);
+  return await importImage(image, parsed, options);
 }
 
 /** Refuses layers that are larger than what may come of them, before one is fetched. */
@@ -204,7 +274,7 @@ async function findKnown(
   repository: Repository,
   request: PullRequest,
 ): Promise<ImportedTree | null> {
-  const { reference } = repository;
+  const reference = parseImageReference(request.reference);
   const [full, how] = [formatImageReference(reference), treatmentOf(request)];
   const wanted = request.name ?? nameOf(reference);
   for (const { id, layers, bytes, entries, images } of readWholeTrees(storeLayout(request.store))) {

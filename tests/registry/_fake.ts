@@ -15,7 +15,10 @@ export interface Asked {
   readonly range: string | null;
 }
 
-type Answer = (request: Request, tried: number) => Response | Promise<Response> | undefined;
+type Answer = (
+  request: Request,
+  tried: number,
+) => Response | undefined | Promise<Response | undefined>;
 
 /** The host that the image is at; there is no such host. */
 export const HOST = "registry.test";
