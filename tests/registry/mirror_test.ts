@@ -15,6 +15,7 @@ import { InvalidValueError, MissingPermissionError, OverlayError } from "../../l
 import { parseImageReference } from "../../lib/registry/image_reference.ts";
 import { atMirror } from "../../lib/registry/mirror.ts";
 import { pullPermissions, pullTree } from "../../lib/store/pull_tree.ts";
+import type { PullRequest } from "../../lib/store/pull_tree.ts";
 import { importTree } from "../../lib/store/tree.ts";
 import { archive, file, gzip } from "../_archive.ts";
 import type { Json } from "../_archive.ts";
@@ -54,7 +55,7 @@ function mirrored(fake: FakeRegistry): void {
   });
 }
 
-function requestIn(dir: TempDir, more: object = {}) {
+function requestIn(dir: TempDir, more: Partial<PullRequest> = {}): PullRequest {
   const own = { reference: `${HOST}/a/b:1`, mirror: `${MIRROR}/hub`, store: dir.join("store") };
   return { ...own, ...ATTRIBUTES, ...more };
 }
