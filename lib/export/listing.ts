@@ -5,11 +5,11 @@
  */
 import { programOptions } from "../system/change_options.ts";
 import type { Reporter } from "../system/change_options.ts";
-import { findPrinted } from "../system/find.ts";
-import { programError } from "../system/run.ts";
+import { PROGRAMS } from "../system/programs.ts";
+import { programError, run } from "../system/run.ts";
 import { changedError } from "../layer/archive.ts";
 import { loadHash } from "../system/hash.ts";
-import { bytesToText, textToBytes } from "../tar/tar_entry.ts";
+import { bytesToText } from "../tar/tar_entry.ts";
 
 /** An entry of a directory. */
 export interface Listed {
@@ -40,31 +40,41 @@ export interface Listing {
  * @throws {OverlayError} If find cannot read a directory.
  */
 export async function listDirectory(root: string, options: Reporter): Promise<Listing> {
-  const how = { ...programOptions(options), decode: bytesToText, buffered: true };
-  // One field for each entry: many small texts would take much memory.
-  const fields = ["%y %s %C@ %i %m %U %G %P"];
-  const { records, result } = await findPrinted([root, "-xdev"], fields, how);
-  if (result.status !== 0) {
-    if (/No such file/.test(result.stderr)) throw changedError(root, result.stderr);
-    const hint = "run as a user who may read all of it, such as root";
-    throw programError(result, "read", root, { hint });
-  }
-  const hash = (await loadHash())("sha256");
-  const lines = records.map(([line = ""]) => line).sort();
-  for (const line of lines) hash.update(textToBytes(`${line}\0`));
-  return { entries: sortEntries(lines.map(parseLine)), stamp: hash.digest("hex") };
+  const { text, stamp } = await readListing(root, options);
+  return { stamp, entries: sortEntries([...parseEntries(text)]) };
 }
 
-function parseLine(line: string): Listed {
-  const [, type = "", size, path = ""] = /^(.) (\d+) \S+ \d+ \d+ \d+ \d+ (.*)$/s.exec(line) ?? [];
-  return { path, type, size: Number(size) };
+/** Reads the text of find(1), and hashes it: an unchanged directory is listed in the same order again. */
+async function readListing(
+  root: string,
+  options: Reporter,
+): Promise<{ readonly text: string; readonly stamp: string }> {
+  const hash = (await loadHash())("sha256");
+  const decode = (bytes: Uint8Array) => {
+    hash.update(bytes);
+    return bytesToText(bytes);
+  };
+  const args = [root, "-xdev", "-printf", "%y %s %C@ %i %m %U %G %P\\0"];
+  const how = { ...programOptions(options), decode, buffered: true, cwd: "/" };
+  const result = await run(PROGRAMS.find, args, how);
+  if (result.status === 0) return { text: result.stdout, stamp: hash.digest("hex") };
+  if (/No such file/.test(result.stderr)) throw changedError(root, result.stderr);
+  const hint = "run as a user who may read all of it, such as root";
+  throw programError(result, "read", root, { hint });
+}
+
+/** Parses the text one entry after the other: an array of all lines would take much memory. */
+function* parseEntries(text: string): Generator<Listed> {
+  const field = /(.) (\d+) \S+ \d+ \d+ \d+ \d+ ([^\0]*)\0/gys;
+  for (const [, type = "", size, path = ""] of text.matchAll(field)) {
+    yield { path, type, size: Number(size) };
+  }
 }
 
 /** Sorts entries by keys in which each name follows a NUL and its rank. */
 function sortEntries(entries: readonly Listed[]): readonly Listed[] {
-  const keys = new Map(entries.map((entry) => [entry, formatKey(entry)]));
-  const key = (entry: Listed) => keys.get(entry) ?? "";
-  return entries.toSorted((a, b) => key(a) < key(b) ? -1 : 1);
+  const keyed = entries.map((entry) => ({ entry, key: formatKey(entry) }));
+  return keyed.sort((a, b) => a.key < b.key ? -1 : 1).map(({ entry }) => entry);
 }
 
 function formatKey({ path, type }: Listed): string {
@@ -86,6 +96,6 @@ export async function checkUnchanged(
   before: Listing,
   options: Reporter,
 ): Promise<void> {
-  const { stamp } = await listDirectory(root, options);
+  const { stamp } = await readListing(root, options);
   if (stamp !== before.stamp) throw changedError(root, "something in it is new, gone or other");
 }
