@@ -111,15 +111,6 @@ export async function makeLayout(tree: string, path: string, count = 1): Promise
   return await writeImage(path, layers);
 }
 
-/** Makes a directory of many small files, a hundred in each directory. */
-export async function makeSmallFiles(path: string, count: number): Promise<void> {
-  for (let number = 0; number < count; number++) {
-    const directory = `${path}/dir-${Math.floor(number / 100)}`;
-    if (number % 100 === 0) await Deno.mkdir(directory, { recursive: true });
-    await Deno.writeTextFile(`${directory}/file-${number}`, `file ${number}\n`.repeat(number % 50));
-  }
-}
-
 /** An entry of root. */
 export function entry(name: string, fields: Partial<TarEntry>): TarEntry {
   return {

@@ -379,6 +379,26 @@ Deno.test("pullTree() hands credentials to the registry, and to no host that it 
   assert(fake.asked.some(({ url }) => url.startsWith("https://cdn.test/")));
 });
 
+Deno.test("pullTree() sends no credentials to another port of the registry (GHSA-vh4v-2xq2-g5cg)", async () => {
+  await using dir = await tempDir();
+  const fake = new FakeRegistry([LAYER]);
+  fake.override(new RegExp(` https://${HOST}/`), ({ url, headers }) => {
+    if (headers.get("authorization") === null) {
+      const asks = { "www-authenticate": 'Basic realm="The \\"best\\", of all"' };
+      return new Response("", { status: 401, headers: asks });
+    }
+    return url.includes("/blobs/") ? redirect(url.replace(HOST, `${HOST}:8443`)) : undefined;
+  });
+  fake.override(new RegExp(`${HOST}:8443`), ({ url }) => {
+    return new Response(fake.blob(url.split("/").pop() ?? ""));
+  });
+  const request = { reference: `${HOST}/a/b:1`, store: dir.join("store"), ...USER, ...ATTRIBUTES };
+  await pullTree(request, { fetch: fake.fetch, wait });
+  const elsewhere = fake.asked.filter(({ url }) => url.includes(":8443"));
+  assertEquals(elsewhere.map(({ authorization }) => authorization), [null, null]);
+  assertNoLeak(fake);
+});
+
 Deno.test("pullTree() waits as long as it is asked to, and asks again", async () => {
   await using dir = await tempDir();
   const fake = new FakeRegistry([LAYER]);
