@@ -291,32 +291,47 @@ Deno.test({
   },
 });
 
-Deno.test({
-  name: `pullTree() pulls what podman pushed, and shows what podman mounts${suffix}`,
-  ignore,
-  async fn(): Promise<void> {
-    await using dir = await tempDir();
-    const image = await oddImage(dir);
-    await using registry = await startRegistry(dir);
-    // Podman takes at most 50 characters.
-    const run = await Deno.makeTempDir({ dir: "/tmp" });
-    await using _ = {
-      [Symbol.asyncDispose]: () => Deno.remove(run, { recursive: true }),
-    };
-    const storage = [`--root=${dir.join("p")}`, `--runroot=${run}`, "--storage-driver=vfs"];
-    const podman = (...args: string[]) => tool(dir, "podman", ...storage, ...args);
-    const id = (await podman("pull", "--quiet", `oci:${image.layout}:latest`)).trim();
-    const to = `docker://${registry.host}/a/b:1`;
-    await podman("push", "--quiet", "--tls-verify=false", id, to);
+/** The registries that podman pushes to. */
+const FOR_PODMAN: readonly (readonly [auth: Auth, tls: boolean])[] = [
+  ["plain", false],
+  ["htpasswd", true],
+  ["token", true],
+];
 
-    const tree = await pullTree(wanted(dir, registry, "a/b:1", "plain"));
+for (const [auth, tls] of FOR_PODMAN) {
+  Deno.test({
+    name: `pullTree() pulls what podman pushed, and shows what podman mounts, ${auth}, ${
+      tls ? "TLS" : "http"
+    }${suffix}`,
+    ignore,
+    async fn(): Promise<void> {
+      await using dir = await tempDir();
+      const image = await oddImage(dir);
+      for (let at = 0; at < 5; at++) {
+        await image.change((rootfs) => Deno.writeTextFile(`${rootfs}/more`, `${at}`));
+      }
+      await using registry = await startRegistry(dir, { auth, tls });
+      // Podman takes at most 50 characters.
+      const run = await Deno.makeTempDir({ dir: "/tmp" });
+      await using _ = {
+        [Symbol.asyncDispose]: () => Deno.remove(run, { recursive: true }),
+      };
+      const storage = [`--root=${dir.join("p")}`, `--runroot=${run}`, "--storage-driver=vfs"];
+      const podman = (...args: string[]) => tool(dir, "podman", ...storage, ...args);
+      const id = (await podman("pull", "--quiet", `oci:${image.layout}:latest`)).trim();
+      const to = `docker://${registry.host}/a/b:1`;
+      const creds = auth === "plain" ? [] : [`--creds=${USER.name}:${USER.password}`];
+      await podman("push", "--quiet", "--tls-verify=false", ...creds, id, to);
 
-    const is = withoutRoot(await renderedEntries(dir, tree.id));
-    const mounted = (await podman("image", "mount", id)).trim();
-    assertSameEntries(is, withoutRoot(await entriesOf(mounted)), "podman");
-    await podman("image", "unmount", id);
-  },
-});
+      const tree = await pullTree(wanted(dir, registry, "a/b:1", auth));
+
+      const is = withoutRoot(await renderedEntries(dir, tree.id));
+      const mounted = (await podman("image", "mount", id)).trim();
+      assertSameEntries(is, withoutRoot(await entriesOf(mounted)), "podman");
+      await podman("image", "unmount", id);
+    },
+  });
+}
 
 Deno.test({
   name:
