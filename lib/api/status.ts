@@ -9,12 +9,12 @@ import { programOptions } from "../system/change_options.ts";
 import type { Reporter } from "../system/change_options.ts";
 import { look, lookForDirectory } from "../system/disk.ts";
 import { MissingPermissionError, OverlayError } from "../core/errors.ts";
-import { checkPermissions } from "../system/permissions.ts";
+import { checkPermissions, isGranted } from "../system/permissions.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import type { MountState, PodSnapshot } from "../plan/snapshot.ts";
-import { findMissing, noPodError } from "../pod/record.ts";
+import { findMissing, identifyLowers, noPodError } from "../pod/record.ts";
 import { listPods } from "../pod/list.ts";
 import type { PodsRequest } from "../pod/list.ts";
 import { refuseElsewhere } from "../plan/refusals.ts";
@@ -41,8 +41,10 @@ export interface StatusOptions extends Reporter {
  * - `not-recorded`: the app is mounted, but its line has `noauto`, so a restore would not mount it.
  * - `foreign`: another file system is mounted on its rootfs.
  * - `missing`: a lower, the upper, the work or the destination is gone.
+ * - `replaced`: a lower of a mounted app is another directory by now, and the mount shows the old one; seen where the
+ *   lower may be read.
  */
-export type Drift = "not-mounted" | "not-recorded" | "foreign" | "missing";
+export type Drift = "not-mounted" | "not-recorded" | "foreign" | "missing" | "replaced";
 
 /** The status of an app. */
 export interface OverlayStatus {
@@ -182,13 +184,25 @@ function statusOfPod(snapshot: PodSnapshot, options: Reporter): OverlayStatus[] 
   });
 }
 
+/** Tells whether a lower of a mounted line is another directory by now; what may not be read is not asked for. */
+function isReplaced(line: AppLine, { pod }: PodLayout): boolean {
+  if (line.lowerIds === undefined) return false;
+  const { lower } = readLineConfig(line, pod);
+  if (!lower.every((path) => isGranted({ name: "read", path }))) return false;
+  const now = identifyLowers(line, lower);
+  return now !== undefined && now !== line.lowerIds;
+}
+
 function driftOf(
   line: AppLine,
   state: MountState,
   pod: { readonly layout: PodLayout; readonly idle: readonly AppLine[] },
 ): Drift | null {
   if (state === "foreign") return "foreign";
-  if (state === "mounted") return line.auto ? null : "not-recorded";
+  if (state === "mounted") {
+    if (!line.auto) return "not-recorded";
+    return isReplaced(line, pod.layout) ? "replaced" : null;
+  }
   if (findMissing(line, pod.layout, pod.idle) !== null) return "missing";
   return line.auto ? "not-mounted" : null;
 }

@@ -3,12 +3,13 @@
  *
  * @module
  */
-import type { ApplyRun } from "./apply_run.ts";
+import type { ApplyRun, AppRun } from "./apply_run.ts";
 import { formatAppLine } from "../overlay/app_line.ts";
 import { look, readMode } from "../system/disk.ts";
 import { makeFile, readOwnFile, replaceFile } from "../system/own_file.ts";
 import { appLines, formatFstab, FSTAB_MODE, withLines } from "../overlay/fstab.ts";
 import type { ManifestOperation, RecordOperation } from "../plan/operation.ts";
+import { identifyLowers } from "../pod/record.ts";
 import { isWithin } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 
@@ -60,6 +61,12 @@ function noteDestinations(run: ApplyRun): void {
   }
 }
 
+/** Notes in the line of an app the directories that its lowers are. */
+function noteLowers(app: AppRun): void {
+  const lowerIds = identifyLowers(app.line, app.mount.lower);
+  if (lowerIds !== undefined) app.line = { ...app.line, lowerIds };
+}
+
 /** Writes the lines of the apps, all at once. */
 export function applyRecords(
   operations: readonly RecordOperation[],
@@ -68,6 +75,7 @@ export function applyRecords(
   if (run.options.open !== undefined) return changeRecord(operations, run);
   const path = operations[0]?.path ?? run.pod.fstab;
   if (run.apps.some(({ mount }) => !isWithin(mount.dest, run.pod.pod))) noteDestinations(run);
+  for (const app of run.apps) if (run.mounts && !app.live) noteLowers(app);
   const lines = run.apps.map(({ line }) => line);
   const text = new TextEncoder().encode(formatFstab(withLines(run.entries, lines)));
   if (!run.fresh) {

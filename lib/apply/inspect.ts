@@ -23,9 +23,15 @@ import { mountLines } from "./mount_lines.ts";
 import { imagesAround, linesWithin } from "../overlay/overlaps.ts";
 import { isWithin, parent, upwards } from "../core/path.ts";
 import { PodMounts } from "../pod/mounts.ts";
-import { linePermissions, readRecord } from "../pod/record.ts";
+import { identifyLowers, linePermissions, readRecord } from "../pod/record.ts";
 import { appWords, quote } from "../core/quote.ts";
-import { refuseElsewhere, refuseOtherMount, refuseOtherPaths } from "../plan/refusals.ts";
+import {
+  refuseElsewhere,
+  refuseOtherMount,
+  refuseOtherPaths,
+  refuseReplacedLower,
+  replacedLower,
+} from "../plan/refusals.ts";
 
 /**
  * Inspects the pod. Afterwards the run knows its lines, which apps are mounted, and whether labels are
@@ -150,12 +156,14 @@ function checkApp(app: AppRun, known: Known): void {
   const old = known.old.get(line.app);
   if (old !== undefined) refuseOtherPaths(old, line, run.pod);
   judge.checkUpper(line);
+  const lowerIds = run.mounts ? identifyLowers(line, app.mount.lower) : undefined;
   if (old !== undefined && mounts.stateOf(old) === "mounted") {
     // A label that was recorded with SELinux is left out of both.
     const isLeftOut = app.mount.label !== null && !run.labels;
     refuseOtherMount(isLeftOut ? withoutLabel(old) : old, line, run.pod);
+    refuseReplacedLower(old, lowerIds, run.pod);
     app.live = true;
-    app.line = { ...line, auto: line.auto || old.auto };
+    app.line = keepIds({ ...line, auto: line.auto || old.auto }, old);
     return;
   }
   const isCopied = line.copy && old?.copy && mounts.stateOf(line) === "unmounted";
@@ -164,6 +172,24 @@ function checkApp(app: AppRun, known: Known): void {
     return;
   }
   judge.check(line, { mounts: run.mounts, live: app.mount.live === true });
+  if (old === undefined) return;
+  if (lowerIds === undefined) app.line = keepIds(line, old);
+  else warnReplaced(old, lowerIds, run);
+}
+
+function keepIds(line: AppLine, { lowerIds }: AppLine): AppLine {
+  return lowerIds === undefined ? line : { ...line, lowerIds };
+}
+
+/** An upper belongs to the lower over which it was written, which nobody can compare with the new one. */
+function warnReplaced(old: AppLine, now: string, { pod, options }: ApplyRun): void {
+  if (old.lowerIds === undefined || old.lowerIds === now) return;
+  const lower = quote(replacedLower(old, now, pod));
+  options.warn?.(
+    `lower ${lower} of ${
+      appWords(old.app)
+    } was replaced by another directory since it was mounted last`,
+  );
 }
 
 /**

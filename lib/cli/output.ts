@@ -57,6 +57,7 @@ const DRIFT_WORDS: Readonly<Record<Drift, string>> = {
   "not-recorded": "mounted by hand",
   foreign: "hidden by another mount",
   missing: "directories missing",
+  replaced: "lower replaced",
 };
 
 function stateWords({ mounted, drift, copy }: OverlayStatus): string {

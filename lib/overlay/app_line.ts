@@ -41,6 +41,8 @@ export interface AppLine {
   readonly ephemeral?: true;
   /** The directories outside the pod that renders made: the rootfs alone, or the destination with it. */
   readonly made?: "rootfs" | "destination";
+  /** The directories that the lowers were when the app was mounted last, see `identifyLowers`. */
+  readonly lowerIds?: string;
 }
 
 /** The prefix of our own options. */
@@ -53,8 +55,9 @@ const COPY = "X-overlay-render.copy";
 const IN_POD = "X-overlay-render.in-pod";
 const EPHEMERAL = "X-overlay-render.ephemeral";
 const MADE = "X-overlay-render.made=";
+const LOWER_IDS = "X-overlay-render.lower-ids=";
 const MARKS: readonly string[] = ["noauto", LAZY, COPY, IN_POD, EPHEMERAL];
-const VALUES: readonly string[] = [APP, TREE, LOWERS, MADE];
+const VALUES: readonly string[] = [APP, TREE, LOWERS, MADE, LOWER_IDS];
 
 /** Makes the line of an app from its mount configuration and option string. */
 export function appLine(
@@ -97,6 +100,7 @@ export function formatAppLine(line: AppLine): string {
     ...(line.ephemeral ? [EPHEMERAL] : []),
     ...(line.made === undefined ? [] : [MADE + line.made]),
     ...(line.lowers === undefined ? [] : [LOWERS + encodeURIComponent(line.lowers)]),
+    ...(line.lowerIds === undefined ? [] : [LOWER_IDS + line.lowerIds]),
     APP + encodeURIComponent(line.app),
     TREE + encodeURIComponent(line.tree),
   ].join(",");
@@ -133,6 +137,7 @@ export function parseAppLine(text: string): AppLine | null {
   const tree = value(TREE);
   const lowers = value(LOWERS);
   const made = value(MADE);
+  const lowerIds = value(LOWER_IDS);
   if (text.trimStart().startsWith("#") || app === null || tree === null) return null;
   const own = (part: string) => {
     return MARKS.includes(part) || VALUES.some((prefix) => part.startsWith(prefix));
@@ -150,18 +155,20 @@ export function parseAppLine(text: string): AppLine | null {
     ...(parts.includes(IN_POD) ? { inPod: true } : {}),
     ...(parts.includes(EPHEMERAL) ? { ephemeral: true } : {}),
     ...(made === "rootfs" || made === "destination" ? { made } : {}),
+    ...(lowerIds === null ? {} : { lowerIds }),
   };
   return isWhole(fields, line) ? line : null;
 }
 
 /** Tells whether a line has every option that a mount needs, and no unknown option of ours. */
 function isWhole(fields: readonly string[], line: AppLine): boolean {
-  const { source, rootfs, options, copy, lowers } = line;
+  const { source, rootfs, options, copy, lowers, lowerIds } = line;
   const [, , type, , freq, passno] = fields;
   const parts = splitOptions(options);
   if (fields.length !== 6 || !isNumber(freq) || !isNumber(passno)) return false;
   if (!isName(line) || [rootfs, lowers ?? "/"].some((path) => !isPath(path))) return false;
   if (parts.some((part) => part.startsWith(OWN))) return false;
+  if (lowerIds !== undefined && !/^[a-z0-9.+]+$/.test(lowerIds)) return false;
   if (source !== "overlay") {
     const isView = copy === true || ["bind", "ro"].every((part) => parts.includes(part));
     return type === "none" && isPath(source) && isView;

@@ -70,6 +70,37 @@ export function refuseOtherMount(old: AppLine, line: AppLine, pod: PodLayout): v
 }
 
 /**
+ * Refuses a mounted app whose lower is another directory by now, as after `mv new image`: its mount still
+ * shows the old one.
+ *
+ * @param now The directories that the lowers are, see `identifyLowers`.
+ * @throws {RefusedError} If one was replaced.
+ */
+export function refuseReplacedLower(old: AppLine, now: string | undefined, pod: PodLayout): void {
+  const { app, rootfs, lowerIds } = old;
+  if (lowerIds === undefined || now === undefined || lowerIds === now) return;
+  const lower = quote(replacedLower(old, now, pod));
+  throw new RefusedError(
+    "different",
+    `Cannot render ${
+      appWords(app)
+    }: lower ${lower} was replaced by another directory, and the old one is mounted`,
+    {
+      path: rootfs,
+      hint: "put the old one back; or unmount the app, and render it over the new one: " +
+        `overlay-render unmount --pod ${shellQuote(pod.pod)} --app ${shellQuote(app)}`,
+    },
+  );
+}
+
+/** Finds the first lower of a line that is another directory by now. */
+export function replacedLower(old: AppLine, now: string, pod: PodLayout): string {
+  const [was, is] = [(old.lowerIds ?? "").split("+"), now.split("+")];
+  const { lower } = readLineConfig(old, pod.pod);
+  return lower[is.findIndex((id, at) => id !== was[at])] ?? lower[0] ?? "";
+}
+
+/**
  * Refuses a rootfs on which another file system is mounted.
  *
  * @throws {RefusedError} If that is the case.

@@ -4,7 +4,7 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
-import { attempt, errno, ifAny, isSame, look } from "../system/disk.ts";
+import { attempt, errno, formatLasting, ifAny, isSame, look } from "../system/disk.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { parseMountOptions } from "../overlay/mount_config.ts";
 import type { MountConfig } from "../overlay/mount_config.ts";
@@ -24,14 +24,22 @@ export function sameDirectory(a: string, b: string): boolean {
   return isSame(look(a), look(b));
 }
 
+/** Tells whether a rootfs shows the lower of a bind mount, or the directory that the lower was before it was replaced. */
+function showsLower({ rootfs, source, lowerIds }: AppLine): boolean {
+  if (sameDirectory(rootfs, source)) return true;
+  const info = look(rootfs);
+  return info !== null && formatLasting(info) === lowerIds;
+}
+
 /**
  * Tells by the disk alone whether a line seems to be mounted: its rootfs is on another device, as for an
  * overlay, or shows the directory that is bound there.
  *
  * Requires `--allow-read` permission for the rootfs, its destination and the lower of a bind mount.
  */
-export function showsMount({ rootfs, source }: AppLine): boolean {
-  if (source !== "overlay") return sameDirectory(rootfs, source);
+export function showsMount(line: AppLine): boolean {
+  if (line.source !== "overlay") return showsLower(line);
+  const { rootfs } = line;
   return look(rootfs)?.dev !== look(parent(rootfs))?.dev;
 }
 
@@ -142,7 +150,7 @@ export class PodMounts {
     if (mount === undefined) return "unmounted";
     if (line.source !== "overlay") {
       // A bind mount that can be written through would let an app write into the lower.
-      return mount.readOnly && sameDirectory(line.rootfs, line.source) ? "mounted" : "foreign";
+      return mount.readOnly && showsLower(line) ? "mounted" : "foreign";
     }
     // Both are compared as they were written: relative paths of the one are relative in the other.
     const [asked, shown] = [parseMountOptions(line.options), parseMountOptions(mount.options)];

@@ -125,6 +125,21 @@ export function formatIdentity({ dev, ino }: Deno.FileInfo): string {
   return `${dev}:${ino}`;
 }
 
+/**
+ * Writes the inode and the time it was made, which identify a directory also after a reboot, when devices may have
+ * other numbers.
+ */
+export function formatLasting({ ino, birthtime, mtime }: Deno.FileInfo): string {
+  return `${ino ?? 0}.${(birthtime ?? mtime)?.getTime() ?? 0}`;
+}
+
+/** Identifies directories, behind links, see {@linkcode formatLasting}; `undefined` if one cannot be looked at. */
+export function identifyAll(paths: readonly string[]): string | undefined {
+  const infos = paths.map((path) => ifAny(() => Deno.statSync(path)));
+  const ids = infos.flatMap((info) => info === null ? [] : [formatLasting(info)]);
+  return ids.length === infos.length ? ids.join("+") : undefined;
+}
+
 /** Tells whether two results are of the same file or directory; `false` if one of them is `null`. */
 export function isSame(one: Deno.FileInfo | null, other: Deno.FileInfo | null): boolean {
   return one !== null && other !== null && formatIdentity(one) === formatIdentity(other);

@@ -146,6 +146,7 @@ const DRIFTS: readonly (readonly [drift: Drift, mounted: boolean, words: string]
   ["not-recorded", true, "mounted by hand"],
   ["foreign", false, "hidden by another mount"],
   ["missing", false, "directories missing"],
+  ["replaced", true, "lower replaced"],
 ];
 
 for (const [drift, mounted, words] of DRIFTS) {

@@ -186,3 +186,62 @@ Deno.test("gc does not take a pod with the tree in it, by whatever links the two
   await assertRejects(() => collectPods({ pod }), RefusedError, "lies in it");
   assertEquals((await namesIn(dir.join("pods/one"))).includes("image"), true);
 });
+
+for (const more of [{}, { readOnly: true }, { lower: ["top", "image"] }] as const) {
+  const what = JSON.stringify(more);
+  Deno.test(`a lower that is replaced by another directory is seen: ${what}`, async () => {
+    await using dir = await tempDir();
+    const [image, other, pod] = [dir.join("image"), dir.join("other"), dir.join("pod")];
+    for (const name of ["image", "other", "top"]) {
+      await makeTree(dir.join(name));
+      await Deno.writeTextFile(dir.join(name, "version"), name);
+    }
+    await Deno.remove(dir.join("top/version"));
+    const { lower = ["image"], ...kind } = { lower: undefined, ...more };
+    const named = lower.map((name) => dir.join(name));
+    const options = "readOnly" in more && lower.length === 1 ? [] : MARKS;
+    const warnings: string[] = [];
+    const render = (app = "web") => {
+      const request = { lower: named, pod, app, options, ...kind };
+      return renderOverlay(request, { warn: (text) => warnings.push(text) });
+    };
+    const { rootfs } = await render();
+    assertEquals((await render()).changed, false);
+    await Deno.rename(image, dir.join("old"));
+    await Deno.rename(other, image);
+    const before = await snapshot(dir.join("pod/overlay.fstab"));
+    const error = await assertRejects(() => render(), RefusedError);
+    assertEquals([error.code, error.exitStatus], ["different", 3]);
+    assertStringIncludes(error.message, `lower "${image}" was replaced by another directory`);
+    const [status] = await overlayStatus(pod);
+    assertEquals([status?.mounted, status?.drift], [true, "replaced"]);
+    assertEquals(await snapshot(dir.join("pod/overlay.fstab")), before);
+    // Another app of the pod is not concerned.
+    await render("db");
+    await unmountOverlay({ pod });
+    assertEquals(warnings, []);
+    await render();
+    assertEquals(warnings, [
+      `lower "${image}" of app "web" was replaced by another directory since it was mounted last`,
+    ]);
+    assertEquals(await Deno.readTextFile(`${rootfs}/version`), "other");
+    assertEquals((await render()).changed, false);
+    // What is put back is the same directory again; a restore does not ask for it.
+    await unmountOverlay({ pod });
+    await render();
+    assertEquals(warnings.length, 1);
+    await unmountOverlay({ pod });
+  });
+}
+
+Deno.test("a lower whose content changes in place is the same directory", async () => {
+  await using dir = await tempDir();
+  await makeTree(dir.join("image"));
+  const request = { lower: dir.join("image"), pod: dir.join("pod"), app: "web", options: MARKS };
+  await renderOverlay(request);
+  await Deno.writeTextFile(dir.join("image/new"), "");
+  await Deno.chmod(dir.join("image"), 0o700);
+  await Deno.utime(dir.join("image"), 1, 1);
+  assertEquals((await renderOverlay(request)).changed, false);
+  await unmountOverlay({ pod: request.pod });
+});
