@@ -6,25 +6,16 @@
 import { OverlayError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import type { Image } from "../image/image.ts";
-import { invalid } from "../core/invalid.ts";
-import type { Credentials } from "../registry/auth_file.ts";
-import { certificateDirectories, makeClient } from "../registry/certificates.ts";
-import { AUTH_VARIABLES, authFiles, lookUpCredentials } from "../registry/credentials.ts";
-import { netValue } from "../registry/http.ts";
-import type { Fetch } from "../registry/http.ts";
-import {
-  formatImageReference,
-  hostOfRegistry,
-  parseImageReference,
-} from "../registry/image_reference.ts";
+import { formatImageReference, parseImageReference } from "../registry/image_reference.ts";
 import type { ImageReference } from "../registry/image_reference.ts";
 import { nameOf, openRemoteImage } from "../registry/remote_image.ts";
 import { atMirror, isFaultOfMirror } from "../registry/mirror.ts";
-import { openRepository } from "../registry/registry.ts";
 import type { Repository } from "../registry/registry.ts";
 import { checkPermissions } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { child } from "../core/path.ts";
+import { accessPermissions, connect } from "./registry_access.ts";
+import type { AccessOptions, AccessRequest, RegistryRequest } from "./registry_access.ts";
 import type { ImportRequest, ParsedImport } from "./import_request.ts";
 import { importImage } from "./import_image.ts";
 import { importInto, importPermissions } from "./import_tree.ts";
@@ -33,22 +24,6 @@ import { storeLayout } from "./layout.ts";
 import { readWholeTrees } from "./tree_manifest.ts";
 import type { StoredImage } from "./tree_manifest.ts";
 import { listBlobs } from "../image/manifest.ts";
-
-/** The part of a request that concerns the registry. */
-export interface RegistryRequest {
-  /** The image in its registry, such as `debian:12` or `ghcr.io/owner/name@sha256:…`. */
-  readonly reference: string;
-  /** The credentials file. @default {those of podman and docker} */
-  readonly authFile?: string;
-  /** The user at the registry. @default {from the credentials files} */
-  readonly username?: string;
-  /** The user's password. */
-  readonly password?: string;
-  /** The directory with the certificates for the registry. @default {those of podman and docker} */
-  readonly certDir?: string;
-  /** Set if the registry is accessed without TLS. @default {only on this machine} */
-  readonly plainHttp?: boolean;
-}
 
 /** The request of a pull. */
 export interface PullRequest extends RegistryRequest, Omit<ImportRequest, "source" | "ref"> {
@@ -62,24 +37,9 @@ export interface PullRequest extends RegistryRequest, Omit<ImportRequest, "sourc
 }
 
 /** The options of a pull. */
-export interface PullOptions extends ImportOptions {
-  /** Makes HTTP requests. @default {fetch} */
-  readonly fetch?: Fetch;
-  /** Waits before a request is made again. @default {by setTimeout()} */
-  readonly wait?: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
-  /** The longest time in milliseconds until the headers of an answer come. @default {30000} */
-  readonly headersMs?: number;
-  /** The longest time in milliseconds between two pieces of a body. @default {60000} */
-  readonly idleMs?: number;
+export interface PullOptions extends ImportOptions, AccessOptions {
   /** Called with the number of bytes of a layer that were fetched, repeatedly. */
   readonly onFetch?: (digest: string, bytes: number) => void;
-}
-
-/** Lists the hosts that are accessed for a reference, as far as they are known in advance. */
-function hostsOf({ registry }: ImageReference, plainHttp: boolean | undefined): readonly string[] {
-  const scheme = plainHttp ? "http" : "https";
-  const hosts = [netValue(new URL(`${scheme}://${hostOfRegistry(registry)}`))];
-  return registry === "docker.io" ? [...hosts, "auth.docker.io:443"] : hosts;
 }
 
 /**
@@ -94,22 +54,20 @@ export function pullPermissions(request: PullRequest): RequiredPermissions {
   const reference = parseImageReference(request.reference);
   const needs = importPermissions(importRequest(request));
   const mirror = request.mirror === undefined ? null : atMirror(request.mirror, reference);
-  const host = hostOfRegistry(reference.registry);
-  // The user is that of the registry.
-  const known = request.username !== undefined && mirror === null;
+  const access = accessPermissions(reference, request);
+  // The user and the certificates are those of the registry.
+  const { authFile } = request;
+  const there = mirror === null
+    ? null
+    : accessPermissions(mirror.reference, { authFile, plainHttp: mirror.plainHttp });
+  const both = (key: "read" | "net" | "env") => [
+    ...new Set([...there?.[key] ?? [], ...access[key]]),
+  ];
   return {
     ...needs,
-    read: [
-      ...needs.read.filter((path) => path !== PLACE),
-      ...certificateDirectories(host, request.certDir),
-      ...(mirror === null ? [] : certificateDirectories(mirror.reference.registry)),
-      ...(known ? [] : authFiles(request.authFile)),
-    ],
-    net: [
-      ...(mirror === null ? [] : hostsOf(mirror.reference, mirror.plainHttp)),
-      ...hostsOf(reference, request.plainHttp),
-    ],
-    env: known || request.authFile !== undefined ? [] : AUTH_VARIABLES,
+    read: [...needs.read.filter((path) => path !== PLACE), ...both("read")],
+    net: both("net"),
+    env: both("env"),
   };
 }
 
@@ -129,18 +87,6 @@ function importRequest(request: PullRequest): ImportRequest {
     ...rest
   } = request;
   return { ...rest, source: PLACE };
-}
-
-/** Finds the credentials, in the request or in the files. */
-async function credentialsFor(
-  reference: ImageReference,
-  { username, password, authFile }: Access,
-): Promise<Credentials | null> {
-  if (username === undefined) return await lookUpCredentials(reference, authFiles(authFile));
-  if (password !== undefined) return { username, password, identityToken: "", registryToken: "" };
-  throw invalid("user name", username, "no password goes with it", {
-    hint: "give --password-stdin",
-  });
 }
 
 /**
@@ -183,31 +129,18 @@ export async function pullTree(
   return await pullFrom(reference, request, request, options);
 }
 
-/** The part of a request that concerns one registry. */
-type Access = {
-  readonly [K in keyof Omit<RegistryRequest, "reference">]: RegistryRequest[K] | undefined;
-};
-
 /** Pulls an image from a registry: its own, or a mirror, which has another reference for it. */
 async function pullFrom(
   at: ImageReference,
-  access: Access,
+  access: AccessRequest,
   request: PullRequest,
   options: PullOptions,
 ): Promise<ImportedTree> {
-  const directories = certificateDirectories(hostOfRegistry(at.registry), access.certDir);
-  using client = makeClient(directories, true);
-  using otherClient = makeClient(directories, false);
   const ended = new AbortController();
   const signals = [ended.signal, ...(options.signal === undefined ? [] : [options.signal])];
-  const repository = await openRepository("pull", at, {
-    ...options,
-    signal: AbortSignal.any(signals),
-    client: client ?? undefined,
-    otherClient: otherClient ?? undefined,
-    plainHttp: access.plainHttp,
-    credentials: await credentialsFor(at, access),
-  });
+  const signal = AbortSignal.any(signals);
+  using connection = await connect("pull", at, access, { ...options, signal });
+  const { repository } = connection;
   const known = await findKnown(repository, request);
   if (known !== null) return known;
   const fetches: Promise<void>[] = [];
