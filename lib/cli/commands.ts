@@ -35,6 +35,7 @@ export type CommandName = (typeof COMMANDS)[number];
 export const TREE_ACTIONS = [
   "import",
   "pull",
+  "push",
   "list",
   "path",
   "check",
@@ -386,6 +387,10 @@ export const TREE_FLAGS: Readonly<
       ...DRY_RUN,
       ...IMPORT,
     ],
+  },
+  push: {
+    operands: ["IMAGE", "REF"],
+    flags: [STORE, ...REGISTRY, ...DRY_RUN, STORE_WAIT, ...OUTPUT],
   },
   list: { flags: [STORE, ...OUTPUT] },
   path: { operands: ["ID"], flags: [STORE, ...OUTPUT] },

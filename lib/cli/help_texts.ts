@@ -50,7 +50,7 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   export: "write what an app wrote, or its root, as an archive",
   commit: "make an image of an app, in the tree store",
   doctor: "test what this machine can do, and say how to mend the rest",
-  tree: "images as trees: import, pull, list, path, inspect, tag, untag, check, remove, gc",
+  tree: "images as trees: import, pull, push, list, path, inspect, tag, untag, check, remove, gc",
 };
 
 const RENDER_PERMISSIONS =
@@ -248,6 +248,7 @@ differently.`,
 unpacked once, even if several images have it.`,
     usage: `overlay-render tree import SOURCE [FLAGS]
        overlay-render tree pull REF [FLAGS]
+       overlay-render tree push IMAGE REF [FLAGS]
        overlay-render tree list | verify-all | gc [FLAGS]
        overlay-render tree path | inspect | check | remove ID [FLAGS]
        overlay-render tree tag ID NAME | untag NAME [FLAGS]`,
@@ -262,6 +263,9 @@ unpacked once, even if several images have it.`,
     and /usr/bin/xz or /usr/bin/zstd for an archive that is compressed so
   pull: the same, with --allow-net for the registry and --allow-env for the
     credentials files; tree pull REF --flags prints them
+  push: --allow-read=STORE --allow-write=STORE --allow-sys=uid
+    --allow-run=/usr/bin/rm,/usr/bin/find, with --allow-net and --allow-env as
+    for pull; tree push IMAGE REF --flags prints them
   list, path, inspect: --allow-read=STORE, and --allow-read=POD for the pods
   check, verify-all: --allow-read=STORE --allow-run=/usr/bin/tar
     (with --quick, --allow-run=/usr/bin/find)
@@ -284,6 +288,11 @@ export const TREE_COMMANDS: readonly (readonly [term: string, meaning: string])[
     "pull REF",
     "pull an image from its registry, such as debian:12 or ghcr.io/owner/name:tag; layers that the store " +
     "has are not fetched. Prints the tree id.",
+  ],
+  [
+    "push IMAGE REF",
+    "push an image, named by its tree id or its name, to a registry; what is there already is not sent. " +
+    "Prints the reference with the digest.",
   ],
   ["list", "list the trees: id, images, layers, size, the pods that use them"],
   ["path ID", "print its lowers, top first, one a line"],

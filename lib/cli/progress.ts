@@ -1,5 +1,5 @@
 /**
- * The progress of an import: on a terminal a line of each layer that is kept up to date, elsewhere a line
+ * The progress of an import or a push: on a terminal a line of each layer that is kept up to date, elsewhere a line
  * when a layer is done.
  *
  * Requires no permissions.
@@ -9,7 +9,7 @@
 import { showName } from "../core/quote.ts";
 import { formatSize } from "../core/size.ts";
 import type { ImportProgress } from "../store/stage_layer.ts";
-import type { Blob } from "../image/blob.ts";
+import type { PushedLayer, PushProgress } from "../store/push_tree.ts";
 
 /** The stream that progress is written to. */
 export interface ProgressOutput {
@@ -30,7 +30,7 @@ interface Reading {
   read: number;
 }
 
-function formatName(layer: number, { name }: Blob): string {
+function formatName(layer: number, { name }: PushedLayer): string {
   const short = name.replace(/^(sha\d+:[0-9a-f]{12})[0-9a-f]+$/, "$1");
   return `layer ${layer + 1} ${showName(short)}`;
 }
@@ -38,7 +38,7 @@ function formatName(layer: number, { name }: Blob): string {
 /** Formats the progress of a layer: bytes, rate, and the estimated time left. */
 export function progressLine(
   layer: number,
-  blob: Blob,
+  blob: PushedLayer,
   { read, ms }: { readonly read: number; readonly ms: number },
 ): string {
   const rate = ms > 0 ? read / ms * 1000 : 0;
@@ -48,13 +48,13 @@ export function progressLine(
   return `${formatName(layer, blob)}: ${formatSize(read)}${of}, ${formatSize(rate)}/s${time}`;
 }
 
-/** Reports the progress of an import until it ends. */
-export interface Progress extends ImportProgress {
+/** Reports the progress of an import or a push until it ends. */
+export interface Progress extends ImportProgress, PushProgress {
   /** Takes the line away that is still kept up to date, as of an import that failed. */
   readonly end: () => void;
 }
 
-/** Makes a reporter of the progress of an import. */
+/** Makes a reporter of the progress of an import or a push. */
 export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress {
   const readings = new Map<number, Reading>();
   let shown = -Infinity;
@@ -65,16 +65,24 @@ export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress
     write(`${clear}${line}${ends ? "\n" : ""}`);
     open = ends ? "" : line;
   };
+  const onRead = (layer: number, bytes: number, blob: PushedLayer) => {
+    const reading = readings.get(layer) ?? { begun: now(), read: 0 };
+    reading.read += bytes;
+    readings.set(layer, reading);
+    if (!isTerminal || now() - shown < EVERY_MS) return;
+    shown = now();
+    put(progressLine(layer, blob, { read: reading.read, ms: now() - reading.begun }), false);
+  };
+  const tell = (layer: number, blob: PushedLayer, what: string) => {
+    put(`${formatName(layer, blob)}: ${what}`, true);
+  };
   return {
-    onHave: (layer, blob) => put(`${formatName(layer, blob)}: is there already`, true),
-    onRead: (layer, bytes, blob) => {
-      const reading = readings.get(layer) ?? { begun: now(), read: 0 };
-      reading.read += bytes;
-      readings.set(layer, reading);
-      if (!isTerminal || now() - shown < EVERY_MS) return;
-      shown = now();
-      put(progressLine(layer, blob, { read: reading.read, ms: now() - reading.begun }), false);
-    },
+    onHave: (layer, blob) => tell(layer, blob, "is there already"),
+    onPresent: (layer, blob) => tell(layer, blob, "is there already"),
+    onMounted: (layer, blob) => tell(layer, blob, "taken from another repository"),
+    onPushed: (layer, blob) => tell(layer, blob, `${formatSize(blob.size)} sent`),
+    onRead,
+    onSent: onRead,
     onUnpacked: (layer, blob, { summary }) => {
       const { entries, bytes } = summary;
       put(`${formatName(layer, blob)}: ${entries} entries, ${formatSize(bytes)}`, true);

@@ -50,6 +50,11 @@ function textOf(input: Uint8Array | string): string {
   return typeof input === "string" ? input : new TextDecoder().decode(input);
 }
 
+/** Reads the password of a user from stdin. */
+function readPassword(passwordStdin: boolean, io: TreeIo): { readonly password?: string } {
+  return passwordStdin ? { password: textOf(io.stdin()).replace(/\r?\n$/, "") } : {};
+}
+
 async function runPull(command: Of<"pull">, io: TreeIo): Promise<number> {
   const { pullPermissions, pullTree } = await import("../store/pull_tree.ts");
   const { output, request, passwordStdin, dryRun } = command;
@@ -58,8 +63,27 @@ async function runPull(command: Of<"pull">, io: TreeIo): Promise<number> {
     io.out(flagsText(pullPermissions(request), output.json));
     return 0;
   }
-  const password = passwordStdin ? { password: textOf(io.stdin()).replace(/\r?\n$/, "") } : {};
+  const password = readPassword(passwordStdin, io);
   return await put(command, io, (options) => pullTree({ ...request, ...password }, options));
+}
+
+/** Pushes an image, reports the progress, and prints the reference with the digest. */
+async function runPush(command: Of<"push">, io: TreeIo): Promise<number> {
+  const { pushPermissions, pushTree } = await import("../store/push_tree.ts");
+  const { output, request, passwordStdin, dryRun } = command;
+  if (output.flags || dryRun) {
+    const { flagsText } = await import("./plan_output.ts");
+    io.out(flagsText(await pushPermissions(request), output.json));
+    return 0;
+  }
+  const given = { ...request, ...readPassword(passwordStdin, io) };
+  const { withProgress } = await import("./progress.ts");
+  const pushed = await withProgress({ ...io, quiet: output.quiet }, (progress) => {
+    return pushTree(given, { ...io, ...progress });
+  });
+  const place = pushed.reference.replace(/@.*$/, "").replace(/:[^:/]*$/, "");
+  io.out(output.json ? formatJson(pushed) : `${place}@${pushed.digest}\n`);
+  return 0;
 }
 
 async function runList({ request, output }: Of<"list">, io: TreeIo): Promise<number> {
@@ -150,6 +174,8 @@ export function runTreeCommand(command: TreeCommand, io: TreeIo): Promise<number
       return runImport(command, io);
     case "pull":
       return runPull(command, io);
+    case "push":
+      return runPush(command, io);
     case "list":
       return runList(command, io);
     case "path":

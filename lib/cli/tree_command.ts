@@ -16,6 +16,7 @@ import { quote } from "../core/quote.ts";
 import { parseSize } from "../core/size.ts";
 import type { ImportRequest, Strippable } from "../store/import_request.ts";
 import type { PullRequest } from "../store/pull_tree.ts";
+import type { PushRequest } from "../store/push_tree.ts";
 import type { StoreRequest, TreeChoice } from "../store/list.ts";
 import type { TagRequest, UntagRequest } from "../store/tag_tree.ts";
 import type { CheckRequest } from "../store/tree_check.ts";
@@ -29,6 +30,12 @@ export type TreeCommand =
     | {
       readonly action: "pull";
       readonly request: PullRequest;
+      /** Set if the password is read from stdin. */
+      readonly passwordStdin: boolean;
+    }
+    | {
+      readonly action: "push";
+      readonly request: PushRequest;
       /** Set if the password is read from stdin. */
       readonly passwordStdin: boolean;
     }
@@ -123,6 +130,16 @@ export function parseTreeCommand(
       return { ...common, action, request: { ...fields, tree: operand ?? "", name: second ?? "" } };
     case "untag":
       return { ...common, action, request: { ...fields, name: operand ?? "" } };
+    case "push": {
+      const reference = flags.operands[1] ?? "";
+      const passwordStdin = flags.set.has("password-stdin");
+      return {
+        ...common,
+        action,
+        request: { ...fields, tree: operand ?? "", reference },
+        passwordStdin,
+      };
+    }
     case "path":
     case "remove":
     case "inspect":

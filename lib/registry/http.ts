@@ -48,8 +48,12 @@ export interface HttpRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** A body that can be sent again. */
   readonly body?: Uint8Array<ArrayBuffer> | string;
-  /** A body that can be sent only once, so that the request is not repeated. */
-  readonly stream?: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** Opens a body that is sent piece by piece; `onPiece` is called with each piece. */
+  readonly stream?: (onPiece: () => void) => ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** Set if it is not repeated here, since what it changes must be looked at first. @default {false} */
+  readonly once?: boolean;
+  /** Set if it clears away after a failure: it is made after a signal, too, and only once. @default {false} */
+  readonly clears?: boolean;
   /** The `Authorization` header, sent only to the registry's own origin, or only to the URL without redirects. */
   readonly authorization?: string | null;
   /** Set if redirects are followed. @default {true} */
@@ -58,6 +62,12 @@ export interface HttpRequest {
 
 /** The longest wait for the headers of an answer, in milliseconds. */
 const HEADERS_MS = 30_000;
+
+/** The factor for a PUT, since a registry may read the whole blob again before it answers. */
+const PUT_FACTOR = 5;
+
+/** The longest wait for the answer to a request that clears away, in milliseconds. */
+const CLEAR_MS = 5000;
 
 const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 
@@ -83,7 +93,7 @@ export class Http {
    * @throws {OverlayError} If there is no answer, or the server asks for a wait above the limit.
    */
   async send(request: HttpRequest): Promise<Answer> {
-    const tries = request.stream === undefined ? TRIES : 1;
+    const tries = request.once || request.clears || request.stream !== undefined ? 1 : TRIES;
     for (let tried = 1;; tried++) {
       const answer = await this.#follow(request).catch((error) => {
         if (error instanceof ConnectionError && !error.isPlain && tried < tries) return null;
@@ -116,7 +126,7 @@ export class Http {
 
   /** Makes a request once, and follows its redirects. */
   async #follow(request: HttpRequest): Promise<Answer> {
-    const mayFollow = request.follow !== false && request.stream === undefined;
+    const mayFollow = request.follow !== false;
     let [url, method] = [request.url, request.method];
     for (let hops = 0; hops <= HOPS_MAX; hops++) {
       const answer = await this.#fetch({ ...request, method, url });
@@ -131,19 +141,27 @@ export class Http {
     throw new OverlayError("network", `Cannot ${request.what}: it is sent on without end`);
   }
 
+  #longestWait({ method, clears }: HttpRequest): number {
+    const wait = this.#options.headersMs ?? HEADERS_MS;
+    return clears ? Math.min(wait, CLEAR_MS) : method === "PUT" ? wait * PUT_FACTOR : wait;
+  }
+
   async #fetch(request: HttpRequest): Promise<Answer> {
     const { what, method, url, headers, authorization, follow } = request;
     checkHost(what, url);
     // A signed URL has a secret in its query.
     this.#options.trace?.(`${method} ${url.origin}${url.pathname}`);
     const mayKnow = follow === false || url.origin === this.registry.origin;
-    const content = method === "GET" ? undefined : request.stream ?? request.body;
-    const timeout = new Timeout(this.#options.signal, this.#options.idleMs);
+    const signal = request.clears ? undefined : this.#options.signal;
+    const timeout = new Timeout(signal, this.#options.idleMs);
+    let isAnswered = false;
+    // A body may take long to send, but each piece of it must be taken.
+    const stream = request.stream?.(() => isAnswered || timeout.start(timeout.idleMs));
+    const content = method === "GET" ? undefined : stream ?? request.body;
     const { client: own, otherClient = own } = this.#options;
     const client = url.origin === this.registry.origin ? own : otherClient;
     try {
-      // A body may take longer to send.
-      if (request.stream === undefined) timeout.start(this.#options.headersMs ?? HEADERS_MS);
+      if (stream === undefined) timeout.start(this.#longestWait(request));
       const response = await (this.#options.fetch ?? fetch)(url.href, {
         method,
         redirect: "manual",
@@ -159,9 +177,10 @@ export class Http {
       });
       return await checkEncoding(new Answer(response, { what, url, timeout }), what);
     } catch (error) {
-      this.#options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
       throw connectionError(error, what, url);
     } finally {
+      isAnswered = true;
       timeout.stop();
     }
   }

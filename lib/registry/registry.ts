@@ -95,13 +95,27 @@ export class Repository {
       const mayAnswer = asked === 0 && answer.url.origin === this.#http.registry.origin;
       if (answer.status !== 401 || challenge === null || !mayAnswer) return answer;
       if (!await this.#authorization.answer(challenge, scopes, what)) return answer;
+      // What the server took of a body is not known: the caller begins again.
+      if (request.stream !== undefined) return answer;
       await answer.drop();
     }
   }
 
-  /** Waits before a request is repeated. */
-  pause(tried: number): Promise<void> {
-    return this.#http.pause(this.#what, tried);
+  /** Waits before a request is repeated, at least for the time that an answer asks for. */
+  pause(tried: number, answer: Answer | null = null): Promise<void> {
+    return this.#http.pause(this.#what, tried, answer);
+  }
+
+  /**
+   * Returns the location of an answer, which is relative to the URL that answered.
+   *
+   * @throws {RefusedError} If it leads to a forbidden host.
+   * @throws {OverlayError} If the answer has none.
+   */
+  locationIn(answer: Answer): URL {
+    const url = resolveUrl(answer.header("location") ?? "//", answer.url, this.#what);
+    checkLeadsTo("location", url, answer.url, this.#http.registry);
+    return url;
   }
 
   /**

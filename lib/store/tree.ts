@@ -41,6 +41,14 @@ export type { LayerNeeds } from "../layer/layer_paths.ts";
 export type { LayerSummary } from "../layer/layer_policy.ts";
 export { pullPermissions, pullTree } from "./pull_tree.ts";
 export type { PullOptions, PullRequest } from "./pull_tree.ts";
+export { pushPermissions, pushTree } from "./push_tree.ts";
+export type {
+  PushedImage,
+  PushedLayer,
+  PushOptions,
+  PushProgress,
+  PushRequest,
+} from "./push_tree.ts";
 export type { AccessOptions, RegistryRequest } from "./registry_access.ts";
 export type { Fetch } from "../registry/http.ts";
 export { resolvePodSync, resolveTreeSync } from "./resolve_tree.ts";

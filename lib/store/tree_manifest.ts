@@ -56,6 +56,8 @@ export interface StoredImage {
   readonly manifest?: ImageManifest;
   /** The digests of its blobs that are kept in the store. @default {none} */
   readonly blobs?: readonly string[];
+  /** The repositories that it was pushed to, such as `ghcr.io/owner/name`. @default {none} */
+  readonly pushed?: readonly string[];
 }
 
 /** The manifest of a tree. */
