@@ -87,7 +87,7 @@ function readInput(): Uint8Array {
 
 /** Tells whether a command may pull an image. A spec that pulls nothing gives up the network later. */
 export function mayPull([command = "", ...rest]: readonly string[]): boolean {
-  if (command === "tree") return rest[0] === "pull";
+  if (command === "tree") return rest[0] === "pull" || rest[0] === "push";
   const pulls = rest.some((argument) => /^--(?:pull|spec)(?:=|$)/.test(argument));
   return pulls && ["plan", "prepare", "render"].includes(command);
 }
@@ -97,7 +97,7 @@ export function readsEpoch([command = ""]: readonly string[]): boolean {
   return ["export", "commit"].includes(command);
 }
 
-/** Gives up the permissions that only a pull needs, but on request not the environment. */
+/** Gives up the permissions that only a pull or a push needs, but on request not the environment. */
 export function dropNetwork(keepsEnvironment = false): void {
   Deno.permissions.revokeSync({ name: "net" });
   if (!keepsEnvironment) Deno.permissions.revokeSync({ name: "env" });

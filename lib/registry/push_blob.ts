@@ -184,10 +184,12 @@ async function sendStream(
   url: URL,
   pieces: OpenBlob,
 ): Promise<URL> {
-  let open: ReturnType<OpenBlob> | null = null;
+  // A redirect opens the blob a second time.
+  const opened: ReturnType<OpenBlob>[] = [];
   let fault: unknown = null;
   const stream = (onPiece: () => void) => {
-    const source = open = pieces();
+    const source = pieces();
+    opened.push(source);
     return new ReadableStream<Uint8Array<ArrayBuffer>>({
       async pull(controller): Promise<void> {
         try {
@@ -212,7 +214,7 @@ async function sendStream(
     throw fault ?? error;
   } finally {
     // An answer may come before all bytes are sent.
-    await (open as ReturnType<OpenBlob> | null)?.return(undefined);
+    for (const source of opened) await source.return(undefined);
   }
 }
 

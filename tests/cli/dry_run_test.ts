@@ -20,7 +20,15 @@ import { makeTree, MARKS } from "../_tree.ts";
 const FLAGS_ONLY = ["tree import", "changes"];
 
 /** The commands that change nothing. */
-const READERS = ["status", "doctor", "tree list", "tree path", "tree check", "tree verify-all"];
+const READERS = [
+  "status",
+  "doctor",
+  "tree list",
+  "tree path",
+  "tree inspect",
+  "tree check",
+  "tree verify-all",
+];
 
 Deno.test("every command that changes something has --dry-run and --flags", {
   permissions: "none",
