@@ -1,5 +1,6 @@
 /**
- * `deno task bench:pull`: what it costs to take an image from a registry, against podman and skopeo. The
+ * `deno task bench:pull`: what it costs to take an image from a registry, and to put one there, against podman
+ * and skopeo. The
  * registry is Debian's docker-registry on loopback. Whole processes; medians of interleaved rounds; only ratios
  * of one run mean anything.
  *
@@ -21,6 +22,7 @@ import { fence, makePlace } from "./_place.ts";
 import { configureStore } from "./_store.ts";
 import { pulling, pullOf } from "./_pulling.ts";
 import type { Pulled } from "./_pulling.ts";
+import { pushing } from "./_pushing.ts";
 import { sayTargets } from "./_targets.ts";
 import type { Target } from "./_targets.ts";
 
@@ -79,6 +81,11 @@ async function measureAll(scratch: string): Promise<void> {
     const peak = await withCell(place, () => peakMemory(pullOf(place, image.reference), place));
     targets.push(...targetsOf(image, all, peak));
   }
+  const image = await pushImage(place, registry.host, 1);
+  const all = await measure(await pushing(place, image, registry.storage), place, SECONDS);
+  sayRows("Pushing, 1 layer", all, "skopeo");
+  const figure = medianOf(all, "overlay-render", 1) / medianOf(all, "skopeo", 1);
+  targets.push({ what: "1 layer: push / skopeo", figure, goal: { atMost: 1.3 } });
   sayTargets(targets);
 }
 

@@ -85,7 +85,7 @@ function readInput(): Uint8Array {
   return all;
 }
 
-/** Tells whether a command may pull an image. A spec that pulls nothing gives up the network later. */
+/** Tells whether a command may pull or push an image. A spec that pulls nothing gives up the network later. */
 export function mayPull([command = "", ...rest]: readonly string[]): boolean {
   if (command === "tree") return rest[0] === "pull" || rest[0] === "push";
   const pulls = rest.some((argument) => /^--(?:pull|spec)(?:=|$)/.test(argument));

@@ -16,7 +16,7 @@ import { noRegistry, startRegistry, USER } from "../_registry.ts";
 import type { Auth, TestRegistry } from "../_registry.ts";
 import { snapshot, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
-import { needs, skopeo } from "../_tool_images.ts";
+import { needs, skopeo, tool } from "../_tool_images.ts";
 
 const need = needs("skopeo");
 const suffix = noRegistry ?? need.suffix;
@@ -97,6 +97,28 @@ Deno.test({
       assert(sent > 20 << 20 || pushed.mounted === 1, `${name}: ${sent}`);
       assertEquals(await digestThere(dir, registry, name), digest);
     }
+  },
+});
+
+Deno.test({
+  name: `pushTree() pushes what podman pulls, with the same digest${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    await using registry = await startRegistry(dir);
+    const digest = await put(dir, await smallImage(dir));
+    await pushTree(wanted(dir, registry, "a/b:1"));
+    // Podman takes at most 50 characters.
+    const run = await Deno.makeTempDir({ dir: "/tmp" });
+    await using _ = {
+      [Symbol.asyncDispose]: () => Deno.remove(run, { recursive: true }),
+    };
+    const storage = [`--root=${dir.join("p")}`, `--runroot=${run}`, "--storage-driver=vfs"];
+    const podman = (...args: string[]) => tool(dir, "podman", ...storage, ...args);
+    await podman("pull", "--quiet", "--tls-verify=false", `${registry.host}/a/b:1`);
+    const name = `${registry.host}/a/b:1`;
+    const is = await podman("image", "inspect", "--format={{.Digest}}", name);
+    assertEquals(is.trim(), digest);
   },
 });
 
