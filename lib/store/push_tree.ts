@@ -8,7 +8,6 @@ import { quote } from "../core/quote.ts";
 import { formatImageReference, parseImageReference } from "../registry/image_reference.ts";
 import type { ImageReference } from "../registry/image_reference.ts";
 import { endSession, hasBlob, mountBlob, putManifest, uploadBlob } from "../registry/push_blob.ts";
-import type { OpenBlob } from "../registry/push_blob.ts";
 import type { Repository } from "../registry/registry.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { replaceFile } from "../system/own_file.ts";
@@ -20,8 +19,9 @@ import type { TreeChoice } from "./list.ts";
 import { openStore } from "./open.ts";
 import { findPushable, formatPlace } from "./push_image.ts";
 import type { PushableImage, PushedBlob } from "./push_image.ts";
+import { accessFor, Sources } from "./push_sources.ts";
 import { accessPermissions, connect } from "./registry_access.ts";
-import type { AccessOptions, AccessRequest, RegistryRequest } from "./registry_access.ts";
+import type { AccessOptions, RegistryRequest } from "./registry_access.ts";
 import { findTree, formatRecord } from "./tree_manifest.ts";
 
 /** The request of a push. */
@@ -91,15 +91,6 @@ export async function pushPermissions(request: PushRequest): Promise<RequiredPer
     net: unique("net"),
     env: unique("env"),
   };
-}
-
-/** Returns the access to the registry of a source; the credentials of a request are for its own registry only. */
-function accessFor(
-  source: ImageReference,
-  target: ImageReference,
-  request: AccessRequest,
-): AccessRequest {
-  return source.registry === target.registry ? request : { authFile: request.authFile };
 }
 
 /**
@@ -263,43 +254,6 @@ function refuseLost(wanted: readonly PushedBlob[], { tree }: PushRequest): void 
     `Cannot push ${quote(tree)}: neither the registry nor the store has ${digests}`,
     { hint: "import the image again with --keep-blobs, or push to a registry that has its layers" },
   );
-}
-
-/** The registries that images were pulled from, connected when they are needed. */
-class Sources implements Disposable {
-  readonly #target: ImageReference;
-  readonly #request: PushRequest;
-  readonly #options: PushOptions;
-  readonly #connections = new Map<string, ReturnType<typeof connect>>();
-  readonly #open: Disposable[] = [];
-
-  constructor(target: ImageReference, request: PushRequest, options: PushOptions) {
-    this.#target = target;
-    this.#request = request;
-    this.#options = options;
-  }
-
-  /** Connects to the source of a blob, and returns the function that fetches its bytes. */
-  async open({ digest, source }: PushedBlob): Promise<OpenBlob> {
-    if (source === null) throw new OverlayError("failed", `Cannot push: ${digest} has no source`);
-    const place = formatPlace(source);
-    const access = accessFor(source, this.#target, this.#request);
-    const begun = this.#connections.get(place) ?? connect("pull", source, access, this.#options);
-    this.#connections.set(place, begun);
-    const connection = await begun;
-    this.#open.push(connection);
-    return () => fetchPieces(connection.repository, digest);
-  }
-
-  [Symbol.dispose](): void {
-    for (const connection of new Set(this.#open)) connection[Symbol.dispose]();
-  }
-}
-
-async function* fetchPieces(repository: Repository, digest: string): ReturnType<OpenBlob> {
-  const answer = await repository.blob(digest, 0);
-  if (answer.status !== 200) throw await repository.refuse(answer);
-  yield* answer.pieces();
 }
 
 /** The largest number of repositories that are noted for an image. */
