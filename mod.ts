@@ -79,7 +79,7 @@ export type {
   UnusedOperation,
 } from "./lib/plan/collect_operation.ts";
 export type { ProfileName } from "./lib/request/profile.ts";
-export type { LayoutName, OverlayMode } from "./lib/request/names.ts";
+export type { LayoutName, OverlayMode, PullMode } from "./lib/request/names.ts";
 export { permissionFlags } from "./lib/system/permissions.ts";
 export { requiredPermissions } from "./lib/plan/required_permissions.ts";
 export type { ProgramOptions } from "./lib/system/run.ts";

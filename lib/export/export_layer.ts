@@ -183,7 +183,7 @@ async function listChanged(app: ComparedApp, options: Reporter): Promise<Readonl
  * const request = { lower: `${dir}/image`, pod: `${dir}/pod`, options: ["userxattr"] };
  * const app = await renderOverlay(request);
  * await Deno.writeTextFile(`${app.rootfs}/hello`, "from the app");
- * await app.unmount();
+ * await app[Symbol.asyncDispose]();
  * const { entries } = await exportLayer({ pod: `${dir}/pod` }, `${dir}/layer.tar.gz`);
  * assert(entries === 2); // the root directory, and the file
  *

@@ -274,8 +274,8 @@ export function hashName(text: string): string {
   return (hash >>> 0).toString(16).padStart(8, "0");
 }
 
-/** The compressions of an archive that is written. */
-export const COMPRESSIONS = ["none", "gzip", "zstd"] as const;
-
 /** A compression of an archive that is written. */
-export type WrittenCompression = (typeof COMPRESSIONS)[number];
+export type WrittenCompression = "none" | "gzip" | "zstd";
+
+/** The compressions of an archive that is written. */
+export const COMPRESSIONS: readonly WrittenCompression[] = ["none", "gzip", "zstd"];
