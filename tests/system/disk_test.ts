@@ -226,11 +226,13 @@ Deno.test("openRegular() does not hang when a FIFO takes the place of the file",
   await sh("mkfifo", fifo);
   const { open } = Deno;
   let swapped = 0;
+  let whenSwapped = () => {};
   Deno.open = (name, options) => {
     if (options !== undefined || name !== path) return open(name, options);
     swapped++;
     Deno.renameSync(path, dir.join("aside"));
     Deno.renameSync(fifo, path);
+    whenSwapped();
     return open(name);
   };
   try {
@@ -243,7 +245,8 @@ Deno.test("openRegular() does not hang when a FIFO takes the place of the file",
     await Deno.rename(dir.join("aside"), path);
     const ended = new AbortController();
     const reason = new Error("enough");
-    setTimeout(() => ended.abort(reason), 20);
+    // Before the wait for the FIFO has its own end, however busy the machine is.
+    whenSwapped = () => void setTimeout(() => ended.abort(reason), 0);
     const given = await openRegular(path, { signal: ended.signal }).catch((error) => error);
     assertEquals(given, reason);
   } finally {
