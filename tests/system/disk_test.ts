@@ -241,7 +241,9 @@ Deno.test("openRegular() does not hang when a FIFO takes the place of the file",
       `Cannot read ${JSON.stringify(path)}: it is neither a file nor a directory`,
       1,
     ]);
-    await Deno.rename(path, fifo);
+    // A new FIFO: the first one may still be open where the wait for it was ended.
+    await Deno.remove(path);
+    await sh("mkfifo", fifo);
     await Deno.rename(dir.join("aside"), path);
     const ended = new AbortController();
     const reason = new Error("enough");
