@@ -4,6 +4,7 @@
  * @module
  */
 import type { ChangeOptions, Reporter } from "../system/change_options.ts";
+import { RefusedError } from "../core/errors.ts";
 import { look } from "../system/disk.ts";
 import { checkPermissions } from "../system/permissions.ts";
 import { Call, openPermissions, openPod } from "../pod/open.ts";
@@ -125,9 +126,16 @@ async function planOf(wanted: ParsedUnmount, open: OpenPod): Promise<Plan> {
 async function isUnused(wanted: ParsedUnmount, call: Call): Promise<boolean> {
   const open = await openPod(wanted.pod, call, { lock: false });
   if (open === null) throw noPodError(wanted.pod.pod);
-  if (open.record.lines.length > 0 || look(wanted.pod.lock) !== null) return false;
-  const { operations } = await planOf(wanted, open);
-  return !operations.some(({ kind }) => kind === "unmount");
+  const isLocked = () => look(wanted.pod.lock) !== null;
+  if (open.record.lines.length > 0 || isLocked()) return false;
+  try {
+    const { operations } = await planOf(wanted, open);
+    return !operations.some(({ kind }) => kind === "unmount");
+  } catch (error) {
+    // A render that began after the look at the record has made the mount that no line names.
+    if (error instanceof RefusedError && isLocked()) return false;
+    throw error;
+  }
 }
 
 function unmountedBy(

@@ -1,5 +1,6 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import {
+  collectPods,
   MountError,
   OverlayError,
   overlayStatus,
@@ -260,4 +261,39 @@ Deno.test("renderOverlay() unmounts its app when its scope ends", async () => {
     await sh("umount", more.rootfs);
   }
   assertEquals(await mountsBelow(dir.path), rootfs);
+});
+
+/** Renders in another process, once, when this one is about to read the mount table. */
+function rendersMeanwhile(pod: string, lower: string): { trace: (text: string) => void } {
+  let isDone = false;
+  const args = ["render", "--lower", lower, "--pod", pod, ...MARKS.map((o) => `--option=${o}`)];
+  const trace = (text: string) => {
+    if (isDone || !text.includes("findmnt")) return;
+    isDone = true;
+    const script = import.meta.resolve("../../cli.ts");
+    const render = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "-q", script, ...args],
+      stdin: "null",
+    });
+    assertEquals(render.outputSync().success, true);
+  };
+  return { trace };
+}
+
+Deno.test("unmount of a pod that is rendered while it is looked at unmounts what was mounted", async () => {
+  await using dir = await tempDir();
+  const [lower, pod] = [await makeTree(dir.join("image")), dir.join("pod")];
+  await Deno.mkdir(pod);
+  const { unmounted } = await unmountOverlay({ pod }, rendersMeanwhile(pod, lower));
+  assertEquals(unmounted.map(({ rootfs }) => rootfs), [dir.join("pod/rootfs")]);
+  assertEquals(await mountsBelow(dir.path), []);
+});
+
+Deno.test("gc of a pod that is rendered while it is looked at collects it", async () => {
+  await using dir = await tempDir();
+  const [lower, pod] = [await makeTree(dir.join("image")), dir.join("pod")];
+  await Deno.mkdir(pod);
+  const { removed, kept } = await collectPods({ pod }, rendersMeanwhile(pod, lower));
+  assertEquals([removed.length, kept], [1, []]);
+  assertEquals([await mountsBelow(dir.path), await isMissing(pod)], [[], true]);
 });
