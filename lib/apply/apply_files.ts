@@ -61,8 +61,9 @@ function noteDestinations(run: ApplyRun): void {
   }
 }
 
-/** Notes in the line of an app the directories that its lowers are. */
+/** Notes in the line of an app the directories that its lowers are, unless the inspection of the pod did. */
 function noteLowers(app: AppRun): void {
+  if (app.live || app.line.lowerIds !== undefined) return;
   const lowerIds = identifyLowers(app.line, app.mount.lower);
   if (lowerIds !== undefined) app.line = { ...app.line, lowerIds };
 }
@@ -75,7 +76,7 @@ export function applyRecords(
   if (run.options.open !== undefined) return changeRecord(operations, run);
   const path = operations[0]?.path ?? run.pod.fstab;
   if (run.apps.some(({ mount }) => !isWithin(mount.dest, run.pod.pod))) noteDestinations(run);
-  for (const app of run.apps) if (run.mounts && !app.live) noteLowers(app);
+  if (run.mounts) run.apps.forEach(noteLowers);
   const lines = run.apps.map(({ line }) => line);
   const text = new TextEncoder().encode(formatFstab(withLines(run.entries, lines)));
   if (!run.fresh) {

@@ -172,12 +172,11 @@ function checkApp(app: AppRun, known: Known): void {
     return;
   }
   judge.check(line, { mounts: run.mounts, live: app.mount.live === true });
-  if (old === undefined) return;
-  if (lowerIds === undefined) app.line = keepIds(line, old);
-  else warnReplaced(old, lowerIds, run);
+  app.line = keepIds(line, lowerIds === undefined ? old : { lowerIds });
+  if (old !== undefined && lowerIds !== undefined) warnReplaced(old, lowerIds, run);
 }
 
-function keepIds(line: AppLine, { lowerIds }: AppLine): AppLine {
+function keepIds(line: AppLine, { lowerIds }: Pick<AppLine, "lowerIds"> = {}): AppLine {
   return lowerIds === undefined ? line : { ...line, lowerIds };
 }
 

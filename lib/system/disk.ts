@@ -126,11 +126,11 @@ export function formatIdentity({ dev, ino }: Deno.FileInfo): string {
 }
 
 /**
- * Writes the inode and the time it was made, which identify a directory also after a reboot, when devices may have
- * other numbers.
+ * Writes the inode and the time it was made, as far as the file system knows it. Together they identify a directory
+ * also after a reboot, when devices may have other numbers.
  */
-export function formatLasting({ ino, birthtime, mtime }: Deno.FileInfo): string {
-  return `${ino ?? 0}.${(birthtime ?? mtime)?.getTime() ?? 0}`;
+export function formatLasting({ ino, birthtime }: Deno.FileInfo): string {
+  return `${ino ?? 0}.${birthtime?.getTime() ?? 0}`;
 }
 
 /** Identifies directories, behind links, see {@linkcode formatLasting}; `undefined` if one cannot be looked at. */

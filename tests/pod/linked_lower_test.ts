@@ -234,14 +234,22 @@ for (const more of [{}, { readOnly: true }, { lower: ["top", "image"] }] as cons
   });
 }
 
-Deno.test("a lower whose content changes in place is the same directory", async () => {
-  await using dir = await tempDir();
-  await makeTree(dir.join("image"));
-  const request = { lower: dir.join("image"), pod: dir.join("pod"), app: "web", options: MARKS };
-  await renderOverlay(request);
-  await Deno.writeTextFile(dir.join("image/new"), "");
-  await Deno.chmod(dir.join("image"), 0o700);
-  await Deno.utime(dir.join("image"), 1, 1);
-  assertEquals((await renderOverlay(request)).changed, false);
-  await unmountOverlay({ pod: request.pod });
-});
+/** The file systems of a lower: one that knows when a directory was made, and one that does not. */
+for (const type of ["disk", "ramfs"]) {
+  Deno.test(`a lower whose content changes in place is the same directory: ${type}`, async () => {
+    await using dir = await tempDir();
+    await Deno.mkdir(dir.join("images"));
+    if (type === "ramfs") await sh("mount", "-t", type, type, dir.join("images"));
+    const lower = await makeTree(dir.join("images/debian"));
+    const request = { lower, pod: dir.join("pod"), app: "web", options: MARKS };
+    await renderOverlay(request);
+    const { birthtime } = await Deno.stat(lower);
+    assertEquals(birthtime === null, type === "ramfs");
+    await Deno.writeTextFile(`${lower}/new`, "");
+    await Deno.chmod(lower, 0o700);
+    await Deno.utime(lower, 1, 1);
+    assertEquals((await renderOverlay(request)).changed, false);
+    await unmountOverlay({ pod: request.pod });
+    if (type === "ramfs") await sh("umount", dir.join("images"));
+  });
+}
