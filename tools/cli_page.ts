@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { COMMANDS, FLAGS_OF, TREE_FLAGS } from "../lib/cli/commands.ts";
+import { COMMANDS, FLAGS_OF } from "../lib/cli/commands.ts";
+import { TREE_COMMANDS, TREE_FLAGS } from "../lib/cli/tree_commands.ts";
 import { specification } from "../lib/cli/help.ts";
-import { HELP_TEXTS, TREE_COMMANDS } from "../lib/cli/help_texts.ts";
+import { HELP_TEXTS } from "../lib/cli/help_texts.ts";
 import type { Flag } from "../lib/request/options.ts";
 import { run } from "./run.ts";
 

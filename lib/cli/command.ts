@@ -15,9 +15,6 @@ import { InvalidValueError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import { parseChoice } from "../request/names.ts";
 import type { Flag, RenderRequest } from "../request/options.ts";
-import type { CommitRequest, ImageRequest } from "../export/commit_image.ts";
-import type { LayoutTarget } from "../export/oci_layout.ts";
-import type { ExportTarget } from "../export/permissions.ts";
 import type { DoctorRequest } from "../api/doctor.ts";
 import type { CollectRequest } from "../api/gc.ts";
 import type { ResetRequest } from "../api/reset.ts";
@@ -81,15 +78,13 @@ export type Command =
   }
   | Common & { readonly kind: "keep" | "unkeep"; readonly pod: string }
   | Common & {
-    readonly kind: "export";
-    readonly request: ImageRequest;
-    readonly target: ExportTarget | LayoutTarget;
-  }
-  | Common & {
-    readonly kind: "commit";
-    readonly request: CommitRequest;
-    /** The layout that the image is written into, too. */
-    readonly to: LayoutTarget | null;
+    readonly kind: "export" | "commit";
+    /** The fields of the request that flags set. */
+    readonly fields: Readonly<Record<string, unknown>>;
+    /** The flags that say what is written, and where. */
+    readonly flags: Flags;
+    /** The directory that relative paths are taken from. */
+    readonly cwd: string;
   }
   | Common & { readonly kind: "doctor"; readonly request: DoctorRequest }
   | {
@@ -100,7 +95,8 @@ export type Command =
     readonly cwd: string;
   };
 
-function usage(message: string, hint: string): InvalidValueError {
+/** Makes the error of a command line that is not understood. */
+export function usage(message: string, hint: string): InvalidValueError {
   return new InvalidValueError("usage", message, { hint });
 }
 
@@ -202,49 +198,6 @@ function parseUnmount({ app, ...request }: Record<string, unknown>): UnmountRequ
   return { ...request, ...given } as unknown as UnmountRequest;
 }
 
-/** Reads the layout that an image is written into. */
-function parseLayout(to: string, cwd: string): LayoutTarget {
-  const [, directory, ref = null] = /^oci:([^:]+)(?::(.+))?$/s.exec(to) ?? [];
-  if (directory !== undefined) return { directory: absolute(directory, cwd), ref };
-  throw usage(`Cannot use --to ${quote(to)}: it must be oci:DIR or oci:DIR:REF`, "write oci:DIR");
-}
-
-/** Reads which of the exports is asked for, and where it goes. */
-function parseTarget({ values, set }: Flags, cwd: string): ExportTarget | LayoutTarget {
-  const given = (["layer", "rootfs", "to"] as const).filter((name) => {
-    return (values[name] ?? []).length > 0;
-  });
-  const [what, other] = given;
-  if (what === undefined) {
-    const hint = "--layer FILE for what the app wrote, --rootfs FILE for all of its root, " +
-      "--to oci:DIR for an image";
-    throw usage("Cannot run export: --layer, --rootfs or --to is required", hint);
-  }
-  if (other !== undefined) {
-    throw usage(`Cannot use --${what} and --${other} together`, "run export once for each");
-  }
-  const [file = ""] = values[what] ?? [];
-  if (what === "to") return parseLayout(file, cwd);
-  if (file !== "-") return { what, file: absolute(file, cwd) };
-  if (set.has("json")) {
-    throw usage("Cannot use --json with -: stdout is the archive", "name a file");
-  }
-  return { what, file };
-}
-
-function parseCommit(
-  flags: Flags,
-  request: Record<string, unknown>,
-  cwd: string,
-): Pick<Extract<Command, { kind: "commit" }>, "request" | "to"> {
-  if (request.name === undefined) {
-    throw usage("Cannot run commit: --name is required", "give the new image a name: --name NAME");
-  }
-  const [to] = flags.values.to ?? [];
-  const target = to === undefined ? null : parseLayout(to, cwd);
-  return { request: request as unknown as CommitRequest, to: target };
-}
-
 function parseRender(name: Render, flags: Flags, cwd: string): Command {
   const { dryRun, ...options } = commonOptions(flags);
   const action = dryRun ? "plan" : name;
@@ -289,8 +242,9 @@ function parseNamed(name: CommandName, args: readonly string[], cwd: string): Co
   const common = commonOptions(flags);
   if (name === "gc") return { kind: name, ...parseCollect(flags, fields, cwd), ...common };
   if (name !== "doctor") checkPod(name, fields);
-  if (name === "reset") return { kind: name, request: parseUnmount(fields), ...common };
-  if (name === "unmount") return { kind: name, request: parseUnmount(fields), ...common };
+  if (name === "reset" || name === "unmount") {
+    return { kind: name, request: parseUnmount(fields), ...common };
+  }
   if (name === "keep" || name === "unkeep") {
     return { kind: name, pod: String(fields.pod), ...common };
   }
@@ -299,11 +253,9 @@ function parseNamed(name: CommandName, args: readonly string[], cwd: string): Co
     const { dryRun: _, ...options } = common;
     return { kind: name, request: fields as unknown as ChangesRequest, ...options };
   }
-  if (name === "export") {
-    const request = fields as unknown as ImageRequest;
-    return { kind: name, request, target: parseTarget(flags, cwd), ...common };
+  if (name === "export" || name === "commit") {
+    return { kind: name, fields, flags, cwd, ...common };
   }
-  if (name === "commit") return { kind: name, ...parseCommit(flags, fields, cwd), ...common };
   // The table and the tests of it hold that each field is one of the request.
   return { kind: name, request: fields, ...common } as unknown as Command;
 }

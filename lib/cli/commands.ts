@@ -51,21 +51,21 @@ export const TREE_ACTIONS = [
 export type TreeAction = (typeof TREE_ACTIONS)[number];
 
 /** The flags of every command. */
-const OUTPUT: readonly Flag[] = [
+export const OUTPUT: readonly Flag[] = [
   flag("boolean", "json", "one JSON object on stdout, errors included"),
   flag("boolean", "quiet", "no warnings", { short: "q" }),
   flag("boolean", "verbose", "each operation and each command run, on stderr"),
   flag("boolean", "help", "this text", { short: "h" }),
 ];
 
-const FLAGS = flag(
+export const FLAGS = flag(
   "boolean",
   "flags",
   "print the flags of deno run that it needs, in one line; touch nothing",
 );
 
 /** The flags of every command that changes something. */
-const DRY_RUN: readonly Flag[] = [
+export const DRY_RUN: readonly Flag[] = [
   flag("boolean", "dry-run", "print the plan, and touch nothing", { short: "n" }),
   FLAGS,
 ];
@@ -103,7 +103,14 @@ const KEEP: readonly Flag[] = [ONE_POD, ...DRY_RUN, WAIT, ...OUTPUT];
 const APP = flag("name", "app NAME", 'the app, "" for the pod\'s own image', {
   field: "app",
   mayBeEmpty: true,
-  default: "the only one",
+  default: "the only app of the pod",
+});
+
+const APPS = flag("name", "app NAME", 'an app, "" for the pod\'s own image', {
+  field: "app",
+  repeatable: true,
+  mayBeEmpty: true,
+  default: "all",
 });
 
 /** The flags of what makes a layer of what an app wrote. */
@@ -124,9 +131,9 @@ const LAYER: readonly Flag[] = [
   }),
 ];
 
-const STORE: Flag = { ...RENDER_OPTIONS.store, field: "store" };
+export const STORE: Flag = { ...RENDER_OPTIONS.store, field: "store" };
 
-const STORE_WAIT = flag(
+export const STORE_WAIT = flag(
   "duration",
   "wait TIME",
   "how long to wait for another command on the same store",
@@ -163,12 +170,7 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
   render: RENDER,
   unmount: [
     ONE_POD,
-    flag("name", "app NAME", 'an app, "" for the pod\'s own image', {
-      field: "app",
-      repeatable: true,
-      mayBeEmpty: true,
-      default: "all",
-    }),
+    APPS,
     flag(
       "boolean",
       "lazy",
@@ -188,12 +190,7 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
   ],
   reset: [
     ONE_POD,
-    flag("name", "app NAME", 'an app, "" for the pod\'s own image', {
-      field: "app",
-      repeatable: true,
-      mayBeEmpty: true,
-      default: "all",
-    }),
+    APPS,
     ...DRY_RUN,
     WAIT,
     ...OUTPUT,
@@ -206,11 +203,7 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
   ],
   changes: [
     ONE_POD,
-    flag("name", "app NAME", 'the app, "" for the pod\'s own image', {
-      field: "app",
-      mayBeEmpty: true,
-      default: "the only app of the pod",
-    }),
+    APP,
     flag("boolean", "all", "also directories that only lead to a change", { field: "all" }),
     FLAGS,
     ...OUTPUT,
@@ -293,112 +286,4 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     }),
     ...OUTPUT,
   ],
-};
-
-const QUICK = flag("boolean", "quick", "leave out contents, devices and attributes", {
-  field: "quick",
-});
-
-/** The flags of what asks a registry. */
-const REGISTRY: readonly Flag[] = [
-  flag("file", "authfile FILE", "the credentials file", {
-    field: "authFile",
-    default: "those of podman and docker",
-  }),
-  flag("name", "username NAME", "the user at the registry, with --password-stdin", {
-    field: "username",
-  }),
-  flag("boolean", "password-stdin", "read the user's password from stdin"),
-  flag("dir", "cert-dir DIR", "certificates for the registry: *.crt, *.cert and *.key", {
-    field: "certDir",
-    default: "certs.d of podman and docker",
-  }),
-  flag("boolean", "plain-http", "ask the registry without TLS", { field: "plainHttp" }),
-];
-
-/** The flags of what puts an image into the store. */
-const IMPORT: readonly Flag[] = [
-  flag("name", "platform P", "such as linux/arm64", {
-    field: "platform",
-    default: "this machine's",
-  }),
-  flag("name", "name NAME", "the name by which --image finds it", {
-    field: "name",
-    default: "the image's own",
-  }),
-  flag(
-    "name",
-    "strip PARTS",
-    "leave out setuid (setuid and setgid bits, and capabilities), devices, or both: " +
-      "--strip setuid,devices",
-    { field: "strip" },
-  ),
-  flag("boolean", "userxattr", "mount it with userxattr", {
-    field: "userxattr",
-    default: "in a user namespace",
-  }),
-  flag("boolean", "keep-blobs", "keep the original blobs too, for tree push", {
-    field: "keepBlobs",
-  }),
-  flag("size", "max-size SIZE", "the most that the files of an image may have together", {
-    field: "maxBytes",
-    default: "64G",
-  }),
-  flag("count", "max-entries N", "the most entries its layers may have together", {
-    field: "maxEntries",
-    default: "2000000",
-  }),
-  STORE_WAIT,
-  ...OUTPUT,
-];
-
-/** The flags and operands of each command of the tree store. */
-export const TREE_FLAGS: Readonly<
-  Record<TreeAction, { readonly flags: readonly Flag[]; readonly operands?: readonly string[] }>
-> = {
-  import: {
-    operands: ["SOURCE"],
-    flags: [
-      STORE,
-      flag("name", "ref NAME", "one of several images, by name or digest", { field: "ref" }),
-      FLAGS,
-      ...IMPORT,
-    ],
-  },
-  pull: {
-    operands: ["REF"],
-    flags: [
-      STORE,
-      ...REGISTRY,
-      flag(
-        "name",
-        "mirror HOST[/PREFIX]",
-        "a mirror to ask first; http:// before it: without TLS",
-        {
-          field: "mirror",
-        },
-      ),
-      flag(
-        "boolean",
-        "allow-foreign",
-        "fetch foreign layers that the registry does not have from their URLs, by https",
-        { field: "allowForeign" },
-      ),
-      ...DRY_RUN,
-      ...IMPORT,
-    ],
-  },
-  push: {
-    operands: ["IMAGE", "REF"],
-    flags: [STORE, ...REGISTRY, ...DRY_RUN, STORE_WAIT, ...OUTPUT],
-  },
-  list: { flags: [STORE, ...OUTPUT] },
-  path: { operands: ["ID"], flags: [STORE, ...OUTPUT] },
-  check: { operands: ["ID"], flags: [STORE, QUICK, ...OUTPUT] },
-  "verify-all": { flags: [STORE, QUICK, ...OUTPUT] },
-  inspect: { operands: ["ID"], flags: [STORE, ...OUTPUT] },
-  tag: { operands: ["ID", "NAME"], flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
-  untag: { operands: ["NAME"], flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
-  remove: { operands: ["ID"], flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
-  gc: { flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
 };

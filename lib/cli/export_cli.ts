@@ -9,15 +9,18 @@ import { formatJson } from "./output.ts";
 import { flagsText } from "./plan_output.ts";
 import { InvalidValueError } from "../core/errors.ts";
 import { invalid } from "../core/invalid.ts";
-import type { ImageRequest } from "../export/commit_image.ts";
+import type { CommitRequest, ImageRequest } from "../export/commit_image.ts";
 import type { LayoutTarget } from "../export/oci_layout.ts";
 import { storeLayout } from "../store/layout.ts";
 import type { ArchiveRequest } from "../export/export_layer.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { isGranted } from "../system/permissions.ts";
+import type { ExportTarget } from "../export/permissions.ts";
+import type { Flags } from "./args.ts";
+import { absolute, usage } from "./command.ts";
+import { quote } from "../core/quote.ts";
 
-type ExportCommand = Extract<Command, { kind: "export" }>;
-type CommitCommand = Extract<Command, { kind: "commit" }>;
+type ExportCommand = Extract<Command, { kind: "export" | "commit" }>;
 
 /** The variable with the latest time of an entry (reproducible-builds.org). */
 const EPOCH = "SOURCE_DATE_EPOCH";
@@ -38,13 +41,44 @@ function openStdout(): WritableStream<Uint8Array> {
   });
 }
 
+/** Reads the layout that an image is written into. */
+function parseLayout(to: string, cwd: string): LayoutTarget {
+  const [, directory, ref = null] = /^oci:([^:]+)(?::(.+))?$/s.exec(to) ?? [];
+  if (directory !== undefined) return { directory: absolute(directory, cwd), ref };
+  throw usage(`Cannot use --to ${quote(to)}: it must be oci:DIR or oci:DIR:REF`, "write oci:DIR");
+}
+
+/** Reads which of the exports is asked for, and where it goes. */
+function parseTarget({ values, set }: Flags, cwd: string): ExportTarget | LayoutTarget {
+  const given = (["layer", "rootfs", "to"] as const).filter((name) => {
+    return (values[name] ?? []).length > 0;
+  });
+  const [what, other] = given;
+  if (what === undefined) {
+    const hint = "--layer FILE for what the app wrote, --rootfs FILE for all of its root, " +
+      "--to oci:DIR for an image";
+    throw usage("Cannot run export: --layer, --rootfs or --to is required", hint);
+  }
+  if (other !== undefined) {
+    throw usage(`Cannot use --${what} and --${other} together`, "run export once for each");
+  }
+  const [file = ""] = values[what] ?? [];
+  if (what === "to") return parseLayout(file, cwd);
+  if (file !== "-") return { what, file: absolute(file, cwd) };
+  if (set.has("json")) {
+    throw usage("Cannot use --json with -: stdout is the archive", "name a file");
+  }
+  return { what, file };
+}
+
 /** Carries out `export`. */
-export async function runExportCommand(
-  { request: asked, target, output, dryRun }: ExportCommand,
+async function runExport(
+  { fields, flags, cwd, output, dryRun }: ExportCommand,
   io: Io,
   options: ChangeOptions,
 ): Promise<void> {
-  const request = { ...asked, ...readEpoch() };
+  const target = parseTarget(flags, cwd);
+  const request = { ...fields, ...readEpoch() } as unknown as ImageRequest;
   if ("directory" in target) {
     return await exportToLayout(request, target, { io, output, dryRun, options });
   }
@@ -83,12 +117,17 @@ async function exportToLayout(
 }
 
 /** Carries out `commit`. */
-export async function runCommitCommand(
-  { request: asked, to, output, dryRun }: CommitCommand,
+async function runCommit(
+  { fields, flags, cwd, output, dryRun }: ExportCommand,
   io: Io,
   options: ChangeOptions,
 ): Promise<void> {
-  const request = { ...asked, ...readEpoch(), to };
+  if (fields.name === undefined) {
+    throw usage("Cannot run commit: --name is required", "give the new image a name: --name NAME");
+  }
+  const [layout] = flags.values.to ?? [];
+  const to = layout === undefined ? null : parseLayout(layout, cwd);
+  const request = { ...fields, ...readEpoch(), to } as unknown as CommitRequest;
   if (dryRun) {
     const { commitPermissions } = await import("../export/permissions.ts");
     const permissions = await commitPermissions(request, storeLayout(request.store), options);
@@ -97,4 +136,13 @@ export async function runCommitCommand(
   const { commitImage } = await import("../export/commit_image.ts");
   const tree = await commitImage(request, options);
   io.out(output.json ? formatJson(tree) : `${tree.id}\n`);
+}
+
+/** Carries out `export` or `commit`. */
+export function runExportCommand(
+  command: ExportCommand,
+  io: Io,
+  options: ChangeOptions,
+): Promise<void> {
+  return (command.kind === "export" ? runExport : runCommit)(command, io, options);
 }

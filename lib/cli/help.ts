@@ -5,9 +5,10 @@
  *
  * @module
  */
-import { COMMANDS, FLAGS_OF, TREE_FLAGS } from "./commands.ts";
+import { COMMANDS, FLAGS_OF } from "./commands.ts";
+import { TREE_COMMANDS, TREE_FLAGS } from "./tree_commands.ts";
 import { EXIT_STATUS } from "./exit_status.ts";
-import { HELP_TEXTS, OVERVIEW, SUMMARIES, TREE_COMMANDS } from "./help_texts.ts";
+import { HELP_TEXTS, OVERVIEW, SUMMARIES } from "./help_texts.ts";
 import { RENDER_OPTIONS } from "../request/options.ts";
 import type { Flag, RenderOption } from "../request/options.ts";
 

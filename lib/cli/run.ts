@@ -5,85 +5,22 @@
  * @module
  */
 import { absolute } from "./command.ts";
-import type { Command, Common, OutputOptions } from "./command.ts";
+import type { Command, OutputOptions } from "./command.ts";
 import { SPEC_MAX } from "./io.ts";
 import type { Io } from "./io.ts";
-import { InterruptedError } from "../core/interrupted.ts";
 import { UnmountError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { PodCommand } from "./dry_run.ts";
 import type { Kept } from "../plan/plan_collect.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { wantsPull } from "../request/options.ts";
+import { changeOptions, interruptible, print, rendering, tellFailures } from "./carry_out.ts";
 
 type Of<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
 type RenderCommand = Of<"plan" | "prepare" | "render">;
 
-function changeOptions(io: Io, { output, waitMs }: Common, signal?: AbortSignal): ChangeOptions {
-  return {
-    ...(waitMs === undefined ? {} : { waitMs }),
-    ...(output.quiet ? {} : { warn: (text) => io.err(`warning: ${printable(text)}\n`) }),
-    ...(output.verbose ? { trace: (text) => io.err(`${printable(text)}\n`) } : {}),
-    ...(signal === undefined ? {} : { signal }),
-  };
-}
-
 /** The outcome of a signal where pods are done one by one. */
 const GO_ON = "what was done stays; run it again to go on";
-
-/** Runs an action that makes changes; a signal ends it, and its changes are undone. */
-async function interruptible<T>(
-  io: Io,
-  command: Common,
-  act: (options: ChangeOptions) => Promise<T>,
-  outcome?: string,
-): Promise<T> {
-  const controller = new AbortController();
-  const done = io.onSignal((signal) => controller.abort(new InterruptedError(signal, outcome)));
-  try {
-    return await act(changeOptions(io, command, controller.signal));
-  } finally {
-    done();
-  }
-}
-
-/** Runs a render, and reports the progress of a pull before it. */
-async function rendering<R extends object, T>(
-  io: Io,
-  command: Common,
-  request: R,
-  act: (request: R, options: ChangeOptions) => Promise<T>,
-): Promise<T> {
-  const run = (options: ChangeOptions) => act(request, options);
-  if (!wantsPull(request)) return await interruptible(io, command, run);
-  const { withProgress } = await import("./progress.ts");
-  const how = { err: io.err, quiet: command.output.quiet };
-  return await withProgress(how, (progress) => {
-    return interruptible(io, command, (options) => run({ ...options, ...progress }));
-  });
-}
-
-/** Prints a result: as JSON, or as the text that the function makes of it. */
-async function print<T extends object>(
-  io: Io,
-  { json }: OutputOptions,
-  result: T,
-  text: (result: T) => string,
-): Promise<void> {
-  const { formatJson } = await import("./output.ts");
-  io.out(json ? formatJson(result) : text(result));
-}
-
-async function tellFailures(
-  failures: readonly { readonly reason: string; readonly hint: string | null }[],
-  { json }: OutputOptions,
-  io: Io,
-): Promise<number> {
-  if (failures.length === 0) return 0;
-  const { printError } = await import("./report.ts");
-  for (const { reason, hint } of json ? [] : failures) printError({ message: reason, hint }, io);
-  return 1;
-}
 
 async function runPlan({ request, mount, output }: RenderCommand, io: Io): Promise<number> {
   const { planRequest, tellPlan } = await import("./dry_run.ts");
@@ -259,12 +196,8 @@ async function runDoctor(command: Of<"doctor">, io: Io): Promise<number> {
 
 /** Runs an export or a commit, whose modules no other command loads. */
 async function runExport(command: Of<"export" | "commit">, io: Io): Promise<void> {
-  const { runCommitCommand, runExportCommand } = await import("./export_cli.ts");
-  await interruptible(io, command, (options) => {
-    return command.kind === "export"
-      ? runExportCommand(command, io, options)
-      : runCommitCommand(command, io, options);
-  });
+  const { runExportCommand } = await import("./export_cli.ts");
+  await interruptible(io, command, (options) => runExportCommand(command, io, options));
 }
 
 /** Runs a tree command, whose modules no other command loads. */

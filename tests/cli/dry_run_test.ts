@@ -6,7 +6,8 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { keepPod, prepareOverlay, renderOverlay, renderPod } from "../../mod.ts";
-import { COMMANDS, FLAGS_OF, TREE_FLAGS } from "../../lib/cli/commands.ts";
+import { COMMANDS, FLAGS_OF } from "../../lib/cli/commands.ts";
+import { TREE_FLAGS } from "../../lib/cli/tree_commands.ts";
 import { importTree } from "../../lib/store/tree.ts";
 import { cli } from "../_cli.ts";
 import { ATTRIBUTES, smallImage } from "../_image.ts";
