@@ -18,7 +18,6 @@ import type { MountPlan } from "../overlay/app_line.ts";
 import type { OverlayStatus } from "./status.ts";
 import { parsePath } from "../request/names.ts";
 import type { RequestKind } from "./request_kind.ts";
-export type { RequestKind } from "./request_kind.ts";
 import { wantsPull } from "../request/options.ts";
 
 /** An app that was prepared or rendered. */

@@ -20,7 +20,7 @@ import { basename, child, parent } from "../core/path.ts";
 import { noPodError } from "../pod/record.ts";
 import { GARBAGE, listPods } from "../pod/list.ts";
 import { lookAtPod } from "../pod/pod_facts.ts";
-import { byPath, keptBy, planCollect, planOf } from "../plan/plan_collect.ts";
+import { compareGroups, keptBy, makePlan, planCollect } from "../plan/plan_collect.ts";
 import type { CollectRules } from "../plan/collect_rules.ts";
 import type { Collected, CollectPlan, Kept, PodCollection } from "../plan/plan_collect.ts";
 import { quote } from "../core/quote.ts";
@@ -180,7 +180,7 @@ export class Collection {
   #join(plans: readonly PodCollection[], kept: readonly Kept[]): CollectPlan {
     const marks = plans.flatMap(({ mark }) => mark);
     // In the order of their paths in the garbage.
-    const sweeps = plans.map(({ sweep }) => sweep).toSorted(byPath).flat();
+    const sweeps = plans.map(({ sweep }) => sweep).toSorted(compareGroups).flat();
     const { directory } = this.#scope;
     return {
       action: "collect",
@@ -232,7 +232,7 @@ export class Collection {
     const { mark } = await this.#planPod(open);
     // A signal ends the call between two pods.
     const { signal: _, ...options } = this.#call.options;
-    return (await applyPlan(planOf(layout, mark), { ...options, open: [open] })).place;
+    return (await applyPlan(makePlan(layout, mark), { ...options, open: [open] })).place;
   }
 
   /**
@@ -246,7 +246,7 @@ export class Collection {
     const { kept, sweep } = await this.#planPod(pod);
     const { options } = this.#call;
     if (kept !== null) {
-      await applyPlan(planOf(layout, sweep), { ...options, open: [pod] });
+      await applyPlan(makePlan(layout, sweep), { ...options, open: [pod] });
       return kept;
     }
     this.#seen.set(layout.pod, pod);
@@ -254,7 +254,7 @@ export class Collection {
     if (open === null) return false;
     // If the lock file was missing, making it has changed the time by which the grace period is measured.
     const again = await this.#planPod(open, { ...this.#scope.rules, gracePeriodMs: 0 });
-    return (await applyPlan(planOf(layout, again.sweep), { ...options, open: [open] })).changed;
+    return (await applyPlan(makePlan(layout, again.sweep), { ...options, open: [open] })).changed;
   }
 }
 

@@ -5,7 +5,8 @@
  */
 import { applyPlan } from "../apply/apply.ts";
 import { applyRequest, describeRender, makeDisposal } from "./apply_request.ts";
-import type { Render, RequestKind } from "./apply_request.ts";
+import type { Render } from "./apply_request.ts";
+import type { RequestKind } from "./request_kind.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { planParsed } from "../plan/plan.ts";
 import type { RenderRequest } from "../request/options.ts";

@@ -12,7 +12,7 @@
 import { directoryAbove } from "../tar/entry_name.ts";
 import type { AttributeClass } from "./layer_policy.ts";
 import { formatEntryLine, parseDirectory } from "../tar/mtree.ts";
-import { findBelow, isWhiteout, LayerLines } from "./layer_lines.ts";
+import { findBelow, isWhiteout, LayerLines, readLines } from "./layer_lines.ts";
 import type { TarOptions } from "./gnu_tar.ts";
 import type { Directory, TarEntry } from "../tar/tar_entry.ts";
 import { NO_ATTRIBUTES, PLAIN_DIRECTORY } from "../tar/tar_entry.ts";
@@ -51,7 +51,7 @@ class Additions {
   readonly #new = new Map<string, TarEntry>();
 
   constructor(lines: string, below: readonly LayerLines[]) {
-    this.#own = new LayerLines(lines);
+    this.#own = new LayerLines(() => readLines(lines));
     this.#below = below;
   }
 

@@ -7,21 +7,25 @@ import { directoryAbove } from "../tar/entry_name.ts";
 import { parseLines } from "../tar/mtree.ts";
 import type { Keywords } from "../tar/mtree.ts";
 
+/** Reads the records in the file with the lines of a layer. */
+export function readLines(path: string): ReadonlyMap<string, Keywords> {
+  return parseLines(Deno.readTextFileSync(path));
+}
+
 /** The records of a layer, read when they are needed. */
 export class LayerLines {
-  readonly #path: string;
-  #lines: ReadonlyMap<string, Keywords> | null;
+  readonly #read: () => ReadonlyMap<string, Keywords>;
+  #lines: ReadonlyMap<string, Keywords> | null = null;
   readonly #hiding = new Map<string, boolean>();
 
-  /** Takes the path of the file with the lines, and the records if they are read already. */
-  constructor(path: string, lines: ReadonlyMap<string, Keywords> | null = null) {
-    this.#path = path;
-    this.#lines = lines;
+  /** Takes a function that reads the records. */
+  constructor(read: () => ReadonlyMap<string, Keywords>) {
+    this.#read = read;
   }
 
   /** Gets the record of a path; `undefined` if the layer has none. */
   get(path: string): Keywords | undefined {
-    this.#lines ??= parseLines(Deno.readTextFileSync(this.#path));
+    this.#lines ??= this.#read();
     return this.#lines.get(path);
   }
 

@@ -177,10 +177,12 @@ export interface Collected {
 /** The plan of gc: the pods that it sets aside or removes, and the reasons why it keeps others. Safe as JSON. */
 export type CollectPlan = Plan & Collected;
 
-export function planOf({ pod }: PodLayout, operations: readonly Operation[]): Plan {
+/** Makes the plan of a part of a collection. */
+export function makePlan({ pod }: PodLayout, operations: readonly Operation[]): Plan {
   return { action: "collect", pod, operations, mounts: [] };
 }
 
-export function byPath([a]: readonly Operation[], [b]: readonly Operation[]): number {
+/** Orders groups of operations by the path of the first of each. */
+export function compareGroups([a]: readonly Operation[], [b]: readonly Operation[]): number {
   return (a?.path ?? "") < (b?.path ?? "") ? -1 : 1;
 }

@@ -11,10 +11,11 @@ import { asOpaque, isRedirected, mayBeSame } from "../layer/upper_entry.ts";
 import { listQuickly } from "../layer/quick_listing.ts";
 import type { Entries } from "../layer/quick_listing.ts";
 import { listWithContents } from "../layer/list_contents.ts";
-import { OverlayError, RefusedError } from "../core/errors.ts";
+import { RefusedError } from "../core/errors.ts";
 import { quote, quoteBytes } from "../core/quote.ts";
 import { look } from "../system/disk.ts";
 import { viewLowers } from "./lower_view.ts";
+import { changedError } from "../layer/archive.ts";
 
 /** An app whose changes are listed. */
 export interface ComparedApp {
@@ -89,16 +90,8 @@ async function readEntries(
     const found = read.get(path);
     if (found !== undefined) return [path, found];
     if (unread.has(path) || record.get("type") === "socket") return [path, record];
-    throw goneError(root, path);
+    throw changedError(root, `${quoteBytes(path)} is gone`);
   }));
-}
-
-function goneError(root: string, path: string): OverlayError {
-  const reason = `${quoteBytes(path)} is gone since it was seen`;
-  return new OverlayError("changed", `Cannot read ${quote(root)}: ${reason}`, {
-    path: root,
-    hint: "stop what writes there, such as an app, or unmount it, and run this again",
-  });
 }
 
 /**

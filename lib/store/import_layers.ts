@@ -11,7 +11,7 @@ import { OverlayError } from "../core/errors.ts";
 import type { LayerPolicy } from "../layer/layer_policy.ts";
 import { hashFile } from "../system/hash_file.ts";
 import { fitLayer } from "../layer/fit_layer.ts";
-import { LayerLines } from "../layer/layer_lines.ts";
+import { LayerLines, readLines } from "../layer/layer_lines.ts";
 import { child } from "../core/path.ts";
 import { syncDirectory, syncStore } from "./open.ts";
 import { formatLayerKey, hashBelow, isAgain } from "./layer_key.ts";
@@ -97,7 +97,7 @@ async function complete(
     if (mine !== null && !lines.has(made.key)) fresh.set(at, mine);
     records.push(made);
     const file = mine?.lines ?? child(how.store.records, `${made.key}.mtree`);
-    if (!lines.has(made.key)) lines.set(made.key, new LayerLines(file));
+    if (!lines.has(made.key)) lines.set(made.key, new LayerLines(() => readLines(file)));
   }
   return { records, fresh };
 }

@@ -79,7 +79,7 @@ export async function viewLowers(
 }
 
 function joinLowers(all: readonly Entries[], { parents = new Set() }: LowerQuery): LowerView {
-  const layers = all.map((entries) => new LayerLines("", entries));
+  const layers = all.map((entries) => new LayerLines(() => entries));
   const inside = new Map([...parents].map((directory) => [directory, new Set<string>()]));
   for (const path of parents.size === 0 ? [] : all.flatMap((entries) => [...entries.keys()])) {
     if (path !== "") inside.get(directoryAbove(path))?.add(path);
