@@ -1,5 +1,6 @@
 /**
- * The rows of exporting: what an app changed in a tree as a layer, by overlay-render, umoci and buildah.
+ * The rows of exporting, by overlay-render, umoci and buildah: the changes of an app in a tree as a layer; and those
+ * of listing these changes, by overlay-render and podman.
  *
  * @module
  */
@@ -9,7 +10,7 @@ import { REF } from "./_layout.ts";
 import type { Layout } from "./_layout.ts";
 import { must } from "./_measure.ts";
 import type { Place, Row } from "./_measure.ts";
-import { buildah } from "./_store.ts";
+import { buildah, podman } from "./_store.ts";
 
 /** A tree as an image, and the changes that are made in it. */
 export interface Changed {
@@ -40,12 +41,17 @@ export async function makeWideTree(path: string): Promise<void> {
 
 const ONE = { apps: 1, mounts: 0, rounds: 7, memory: 4e8 };
 
-/** The command line of the script, with all permissions that an export can need. */
-export function ourExport(place: Place, name: string): string[] {
+/** A command line of the script for a pod, with all permissions that it can need. */
+function ours(place: Place, name: string, ...args: string[]): string[] {
   const run = [PROGRAMS.tar, PROGRAMS.find].join();
   const flags = ["-R", "-W", `--allow-run=${run}`, "-S=uid"];
-  const layer = [`--pod=${place.scratch}/${name}.pod`, `--layer=${place.cell}/layer.tar.gz`];
-  return [Deno.execPath(), "run", "--no-prompt", ...flags, scriptOf(place), "export", ...layer];
+  const pod = `--pod=${place.scratch}/${name}.pod`;
+  return [Deno.execPath(), "run", "--no-prompt", ...flags, scriptOf(place), ...args, pod];
+}
+
+/** The command line of an export. */
+export function ourExport(place: Place, name: string): string[] {
+  return ours(place, name, "export", `--layer=${place.cell}/layer.tar.gz`);
 }
 
 async function changeOurs(place: Place, { layout, script }: Changed, name: string): Promise<void> {
@@ -92,5 +98,18 @@ export async function exporting(place: Place, changed: Changed, name: string): P
       what: "first buildah commit to an oci: directory",
       command: buildah(place, "commit", "--quiet", id, `oci:${place.cell}/buildah:new`),
     },
+  ];
+}
+
+/** Makes the changes in a container of podman; those of overlay-render are there. */
+export async function listing(place: Place, changed: Changed, name: string): Promise<Row[]> {
+  const { layout, script } = changed;
+  const ask = async (...args: string[]) => (await must(podman(place, ...args), place.env)).trim();
+  const image = await ask("pull", "--quiet", `oci:${layout.path}:${REF}`);
+  const id = await ask("create", image, "/bin/true");
+  await must(["sh", "-ec", `cd "$0"; ${script}`, await ask("mount", id)]);
+  return [
+    { ...ONE, by: "overlay-render", what: "changes", command: ours(place, name, "changes") },
+    { ...ONE, by: "podman", what: "podman diff", command: podman(place, "diff", id) },
   ];
 }

@@ -1,12 +1,13 @@
 /**
- * `deno task bench:export`: what it costs to make a layer of what an app changed, against umoci and buildah.
+ * `deno task bench:export`: what it costs to make a layer of what an app changed, against umoci and buildah, and
+ * to list it, against podman.
  * Whole processes; medians of interleaved rounds; only ratios of one run mean anything.
  *
  * @module
  */
 import { bundle } from "../tools/bundle.ts";
 import { say } from "../tools/run.ts";
-import { exporting, FEW, makeWideTree, MANY, ourExport } from "./_exporting.ts";
+import { exporting, FEW, listing, makeWideTree, MANY, ourExport } from "./_exporting.ts";
 import type { Changed } from "./_exporting.ts";
 import { scriptOf } from "./_importing.ts";
 import { sayRows } from "./_import_table.ts";
@@ -24,17 +25,10 @@ import type { Target } from "./_targets.ts";
 /** The time for the table of a tree. */
 const SECONDS = 120;
 
-function targetsOf({ name }: Changed, all: readonly Measured[], peak: number): Target[] {
-  const against = (by: string, atMost: number): Target => ({
-    what: `${name}: export / ${by}`,
-    figure: medianOf(all, "overlay-render", 1) / medianOf(all, by, 1),
-    goal: { atMost },
-  });
-  return [
-    against("umoci", 0.5),
-    against("buildah", 1),
-    { what: `${name}: peak memory, MB`, figure: peak, goal: { atMost: 150 } },
-  ];
+/** Makes the goal for a row of overlay-render against that of a peer. */
+function against(all: readonly Measured[], by: string, atMost: number, what: string): Target {
+  const figure = medianOf(all, "overlay-render", 1) / medianOf(all, by, 1);
+  return { what: `${what} / ${by}`, figure, goal: { atMost } };
 }
 
 async function measureAll(scratch: string): Promise<void> {
@@ -64,8 +58,15 @@ async function measureAll(scratch: string): Promise<void> {
     const all = await measure(rows, place, SECONDS);
     sayRows(`Exporting, ${changed.name}`, all, "umoci");
     const command = ourExport(place, `changed-${at}`);
+    const peak = await withCell(place, () => peakMemory(command, place));
+    const listed = await measure(await listing(place, changed, `changed-${at}`), place, SECONDS);
+    sayRows(`Listing, ${changed.name}`, listed, "podman");
+    const { name } = changed;
     targets.push(
-      ...targetsOf(changed, all, await withCell(place, () => peakMemory(command, place))),
+      against(all, "umoci", 0.5, `${name}: export`),
+      against(all, "buildah", 1, `${name}: export`),
+      { what: `${name}: peak memory of the export, MB`, figure: peak, goal: { atMost: 150 } },
+      against(listed, "podman", 0.35, `${name}: changes`),
     );
   }
   sayTargets(targets);
