@@ -20,7 +20,7 @@ import { sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { MARKS } from "../_tree.ts";
 
-/** What each case begins with. */
+/** A script that makes the tree of each case. */
 const IMAGE = `
   mkdir -p etc d/sub only f2; mkdir -m 750 closed
   echo file > file; echo same > same; echo gone > gone; echo text1 > text; touch -d @1000 text

@@ -17,7 +17,7 @@ import { sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { makeTree, MARKS } from "../_tree.ts";
 
-/** What an import would unpack, it finds by unpacking; and changes that are listed are no change. */
+/** The commands without a plan: an import learns by unpacking what there is, and a listing changes nothing. */
 const FLAGS_ONLY = ["tree import", "changes"];
 
 /** The commands that change nothing. */
