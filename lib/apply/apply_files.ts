@@ -5,11 +5,10 @@
  */
 import type { ApplyRun, AppRun } from "./apply_run.ts";
 import { formatAppLine } from "../overlay/app_line.ts";
-import { look, readMode } from "../system/disk.ts";
+import { identifyLowers, look, readMode } from "../system/disk.ts";
 import { makeFile, readOwnFile, replaceFile } from "../system/own_file.ts";
 import { appLines, formatFstab, FSTAB_MODE, withLines } from "../overlay/fstab.ts";
 import type { ManifestOperation, RecordOperation } from "../plan/operation.ts";
-import { identifyLowers } from "../pod/record.ts";
 import { isWithin } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 

@@ -6,7 +6,7 @@
  */
 import type { AppLine } from "../overlay/app_line.ts";
 import type { ApplyRun, AppRun } from "./apply_run.ts";
-import { attempt, look } from "../system/disk.ts";
+import { attempt, identifyLowers, look } from "../system/disk.ts";
 import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError } from "../core/errors.ts";
 import { forEachApp, podError } from "../core/pod_error.ts";
@@ -19,11 +19,11 @@ import { checkRecordedLine, LineJudge } from "../pod/judge.ts";
 import { splitOptions } from "../overlay/mount_config.ts";
 import { mountTable } from "../system/mount_table.ts";
 import type { Mount } from "../system/mount_table.ts";
-import { mountLines } from "./mount_lines.ts";
+import { mountLines } from "./apply_mount.ts";
 import { imagesAround, linesWithin } from "../overlay/overlaps.ts";
 import { isWithin, parent, upwards } from "../core/path.ts";
 import { PodMounts } from "../pod/mounts.ts";
-import { identifyLowers, linePermissions, readRecord } from "../pod/record.ts";
+import { linePermissions, readRecord } from "../pod/record.ts";
 import { appWords, quote } from "../core/quote.ts";
 import {
   refuseElsewhere,

@@ -4,7 +4,7 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
-import { attempt } from "../system/disk.ts";
+import { attempt, isOnOtherDevice } from "../system/disk.ts";
 import { writeScratch } from "../system/own_file.ts";
 import type { MountError } from "../core/errors.ts";
 import { formatFstab } from "../overlay/fstab.ts";
@@ -17,7 +17,6 @@ import { run as runProgram } from "../system/run.ts";
 import type { ProgramOptions, ProgramResult } from "../system/run.ts";
 import type { FoundMount } from "./verify.ts";
 import type { Mounting } from "./mount_context.ts";
-import { showsMount } from "./mounts.ts";
 import { parseMountOptions } from "../overlay/mount_config.ts";
 
 /**
@@ -148,13 +147,16 @@ function isExposed(line: AppLine, { pod, isLive }: Mounting): boolean {
   return !isWithin(line.rootfs, pod.pod) || isLive?.(line) === true;
 }
 
-/** Tells whether the device alone shows that a line is mounted: it is no bind mount, and has no label. */
+/**
+ * Tells whether the device alone shows that a line is mounted: it is no bind mount, and has no label. So most renders
+ * need not load what reads the mount table.
+ */
 function isPlain({ source, options }: AppLine): boolean {
   return source === "overlay" && !options.includes("context=");
 }
 
 function isSeen(line: AppLine): boolean {
-  return isPlain(line) && showsMount(line);
+  return isPlain(line) && isOnOtherDevice(line.rootfs);
 }
 
 /** Lines of one pod that are mounted. */

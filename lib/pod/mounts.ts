@@ -4,7 +4,15 @@
  * @module
  */
 import type { AppLine } from "../overlay/app_line.ts";
-import { attempt, errno, formatLasting, ifAny, isSame, look } from "../system/disk.ts";
+import {
+  attempt,
+  errno,
+  formatLasting,
+  ifAny,
+  isOnOtherDevice,
+  isSame,
+  look,
+} from "../system/disk.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { parseMountOptions } from "../overlay/mount_config.ts";
 import type { MountConfig } from "../overlay/mount_config.ts";
@@ -38,9 +46,7 @@ function showsLower({ rootfs, source, lowerIds }: AppLine): boolean {
  * Requires `--allow-read` permission for the rootfs, its destination and the lower of a bind mount.
  */
 export function showsMount(line: AppLine): boolean {
-  if (line.source !== "overlay") return showsLower(line);
-  const { rootfs } = line;
-  return look(rootfs)?.dev !== look(parent(rootfs))?.dev;
+  return line.source === "overlay" ? isOnOtherDevice(line.rootfs) : showsLower(line);
 }
 
 /** The mounts of a pod, by the mount table. */

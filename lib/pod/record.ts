@@ -5,7 +5,7 @@
  */
 import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
-import { identifyAll, isMissing } from "../system/disk.ts";
+import { isMissing } from "../system/disk.ts";
 import { readOwnFile } from "../system/own_file.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { appLines, parseFstab } from "../overlay/fstab.ts";
@@ -49,20 +49,6 @@ function decode(fstab: string, content: Uint8Array): string {
       hint: "write what is not in octal escapes, such as \\344, see fstab(5)",
     });
   }
-}
-
-/**
- * Identifies the directories that the lowers of a line are: the inode of each, and the time it was made.
- *
- * @param lowers The lowers, by paths that may be read.
- * @returns `undefined` for a copy, for lowers behind a link of the pod, whose names belong to their content, and
- * where a lower cannot be looked at.
- */
-export function identifyLowers(
-  { copy, lowers: link }: AppLine,
-  lowers: readonly string[],
-): string | undefined {
-  return copy || link !== undefined ? undefined : identifyAll(lowers);
 }
 
 /**

@@ -10,6 +10,7 @@ import { OverlayError, RefusedError } from "../core/errors.ts";
 import { isGranted } from "./permissions.ts";
 import { parent } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
+import type { AppLine } from "../overlay/app_line.ts";
 
 /** Returns the code of an error of the operating system, such as `"ENOENT"`; `null` when it has none. */
 export function errno(error: unknown): string | null {
@@ -133,11 +134,26 @@ export function formatLasting({ ino, birthtime }: Deno.FileInfo): string {
   return `${ino ?? 0}.${birthtime?.getTime() ?? 0}`;
 }
 
-/** Identifies directories, behind links, see {@linkcode formatLasting}; `undefined` if one cannot be looked at. */
-export function identifyAll(paths: readonly string[]): string | undefined {
-  const infos = paths.map((path) => ifAny(() => Deno.statSync(path)));
+/**
+ * Identifies the directories that the lowers of a line are, see {@linkcode formatLasting}.
+ *
+ * @param lowers The lowers, by paths that may be read.
+ * @returns `undefined` for a copy, for lowers behind a link of the pod, whose names belong to their content, and
+ * where a lower cannot be looked at.
+ */
+export function identifyLowers(
+  { copy, lowers: link }: Pick<AppLine, "copy" | "lowers">,
+  lowers: readonly string[],
+): string | undefined {
+  if (copy || link !== undefined) return undefined;
+  const infos = lowers.map((path) => ifAny(() => Deno.statSync(path)));
   const ids = infos.flatMap((info) => info === null ? [] : [formatLasting(info)]);
   return ids.length === infos.length ? ids.join("+") : undefined;
+}
+
+/** Tells whether something seems to be mounted on a directory: it is on another device than the one above it. */
+export function isOnOtherDevice(path: string): boolean {
+  return look(path)?.dev !== look(parent(path))?.dev;
 }
 
 /** Tells whether two results are of the same file or directory; `false` if one of them is `null`. */
