@@ -6,7 +6,7 @@
 import { programOptions } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { programError, run } from "../system/run.ts";
-import type { Listed } from "./listing.ts";
+import type { Listing } from "./listing.ts";
 
 /** The formats of disk images, by the extension of the file. */
 export type ImageFormat = "erofs" | "squashfs" | "ext4";
@@ -28,8 +28,8 @@ export function imageFormat(file: string): ImageFormat | null {
 const EXT4 = { block: 4096, entry: 1024, all: 32 << 20 };
 
 /** Computes a size in KiB that an ext4 file system with these entries fits into. */
-function sizeOf(listed: readonly Listed[]): number {
-  const bytes = listed.reduce((sum, { size }) => {
+function sizeOf({ entries }: Listing): number {
+  const bytes = Iterator.from(entries).reduce((sum, { size }) => {
     return sum + Math.ceil(size / EXT4.block) * EXT4.block + EXT4.entry;
   }, 0);
   return Math.ceil((bytes * 1.05 + EXT4.all) / 1024);
@@ -51,7 +51,7 @@ function argumentsOf(
         "-t",
         "ext4",
         "-N",
-        String(listed.length + 64),
+        String(listed.entries.count + 64),
         "-d",
         root,
         file,
@@ -67,7 +67,7 @@ export interface DiskImage {
   /** The file, which exists. */
   readonly file: string;
   /** The entries of the directory. */
-  readonly listed: readonly Listed[];
+  readonly listed: Listing;
 }
 
 /**

@@ -18,7 +18,8 @@ import type { AppChoice, FoundApp } from "./find_app.ts";
 import { openExport } from "./permissions.ts";
 import { gather } from "./gather.ts";
 import { checkUnchanged, listDirectory } from "./listing.ts";
-import type { Listed, Listing } from "./listing.ts";
+import type { Listing } from "./listing.ts";
+import type { Listed } from "./sorted_entries.ts";
 import { readLowers } from "./lowers.ts";
 import { sendTo } from "./send_to.ts";
 import type { Output } from "./send_to.ts";
@@ -80,19 +81,22 @@ export async function* exportPieces(
     options.warn?.(`left out ${quoteBytes(`/${path}`)}: ${reason}`);
   };
   const filter = new UpperFilter({ ...policy, leftOut });
-  const wanted = listed.entries.filter((entry) => {
-    return paths?.has(entry.path) !== false && isWanted(entry, { ...policy, leftOut });
-  });
+  const chosen = function* (): Generator<Listed> {
+    for (const entry of listed.entries) if (paths?.has(entry.path) !== false) yield entry;
+  };
+  const wanted = function* (): Generator<string> {
+    for (const entry of chosen()) if (isWanted(entry, { ...policy, leftOut })) yield entry.path;
+  };
   const archive = async function* (): AsyncGenerator<readonly Uint8Array[]> {
-    const only = wanted.map(({ path }) => path);
-    for await (const piece of archiveDirectory(root, { ...options, only, sparse: true })) {
+    const how = { ...options, only: wanted(), sparse: true };
+    for await (const piece of archiveDirectory(root, how)) {
       options.signal?.throwIfAborted();
       yield* filter.push(piece);
     }
     yield [filter.end()];
     await checkUnchanged(root, listed, options);
   };
-  const size = wanted.reduce((sum, entry) => sum + entry.size, 0);
+  const size = chosen().reduce((sum, entry) => sum + entry.size, 0);
   const how = { compression, size, signal: options.signal };
   const { blob, content, size: written } = yield* compressPieces(gather(archive()), how);
   return {

@@ -121,10 +121,10 @@ async function exportDiskImage(
     );
   }
   return await writeOutput(path, async (_, beside) => {
-    await makeDiskImage(format, { root, file: beside, listed: listed.entries }, options);
+    await makeDiskImage(format, { root, file: beside, listed }, options);
     await checkUnchanged(root, listed, options);
     const digest = `sha256:${await hashFile(beside)}`;
     const { size } = await Deno.stat(beside);
-    return { digest, diffId: digest, size, compression: "none", entries: listed.entries.length };
+    return { digest, diffId: digest, size, compression: "none", entries: listed.entries.count };
   });
 }

@@ -13,7 +13,7 @@ import { directoryAbove, pathInLayer } from "../tar/entry_name.ts";
 import { textToBytes } from "../tar/tar_entry.ts";
 import type { TarEntry } from "../tar/tar_entry.ts";
 import { TarReader } from "../tar/tar_reader.ts";
-import type { Listed } from "./listing.ts";
+import type { Listed } from "./sorted_entries.ts";
 import type { LowerLookup } from "./upper_filter.ts";
 
 /** The kinds of entries that matter to a whiteout. */
@@ -119,13 +119,13 @@ function encode(name: string): string {
  */
 export async function readLowers(
   roots: readonly string[],
-  upper: readonly Listed[],
+  upper: Iterable<Listed>,
   { attributes, options }: { readonly attributes: AttributeClass; readonly options: Reporter },
 ): Promise<LowerLookup> {
   const told = new Map<string, Kind>();
+  const marked = Iterator.from(upper).filter(({ type }) => type === "d" || type === "c").toArray();
   for (const [at, root] of roots.entries()) {
-    const asked = upper.filter(({ path, type }) => {
-      if (type !== "d" && type !== "c") return false;
+    const asked = marked.filter(({ path, type }) => {
       const decoded = decodePath(path);
       if (decoded === null) return true;
       const isAbove = at < roots.length - 1;

@@ -37,7 +37,7 @@ export interface ArchiveOptions extends Reporter {
   /** Entries other than directories that are left out, by their paths as bytes. @default {none} */
   readonly exclude?: readonly string[];
   /** The paths that are read, as bytes and in this order, without what lies below them. @default {all} */
-  readonly only?: readonly string[];
+  readonly only?: Iterable<string>;
   /** Set if holes of files are left out of the archive. @default {false} */
   readonly sparse?: boolean;
   /** Set if paths that do not exist are left out. @default {they are an error} */
@@ -94,7 +94,7 @@ const NAMES = 1 << 16;
 
 /** Lists the lines for tar's stdin. It splits patterns at line ends, and strips spaces behind them. */
 function listNames({ exclude, only }: ArchiveOptions): Iterable<string> | null {
-  if (only !== undefined) return only.values().map((path) => `./${path}\0`);
+  if (only !== undefined) return Iterator.from(only).map((path) => `./${path}\0`);
   const fit = exclude?.filter((path) => !/\n|\s$/.test(path)) ?? [];
   return fit.length === 0 ? null : fit.values().map((path) => `./${path}\n`);
 }

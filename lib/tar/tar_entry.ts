@@ -91,7 +91,9 @@ export function bytesToText(bytes: Uint8Array): string {
 
 /** Converts such a string to bytes. */
 export function textToBytes(text: string): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(text, (char) => char.charCodeAt(0));
+  const bytes = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
+  return bytes;
 }
 
 /** Computes the number of bytes that are missing to a whole block. */
