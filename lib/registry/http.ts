@@ -69,18 +69,32 @@ const PUT_FACTOR = 5;
 /** The longest wait for the answer to a request that clears away, in milliseconds. */
 const CLEAR_MS = 5000;
 
-const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
+/** The statuses of redirects. */
+export const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
+
+/** The protocol of a registry: fixed, or TLS until a request shows that the registry does not speak it. */
+type Protocol = "fixed" | "unknown" | "plain";
 
 /** Makes requests to one registry and to the hosts that it refers to. */
 export class Http {
-  /** The registry's own origin. */
-  readonly registry: URL;
+  #registry: URL;
+  #protocol: Protocol;
   readonly #options: HttpOptions;
 
-  /** Sets up a client, without a request. */
-  constructor(registry: URL, options: HttpOptions) {
-    this.registry = registry;
+  /**
+   * Sets up a client, without a request.
+   *
+   * @param mayBePlain Set if the registry is accessed without TLS where it does not speak TLS.
+   */
+  constructor(registry: URL, options: HttpOptions, mayBePlain = false) {
+    this.#registry = registry;
+    this.#protocol = mayBePlain ? "unknown" : "fixed";
     this.#options = options;
+  }
+
+  /** The registry's own origin, which the first request may change from https to http. */
+  get registry(): URL {
+    return this.#registry;
   }
 
   /**
@@ -129,16 +143,37 @@ export class Http {
     const mayFollow = request.follow !== false;
     let [url, method] = [request.url, request.method];
     for (let hops = 0; hops <= HOPS_MAX; hops++) {
-      const answer = await this.#fetch({ ...request, method, url });
+      const answer = await this.#fetchByProtocol({ ...request, method, url });
       const location = answer.header("location");
       if (!mayFollow || location === null || !REDIRECTS.includes(answer.status)) return answer;
       await answer.drop();
-      const next = resolveUrl(location, url, request.what);
-      checkLeadsTo("redirect", next, url, this.registry);
+      const next = resolveUrl(location, answer.url, request.what);
+      checkLeadsTo("redirect", next, answer.url, this.#registry);
       if (answer.status === 303 && method !== "HEAD") method = "GET";
       url = next;
     }
     throw new OverlayError("network", `Cannot ${request.what}: it is sent on without end`);
+  }
+
+  /** Makes a request, and makes it again by plain http if the registry may do without TLS and does not speak it. */
+  async #fetchByProtocol(request: HttpRequest): Promise<Answer> {
+    const { url } = request;
+    const isOwn = url.protocol === "https:" && url.host === this.#registry.host;
+    try {
+      const answer = await this.#fetch(request);
+      // From now on a registry that speaks TLS gets no request without it.
+      if (isOwn && this.#protocol === "unknown") this.#protocol = "fixed";
+      return answer;
+    } catch (error) {
+      const isPlain = error instanceof ConnectionError && error.isPlain;
+      if (!isOwn || !isPlain || this.#protocol === "fixed") throw error;
+      const answer = await this.#fetch({ ...request, url: toPlain(url) }).catch((fault) => {
+        throw joinFaults(error, fault);
+      });
+      this.#registry = toPlain(this.#registry);
+      this.#protocol = "plain";
+      return answer;
+    }
   }
 
   #longestWait({ method, clears }: HttpRequest): number {
@@ -151,7 +186,7 @@ export class Http {
     checkHost(what, url);
     // A signed URL has a secret in its query.
     this.#options.trace?.(`${method} ${url.origin}${url.pathname}`);
-    const mayKnow = follow === false || url.origin === this.registry.origin;
+    const mayKnow = follow === false || url.origin === this.#registry.origin;
     const signal = request.clears ? undefined : this.#options.signal;
     const timeout = new Timeout(signal, this.#options.idleMs);
     let isAnswered = false;
@@ -159,7 +194,7 @@ export class Http {
     const stream = request.stream?.(() => isAnswered || timeout.start(timeout.idleMs));
     const content = method === "GET" ? undefined : stream ?? request.body;
     const { client: own, otherClient = own } = this.#options;
-    const client = url.origin === this.registry.origin ? own : otherClient;
+    const client = url.origin === this.#registry.origin ? own : otherClient;
     try {
       if (stream === undefined) timeout.start(this.#longestWait(request));
       const response = await (this.#options.fetch ?? fetch)(url.href, {
@@ -184,6 +219,21 @@ export class Http {
       timeout.stop();
     }
   }
+}
+
+/** Returns a URL with plain http in the place of https. */
+function toPlain(url: URL): URL {
+  const plain = new URL(url);
+  plain.protocol = "http:";
+  return plain;
+}
+
+/** Makes the error for a registry that answers neither by TLS nor without. */
+function joinFaults(tls: ConnectionError, plain: unknown): unknown {
+  if (!(plain instanceof ConnectionError && plain.isPlain)) return plain;
+  return new OverlayError("network", `${tls.message}; by plain http: ${plain.reason}`, {
+    hint: tls.hint ?? undefined,
+  });
 }
 
 async function checkEncoding(answer: Answer, what: string): Promise<Answer> {

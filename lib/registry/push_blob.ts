@@ -7,6 +7,7 @@ import { OverlayError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import type { Answer } from "./answer.ts";
 import { ConnectionError } from "./connection_error.ts";
+import { REDIRECTS } from "./http.ts";
 import type { Repository } from "./registry.ts";
 import { isPassing, TRIES } from "./retry.ts";
 import type { Scope } from "./token.ts";
@@ -44,8 +45,6 @@ class AnswerError extends Error {
 function pushScopes(repository: Repository): readonly Scope[] {
   return [repository.scope("pull,push")];
 }
-
-const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 
 /**
  * Tells whether a repository has a blob. A registry that redirects to the storage of the blob has it, and the

@@ -3,11 +3,10 @@
  *
  * @module
  */
-import { OverlayError } from "../core/errors.ts";
+import type { OverlayError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import type { Answer } from "./answer.ts";
 import type { Credentials } from "./auth_file.ts";
-import { ConnectionError } from "./connection_error.ts";
 import { Http, resolveUrl } from "./http.ts";
 import type { HttpOptions, HttpRequest } from "./http.ts";
 import { formatImageReference, hostOfRegistry } from "./image_reference.ts";
@@ -86,8 +85,10 @@ export class Repository {
 
   /** Makes a request with the authorization that it needs. */
   async ask({ url, scopes, ...request }: Wanted): Promise<Answer> {
-    const [what, at] = [this.#what, url instanceof URL ? url : this.url(url)];
+    const what = this.#what;
     for (let asked = 0;; asked++) {
+      // The first answer may change the protocol.
+      const at = url instanceof URL ? url : this.url(url);
       const authorization = this.#authorization.headerFor(scopes);
       const answer = await this.#http.send({ ...request, what, url: at, authorization });
       const challenge = answer.header("www-authenticate");
@@ -187,43 +188,17 @@ function checkForeign(what: string, url: string, registry: URL): URL {
 
 /**
  * Connects to the registry of a reference: by https, or without TLS on request, or if the registry is on this
- * machine and does not speak TLS.
+ * machine and does not speak TLS. It makes no request.
  *
  * @param verb The action, such as `pull`.
  */
-export async function openRepository(
+export function openRepository(
   verb: string,
   reference: ImageReference,
-  options: RegistryOptions,
-): Promise<Repository> {
+  { plainHttp = false, credentials = null, ...options }: RegistryOptions,
+): Repository {
   const what = `${verb} ${quote(formatImageReference(reference))}`;
-  const host = hostOfRegistry(reference.registry);
-  const http = await chooseScheme(host, what, options);
-  return new Repository(reference, http, { credentials: options.credentials ?? null, what });
-}
-
-async function chooseScheme(host: string, what: string, options: RegistryOptions): Promise<Http> {
-  const plain = new Http(new URL(`http://${host}`), options);
-  if (options.plainHttp) return plain;
-  const tls = new Http(new URL(`https://${host}`), options);
-  if (!isLoopback(tls.registry.hostname)) return tls;
-  const fault = await probe(tls, what);
-  if (fault === null) return tls;
-  const plainFault = await probe(plain, what);
-  if (plainFault === null) return plain;
-  throw new OverlayError("network", `${fault.message}; by plain http: ${plainFault.reason}`, {
-    hint: fault.hint ?? undefined,
-  });
-}
-
-/** Tests the protocol of a server. Returns the error; `null` if it works. */
-async function probe(http: Http, what: string): Promise<ConnectionError | null> {
-  try {
-    const url = new URL("/v2/", http.registry);
-    await (await http.send({ what, method: "GET", url, follow: false })).drop();
-    return null;
-  } catch (error) {
-    if (error instanceof ConnectionError && error.isPlain) return error;
-    throw error;
-  }
+  const url = new URL(`${plainHttp ? "http" : "https"}://${hostOfRegistry(reference.registry)}`);
+  const http = new Http(url, options, !plainHttp && isLoopback(url.hostname));
+  return new Repository(reference, http, { credentials, what });
 }

@@ -109,7 +109,7 @@ export async function connect(
     otherClient?.close();
   };
   try {
-    const repository = await openRepository(verb, reference, {
+    const repository = openRepository(verb, reference, {
       ...options,
       client: client ?? undefined,
       otherClient: otherClient ?? undefined,
