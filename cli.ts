@@ -5,8 +5,9 @@
  * @module
  */
 import { parseCommand } from "./lib/cli/command.ts";
-import { dropNetwork, mayPull, processIo, readsEpoch } from "./lib/cli/io.ts";
+import { processIo } from "./lib/cli/io.ts";
 import type { Io } from "./lib/cli/io.ts";
+import { keepOnly } from "./lib/cli/reserved.ts";
 import { run } from "./lib/cli/run.ts";
 
 export type { Io } from "./lib/cli/io.ts";
@@ -42,7 +43,4 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
 }
 
 // Not `Deno.exitCode`: what is still being opened, such as a FIFO without a writer, must not hold it.
-if (import.meta.main) {
-  if (!mayPull(Deno.args)) dropNetwork(readsEpoch(Deno.args));
-  Deno.exit(await main(Deno.args));
-}
+if (import.meta.main) Deno.exit(await main(Deno.args, { ...processIo, keepOnly }));

@@ -4,6 +4,7 @@
  * @module
  */
 import { OverlayError } from "../core/errors.ts";
+import type { Reserved } from "./reserved.ts";
 
 /** The process that a command runs in. */
 export interface Io {
@@ -15,8 +16,8 @@ export interface Io {
   readonly input: () => Uint8Array | string;
   /** The directory that relative paths are taken from. */
   readonly cwd: () => string;
-  /** Gives up the permissions that only a pull needs. @default {nothing is given up} */
-  readonly dropNetwork?: () => void;
+  /** Gives up the reserved permissions but for these. @default {nothing is given up} */
+  readonly keepOnly?: (kept: readonly Reserved[]) => void;
   /** Calls back on SIGINT and SIGTERM with the signal's number; the result takes that back. */
   readonly onSignal: (handler: (signal: number) => void) => () => void;
 }
@@ -85,27 +86,8 @@ function readInput(): Uint8Array {
   return all;
 }
 
-/** Tells whether a command may pull or push an image. A spec that pulls nothing gives up the network later. */
-export function mayPull([command = "", ...rest]: readonly string[]): boolean {
-  if (command === "tree") return rest[0] === "pull" || rest[0] === "push";
-  const pulls = rest.some((argument) => /^--(?:pull|spec)(?:=|$)/.test(argument));
-  return pulls && ["plan", "prepare", "render"].includes(command);
-}
-
-/** Tells whether a command reads SOURCE_DATE_EPOCH. */
-export function readsEpoch([command = ""]: readonly string[]): boolean {
-  return ["export", "commit"].includes(command);
-}
-
-/** Gives up the permissions that only a pull or a push needs, but on request not the environment. */
-export function dropNetwork(keepsEnvironment = false): void {
-  Deno.permissions.revokeSync({ name: "net" });
-  if (!keepsEnvironment) Deno.permissions.revokeSync({ name: "env" });
-}
-
 /** This process. */
 export const processIo: Io = {
-  dropNetwork: () => dropNetwork(),
   out: (text) => write(Deno.stdout, text),
   err: (text) => write(Deno.stderr, text),
   input: readInput,

@@ -8,6 +8,7 @@ import { absolute } from "./command.ts";
 import type { Command, OutputOptions } from "./command.ts";
 import { SPEC_MAX } from "./io.ts";
 import type { Io } from "./io.ts";
+import { reservedFor, reservedForPulls } from "./reserved.ts";
 import { UnmountError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { PodCommand } from "./dry_run.ts";
@@ -55,7 +56,7 @@ async function runSpec(command: Of<"spec">, io: Io): Promise<number | void> {
   const { parseSpec } = await import("../request/spec.ts");
   const content = await readSpec(file, cwd, io);
   const request = parseSpec(content, (path) => absolute(path, cwd));
-  if (!wantsPull(request)) io.dropNetwork?.();
+  io.keepOnly?.(reservedForPulls(request));
   if (action === "plan") {
     const { planRequest, tellPlan } = await import("./dry_run.ts");
     const { planPod } = await import("../plan/pod_plan.ts");
@@ -231,6 +232,7 @@ async function runHelp(topic: string | null, io: Io): Promise<void> {
  * @returns The exit status of a command that did what it could; nothing for 0.
  */
 export function run(command: Command, io: Io): Promise<number | void> {
+  io.keepOnly?.(reservedFor(command));
   if (command.kind === "export" || command.kind === "commit") return runExport(command, io);
   if ("dryRun" in command) return runDry(command as PodCommand, io);
   switch (command.kind) {

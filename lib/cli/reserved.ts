@@ -1,0 +1,42 @@
+/**
+ * The permissions that only some commands need. The others give them up before they begin.
+ *
+ * @module
+ */
+import type { Command } from "./command.ts";
+import { wantsPull } from "../request/options.ts";
+
+const RESERVED = ["net", "env"] as const;
+
+/** A permission that only some commands need. */
+export type Reserved = (typeof RESERVED)[number];
+
+/** Lists the reserved permissions that a request may need, for its pulls. */
+export function reservedForPulls(request: object): readonly Reserved[] {
+  return wantsPull(request) ? RESERVED : [];
+}
+
+/** Lists the reserved permissions that a command may need. A spec must be read to know whether it pulls. */
+export function reservedFor(command: Command): readonly Reserved[] {
+  switch (command.kind) {
+    case "plan":
+    case "prepare":
+    case "render":
+      return reservedForPulls(command.request);
+    case "spec":
+      return RESERVED;
+    case "tree":
+      return command.action === "pull" || command.action === "push" ? RESERVED : [];
+    case "export":
+    case "commit":
+      // For SOURCE_DATE_EPOCH.
+      return ["env"];
+    default:
+      return [];
+  }
+}
+
+/** Gives up the reserved permissions of this process but for these. */
+export function keepOnly(kept: readonly Reserved[]): void {
+  for (const name of RESERVED) if (!kept.includes(name)) Deno.permissions.revokeSync({ name });
+}
