@@ -9,6 +9,11 @@ export function isDigest(text: unknown): text is string {
   return typeof text === "string" && /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/.test(text);
 }
 
+/** Returns the algorithm of a digest, and SHA-256 where there is none. */
+export function parseAlgorithm(digest: string | null): "sha256" | "sha512" {
+  return digest?.startsWith("sha512:") ? "sha512" : "sha256";
+}
+
 /**
  * Computes the digest of bytes, in hexadecimal.
  *

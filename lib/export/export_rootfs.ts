@@ -6,7 +6,7 @@
 import type { ChangeOptions } from "../system/change_options.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { appWords, quote, shellQuote } from "../core/quote.ts";
-import { hashFile } from "../system/hash_file.ts";
+import { hashFileLike } from "../system/hash_file.ts";
 import { exportPieces } from "./export_layer.ts";
 import type { ArchiveRequest, Exported, ExportSource } from "./export_layer.ts";
 import { imageFormat, makeDiskImage } from "./disk_image.ts";
@@ -123,7 +123,7 @@ async function exportDiskImage(
   return await writeOutput(path, async (_, beside) => {
     await makeDiskImage(format, { root, file: beside, listed }, options);
     await checkUnchanged(root, listed, options);
-    const digest = `sha256:${await hashFile(beside)}`;
+    const digest = await hashFileLike(beside);
     const { size } = await Deno.stat(beside);
     return { digest, diffId: digest, size, compression: "none", entries: listed.entries.count };
   });

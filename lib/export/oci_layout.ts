@@ -10,7 +10,7 @@ import { quote } from "../core/quote.ts";
 import { describeBytes, readManifest } from "../image/manifest.ts";
 import type { Descriptor, ImageManifest } from "../image/manifest.ts";
 import { attempt, look } from "../system/disk.ts";
-import { hashFile } from "../system/hash_file.ts";
+import { hashFileLike } from "../system/hash_file.ts";
 import { readOwnFile, replaceFile } from "../system/own_file.ts";
 
 /** The place of an image in a layout. */
@@ -126,8 +126,7 @@ async function placeBlob(target: LayoutTarget, digest: string, find: FindBlob): 
       () => Deno.mkdirSync(parent(place), { recursive: true }),
     );
     attempt("write", place, () => Deno.copyFileSync(from, beside));
-    const algorithm = digest.startsWith("sha512:") ? "sha512" : "sha256";
-    const is = `${algorithm}:${await hashFile(beside, algorithm)}`;
+    const is = await hashFileLike(beside, digest);
     if (is !== digest) {
       const message = `Cannot use blob ${quote(from)}: its digest is ${is}, and must be ${digest}`;
       throw new OverlayError("bad-digest", message, { path: from });

@@ -13,7 +13,7 @@ import { OverlayError } from "../core/errors.ts";
 import { inflate } from "./inflate.ts";
 import type { Inflated, Inflating } from "./inflate.ts";
 import { loadHash } from "../system/hash.ts";
-import type { Algorithm } from "../system/hash.ts";
+import { parseAlgorithm } from "../core/digest.ts";
 import { quote } from "../core/quote.ts";
 import { runInWorker, WorkerError } from "./worker.ts";
 import type { Piece } from "./worker.ts";
@@ -71,7 +71,7 @@ const APART = { reads: 1 << 20, chunk: 1 << 19 };
 const BEGINNING = 512;
 
 /** A part of a file, and the size of each read. */
-interface FilePart {
+export interface FilePart {
   readonly path: string;
   readonly offset: number;
   readonly size: number;
@@ -114,8 +114,8 @@ function* readFileSync({ path, offset, size, reads }: FilePart): Generator<Piece
   }
 }
 
-/** Reads a part of a file on the main thread, without blocking it. */
-async function* readFile(
+/** Reads a part of a file on the main thread, without blocking it, into one buffer. */
+export async function* readFile(
   { path, offset, size, reads }: FilePart,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Piece> {
@@ -147,11 +147,6 @@ function checkDigest(what: string, blob: Blob, digests: { must: string | null; i
     `Cannot use blob ${quote(blob.name)}: its ${what} is ${is}, and must be ${must}`,
     { path: blob.path, hint: "get the image again; what was unpacked of it is gone" },
   );
-}
-
-/** Returns the algorithm of a digest. */
-function parseAlgorithm(digest: string | null): Algorithm {
-  return digest?.startsWith("sha512:") ? "sha512" : "sha256";
 }
 
 /** The digests of a blob and of its content, in hexadecimal. */
@@ -220,8 +215,8 @@ async function* hashBlob(
   return { blob: hash.digest("hex"), content: content.digest("hex") };
 }
 
-/** Reads the first bytes of a blob, and checks its size. */
-async function readBeginning(
+/** Reads the first bytes of a blob, which show its compression, and checks its size. */
+export async function readBeginning(
   { name, path, offset, size }: Blob,
   { signal }: ReadOptions,
 ): Promise<Uint8Array> {

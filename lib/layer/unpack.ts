@@ -12,6 +12,7 @@ import { LayerFilter } from "./layer_filter.ts";
 import type { LayerPolicy, LayerSummary } from "./layer_policy.ts";
 import type { Step } from "./step_queue.ts";
 import { loadHash } from "../system/hash.ts";
+import { createNew, writeAll } from "../system/own_file.ts";
 import { child } from "../core/path.ts";
 import { Tar } from "./gnu_tar.ts";
 import type { LayerNeeds } from "./layer_paths.ts";
@@ -58,9 +59,7 @@ class LineFile implements Disposable {
 
   constructor(path: string) {
     this.#path = path;
-    this.#file = attempt("write", path, () => {
-      return Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
-    });
+    this.#file = attempt("write", path, () => createNew(path));
   }
 
   add(line: string): void {
@@ -73,9 +72,7 @@ class LineFile implements Disposable {
     const bytes = new TextEncoder().encode(this.#lines.join(""));
     this.#lines = [];
     this.#length = 0;
-    attempt("write", this.#path, () => {
-      for (let at = 0; at < bytes.length;) at += this.#file.writeSync(bytes.subarray(at));
-    });
+    attempt("write", this.#path, () => writeAll(this.#file, bytes));
   }
 
   [Symbol.dispose](): void {

@@ -4,6 +4,7 @@
  * @module
  */
 import { OverlayError } from "../core/errors.ts";
+import { joinSignals } from "../core/lanes.ts";
 import { quote } from "../core/quote.ts";
 import { connectionError } from "./connection_error.ts";
 
@@ -25,7 +26,7 @@ export class Timeout {
   /** Makes a timeout that is not started. */
   constructor(signal: AbortSignal | undefined, idleMs: number = IDLE_MS) {
     this.idleMs = idleMs;
-    this.signal = AbortSignal.any([this.#late.signal, ...(signal === undefined ? [] : [signal])]);
+    this.signal = joinSignals(this.#late.signal, signal);
   }
 
   /** Starts the time. */

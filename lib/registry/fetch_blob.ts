@@ -6,6 +6,7 @@
 import { OverlayError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import { attempt } from "../system/disk.ts";
+import { createNew, writeAll } from "../system/own_file.ts";
 import type { Answer } from "./answer.ts";
 import { ConnectionError } from "./connection_error.ts";
 import type { Repository } from "./registry.ts";
@@ -36,7 +37,7 @@ interface Sink {
  *
  * Requires `--allow-write` permission for the file, and `--allow-net`.
  *
- * @param path The file, which must not exist.
+ * @param path The file; one that is there is replaced.
  * @param onFetch Called with the number of bytes that were received, repeatedly.
  * @throws {OverlayError} If it cannot be fetched, or has another size.
  */
@@ -46,9 +47,7 @@ export async function fetchBlob(
   path: string,
   onFetch?: (bytes: number) => void,
 ): Promise<void> {
-  using file = attempt("write", path, () => {
-    return Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
-  });
+  using file = attempt("write", path, () => createNew(path));
   const sink = { file, path, at: 0 };
   for (let [tried, since] = [1, 0]; sink.at < blob.size || tried === 1; tried++) {
     const fault = await fetchRest(repository, blob, sink, onFetch);
@@ -112,13 +111,8 @@ function restart(sink: Sink): void {
 }
 
 function write(sink: Sink, piece: Uint8Array): void {
-  attempt("write", sink.path, () => {
-    for (let at = 0; at < piece.length;) {
-      const written = sink.file.writeSync(piece.subarray(at));
-      at += written;
-      sink.at += written;
-    }
-  });
+  attempt("write", sink.path, () => writeAll(sink.file, piece));
+  sink.at += piece.length;
 }
 
 function sizeError(repository: Repository, blob: RemoteBlob, than: string): OverlayError {

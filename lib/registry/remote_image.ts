@@ -10,7 +10,7 @@ import { quote } from "../core/quote.ts";
 import { hashLike, imageError } from "../image/image.ts";
 import type { Image, ImageChoice, ImageFiles } from "../image/image.ts";
 import { readRemote } from "../image/oci_image.ts";
-import { attempt, look } from "../system/disk.ts";
+import { look } from "../system/disk.ts";
 import { writeScratch } from "../system/own_file.ts";
 import { fetchBlob } from "./fetch_blob.ts";
 import type { RemoteBlob } from "./fetch_blob.ts";
@@ -121,7 +121,6 @@ async function fetchAny(
       if (!(error instanceof OverlayError) || error.code !== "missing") throw error;
       if (urls.length > 0 && !allowForeign) throw foreignError(error);
       if (at + 1 === places.length) throw error;
-      attempt("remove", path, () => Deno.removeSync(path));
     }
   }
 }

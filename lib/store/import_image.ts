@@ -179,7 +179,7 @@ async function findDiffId(blob: Blob, store: StoreLayout): Promise<string | null
   await blob.obtain?.();
   const alike = readAllLayers(store).filter(({ archive }) => archive.size === blob.size);
   if (alike.length === 0) return null;
-  const { hashFile } = await import("../system/hash_file.ts");
-  const digest = `sha256:${await hashFile(blob.path)}`;
+  const { hashFileLike } = await import("../system/hash_file.ts");
+  const digest = await hashFileLike(blob.path);
   return alike.find(({ archive }) => archive.digest === digest)?.diffId ?? null;
 }

@@ -12,6 +12,7 @@ import type { LayerPolicy } from "../layer/layer_policy.ts";
 import { hashFile } from "../system/hash_file.ts";
 import { fitLayer } from "../layer/fit_layer.ts";
 import { LayerLines, readLines } from "../layer/layer_lines.ts";
+import { inLanes, joinSignals } from "../core/lanes.ts";
 import { child } from "../core/path.ts";
 import { syncDirectory, syncStore } from "./open.ts";
 import { formatLayerKey, hashBelow, isAgain } from "./layer_key.ts";
@@ -171,13 +172,10 @@ const FETCHES_AT_ONCE = 3;
 
 /** Fetches layers before they are unpacked. The layer that is unpacked reports an error of its fetch. */
 async function fetchAhead(blobs: readonly Blob[], signal: AbortSignal): Promise<void> {
-  const queue = blobs.filter(({ isRemote }) => isRemote);
-  const work = async () => {
-    for (let next = queue.shift(); next && !signal.aborted; next = queue.shift()) {
-      await next.obtain?.().catch(() => {});
-    }
-  };
-  await Promise.all(Array.from({ length: FETCHES_AT_ONCE }, work));
+  const remote = blobs.filter(({ isRemote }) => isRemote);
+  await inLanes(remote, FETCHES_AT_ONCE, async (blob) => {
+    if (!signal.aborted) await blob.obtain?.().catch(() => {});
+  });
 }
 
 /** Unpacks layers, several at once. Returns them by their positions. */
@@ -190,27 +188,19 @@ async function stageAll(
 ): Promise<ReadonlyMap<number, Staged>> {
   const staged = new Map(how.ready);
   const ended = new AbortController();
-  const signals = [ended.signal, ...(how.options.signal === undefined ? [] : [how.options.signal])];
-  const options = { ...how.options, signal: AbortSignal.any(signals) };
-  const queue = wanted.filter(({ at }) => !staged.has(at));
-  const fetching = fetchAhead(queue.map(({ blob }) => blob), options.signal);
-  const work = async () => {
-    for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-      const { blob, at } = next;
-      const stage = (policy: LayerPolicy) => stageLayer(blob, at, { ...how, policy, options });
+  const options = { ...how.options, signal: joinSignals(ended.signal, how.options.signal) };
+  const missing = wanted.filter(({ at }) => !staged.has(at));
+  const fetching = fetchAhead(missing.map(({ blob }) => blob), options.signal);
+  await inLanes(missing, AT_ONCE, async ({ blob, at }) => {
+    const stage = (policy: LayerPolicy) => stageLayer(blob, at, { ...how, policy, options });
+    try {
       staged.set(at, await how.budget.spend(stage));
-    }
-  };
-  const workers = Array.from({ length: AT_ONCE }, () => {
-    return work().catch((error) => {
+    } catch (error) {
       // Stops the others; the first error is the cause.
       ended.abort(error);
       throw error;
-    });
+    }
   });
-  const results = await Promise.allSettled(workers);
-  if (!ended.signal.aborted) await fetching;
-  const failed = results.find(({ status }) => status === "rejected");
-  if (failed !== undefined) throw ended.signal.reason;
+  await fetching;
   return staged;
 }

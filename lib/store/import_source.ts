@@ -12,6 +12,7 @@ import { checkPermissions } from "../system/permissions.ts";
 import { imageError } from "../image/image.ts";
 import type { Image, ImageChoice, ImageFiles } from "../image/image.ts";
 import { openArchive, openDirectory } from "../image/image_files.ts";
+import { createNew, writeAll } from "../system/own_file.ts";
 import type { ParsedImport } from "./import_request.ts";
 import { child, isWithin, parent } from "../core/path.ts";
 import { COMPRESSION_PROGRAMS } from "../system/programs.ts";
@@ -99,14 +100,10 @@ async function* stdin(signal?: AbortSignal): AsyncGenerator<Uint8Array> {
 /** Copies stdin to a file, since the index of an image may be at the end of its archive. */
 async function spool({ scratch }: StoreLayout, options: SourceOptions): Promise<string> {
   const path = child(scratch, "stdin");
-  using file = attempt("write", path, () => {
-    return Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
-  });
+  using file = attempt("write", path, () => createNew(path));
   for await (const piece of (options.input ?? (() => stdin(options.signal)))()) {
     options.signal?.throwIfAborted();
-    attempt("write", path, () => {
-      for (let at = 0; at < piece.length;) at += file.writeSync(piece.subarray(at));
-    });
+    attempt("write", path, () => writeAll(file, piece));
   }
   options.signal?.throwIfAborted();
   return path;

@@ -8,6 +8,7 @@
 import { OverlayError } from "../core/errors.ts";
 import { child, parent } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
+import { readBeginning, readFile } from "../image/blob.ts";
 import type { Blob } from "../image/blob.ts";
 import { detectCompression } from "../image/compression.ts";
 import type { Compression } from "../image/compression.ts";
@@ -17,9 +18,8 @@ import type { Descriptor, ImageManifest } from "../image/manifest.ts";
 import { getOwnPlatform } from "../image/platform.ts";
 import { makeDirectory } from "../system/directory.ts";
 import { attempt, look } from "../system/disk.ts";
-import { hashFile } from "../system/hash_file.ts";
-import { writeScratch } from "../system/own_file.ts";
-import { openRegular } from "../system/regular_file.ts";
+import { hashFileLike } from "../system/hash_file.ts";
+import { createNew, writeAll, writeScratch } from "../system/own_file.ts";
 import type { ImportOptions } from "./import_options.ts";
 import { blobPath } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
@@ -35,7 +35,7 @@ export async function keepBlobs(
   options: ImportOptions,
 ): Promise<BlobKeeper | null> {
   const [first] = image.layers;
-  if (image.manifest === undefined && first !== undefined && await isXz(first)) {
+  if (image.manifest === undefined && first !== undefined && await detectBlob(first) === "xz") {
     options.warn?.("no blobs are kept: registries accept no layer that is compressed by xz");
     return null;
   }
@@ -45,11 +45,8 @@ export async function keepBlobs(
 /** The size of each read, in bytes. */
 const READ = 1 << 20;
 
-/** The number of bytes that show the compression. */
-const BEGINNING = 512;
-
-async function isXz({ path, offset }: Blob): Promise<boolean> {
-  return await detectFileCompression(path, offset) === "xz";
+async function detectBlob(blob: Blob): Promise<Compression> {
+  return detectCompression(await readBeginning(blob, {}));
 }
 
 /** Keeps the blobs of one image. */
@@ -64,7 +61,7 @@ export class BlobKeeper {
   constructor(image: Image, store: StoreLayout, options: ImportOptions) {
     this.#store = store;
     const layers = image.layers.map((blob, at) =>
-      copyFirst(blob, child(store.scratch, `blob-${at}`))
+      copyFirst(blob, child(store.scratch, `blob-${at}`), options.signal)
     );
     this.image = { ...image, layers };
     this.options = {
@@ -101,54 +98,31 @@ export class BlobKeeper {
     if (isAbsent || (must !== null && look(blobPath(this.#store, must)) !== null)) return known;
     this.options.signal?.throwIfAborted();
     await blob.obtain?.();
-    const digest = this.#verified.get(path) ?? await hashLayer(blob);
+    const digest = this.#verified.get(path) ?? await hashFileLike(path, must);
     if (must !== null && digest !== must) {
       const reason = `its digest is ${digest}, and must be ${must}`;
       throw new OverlayError("bad-digest", `Cannot keep blob ${quote(blob.name)}: ${reason}`, {
         hint: "get the image again",
       });
     }
-    const mediaType = layerType(await detectFileCompression(path, 0));
+    const mediaType = layerType(await detectBlob(blob));
     placeBlob(path, digest, this.#store);
     return { mediaType, digest, size };
   }
 }
 
 /** Lets a layer be copied to a private file before it is read, unless it is fetched into one. */
-function copyFirst(blob: Blob, to: string): Blob {
+function copyFirst(blob: Blob, to: string, signal: AbortSignal | undefined): Blob {
   if (blob.obtain !== undefined || blob.isAbsent) return blob;
   let copied: Promise<void> | undefined;
-  return { ...blob, path: to, offset: 0, obtain: () => copied ??= copyPart(blob, to) };
+  return { ...blob, path: to, offset: 0, obtain: () => copied ??= copyPart(blob, to, signal) };
 }
 
-async function copyPart({ path, offset, size }: Blob, to: string): Promise<void> {
-  using from = await openRegular(path);
-  using file = attempt("write", to, () => {
-    return Deno.openSync(to, { write: true, createNew: true, mode: 0o600 });
-  });
-  await from.seek(offset, Deno.SeekMode.Start);
-  const buffer = new Uint8Array(Math.min(READ, size));
-  for (let left = size; left > 0;) {
-    const read = await from.read(buffer.subarray(0, left));
-    if (read === null) return;
-    left -= read;
-    attempt("write", to, () => {
-      for (let at = 0; at < read;) at += file.writeSync(buffer.subarray(at, read));
-    });
+async function copyPart(blob: Blob, to: string, signal: AbortSignal | undefined): Promise<void> {
+  using file = attempt("write", to, () => createNew(to));
+  for await (const piece of readFile({ ...blob, reads: READ }, signal)) {
+    attempt("write", to, () => writeAll(file, piece));
   }
-}
-
-async function hashLayer({ path, digest }: Blob): Promise<string> {
-  const algorithm = digest?.startsWith("sha512:") ? "sha512" : "sha256";
-  return `${algorithm}:${await hashFile(path, algorithm)}`;
-}
-
-async function detectFileCompression(path: string, offset: number): Promise<Compression> {
-  using file = await openRegular(path);
-  const beginning = new Uint8Array(BEGINNING);
-  await file.seek(offset, Deno.SeekMode.Start);
-  const read = attempt("read", path, () => file.readSync(beginning)) ?? 0;
-  return detectCompression(beginning.subarray(0, read));
 }
 
 /** Makes the config of an archive of a root file system. */

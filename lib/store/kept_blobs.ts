@@ -7,7 +7,7 @@ import { isDigest } from "../core/digest.ts";
 import { child } from "../core/path.ts";
 import { removeIfEmpty } from "../system/directory.ts";
 import { attempt, look } from "../system/disk.ts";
-import { hashFile } from "../system/hash_file.ts";
+import { hashFileLike } from "../system/hash_file.ts";
 import { blobPath } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import { listNames, listWholeTrees, readWholeTrees } from "./tree_manifest.ts";
@@ -57,7 +57,6 @@ export async function checkBlob(
   const path = blobPath(store, digest);
   if (look(path)?.isFile !== true) return `the blob ${digest} is gone`;
   if (quick) return null;
-  const algorithm = digest.startsWith("sha512:") ? "sha512" : "sha256";
-  const is = `${algorithm}:${await hashFile(path, algorithm)}`;
+  const is = await hashFileLike(path, digest);
   return is === digest ? null : `the blob ${digest} has the digest ${is}`;
 }

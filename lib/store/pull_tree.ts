@@ -4,6 +4,7 @@
  * @module
  */
 import { OverlayError } from "../core/errors.ts";
+import { joinSignals } from "../core/lanes.ts";
 import { quote } from "../core/quote.ts";
 import type { Image } from "../image/image.ts";
 import { formatImageReference, parseImageReference } from "../registry/image_reference.ts";
@@ -11,7 +12,7 @@ import type { ImageReference } from "../registry/image_reference.ts";
 import { nameOf, openRemoteImage } from "../registry/remote_image.ts";
 import { atMirror, isFaultOfMirror } from "../registry/mirror.ts";
 import type { Repository } from "../registry/registry.ts";
-import { checkPermissions } from "../system/permissions.ts";
+import { checkPermissions, joinPermissions } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { child } from "../core/path.ts";
 import { accessPermissions, connect } from "./registry_access.ts";
@@ -51,28 +52,33 @@ export interface PullOptions extends ImportOptions, AccessOptions {
  * @throws {InvalidValueError} If a part of the request is not usable.
  */
 export function pullPermissions(request: PullRequest): RequiredPermissions {
-  const reference = parseImageReference(request.reference);
-  const needs = importPermissions(importRequest(request));
-  const mirror = request.mirror === undefined ? null : atMirror(request.mirror, reference);
-  const access = accessPermissions(reference, request);
-  // The user and the certificates are those of the registry.
-  const { authFile } = request;
-  const there = mirror === null
-    ? null
-    : accessPermissions(mirror.reference, { authFile, plainHttp: mirror.plainHttp });
-  const both = (key: "read" | "net" | "env") => [
-    ...new Set([...there?.[key] ?? [], ...access[key]]),
-  ];
-  return {
-    ...needs,
-    read: [...needs.read.filter((path) => path !== PLACE), ...both("read")],
-    net: both("net"),
-    env: both("env"),
-  };
+  const { mirror, own } = choosePlaces(request);
+  const places = mirror === null ? [own] : [mirror, own];
+  return joinPermissions([
+    importPermissions(importRequest(request)),
+    ...places.map(({ at, access }) => accessPermissions(at, access)),
+  ]);
 }
 
-/** A placeholder for the source of an import. */
-const PLACE = "-";
+/** A registry that is asked for an image. */
+interface Place {
+  /** The reference of the image there. */
+  readonly at: ImageReference;
+  /** The user and the certificates there. */
+  readonly access: AccessRequest;
+}
+
+/** Returns the registry of an image, and the mirror. The user and the certificates of a request are for its own. */
+function choosePlaces(
+  request: PullRequest,
+): { readonly mirror: Place | null; readonly own: Place } {
+  const { authFile, mirror } = request;
+  const at = parseImageReference(request.reference);
+  const own = { at, access: request };
+  if (mirror === undefined) return { mirror: null, own };
+  const { reference, plainHttp } = atMirror(mirror, at);
+  return { mirror: { at: reference, access: { authFile, plainHttp } }, own };
+}
 
 function importRequest(request: PullRequest): ImportRequest {
   const {
@@ -86,7 +92,8 @@ function importRequest(request: PullRequest): ImportRequest {
     allowForeign: _allowForeign,
     ...rest
   } = request;
-  return { ...rest, source: PLACE };
+  // Nothing is read but the store.
+  return { ...rest, source: "-" };
 }
 
 /**
@@ -113,32 +120,26 @@ export async function pullTree(
   request: PullRequest,
   options: PullOptions = {},
 ): Promise<ImportedTree> {
-  const reference = parseImageReference(request.reference);
   checkPermissions("pull", pullPermissions(request));
-  const mirror = request.mirror === undefined ? null : atMirror(request.mirror, reference);
-  if (mirror !== null) {
-    const { authFile } = request;
-    const at = { authFile, plainHttp: mirror.plainHttp };
-    const found = await pullFrom(mirror.reference, at, request, options).catch((error) => {
-      if (!isFaultOfMirror(error)) throw error;
-      options.warn?.(`the mirror ${quote(request.mirror ?? "")} is left out: ${error.message}`);
-      return null;
-    });
-    if (found !== null) return found;
+  const { mirror, own } = choosePlaces(request);
+  if (mirror === null) return await pullFrom(own, request, options);
+  try {
+    return await pullFrom(mirror, request, options);
+  } catch (error) {
+    if (!isFaultOfMirror(error)) throw error;
+    options.warn?.(`the mirror ${quote(request.mirror ?? "")} is left out: ${error.message}`);
+    return await pullFrom(own, request, options);
   }
-  return await pullFrom(reference, request, request, options);
 }
 
 /** Pulls an image from a registry: its own, or a mirror, which has another reference for it. */
 async function pullFrom(
-  at: ImageReference,
-  access: AccessRequest,
+  { at, access }: Place,
   request: PullRequest,
   options: PullOptions,
 ): Promise<ImportedTree> {
   const ended = new AbortController();
-  const signals = [ended.signal, ...(options.signal === undefined ? [] : [options.signal])];
-  const signal = AbortSignal.any(signals);
+  const signal = joinSignals(ended.signal, options.signal);
   using connection = await connect("pull", at, access, { ...options, signal });
   const { repository } = connection;
   const known = await findKnown(repository, request);

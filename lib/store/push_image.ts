@@ -4,8 +4,8 @@
  * @module
  */
 import { InvalidValueError, OverlayError } from "../core/errors.ts";
-import { hexDigest } from "../core/digest.ts";
 import { quote } from "../core/quote.ts";
+import { hashLike } from "../image/image.ts";
 import { listBlobs, readManifest } from "../image/manifest.ts";
 import type { Descriptor, ImageManifest } from "../image/manifest.ts";
 import { expandName } from "../image/reference.ts";
@@ -68,8 +68,7 @@ export async function findPushable(request: TreeChoice): Promise<PushableImage> 
   const { manifest } = image;
   const { config, layers } = readManifest(manifest);
   const bytes = new TextEncoder().encode(manifest.text);
-  const algorithm = image.digest?.startsWith("sha512:") ? "sha512" : "sha256";
-  const hex = await hexDigest(algorithm === "sha512" ? "SHA-512" : "SHA-256", bytes);
+  const digest = await hashLike(image.digest ?? "sha256:", bytes);
   const unique = [...new Map(layers.map((layer, at) => [layer.digest, { layer, at }])).values()];
   const wanted = [...unique.map(({ layer, at }) => ({ ...layer, layer: at })), {
     ...config,
@@ -90,7 +89,7 @@ export async function findPushable(request: TreeChoice): Promise<PushableImage> 
     };
   });
   const configured = blobs.map((blob) => blob.layer === null ? withConfig(blob, image) : blob);
-  return { id, manifest, bytes, digest: `${algorithm}:${hex}`, blobs: configured };
+  return { id, manifest, bytes, digest, blobs: configured };
 }
 
 function hasManifest(image: StoredImage): image is ManifestImage {

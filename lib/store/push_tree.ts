@@ -4,6 +4,7 @@
  * @module
  */
 import { OverlayError } from "../core/errors.ts";
+import { inLanes, joinSignals } from "../core/lanes.ts";
 import { quote } from "../core/quote.ts";
 import { formatImageReference, parseImageReference } from "../registry/image_reference.ts";
 import type { ImageReference } from "../registry/image_reference.ts";
@@ -11,7 +12,7 @@ import { endSession, hasBlob, mountBlob, putManifest, uploadBlob } from "../regi
 import type { Repository } from "../registry/registry.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { replaceFile } from "../system/own_file.ts";
-import { checkPermissions, isGranted, TRUST } from "../system/permissions.ts";
+import { checkPermissions, isGranted, joinPermissions, TRUST } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
@@ -75,22 +76,20 @@ export interface PushedImage {
 export async function pushPermissions(request: PushRequest): Promise<RequiredPermissions> {
   const reference = parseImageReference(request.reference);
   const { store } = storeLayout(request.store);
-  const all = [accessPermissions(reference, request)];
+  const own = {
+    read: [store],
+    write: [store],
+    run: [PROGRAMS.rm, ...TRUST.run],
+    sys: TRUST.sys,
+  };
+  const all: RequiredPermissions[] = [own, accessPermissions(reference, request)];
   // Without it, the sources are not known.
   const mayRead = isGranted({ name: "read", path: store });
   for (const { open, source } of mayRead ? (await findPushable(request)).blobs : []) {
     if (open !== null || source === null) continue;
     all.push(accessPermissions(source, accessFor(source, reference, request)));
   }
-  const unique = (key: "read" | "net" | "env") => [...new Set(all.flatMap((one) => one[key]))];
-  return {
-    read: [store, ...unique("read")],
-    write: [store],
-    run: [PROGRAMS.rm, ...TRUST.run],
-    sys: TRUST.sys,
-    net: unique("net"),
-    env: unique("env"),
-  };
+  return joinPermissions(all);
 }
 
 /**
@@ -148,9 +147,8 @@ async function withSignal<T>(
   act: (options: PushOptions) => Promise<T>,
 ): Promise<T> {
   const ended = new AbortController();
-  const signals = [ended.signal, ...(options.signal === undefined ? [] : [options.signal])];
   try {
-    return await act({ ...options, signal: AbortSignal.any(signals) });
+    return await act({ ...options, signal: joinSignals(ended.signal, options.signal) });
   } finally {
     ended.abort();
   }
@@ -158,25 +156,6 @@ async function withSignal<T>(
 
 /** The number of blobs that are sent at once. */
 const AT_ONCE = 3;
-
-/** Acts on items, several at once. After an error, no other item is begun. */
-async function inLanes<T>(
-  items: readonly T[],
-  act: (item: T) => Promise<void>,
-): Promise<void> {
-  const queue = [...items];
-  const work = async () => {
-    try {
-      for (let next = queue.shift(); next !== undefined; next = queue.shift()) await act(next);
-    } catch (error) {
-      queue.length = 0;
-      throw error;
-    }
-  };
-  const results = await Promise.allSettled(Array.from({ length: AT_ONCE }, work));
-  const failed = results.find((result) => result.status === "rejected");
-  if (failed !== undefined) throw failed.reason;
-}
 
 /** Sends the blobs that the repository has not, the config last. */
 async function sendBlobs(
@@ -189,7 +168,7 @@ async function sendBlobs(
   const sources = new Sources(repository.reference, request, options);
   let mounted = 0;
   try {
-    await inLanes(image.blobs, async (blob) => {
+    await inLanes(image.blobs, AT_ONCE, async (blob) => {
       const found = await findBlob(repository, blob);
       if (found === "mounted") mounted++;
       tell(blob, found === "present" ? options.onPresent : undefined);
@@ -210,8 +189,8 @@ async function sendBlobs(
       await uploadBlob(repository, blob, open, { session, onSent });
       tell(blob, options.onPushed);
     };
-    await inLanes(wanted.filter(({ layer }) => layer !== null), upload);
-    await inLanes(wanted.filter(({ layer }) => layer === null), upload);
+    await inLanes(wanted.filter(({ layer }) => layer !== null), AT_ONCE, upload);
+    await inLanes(wanted.filter(({ layer }) => layer === null), AT_ONCE, upload);
     return { uploaded, mounted };
   } finally {
     sources[Symbol.dispose]();

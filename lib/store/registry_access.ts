@@ -65,7 +65,7 @@ function hostsOf({ registry }: ImageReference, plainHttp: boolean | undefined): 
 export function accessPermissions(
   reference: ImageReference,
   request: AccessRequest,
-): Required<Pick<RequiredPermissions, "read" | "net" | "env">> {
+): RequiredPermissions {
   const host = hostOfRegistry(reference.registry);
   const known = request.username !== undefined;
   return {
@@ -73,6 +73,8 @@ export function accessPermissions(
       ...certificateDirectories(host, request.certDir),
       ...(known ? [] : authFiles(request.authFile)),
     ],
+    write: [],
+    run: [],
     net: hostsOf(reference, request.plainHttp),
     env: known || request.authFile !== undefined ? [] : AUTH_VARIABLES,
   };

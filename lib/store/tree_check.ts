@@ -10,6 +10,7 @@ import { checkPermissions } from "../system/permissions.ts";
 import { hashFile } from "../system/hash_file.ts";
 import { parseLines, showPath } from "../tar/mtree.ts";
 import type { Keywords } from "../tar/mtree.ts";
+import { inLanes } from "../core/lanes.ts";
 import { child } from "../core/path.ts";
 import { PROGRAMS } from "../system/programs.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
@@ -160,13 +161,9 @@ export async function checkTrees(
     trees.flatMap(({ id }) => listParts(store, id)).map((part) => [part.root, part]),
   );
   const found = new Map<string, readonly TreeDifference[]>();
-  const queue = [...parts.values()];
-  const work = async () => {
-    for (let part = queue.shift(); part !== undefined; part = queue.shift()) {
-      found.set(part.root, await checkPart(part, request.quick ?? false, options));
-    }
-  };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  await inLanes([...parts.values()], AT_ONCE, async (part) => {
+    found.set(part.root, await checkPart(part, request.quick ?? false, options));
+  });
   const blobs = await findBadBlobs(store, trees, request.quick ?? false);
   const checked = trees.map((tree) => {
     const { id } = tree;

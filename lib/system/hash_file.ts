@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { parseAlgorithm } from "../core/digest.ts";
 import { attempt } from "./disk.ts";
 import { openRegular } from "./regular_file.ts";
 import { loadHash } from "./hash.ts";
@@ -28,4 +29,14 @@ export async function hashFile(path: string, algorithm: Algorithm = "sha256"): P
     }
     return hash.digest("hex");
   });
+}
+
+/**
+ * Computes the digest of a file by the algorithm of another digest.
+ *
+ * @param like The other digest. @default {SHA-256}
+ */
+export async function hashFileLike(path: string, like: string | null = null): Promise<string> {
+  const algorithm = parseAlgorithm(like);
+  return `${algorithm}:${await hashFile(path, algorithm)}`;
 }

@@ -45,13 +45,18 @@ function writeBeside(path: string, content: Uint8Array): Deno.FsFile {
 function writeNew(path: string, content: Uint8Array): Deno.FsFile {
   const file = createNew(path);
   try {
-    for (let at = 0; at < content.length;) at += file.writeSync(content.subarray(at));
+    writeAll(file, content);
     return file;
   } catch (error) {
     file.close();
     Deno.removeSync(path);
     throw error;
   }
+}
+
+/** Writes all bytes of a piece to an open file. */
+export function writeAll(file: Deno.FsFile, piece: Uint8Array): void {
+  for (let at = 0; at < piece.length;) at += file.writeSync(piece.subarray(at));
 }
 
 /**
