@@ -58,5 +58,6 @@ export class Sources implements Disposable {
 async function* fetchPieces(repository: Repository, digest: string): ReturnType<OpenBlob> {
   const answer = await repository.blob(digest, 0);
   if (answer.status !== 200) throw await repository.refuse(answer);
-  yield* answer.pieces();
+  // They are sent later.
+  for await (const piece of answer.pieces()) yield piece.slice();
 }
