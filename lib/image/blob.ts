@@ -7,13 +7,16 @@ import { ArchiveError, archiveError } from "../tar/archive_error.ts";
 import { detectCompression, detectForeignFormat } from "./compression.ts";
 import type { Compression } from "./compression.ts";
 import { throughProgram } from "./decompress.ts";
-import { attempt } from "../system/disk.ts";
+import { attempt, look } from "../system/disk.ts";
 import { openRegular, statOpen } from "../system/regular_file.ts";
 import { OverlayError } from "../core/errors.ts";
+import { readFile, readFileSync } from "./file_part.ts";
+import type { FilePart } from "./file_part.ts";
 import { inflate } from "./inflate.ts";
 import type { Inflated, Inflating } from "./inflate.ts";
 import { loadHash } from "../system/hash.ts";
 import { parseAlgorithm } from "../core/digest.ts";
+import { joinSignals } from "../core/lanes.ts";
 import { quote } from "../core/quote.ts";
 import { runInWorker, WorkerError } from "./worker.ts";
 import type { Piece } from "./worker.ts";
@@ -38,8 +41,10 @@ export interface Blob {
   readonly key?: string;
   /** Fetches it into the file, which is private to the import, if it is not there yet. */
   readonly obtain?: () => Promise<void>;
-  /** Set if it comes from a registry, so that fetching it early saves time. */
+  /** Set if it comes from a registry: it is fetched early, and its file grows meanwhile. */
   readonly isRemote?: true;
+  /** Removes the file, if no other layer is the same blob. @default {it stays until the end of the import} */
+  readonly release?: () => void;
   /** Makes its bytes, if they are not in a file. @default {reads the file} */
   readonly read?: () => AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
@@ -69,66 +74,6 @@ const APART = { reads: 1 << 20, chunk: 1 << 19 };
 
 /** The number of bytes that are needed to detect the compression. */
 const BEGINNING = 512;
-
-/** A part of a file, and the size of each read. */
-export interface FilePart {
-  readonly path: string;
-  readonly offset: number;
-  readonly size: number;
-  readonly reads: number;
-}
-
-/** The part of `node:fs` that a worker needs, without names that a bundler would change. */
-interface ThreadFiles {
-  getBuiltinModule(name: "node:fs"): {
-    readonly constants: { readonly O_RDONLY: number; readonly O_NONBLOCK: number };
-    openSync(path: string, flags: number): number;
-    fstatSync(file: number): { isFile(): boolean };
-    readSync(file: number, to: Uint8Array, at: number, length: number, position: number): number;
-    closeSync(file: number): void;
-  };
-}
-
-/**
- * Reads a part of a file into one buffer. It is self-contained, so that a worker can run it, which may block
- * on the disk. It must not read a FIFO, whose writer it would wait for without end.
- */
-function* readFileSync({ path, offset, size, reads }: FilePart): Generator<Piece> {
-  const { process } = globalThis as unknown as { process: ThreadFiles };
-  const { closeSync, constants, fstatSync, openSync, readSync } = process.getBuiltinModule(
-    "node:fs",
-  );
-  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    if (!fstatSync(file).isFile()) throw new Error("it is no regular file");
-    const buffer = new Uint8Array(Math.min(reads, size));
-    for (let at = 0; at < size;) {
-      const wanted = Math.min(buffer.length, size - at);
-      const read = readSync(file, buffer, 0, wanted, offset + at);
-      if (read === 0) return;
-      at += read;
-      yield buffer.subarray(0, read);
-    }
-  } finally {
-    closeSync(file);
-  }
-}
-
-/** Reads a part of a file on the main thread, without blocking it, into one buffer. */
-export async function* readFile(
-  { path, offset, size, reads }: FilePart,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Piece> {
-  using file = await openRegular(path, { signal });
-  await file.seek(offset, Deno.SeekMode.Start);
-  const buffer = new Uint8Array(Math.min(reads, size));
-  for (let left = size; left > 0;) {
-    const read = await file.read(buffer.subarray(0, left));
-    if (read === null) return;
-    left -= read;
-    yield buffer.subarray(0, read);
-  }
-}
 
 /** Reads the pieces of a blob; a signal ends it between two pieces. */
 async function* readPieces(blob: Blob, options: ReadOptions): AsyncGenerator<Piece> {
@@ -178,7 +123,7 @@ async function* inflateBlob(
   const how = { blob: parseAlgorithm(blob.digest), content: parseAlgorithm(blob.diffId) };
   const { path, offset, size } = blob;
   const { fault, ...hex } = yield* size >= WORKER_SIZE
-    ? inflateInWorker({ ...how, path, offset, size, ...APART }, options)
+    ? inflateInWorker({ ...how, path, offset, size, grows: blob.isRemote, ...APART }, options)
     : inflate(pieces, { ...how, ...HERE });
   if (fault !== null) throw archiveError(fault);
   return hex;
@@ -215,15 +160,15 @@ async function* hashBlob(
   return { blob: hash.digest("hex"), content: content.digest("hex") };
 }
 
-/** Reads the first bytes of a blob, which show its compression, and checks its size. */
+/** Reads the first bytes of a blob, which show its compression, and checks its size if its file does not grow. */
 export async function readBeginning(
-  { name, path, offset, size }: Blob,
+  { name, path, offset, size, isRemote }: Blob,
   { signal }: ReadOptions,
 ): Promise<Uint8Array> {
   using file = await openRegular(path, { signal });
   return attempt("read", path, () => {
     const is = Math.max(statOpen(file, path).size - offset, 0);
-    if (is < size) {
+    if (is < size && !isRemote) {
       const sizes = `it has ${is} bytes, and must have ${size}`;
       throw new OverlayError("bad-digest", `Cannot use blob ${quote(name)}: ${sizes}`, { path });
     }
@@ -249,6 +194,18 @@ async function detectBlobCompression(blob: Blob, options: ReadOptions): Promise<
   throw new ArchiveError("bad-archive", "read archive", reason, hint);
 }
 
+/** The interval of looks at a file that grows, in milliseconds. */
+const GROWTH_MS = 5;
+
+/** Waits for the first bytes of a file that grows, and tells whether a worker can read on while it does. */
+async function beginsAsGzip(blob: Blob, signal: AbortSignal): Promise<boolean> {
+  while ((look(blob.path)?.size ?? 0) < BEGINNING) {
+    await new Promise((resolve) => setTimeout(resolve, GROWTH_MS));
+    signal.throwIfAborted();
+  }
+  return detectCompression(await readBeginning(blob, { signal })) === "gzip";
+}
+
 /** Waits for work that goes on by itself, until a signal is aborted. */
 function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -260,7 +217,7 @@ function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promis
 }
 
 /**
- * Reads a blob.
+ * Reads a blob. One that must be fetched is read while its file grows, if it is large and has gzip.
  *
  * Requires `--allow-read` permission for its file, and `--allow-run` for the program of its compression.
  *
@@ -272,7 +229,22 @@ export async function* readBlob(
   blob: Blob,
   options: ReadOptions,
 ): AsyncGenerator<Uint8Array, BlobDigests> {
-  if (blob.obtain !== undefined) await orAborted(blob.obtain(), options.signal);
+  if (blob.obtain === undefined) return yield* readPresent(blob, options);
+  const failed = new AbortController();
+  const whole = blob.obtain().catch((error) => failed.abort(error));
+  const signal = joinSignals(failed.signal, options.signal);
+  const isEarly = blob.isRemote && blob.size >= WORKER_SIZE && await beginsAsGzip(blob, signal);
+  if (!isEarly) await orAborted(whole, signal);
+  const digests = yield* readPresent(blob, { ...options, signal });
+  await orAborted(whole, signal);
+  return digests;
+}
+
+/** Reads a blob whose file is there. */
+async function* readPresent(
+  blob: Blob,
+  options: ReadOptions,
+): AsyncGenerator<Uint8Array, BlobDigests> {
   const compression = await detectBlobCompression(blob, options);
   // Closes the file if the caller stops early.
   await using pieces = readPieces(blob, options);

@@ -57,7 +57,8 @@ export interface ImageFiles {
 }
 
 /** The location of the bytes of a file. */
-export interface Place extends Pick<Blob, "path" | "offset" | "size" | "obtain" | "isRemote"> {
+export interface Place
+  extends Pick<Blob, "path" | "offset" | "size" | "obtain" | "isRemote" | "release"> {
   /** The metadata of the file, if it must still be the same when it is read. */
   readonly like?: Deno.FileInfo;
 }

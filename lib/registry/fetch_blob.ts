@@ -6,7 +6,7 @@
 import { OverlayError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
 import { attempt } from "../system/disk.ts";
-import { createNew, writeAll } from "../system/own_file.ts";
+import { writeAll } from "../system/own_file.ts";
 import type { Answer } from "./answer.ts";
 import { ConnectionError } from "./connection_error.ts";
 import type { Repository } from "./registry.ts";
@@ -37,7 +37,7 @@ interface Sink {
  *
  * Requires `--allow-write` permission for the file, and `--allow-net`.
  *
- * @param path The file; one that is there is replaced.
+ * @param path The file, in a private directory. It grows while the blob is fetched.
  * @param onFetch Called with the number of bytes that were received, repeatedly.
  * @throws {OverlayError} If it cannot be fetched, or has another size.
  */
@@ -47,7 +47,10 @@ export async function fetchBlob(
   path: string,
   onFetch?: (bytes: number) => void,
 ): Promise<void> {
-  using file = attempt("write", path, () => createNew(path));
+  // Another attempt must write to the same file, since it may be read already.
+  using file = attempt("write", path, () => {
+    return Deno.openSync(path, { write: true, create: true, truncate: true, mode: 0o600 });
+  });
   const sink = { file, path, at: 0 };
   for (let [tried, since] = [1, 0]; sink.at < blob.size || tried === 1; tried++) {
     const fault = await fetchRest(repository, blob, sink, onFetch);

@@ -10,7 +10,7 @@ import { quote } from "../core/quote.ts";
 import { hashLike, imageError } from "../image/image.ts";
 import type { Image, ImageChoice, ImageFiles } from "../image/image.ts";
 import { readRemote } from "../image/oci_image.ts";
-import { look } from "../system/disk.ts";
+import { attempt, look } from "../system/disk.ts";
 import { writeScratch } from "../system/own_file.ts";
 import { fetchBlob } from "./fetch_blob.ts";
 import type { RemoteBlob } from "./fetch_blob.ts";
@@ -137,6 +137,15 @@ function filesOf(repository: Repository, options: FetchOptions): RemoteFiles {
   };
   // Two layers of an image may be the same blob.
   const fetched = new Map<string, Promise<void>>();
+  const uses = new Map<string, number>();
+  const release = (digest: string) => {
+    const left = (uses.get(digest) ?? 0) - 1;
+    uses.set(digest, left);
+    if (left > 0) return;
+    fetched.delete(digest);
+    const file = place(digest);
+    attempt("remove", file, () => Deno.removeSync(file));
+  };
   const fetch = async (blob: Wanted) => {
     const path = place(blob.digest);
     if (look(path) !== null && !fetched.has(blob.digest)) return;
@@ -154,7 +163,11 @@ function filesOf(repository: Repository, options: FetchOptions): RemoteFiles {
       const file = place(digest);
       const size = known ?? look(file)?.size ?? 0;
       const obtain = () => fetch({ digest, size, urls });
-      return { path: file, offset: 0, size, obtain, isRemote: true };
+      uses.set(digest, (uses.get(digest) ?? 0) + 1);
+      return {
+        ...{ path: file, offset: 0, size, isRemote: true },
+        ...{ obtain, release: () => release(digest) },
+      };
     },
     obtain: async (name, size) => {
       const digest = digestIn(name);

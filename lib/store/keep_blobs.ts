@@ -8,8 +8,9 @@
 import { OverlayError } from "../core/errors.ts";
 import { child, parent } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
-import { readBeginning, readFile } from "../image/blob.ts";
+import { readBeginning } from "../image/blob.ts";
 import type { Blob } from "../image/blob.ts";
+import { readFile } from "../image/file_part.ts";
 import { detectCompression } from "../image/compression.ts";
 import type { Compression } from "../image/compression.ts";
 import type { Image } from "../image/image.ts";
@@ -112,7 +113,11 @@ export class BlobKeeper {
 }
 
 /** Lets a layer be copied to a private file before it is read, unless it is fetched into one. */
-function copyFirst(blob: Blob, to: string, signal: AbortSignal | undefined): Blob {
+function copyFirst(
+  { release: _, ...blob }: Blob,
+  to: string,
+  signal: AbortSignal | undefined,
+): Blob {
   if (blob.obtain !== undefined || blob.isAbsent) return blob;
   let copied: Promise<void> | undefined;
   return { ...blob, path: to, offset: 0, obtain: () => copied ??= copyPart(blob, to, signal) };

@@ -68,6 +68,8 @@ export async function stageLayer(
     onRead: (bytes) => options.onRead?.(layer, bytes, blob),
     onWritten: (bytes) => writeback.wrote(bytes),
   });
+  // Before it would be synced with the layer.
+  blob.release?.();
   await writeback.end();
   if (unpacked.unset > 0) await recordAttributes(target, options);
   options.onUnpacked?.(layer, blob, unpacked);

@@ -10,18 +10,13 @@ import { importTree, pushTree } from "../../lib/store/tree.ts";
 import type { PushOptions } from "../../lib/store/tree.ts";
 import { archive, digestOf, file, gzip, layoutFiles, writeFiles } from "../_archive.ts";
 import { ATTRIBUTES } from "../_image.ts";
+import { noise } from "../_random.ts";
 import { tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { HOST } from "./_fake.ts";
 import { FakeTarget, requireTokens } from "./_fake_target.ts";
 
 const SMALL = archive(file("small", "a small layer"));
-
-function noise(size: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(size);
-  for (let at = 0; at < size; at += 65536) crypto.getRandomValues(bytes.subarray(at, at + 65536));
-  return bytes;
-}
 
 /** A layer that is sent as a stream. */
 const LARGE = archive(file("large", noise(9 << 20)));

@@ -12,6 +12,7 @@ import { cli } from "../_cli.ts";
 import { ATTRIBUTES, layerArchive, makeLayout, smallImage } from "../_image.ts";
 import { lacks } from "../_lacks.ts";
 import { runMain } from "../_main.ts";
+import { noise } from "../_random.ts";
 import { noRegistry, startRegistry, USER } from "../_registry.ts";
 import type { Auth, TestRegistry } from "../_registry.ts";
 import { snapshot, tempDir } from "../_temp.ts";
@@ -48,13 +49,6 @@ async function digestThere(dir: TempDir, { host }: TestRegistry, name: string): 
   const how = ["--src-tls-verify=false", `--src-creds=${USER.name}:${USER.password}`];
   await skopeo(dir, ...how, `docker://${host}/${name}`, `dir:${to}`);
   return digestOf(await Deno.readFile(`${to}/manifest.json`));
-}
-
-/** Bytes that do not compress, so that a layer is large. */
-function noise(size: number): Uint8Array {
-  const bytes = new Uint8Array(size);
-  for (let at = 0; at < size; at += 65536) crypto.getRandomValues(bytes.subarray(at, at + 65536));
-  return bytes;
 }
 
 for (const auth of ["plain", "htpasswd", "token"] as const) {
