@@ -14,7 +14,6 @@ import { printable, quote } from "../core/quote.ts";
 import type { PodCommand } from "./dry_run.ts";
 import type { Kept } from "../plan/plan_collect.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { wantsPull } from "../request/options.ts";
 import { changeOptions, interruptible, print, rendering, tellFailures } from "./carry_out.ts";
 
 type Of<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
