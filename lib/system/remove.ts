@@ -44,14 +44,7 @@ export async function runRm(
 ): Promise<ProgramResult | null> {
   const { signal } = options;
   for (let at = 0; at < paths.length; at += AT_ONCE) {
-    signal?.throwIfAborted();
-    // `all`: a path that is a mount point itself is another file system, too.
-    const how = ["--recursive", "--force", "--one-file-system", "--preserve-root=all", "--"];
-    const result = await run(PROGRAMS.rm, [...how, ...paths.slice(at, at + AT_ONCE)], {
-      ...programOptions(options),
-      cwd: "/",
-      signal,
-    });
+    const result = await rmUntilEmpty(paths.slice(at, at + AT_ONCE), options);
     if (result.status === 0) continue;
     // A terminal sends its signal to rm as well, which may receive it first.
     if (result.status > 128) await new Promise((resolve) => setTimeout(resolve, SIGNAL_MS));
@@ -59,6 +52,28 @@ export async function runRm(
     return result;
   }
   return null;
+}
+
+/**
+ * The number of times that rm runs again while entries appear in what it removes, and the time between. They are
+ * of a tar whose command was killed; it ends by itself, since nothing writes to it any more.
+ */
+const AGAIN = { times: 100, ms: 50 };
+
+async function rmUntilEmpty(
+  paths: readonly string[],
+  options: RemovalOptions,
+): Promise<ProgramResult> {
+  // `all`: a path that is a mount point itself is another file system, too.
+  const how = ["--recursive", "--force", "--one-file-system", "--preserve-root=all", "--"];
+  const { signal } = options;
+  for (let left = AGAIN.times;; left--) {
+    signal?.throwIfAborted();
+    const more = { ...programOptions(options), cwd: "/", signal };
+    const result = await run(PROGRAMS.rm, [...how, ...paths], more);
+    if (left === 0 || !result.stderr.includes("Directory not empty")) return result;
+    await new Promise((resolve) => setTimeout(resolve, AGAIN.ms));
+  }
 }
 
 export function checkRemoved(result: ProgramResult | null, paths: readonly string[]): void {
