@@ -21,7 +21,7 @@ import { exportPieces, openUpper } from "./export_layer.ts";
 import type { ArchiveRequest, Exported } from "./export_layer.ts";
 import { openRootfs } from "./export_rootfs.ts";
 import type { FoundApp } from "./find_app.ts";
-import { checkBlobs } from "./oci_layout.ts";
+import { checkBlobs, checkLayout } from "./oci_layout.ts";
 import type { LayoutTarget } from "./oci_layout.ts";
 import { findIn, writeStoredImage } from "./stored_image.ts";
 import { openCommit } from "./permissions.ts";
@@ -168,7 +168,10 @@ export async function commitImage(
   const app = await openCommit(request, store, options);
   const source = openBase(app, request, options);
   const { name, to = null } = request;
-  if (to !== null) checkBlobs(to, listDescriptors(source), findIn(store));
+  if (to !== null) {
+    await checkLayout(to, options);
+    checkBlobs(to, listDescriptors(source), findIn(store));
+  }
   const { userxattr } = source.base;
   const tree = await importInto(
     {
@@ -185,6 +188,6 @@ export async function commitImage(
       return await importImage(withRecords(image, source.base), parsed, options);
     },
   );
-  if (to !== null) await writeStoredImage(name, store, to);
+  if (to !== null) await writeStoredImage(name, store, to, options);
   return tree;
 }

@@ -10,7 +10,7 @@ import { storeLayout } from "../store/layout.ts";
 import { attempt, look } from "../system/disk.ts";
 import { listDescriptors, makeImage, openBase } from "./commit_image.ts";
 import type { ImageRequest } from "./commit_image.ts";
-import { checkBlobs, layoutBlob, prepareLayout, putInPlace, writeLayout } from "./oci_layout.ts";
+import { checkBlobs, layoutBlob, openLayout, putInPlace, writeLayout } from "./oci_layout.ts";
 import { documents, findIn } from "./stored_image.ts";
 import type { LayoutTarget } from "./oci_layout.ts";
 import { openImageExport } from "./permissions.ts";
@@ -40,7 +40,7 @@ export async function exportImage(
   const source = openBase(app, request, options);
   const find = findIn(store);
   checkBlobs(target, listDescriptors(source), find);
-  prepareLayout(target);
+  using _lock = await openLayout(target, options);
   const file = child(target.directory, "layer.tmp");
   try {
     const image = await makeImage(source, { name: target.ref, file }, options);

@@ -6,6 +6,8 @@
 import type { ChangeOptions } from "../system/change_options.ts";
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { appWords, quote, shellQuote } from "../core/quote.ts";
+import { programOptions } from "../system/change_options.ts";
+import { checkAbove } from "../system/trust.ts";
 import { hashFileLike } from "../system/hash_file.ts";
 import { exportPieces } from "./export_layer.ts";
 import type { ArchiveRequest, Exported, ExportSource } from "./export_layer.ts";
@@ -120,6 +122,8 @@ async function exportDiskImage(
       },
     );
   }
+  // The program opens the file by its name.
+  await checkAbove([path], programOptions(options));
   return await writeOutput(path, async (_, beside) => {
     await makeDiskImage(format, { root, file: beside, listed }, options);
     await checkUnchanged(root, listed, options);

@@ -9,7 +9,11 @@ import { child, parent } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 import { describeBytes, readManifest } from "../image/manifest.ts";
 import type { Descriptor, ImageManifest } from "../image/manifest.ts";
-import { attempt, look } from "../system/disk.ts";
+import { programOptions } from "../system/change_options.ts";
+import type { ChangeOptions, Reporter } from "../system/change_options.ts";
+import { attempt, entriesIn, look } from "../system/disk.ts";
+import { lockPod } from "../system/lock.ts";
+import { checkAbove, checkPod } from "../system/trust.ts";
 import { hashFileLike } from "../system/hash_file.ts";
 import { readOwnFile, replaceFile } from "../system/own_file.ts";
 
@@ -67,7 +71,7 @@ export function checkBlobs(
 }
 
 /**
- * Writes an image into a layout, which is made if it is missing. An image of the same name loses it.
+ * Writes an image into a layout that is open, see {@linkcode openLayout}. An image of the same name loses it.
  *
  * Requires `--allow-read` and `--allow-write` permission for the directory, and `--allow-read` for the blobs.
  *
@@ -80,7 +84,6 @@ export async function writeLayout(
 ): Promise<Descriptor> {
   const { config: described, layers } = readManifest(manifest);
   checkBlobs(target, layers, find);
-  prepareLayout(target);
   for (const { digest } of layers) await placeBlob(target, digest, find);
   const encoder = new TextEncoder();
   const content = encoder.encode(manifest.text);
@@ -96,19 +99,77 @@ function indexOf({ directory }: LayoutTarget): string {
 }
 
 /**
- * Makes the directories and the marker of a layout.
+ * Checks a layout: a user who could swap a directory or a file of it for a symlink could have any file written.
  *
+ * Requires the permissions of `checkAbove`.
+ *
+ * @throws {RefusedError} If another user can change it.
+ */
+export async function checkLayout(
+  { directory }: LayoutTarget,
+  options: Reporter,
+): Promise<void> {
+  await checkAbove([directory], programOptions(options));
+  const blobs = child(directory, "blobs");
+  for (const path of [directory, blobs, child(blobs, "sha256"), child(blobs, "sha512")]) {
+    checkPod(path);
+  }
+}
+
+/**
+ * Opens a layout for writing, for one command at a time; it is made if it is missing.
+ *
+ * @returns The lock.
+ * @throws {RefusedError} If another user can change it, or another command writes into it for too long.
  * @throws {OverlayError} If a directory that is no layout is there.
  */
-export function prepareLayout({ directory }: LayoutTarget): void {
-  const marker = child(directory, "oci-layout");
-  const isThere = look(directory) !== null;
-  if (isThere && look(marker) === null && [...Deno.readDirSync(directory)].length > 0) {
-    const message = `Cannot write ${quote(directory)}: it is no OCI image layout, and not empty`;
-    throw new OverlayError("failed", message, { path: directory, hint: "name another directory" });
+export async function openLayout(
+  target: LayoutTarget,
+  options: ChangeOptions,
+): Promise<Disposable> {
+  const { directory } = target;
+  await checkLayout(target, options);
+  refuseForeign(target);
+  makeDirectories(child(directory, "blobs", "sha256"));
+  // Another user may have made what was missing.
+  await checkLayout(target, options);
+  const { signal } = options;
+  const lock = await lockPod(child(directory, "overlay.lock"), { waitMs: WAIT_MS, signal });
+  const close = () => {
+    if (look(lock.path) !== null) Deno.removeSync(lock.path);
+    lock[Symbol.dispose]();
+  };
+  try {
+    markLayout(target);
+    return { [Symbol.dispose]: close };
+  } catch (error) {
+    close();
+    throw error;
   }
-  const blobs = child(directory, "blobs", "sha256");
-  attempt("make directory", blobs, () => Deno.mkdirSync(blobs, { recursive: true }));
+}
+
+/** Makes a directory and those above it, which only their owner can change, whatever the umask. */
+function makeDirectories(path: string): void {
+  attempt("make directory", path, () => Deno.mkdirSync(path, { recursive: true, mode: 0o755 }));
+}
+
+/** The time to wait for another command: an export of a large app takes long. */
+const WAIT_MS = 600_000;
+
+/** The names that a layout has before its marker. */
+const FIRST_NAMES: readonly string[] = ["blobs", "overlay.lock", "oci-layout.new"];
+
+/** Refuses a directory that is no layout, and not one that a command has just begun, or begun before it was killed. */
+function refuseForeign({ directory }: LayoutTarget): void {
+  if (look(child(directory, "oci-layout")) !== null) return;
+  if (entriesIn(directory).every(({ name }) => FIRST_NAMES.includes(name))) return;
+  const message = `Cannot write ${quote(directory)}: it is no OCI image layout, and not empty`;
+  throw new OverlayError("failed", message, { path: directory, hint: "name another directory" });
+}
+
+/** Writes the marker of a layout. */
+function markLayout({ directory }: LayoutTarget): void {
+  const marker = child(directory, "oci-layout");
   if (look(marker) !== null) return;
   replaceFile(marker, new TextEncoder().encode('{"imageLayoutVersion":"1.0.0"}'), MODE);
 }
@@ -120,11 +181,7 @@ async function placeBlob(target: LayoutTarget, digest: string, find: FindBlob): 
   const from = find(digest) ?? place;
   const beside = `${place}.new`;
   try {
-    attempt(
-      "make directory",
-      parent(place),
-      () => Deno.mkdirSync(parent(place), { recursive: true }),
-    );
+    makeDirectories(parent(place));
     attempt("write", place, () => Deno.copyFileSync(from, beside));
     const is = await hashFileLike(beside, digest);
     if (is !== digest) {

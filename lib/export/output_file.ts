@@ -5,7 +5,7 @@
  */
 import { OverlayError } from "../core/errors.ts";
 import { attempt, describeType, failure, look } from "../system/disk.ts";
-import { createNew } from "../system/own_file.ts";
+import { createNew, isOpened } from "../system/own_file.ts";
 import { quote } from "../core/quote.ts";
 
 /**
@@ -45,10 +45,24 @@ export async function writeOutput<T>(
   try {
     const result = await write(file, beside);
     await file.sync().catch((error) => Promise.reject(failure("write", path, error)));
+    if (!isOurs(file, beside)) throw replacedError(path);
     attempt("write", path, () => Deno.renameSync(beside, path));
     return result;
   } catch (error) {
-    if (look(beside) !== null) await Deno.remove(beside);
+    if (isOurs(file, beside)) await Deno.remove(beside);
     throw error;
   }
+}
+
+/** Tells whether a name is still that of an open file, and not of one that another command has begun. */
+function isOurs(file: Deno.FsFile, path: string): boolean {
+  const info = look(path);
+  return info !== null && isOpened(file, info);
+}
+
+function replacedError(path: string): OverlayError {
+  return new OverlayError("failed", `Cannot write ${quote(path)}: another command writes it, too`, {
+    path,
+    hint: "wait until it has finished, or name another file",
+  });
 }

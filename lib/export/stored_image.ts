@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ChangeOptions } from "../system/change_options.ts";
 import { OverlayError } from "../core/errors.ts";
 import type { Image } from "../image/image.ts";
 import type { Descriptor } from "../image/manifest.ts";
@@ -11,7 +12,7 @@ import type { StoreLayout } from "../store/layout.ts";
 import { chooseImage } from "../store/tag_tree.ts";
 import { findTree } from "../store/tree_manifest.ts";
 import { look } from "../system/disk.ts";
-import { writeLayout } from "./oci_layout.ts";
+import { openLayout, writeLayout } from "./oci_layout.ts";
 import type { FindBlob, LayoutImage, LayoutTarget } from "./oci_layout.ts";
 
 /** Makes a function that finds the blobs which a store keeps. */
@@ -45,7 +46,9 @@ export async function writeStoredImage(
   name: string,
   store: StoreLayout,
   target: LayoutTarget,
+  options: ChangeOptions,
 ): Promise<Descriptor> {
+  using _lock = await openLayout(target, options);
   const { manifest, config = null } = chooseImage(findTree(store, name), name) ?? {};
   return await writeLayout(
     target,

@@ -12,7 +12,9 @@ import {
   renderOverlay,
   unmountOverlay,
 } from "../../mod.ts";
-import { OverlayError } from "../../mod.ts";
+import { OverlayError, RefusedError } from "../../mod.ts";
+import { hexDigest } from "../../lib/core/digest.ts";
+import { parent } from "../../lib/core/path.ts";
 import type { CommitRequest } from "../../mod.ts";
 import { checkTrees, importTree, inspectTreeSync, listTreesSync } from "../../lib/store/tree.ts";
 import type { ImportRequest } from "../../lib/store/tree.ts";
@@ -373,3 +375,63 @@ Deno.test({
     }
   },
 });
+
+/** Hashes the blobs of a layout, which must have the names of their digests. */
+async function assertWholeBlobs(layout: string): Promise<void> {
+  for await (const { name } of Deno.readDir(`${layout}/blobs/sha256`)) {
+    const content = await Deno.readFile(`${layout}/blobs/sha256/${name}`);
+    assertEquals(await hexDigest("SHA-256", content), name);
+  }
+}
+
+Deno.test({
+  name: `exports at once into one layout leave whole blobs, and an image each${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const { pod, store, rootfs } = await begin(dir, BASE);
+    await script(dir, rootfs, "head -c 3000000 /dev/urandom >big");
+    const layout = dir.join("out");
+    const refs = ["none", "gzip", "zstd"] as const;
+    await Promise.all(refs.map((compression) => {
+      return exportImage({ pod, store, compression }, { directory: layout, ref: compression });
+    }));
+    await assertWholeBlobs(layout);
+    const { manifests } = JSON.parse(await Deno.readTextFile(`${layout}/index.json`));
+    assertEquals(manifests.length, refs.length);
+    assertEquals([...Deno.readDirSync(layout)].map(({ name }) => name).sort(), [
+      "blobs",
+      "index.json",
+      "oci-layout",
+    ]);
+  },
+});
+
+for (
+  const [name, open] of [
+    ["itself", (layout: string) => Deno.chmod(layout, 0o777)],
+    ["in its blobs", (layout: string) => Deno.chmod(`${layout}/blobs/sha256`, 0o775)],
+    ["above it", (layout: string) => Deno.chmod(parent(layout), 0o777)],
+    ["as its owner", (layout: string) => Deno.chown(`${layout}/blobs`, 4711, 4711)],
+  ] as const
+) {
+  Deno.test({
+    name: `a layout that another user can change is refused: ${name}${root.suffix}`,
+    ignore: root.ignore,
+    async fn(): Promise<void> {
+      await using dir = await tempDir();
+      const app = await begin(dir, BASE);
+      const to = { directory: dir.join("shared", "out"), ref: "mine" };
+      await Deno.mkdir(dir.join("shared"));
+      await exportImage(app, to);
+      await open(to.directory);
+      await app.change("echo n >n");
+      const before = await disk(dir.path);
+      for (const act of [() => exportImage(app, to), () => app.commit({ to })]) {
+        const error = await assertRejects(act, RefusedError);
+        assertEquals(error.code, "shared-pod");
+      }
+      assertEquals(await disk(dir.path), before);
+    },
+  });
+}

@@ -5,9 +5,10 @@
  */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { exists } from "@std/fs/exists";
-import { exportRootfs, OverlayError, unmountOverlay } from "../../mod.ts";
+import { exportRootfs, OverlayError, RefusedError, unmountOverlay } from "../../mod.ts";
 import { IMAGE_PROGRAMS } from "../../lib/export/disk_image.ts";
 import type { ImageFormat } from "../../lib/export/disk_image.ts";
+import { writeAll, writeOutput } from "../../lib/export/output_file.ts";
 import { cli } from "../_cli.ts";
 import { hasLoopDevices } from "../_disks.ts";
 import { entriesOf } from "../_entries.ts";
@@ -102,3 +103,35 @@ for (const format of ["erofs", "squashfs", "ext4"] as const) {
     },
   });
 }
+
+Deno.test("of two commands that write one file, the file of the later one is whole", async () => {
+  await using dir = await tempDir();
+  const path = dir.join("file");
+  const write = (text: string) => (file: Deno.FsFile) => writeAll(file, encode(text));
+  const first = writeOutput(path, async (file) => {
+    await write("half of one")(file);
+    await writeOutput(path, write("all of the other"));
+    await write("the rest")(file);
+  });
+  await assertRejects(() => first, OverlayError, "another command writes it");
+  assertEquals(await Deno.readTextFile(path), "all of the other");
+  assertEquals(await exists(`${path}.new`), false);
+});
+
+function encode(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+Deno.test({
+  name: `a disk image goes into no directory in which others can swap its file${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const stack = await Stack.make(dir, BASE);
+    await Deno.mkdir(dir.join("shared"));
+    await Deno.chmod(dir.join("shared"), 0o777);
+    const act = () => exportRootfs({ pod: stack.pod }, dir.join("shared", "root.ext4"));
+    await assertRejects(act, RefusedError, "everybody can write to it");
+    assertEquals([...Deno.readDirSync(dir.join("shared"))], []);
+  },
+});
