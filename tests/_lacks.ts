@@ -3,7 +3,9 @@
  *
  * @module
  */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { cli } from "./_cli.ts";
+import type { CliOptions } from "./_cli.ts";
 import { assertErrorText, disk, runMainWith } from "./_main.ts";
 
 /** The flag or value that was taken away, and the flags that are left. */
@@ -46,4 +48,25 @@ export async function assertRefused(
     assertStringIncludes(hint, "flags of deno run");
   }
   assertEquals(await disk(directory), before);
+}
+
+/**
+ * Checks that a command, as a process of its own, is refused with status 4 where any one of its flags is taken
+ * away, and has touched nothing.
+ */
+export async function assertEachNeeded(
+  directory: string,
+  args: readonly string[],
+  { flags = [], ...options }: CliOptions,
+): Promise<void> {
+  const before = await disk(directory);
+  for (const { missing, flags: less } of lacks(flags)) {
+    const { status, stdout, stderr } = await cli(args, { ...options, flags: less });
+    assertEquals([status, stdout], [4, ""], `without ${missing}: ${stderr}`);
+    // A part of what is missing may be needed first.
+    const [name = "", ...values] = missing.split(/[=,]/);
+    assertStringIncludes(stderr, name);
+    assert(values.some((value) => stderr.includes(value)), `without ${missing}: ${stderr}`);
+    assertEquals(await disk(directory), before, `without ${missing}`);
+  }
 }

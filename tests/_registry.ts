@@ -88,6 +88,8 @@ export async function startRegistry(
     const config = {
       version: 0.1,
       log: { level: "error", accesslog: { disabled: true } },
+      // Otherwise it takes no foreign layers.
+      validation: { manifests: { urls: { allow: ["^https://"] } } },
       storage: { filesystem: { rootdirectory: `${home}/data` }, delete: { enabled: true } },
       http: {
         addr: host,

@@ -293,6 +293,39 @@ export class Buildah {
   }
 }
 
+/** Podman, with a storage of its own. */
+export class Podman implements AsyncDisposable {
+  readonly #dir: TempDir;
+  readonly #run: string;
+
+  private constructor(dir: TempDir, run: string) {
+    this.#dir = dir;
+    this.#run = run;
+  }
+
+  /** Makes a directory for what runs, whose path podman limits to 50 characters. */
+  static async make(dir: TempDir): Promise<Podman> {
+    return new Podman(dir, await Deno.makeTempDir({ dir: "/tmp" }));
+  }
+
+  /** Runs it. */
+  async run(...args: string[]): Promise<string> {
+    const storage = [`--root=${this.#dir.join("podman")}`, `--runroot=${this.#run}`];
+    return (await tool(this.#dir, "podman", ...storage, "--storage-driver=vfs", ...args)).trim();
+  }
+
+  /** What is in a mount of an image, below the root. */
+  async entries(image: string): Promise<Map<string, string>> {
+    const found = await entriesOf(await this.run("image", "mount", image));
+    await this.run("image", "unmount", image);
+    return withoutRoot(found);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.#run, { recursive: true });
+  }
+}
+
 /** Copies an image with skopeo. */
 export async function skopeo(dir: TempDir, ...args: string[]): Promise<void> {
   await tool(dir, "skopeo", "--insecure-policy", "copy", "--quiet", ...args);

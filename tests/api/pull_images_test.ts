@@ -14,8 +14,8 @@ import { resolveTreeSync } from "../../lib/store/tree.ts";
 import { archive, file } from "../_archive.ts";
 import { cli } from "../_cli.ts";
 import { ATTRIBUTES, smallImage } from "../_image.ts";
-import { disk, runMain } from "../_main.ts";
-import { lacks } from "../_lacks.ts";
+import { runMain } from "../_main.ts";
+import { assertEachNeeded } from "../_lacks.ts";
 import { noRegistry, startRegistry } from "../_registry.ts";
 import { FakeRegistry, HOST } from "../registry/_fake.ts";
 import { needs, skopeo } from "../_tool_images.ts";
@@ -189,13 +189,7 @@ Deno.test({
     const planned = await cli(["plan", ...args, "--json"], { env, flags: all });
     assertEquals([planned.status, planned.stderr], [0, ""]);
     const { flags } = JSON.parse(planned.stdout) as { flags: string[] };
-    const before = await disk(dir.path);
-    for (const { missing, flags: less } of lacks(flags)) {
-      const { status, stdout, stderr } = await cli(["render", ...args], { env, flags: less });
-      assertEquals([status, stdout], [4, ""], `without ${missing}: ${stderr}`);
-      assertStringIncludes(stderr, missing.split("=")[0] ?? "");
-      assertEquals(await disk(dir.path), before, `without ${missing}`);
-    }
+    await assertEachNeeded(dir.path, ["render", ...args], { env, flags });
     const { status, stdout, stderr } = await cli(["render", ...args, "--quiet"], { env, flags });
     assertEquals([status, stderr], [0, ""]);
     assert(await exists(stdout.trim()));
@@ -205,5 +199,38 @@ Deno.test({
     const again = await cli(["render", ...args, "--quiet"], { env, flags: offline });
     assertEquals([again.status, again.stderr], [0, ""]);
     await cli(["unmount", "--pod", dir.join("pod")]);
+  },
+});
+
+Deno.test({
+  name: `render --spec with a pull works with the flags of its plan, and no more${
+    noRegistry ?? need.suffix
+  }`,
+  ignore: noRegistry !== null || need.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    await using registry = await startRegistry(dir);
+    const to = `docker://${registry.host}/a/b:1`;
+    const layout = await smallImage(dir);
+    await skopeo(dir, "--dest-tls-verify=false", `oci:${layout}:test`, to);
+    await Deno.writeTextFile(dir.join("auth.json"), "{}");
+    const env = { REGISTRY_AUTH_FILE: dir.join("auth.json") };
+    const image = `${registry.host}/a/b:1`;
+    const [pod, store, spec] = [dir.join("pod"), dir.join("store"), dir.join("spec.json")];
+    const apps = [{ app: "web", image, pull: "missing" }, { app: "db", image, pull: "always" }];
+    await Deno.writeTextFile(spec, JSON.stringify({ pod, store, apps }));
+    const planned = await cli(["plan", "--spec", spec, "--json"], {
+      env,
+      flags: ["--allow-env", "--allow-read"],
+    });
+    assertEquals([planned.status, planned.stderr], [0, ""]);
+    const { flags } = JSON.parse(planned.stdout) as { flags: string[] };
+    const all = flags.map((flag) => flag.replace(/^--allow-read=/, `--allow-read=${spec},`));
+    const args = ["render", "--spec", spec, "--quiet"];
+    await assertEachNeeded(dir.path, args, { env, flags: all });
+    const { status, stdout, stderr } = await cli(args, { env, flags: all });
+    assertEquals([status, stderr], [0, ""]);
+    for (const rootfs of stdout.trim().split("\n")) assert(await exists(`${rootfs}/file`));
+    await cli(["unmount", "--pod", pod]);
   },
 });

@@ -20,7 +20,7 @@ type Answer = (request: Request, tried: number) => Response | Promise<Response> 
 export class FakeTarget {
   /** All requests, in their order. */
   readonly asked: Sent[] = [];
-  /** What was put there, by its digest. */
+  /** The blobs that were put there, by their digests. */
   readonly blobs = new Map<string, Uint8Array<ArrayBuffer>>();
   /** The manifests, by their names. */
   readonly manifests = new Map<string, Uint8Array<ArrayBuffer>>();

@@ -9,6 +9,7 @@ import { OverlayError } from "../../lib/core/errors.ts";
 import { importTree, pushTree } from "../../lib/store/tree.ts";
 import type { PushOptions } from "../../lib/store/tree.ts";
 import { archive, digestOf, file, gzip, layoutFiles, writeFiles } from "../_archive.ts";
+import type { Json } from "../_archive.ts";
 import { ATTRIBUTES } from "../_image.ts";
 import { noise } from "../_random.ts";
 import { tempDir } from "../_temp.ts";
@@ -209,4 +210,25 @@ Deno.test("pushTree() refuses a registry that keeps another manifest", async () 
   });
   const error = await assertRejects(() => push(dir, fake), OverlayError, "keeps the manifest as");
   assertEquals(error.code, "bad-digest");
+});
+
+Deno.test("pushTree() uploads a foreign layer that is kept, and names one that is not", async () => {
+  await using dir = await tempDir();
+  const mediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+  const manifest = (all: Json) => {
+    const [layer] = all.layers as object[];
+    return { ...all, layers: [{ ...layer, mediaType, urls: ["https://foreign.test/layer"] }] };
+  };
+  await writeFiles(dir.join("layout"), layoutFiles([{ tar: SMALL }], { manifest }));
+  const request = { source: dir.join("layout"), store: dir.join("store"), name: "mine" };
+  await importTree({ ...request, ...ATTRIBUTES });
+  const fake = new FakeTarget();
+  const error = await assertRejects(() => push(dir, fake), OverlayError, digestOf(gzip(SMALL)));
+  assertEquals([error.code, fake.manifests.size], ["missing", 0]);
+  await importTree({ ...request, keepBlobs: true, ...ATTRIBUTES });
+  await push(dir, fake);
+  assert(fake.blobs.has(digestOf(gzip(SMALL))));
+  const pushed = JSON.parse(new TextDecoder().decode(fake.manifests.get("1")));
+  assertEquals(pushed.layers[0].mediaType, mediaType);
+  assertEquals(fake.requests(/foreign\.test/), []);
 });

@@ -13,8 +13,7 @@ import { layerArchive, makeLayout, smallImage } from "../_image.ts";
 import { noise } from "../_random.ts";
 import { cuttingProxy, noRegistry, startRegistry, USER } from "../_registry.ts";
 import type { Auth, TestRegistry } from "../_registry.ts";
-import { entriesOf } from "../_entries.ts";
-import { lacks } from "../_lacks.ts";
+import { assertEachNeeded } from "../_lacks.ts";
 import { cli } from "../_cli.ts";
 import { runMain } from "../_main.ts";
 import { exists } from "@std/fs/exists";
@@ -26,9 +25,9 @@ import {
   imported,
   makeOdd,
   needs,
+  Podman,
   renderedEntries,
   skopeo,
-  tool,
   UmociImage,
   withoutRoot,
 } from "../_tool_images.ts";
@@ -130,44 +129,118 @@ Deno.test({
 });
 
 /** The forms in which tools put an image into a registry. */
-const FORMS: readonly (readonly [what: string, ...how: string[]])[] = [
-  ["OCI", "--format=oci"],
-  ["Docker v2s2", "--format=v2s2"],
-  ["zstd", "--format=oci", "--dest-compress-format=zstd"],
+const FORMS: readonly (readonly [what: string, auth: Auth, ...how: string[]])[] = [
+  ["OCI", "plain", "--format=oci"],
+  ["OCI", "htpasswd", "--format=oci"],
+  ["Docker v2s2", "plain", "--format=v2s2"],
+  ["Docker v2s2", "token", "--format=v2s2"],
+  ["zstd", "htpasswd", "--format=oci", "--dest-compress-format=zstd"],
 ];
 
-for (const [what, ...how] of FORMS) {
+for (const [what, auth, ...how] of FORMS) {
+  const tls = auth !== "plain";
   Deno.test({
-    name: `pullTree() pulls what skopeo pushed as ${what}${suffix}`,
+    name: `pullTree() pulls what skopeo pushed as ${what}, ${auth}, ${
+      tls ? "TLS" : "http"
+    }${suffix}`,
     ignore,
     async fn(): Promise<void> {
       await using dir = await tempDir();
       const image = await oddImage(dir);
-      await using registry = await startRegistry(dir);
+      await using registry = await startRegistry(dir, { auth, tls });
       // What is compressed already stays so.
       const plain = `dir:${dir.join("plain")}`;
       await skopeo(dir, "--dest-decompress", `oci:${image.layout}:latest`, plain);
       await push(dir, registry, plain, "a/b:1", ...how);
-      const tree = await pullTree(wanted(dir, registry, "a/b:1", "plain"));
+      const tree = await pullTree(wanted(dir, registry, "a/b:1", auth));
       assertSameEntries(await renderedEntries(dir, tree.id), await image.entries(), what);
     },
   });
 }
 
+for (const auth of ["plain", "token"] as const) {
+  const tls = auth !== "plain";
+  Deno.test({
+    name: `pullTree() pulls what buildah pushed, and shows what buildah mounts, ${auth}, ${
+      tls ? "TLS" : "http"
+    }${suffix}`,
+    ignore,
+    async fn(): Promise<void> {
+      await using dir = await tempDir();
+      const image = await oddImage(dir);
+      await using registry = await startRegistry(dir, { auth, tls });
+      const buildah = new Buildah(dir, "vfs");
+      const id = (await buildah.run("pull", "--quiet", `oci:${image.layout}:latest`)).trim();
+      const how = ["--quiet", "--tls-verify=false", `--creds=${USER.name}:${USER.password}`];
+      await buildah.run("push", ...how, id, `docker://${registry.host}/a/b:1`);
+      const tree = await pullTree(wanted(dir, registry, "a/b:1", auth));
+      const is = withoutRoot(await renderedEntries(dir, tree.id));
+      assertSameEntries(is, await buildah.entries(id), "buildah");
+    },
+  });
+}
+
+/** Puts an index of images that are in a repository there, by their platforms. */
+async function pushIndex(
+  { origin }: TestRegistry,
+  tag: string,
+  images: readonly (readonly [layout: string, architecture: string])[],
+): Promise<readonly string[]> {
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  const manifests = await Promise.all(images.map(async ([layout, architecture]) => {
+    const index = JSON.parse(await Deno.readTextFile(`${layout}/index.json`));
+    const [{ digest, size }] = index.manifests;
+    const os = architecture === "unknown" ? architecture : "linux";
+    return { mediaType, digest, size, platform: { architecture, os } };
+  }));
+  const index = "application/vnd.oci.image.index.v1+json";
+  const put = await fetch(`${origin}/v2/a/b/manifests/${tag}`, {
+    method: "PUT",
+    headers: { "content-type": index },
+    body: JSON.stringify({ schemaVersion: 2, mediaType: index, manifests }),
+  });
+  assertEquals([put.status, await put.text()], [201, ""]);
+  return manifests.map(({ digest }) => digest);
+}
+
+/** Forty layers, each with a file of its own, and one that hides that of the layer below. */
+function makeForty(dir: TempDir): Promise<Uint8Array[]> {
+  return Promise.all(Array.from({ length: 40 }, (_, at) => {
+    const own = { [`d${at % 4}/f${at}`]: `${at}`, "same": `${at}` };
+    const gone = at % 5 === 4 ? { [`d${(at - 1) % 4}/.wh.f${at - 1}`]: "" } : {};
+    return layerArchive(dir.join(`layer-${at}`), { ...own, ...gone });
+  }));
+}
+
 Deno.test({
-  name: `pullTree() pulls what buildah pushed, and shows what buildah mounts${suffix}`,
+  name:
+    `pullTree() shows what podman mounts of forty layers, of an index, and of shared layers${suffix}`,
   ignore,
   async fn(): Promise<void> {
     await using dir = await tempDir();
-    const image = await oddImage(dir);
     await using registry = await startRegistry(dir);
-    const buildah = new Buildah(dir, "vfs");
-    const id = (await buildah.run("pull", "--quiet", `oci:${image.layout}:latest`)).trim();
-    const to = `docker://${registry.host}/a/b:1`;
-    await buildah.run("push", "--quiet", "--tls-verify=false", id, to);
-    const tree = await pullTree(wanted(dir, registry, "a/b:1", "plain"));
-    const is = withoutRoot(await renderedEntries(dir, tree.id));
-    assertSameEntries(is, await buildah.entries(id), "buildah");
+    const forty = await makeForty(dir);
+    const all = await makeLayout(dir.join("all"), forty);
+    const own = await layerArchive(dir.join("own"), { "own": "own", "d0/.wh..wh..opq": "" });
+    const shared = await makeLayout(dir.join("shared"), [...forty.slice(0, 20), own]);
+    const notes = await makeLayout(dir.join("notes"), [
+      await layerArchive(dir.join("n"), { note: "" }),
+    ]);
+    for (const [layout, tag] of [[all, "all"], [shared, "shared"], [notes, "notes"]] as const) {
+      await push(dir, registry, `oci:${layout}:test`, `a/b:${tag}`);
+    }
+    await pushIndex(registry, "index", [[notes, "unknown"], [all, "amd64"]]);
+    await using podman = await Podman.make(dir);
+    for (const [tag, layers] of [["all", 40], ["shared", 21], ["index", 40]] as const) {
+      const platform = tag === "index" ? { platform: "linux/amd64" } : {};
+      const request = { ...wanted(dir, registry, `a/b:${tag}`, "plain"), ...platform };
+      const tree = await pullTree(request);
+      assertEquals(tree.layers, layers);
+      const is = withoutRoot(await renderedEntries(dir, tree.id));
+      const name = `${registry.host}/a/b:${tag}`;
+      const id = await podman.run("pull", "--quiet", "--tls-verify=false", name);
+      assertSameEntries(is, await podman.entries(id), tag);
+    }
   },
 });
 
@@ -178,32 +251,20 @@ Deno.test({
   async fn(): Promise<void> {
     await using dir = await tempDir();
     await using registry = await startRegistry(dir);
-    const mediaType = "application/vnd.oci.image.manifest.v1+json";
-    const manifests = [];
+    const images: [layout: string, architecture: string][] = [];
     for (const architecture of ["unknown", "arm64", "amd64"]) {
       const archive = await layerArchive(dir.join(`of-${architecture}`), { name: architecture });
       const layout = await makeLayout(dir.join(architecture), [archive]);
       await push(dir, registry, `oci:${layout}:test`, `a/b:${architecture}`);
-      const { manifests: [{ digest, size }] } = JSON.parse(
-        await Deno.readTextFile(`${layout}/index.json`),
-      );
-      const os = architecture === "unknown" ? "unknown" : "linux";
-      manifests.push({ mediaType, digest, size, platform: { architecture, os } });
+      images.push([layout, architecture]);
     }
-    const index = "application/vnd.oci.image.index.v1+json";
-    const put = await fetch(`${registry.origin}/v2/a/b/manifests/multi`, {
-      method: "PUT",
-      headers: { "content-type": index },
-      body: JSON.stringify({ schemaVersion: 2, mediaType: index, manifests }),
-    });
-    assertEquals([put.status, await put.text()], [201, ""]);
+    const digests = await pushIndex(registry, "multi", images);
 
     const request = { ...wanted(dir, registry, "a/b:multi", "plain"), platform: "linux/amd64" };
     const tree = await pullTree(request);
 
-    const digest = manifests.at(-1)?.digest;
     assertEquals((await pullTree(request)).changed, false);
-    assertEquals(tree.digest, digest);
+    assertEquals(tree.digest, digests.at(-1));
   },
 });
 
@@ -309,24 +370,16 @@ for (const [auth, tls] of FOR_PODMAN) {
         await image.change((rootfs) => Deno.writeTextFile(`${rootfs}/more`, `${at}`));
       }
       await using registry = await startRegistry(dir, { auth, tls });
-      // Podman takes at most 50 characters.
-      const run = await Deno.makeTempDir({ dir: "/tmp" });
-      await using _ = {
-        [Symbol.asyncDispose]: () => Deno.remove(run, { recursive: true }),
-      };
-      const storage = [`--root=${dir.join("p")}`, `--runroot=${run}`, "--storage-driver=vfs"];
-      const podman = (...args: string[]) => tool(dir, "podman", ...storage, ...args);
-      const id = (await podman("pull", "--quiet", `oci:${image.layout}:latest`)).trim();
+      await using podman = await Podman.make(dir);
+      const id = await podman.run("pull", "--quiet", `oci:${image.layout}:latest`);
       const to = `docker://${registry.host}/a/b:1`;
       const creds = auth === "plain" ? [] : [`--creds=${USER.name}:${USER.password}`];
-      await podman("push", "--quiet", "--tls-verify=false", ...creds, id, to);
+      await podman.run("push", "--quiet", "--tls-verify=false", ...creds, id, to);
 
       const tree = await pullTree(wanted(dir, registry, "a/b:1", auth));
 
       const is = withoutRoot(await renderedEntries(dir, tree.id));
-      const mounted = (await podman("image", "mount", id)).trim();
-      assertSameEntries(is, withoutRoot(await entriesOf(mounted)), "podman");
-      await podman("image", "unmount", id);
+      assertSameEntries(is, await podman.entries(id), "podman");
     },
   });
 }
@@ -351,12 +404,7 @@ Deno.test({
     const { flags } = JSON.parse(planned.stdout) as { flags: string[] };
     assert(flags.includes(`--allow-net=${registry.host}`));
 
-    for (const { missing, flags: less } of lacks(flags)) {
-      const { status, stdout, stderr } = await cli(args, { flags: less });
-      assertEquals([status, stdout], [4, ""], `without ${missing}: ${stderr}`);
-      assertStringIncludes(stderr, missing);
-      assertEquals(await exists(store), false, `without ${missing}`);
-    }
+    await assertEachNeeded(dir.path, args, { flags });
 
     const pulled = await cli([...args, "--quiet"], { flags });
     assertEquals([pulled.status, pulled.stderr], [0, ""]);
@@ -386,5 +434,65 @@ Deno.test({
     for (const secret of [USER.password, btoa(`${USER.name}:${USER.password}`)]) {
       assert(!`${right.stdout}${right.stderr}`.includes(secret));
     }
+  },
+});
+
+Deno.test({
+  name: `tree pull --mirror asks a registry, and without any of its flags exits with 4${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const layout = await smallImage(dir);
+    await using mirror = await startRegistry(dir);
+    await push(dir, mirror, `oci:${layout}:test`, "hub/library/debian:12");
+    await Deno.writeTextFile(dir.join("auth.json"), "{}");
+    const store = dir.join("store");
+    const args = [
+      ...["tree", "pull", "debian:12", "--mirror", `http://${mirror.host}/hub`],
+      ...["--store", store, "--authfile", dir.join("auth.json"), "--quiet"],
+    ];
+    const planned = await runMain([...args, "--flags", "--json"]);
+    const { flags } = JSON.parse(planned.stdout) as { flags: string[] };
+    await assertEachNeeded(dir.path, args, { flags });
+    const { status, stderr } = await cli(args, { flags });
+    assertEquals([status, stderr], [0, ""]);
+    const listed = await runMain(["tree", "list", "--store", store, "--json"]);
+    const { trees: [tree] } = JSON.parse(listed.stdout);
+    assertEquals(tree.images, ["docker.io/library/debian:12"]);
+  },
+});
+
+Deno.test({
+  name: `tree pull --allow-foreign exits with 4 without the flag for a host that it names${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const layout = await smallImage(dir);
+    await using registry = await startRegistry(dir);
+    await push(dir, registry, `oci:${layout}:test`, "a/b:1");
+    const accept = "application/vnd.oci.image.manifest.v1+json";
+    const at = `${registry.origin}/v2/a/b`;
+    const manifest = await (await fetch(`${at}/manifests/1`, { headers: { accept } })).json();
+    const [layer, ...others] = manifest.layers;
+    const mediaType = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip";
+    const foreign = { ...layer, mediaType, urls: ["https://foreign.test/layer"] };
+    const body = JSON.stringify({ ...manifest, layers: [foreign, ...others] });
+    const headers = { "content-type": accept };
+    const put = await fetch(`${at}/manifests/foreign`, { method: "PUT", headers, body });
+    assertEquals([put.status, await put.text()], [201, ""]);
+    const gone = await fetch(`${at}/blobs/${layer.digest}`, { method: "DELETE" });
+    assertEquals([gone.status, await gone.text()], [202, ""]);
+    await Deno.writeTextFile(dir.join("auth.json"), "{}");
+    const args = [
+      ...["tree", "pull", `${registry.host}/a/b:foreign`, "--allow-foreign", "--quiet"],
+      ...["--store", dir.join("store"), "--authfile", dir.join("auth.json")],
+    ];
+    const planned = await runMain([...args, "--flags", "--json"]);
+    const { flags } = JSON.parse(planned.stdout) as { flags: string[] };
+    await assertEachNeeded(dir.path, args, { flags });
+    const { status, stdout, stderr } = await cli(args, { flags });
+    assertEquals([status, stdout], [4, ""], stderr);
+    assertStringIncludes(stderr, "--allow-net=foreign.test:443");
+    assertEquals(await exists(dir.join("store")), false);
   },
 });
