@@ -107,9 +107,9 @@ async function exportToLayout(
   { io, output, dryRun, options }: How,
 ): Promise<void> {
   if (dryRun) {
-    const { imageExportPermissions } = await import("../export/permissions.ts");
-    const place = { store: storeLayout(request.store), directory: target.directory };
-    return io.out(flagsText(await imageExportPermissions(request, place, options), output.json));
+    const { exportPermissions } = await import("../export/permissions.ts");
+    const place = { store: storeLayout(request.store), commit: false, layout: target };
+    return io.out(flagsText(await exportPermissions(request, place, options), output.json));
   }
   const { exportImage } = await import("../export/export_image.ts");
   const image = await exportImage(request, target, options);
@@ -129,9 +129,9 @@ async function runCommit(
   const to = layout === undefined ? null : parseLayout(layout, cwd);
   const request = { ...fields, ...readEpoch(), to } as unknown as CommitRequest;
   if (dryRun) {
-    const { commitPermissions } = await import("../export/permissions.ts");
-    const permissions = await commitPermissions(request, storeLayout(request.store), options);
-    return io.out(flagsText(permissions, output.json));
+    const { exportPermissions } = await import("../export/permissions.ts");
+    const place = { store: storeLayout(request.store), commit: true, layout: to };
+    return io.out(flagsText(await exportPermissions(request, place, options), output.json));
   }
   const { commitImage } = await import("../export/commit_image.ts");
   const tree = await commitImage(request, options);

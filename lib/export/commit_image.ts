@@ -24,7 +24,7 @@ import type { FoundApp } from "./find_app.ts";
 import { checkBlobs, checkLayout } from "./oci_layout.ts";
 import type { LayoutTarget } from "./oci_layout.ts";
 import { findIn, writeStoredImage } from "./stored_image.ts";
-import { openCommit } from "./permissions.ts";
+import { openExport } from "./permissions.ts";
 import { sendTo } from "./send_to.ts";
 
 /** A request to make an image of an app. */
@@ -165,9 +165,9 @@ export async function commitImage(
   const { importImage } = await import("../store/import_image.ts");
   const { importInto } = await import("../store/import_tree.ts");
   const store = storeLayout(request.store);
-  const app = await openCommit(request, store, options);
-  const source = openBase(app, request, options);
   const { name, to = null } = request;
+  const app = await openExport(request, { store, commit: true, layout: to }, options);
+  const source = openBase(app, request, options);
   if (to !== null) {
     await checkLayout(to, options);
     checkBlobs(to, listDescriptors(source), findIn(store));

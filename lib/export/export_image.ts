@@ -13,7 +13,7 @@ import type { ImageRequest } from "./commit_image.ts";
 import { checkBlobs, layoutBlob, openLayout, putInPlace, writeLayout } from "./oci_layout.ts";
 import { documents, findIn } from "./stored_image.ts";
 import type { LayoutTarget } from "./oci_layout.ts";
-import { openImageExport } from "./permissions.ts";
+import { openExport } from "./permissions.ts";
 
 /**
  * Exports an app as an image: the layers of the one that it was rendered from, which the store must keep
@@ -36,7 +36,7 @@ export async function exportImage(
   options: ChangeOptions = {},
 ): Promise<Descriptor> {
   const store = storeLayout(request.store);
-  const app = await openImageExport(request, { store, directory: target.directory }, options);
+  const app = await openExport(request, { store, commit: false, layout: target }, options);
   const source = openBase(app, request, options);
   const find = findIn(store);
   checkBlobs(target, listDescriptors(source), find);

@@ -135,7 +135,7 @@ export async function openUpper(
     } as a layer: it is ${what}, without an upper`;
     throw new InvalidValueError("usage", message, { hint: "export its root: --rootfs FILE" });
   }
-  const isUser = config.options.some((option) => option.split(",").includes("userxattr"));
+  const isUser = config.options.includes("userxattr");
   const attributes: AttributeClass = isUser ? "user" : "trusted";
   const listed = await listDirectory(upper, options);
   const lower = await readLowers(lowers, listed.entries, { attributes, options });

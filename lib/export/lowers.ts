@@ -4,13 +4,14 @@
  *
  * @module
  */
-import { attempt, look } from "../system/disk.ts";
+import { entriesIn, look } from "../system/disk.ts";
 import type { Reporter } from "../system/change_options.ts";
 import { archiveDirectory } from "../layer/archive.ts";
 import type { AttributeClass } from "../layer/layer_policy.ts";
 import { child } from "../core/path.ts";
+import { decodeBytes } from "../core/quote.ts";
+import { encodeName } from "../layer/some_listing.ts";
 import { directoryAbove, pathInLayer } from "../tar/entry_name.ts";
-import { textToBytes } from "../tar/tar_entry.ts";
 import type { TarEntry } from "../tar/tar_entry.ts";
 import { TarReader } from "../tar/tar_reader.ts";
 import type { Listed } from "./sorted_entries.ts";
@@ -18,18 +19,6 @@ import type { LowerLookup } from "./upper_filter.ts";
 
 /** The kinds of entries that matter to a whiteout. */
 type Kind = "directory" | "opaque" | "whiteout" | "other";
-
-/** Decodes a path whose characters are bytes; `null` if it is not UTF-8, so that Deno cannot name it. */
-function decodePath(path: string): string | null {
-  // deno-lint-ignore no-control-regex
-  if (/^[\u0000-\u007f]*$/.test(path)) return path;
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(textToBytes(path));
-  } catch (error) {
-    if (error instanceof TypeError) return null;
-    throw error;
-  }
-}
 
 /** Looks at a path on the disk; `null` if nothing is there. An opaque directory looks like any other. */
 function lookAt(path: string): Kind | null {
@@ -42,7 +31,7 @@ function lookAt(path: string): Kind | null {
 /** The lowers of an app, top first, and what tar had to be asked about them. */
 class Lowers implements LowerLookup {
   readonly #roots: readonly string[];
-  /** What tar said, by the lower and the path in it. */
+  /** The kinds that tar told, by the lower and the path in it. */
   readonly #told: ReadonlyMap<string, Kind>;
   readonly #parts = new Map<string, readonly string[]>();
 
@@ -62,14 +51,14 @@ class Lowers implements LowerLookup {
   }
 
   hasEntries(path: string): boolean {
-    const decoded = decodePath(path);
+    const decoded = decodeBytes(path);
     const parts = this.#partsOf(path);
     // A mark too many does no harm where the names cannot be read.
     if (decoded === null) return parts.length > 0;
-    const names = parts.flatMap((root) => namesIn(child(root, decoded)));
-    return names.some((name) => {
+    const names = parts.flatMap((root) => entriesIn(child(root, decoded)));
+    return names.some(({ name }) => {
       return name.includes(LOST) ||
-        this.has(path === "" ? encode(name) : `${path}/${encode(name)}`);
+        this.has(path === "" ? encodeName(name) : `${path}/${encodeName(name)}`);
     });
   }
 
@@ -91,22 +80,13 @@ class Lowers implements LowerLookup {
   #kindOf(root: string, path: string): Kind | null {
     const told = this.#told.get(`${root}\0${path}`);
     if (told !== undefined) return told;
-    const decoded = decodePath(path);
+    const decoded = decodeBytes(path);
     return decoded === null ? null : lookAt(child(root, decoded));
   }
 }
 
 /** The character that Deno puts in the place of bytes that are not UTF-8. */
 const LOST = "\ufffd";
-
-function namesIn(path: string): readonly string[] {
-  return attempt("read", path, () => [...Deno.readDirSync(path)].map(({ name }) => name));
-}
-
-/** Converts a name to text whose characters are its bytes. */
-function encode(name: string): string {
-  return String.fromCharCode(...new TextEncoder().encode(name));
-}
 
 /**
  * Looks at the lowers of an app, as far as its upper depends on them. Tar tells what Deno cannot see:
@@ -126,7 +106,7 @@ export async function readLowers(
   const marked = Iterator.from(upper).filter(({ type }) => type === "d" || type === "c").toArray();
   for (const [at, root] of roots.entries()) {
     const asked = marked.filter(({ path, type }) => {
-      const decoded = decodePath(path);
+      const decoded = decodeBytes(path);
       if (decoded === null) return true;
       const isAbove = at < roots.length - 1;
       return isAbove && type === "d" && path !== "" && lookAt(child(root, decoded)) === "directory";

@@ -15,7 +15,7 @@ import { findApp } from "./find_app.ts";
 import type { AppChoice, FoundApp } from "./find_app.ts";
 import { IMAGE_PROGRAMS, imageFormat } from "./disk_image.ts";
 
-/** What is exported. */
+/** The export of a layer or of a root. */
 export interface ExportTarget {
   /** The upper as a layer, or the mounted root. */
   readonly what: "layer" | "rootfs";
@@ -49,147 +49,82 @@ export function foundPermissions(
   };
 }
 
+/** The part of a request for an image that its permissions depend on. */
+interface ImageChoice extends AppChoice {
+  /** Set if the image is made of the mounted root. */
+  readonly squash?: boolean;
+}
+
+/** The place of an image. */
+export interface ImageTarget {
+  /** The store of the base. */
+  readonly store: StoreLayout;
+  /** Set if the image is put into the store. */
+  readonly commit: boolean;
+  /** The layout that it is written into; `null` for none. */
+  readonly layout: { readonly directory: string } | null;
+}
+
+/** Computes the permissions to make an image of an app that is found. */
+function imagePermissions(
+  app: FoundApp,
+  { squash }: ImageChoice,
+  { store, commit, layout }: ImageTarget,
+): RequiredPermissions {
+  const found = foundPermissions(app, { what: squash ? "rootfs" : "layer", file: "-" });
+  const { ln, sync, rm } = PROGRAMS;
+  const directories = layout === null ? [] : [layout.directory];
+  return {
+    ...found,
+    read: leastPaths([...found.read, store.store, ...directories]),
+    write: commit ? [store.store, ...directories] : directories,
+    run: [...new Set([...found.run, ...commit ? [ln, sync, rm] : []])],
+  };
+}
+
+/** Computes the permissions of an export or a commit. */
+function permissionsFor(
+  app: FoundApp,
+  request: ImageChoice,
+  target: ExportTarget | ImageTarget,
+): RequiredPermissions {
+  return "what" in target ? foundPermissions(app, target) : imagePermissions(app, request, target);
+}
+
 /**
- * Computes the permissions that an export needs; for that, the record of the pod is read.
+ * Computes the permissions that an export or a commit needs; for that, the record of the pod is read.
  *
  * Requires `--allow-read` permission for the pod, `--allow-run` for find, and `--allow-sys=uid`.
  *
  * @throws {MissingPermissionError} If a permission is missing.
  */
 export async function exportPermissions(
-  request: AppChoice,
-  target: ExportTarget,
+  request: ImageChoice,
+  target: ExportTarget | ImageTarget,
   options: Reporter,
 ): Promise<RequiredPermissions> {
-  const app = await findAllowedApp(request, new Call(options));
-  return { ...foundPermissions(app, target), env: ["SOURCE_DATE_EPOCH"] };
+  const app = await findAllowedApp(request, options);
+  return { ...permissionsFor(app, request, target), env: ["SOURCE_DATE_EPOCH"] };
 }
 
 /** Checks the permissions to find an app, and finds it. */
-async function findAllowedApp(request: AppChoice, call: Call): Promise<FoundApp> {
+async function findAllowedApp(request: AppChoice, options: Reporter): Promise<FoundApp> {
   checkPermissions("export", findPermissions(request.pod));
-  return await findApp(request, call);
+  return await findApp(request, new Call(options));
 }
 
 /**
- * Finds the app that is exported.
+ * Finds the app that is exported or committed.
  *
- * @throws {MissingPermissionError} If a permission of the export is missing; nothing was written.
+ * @throws {MissingPermissionError} If a permission for the rest is missing; nothing was written.
  */
 export async function openExport(
-  request: AppChoice,
-  target: ExportTarget,
+  request: ImageChoice,
+  target: ExportTarget | ImageTarget,
   options: Reporter,
 ): Promise<FoundApp> {
-  const app = await findAllowedApp(request, new Call(options));
-  checkPermissions("export", foundPermissions(app, target));
+  const app = await findAllowedApp(request, options);
+  const verb = "commit" in target && target.commit ? "commit" : "export";
+  checkPermissions(verb, permissionsFor(app, request, target));
   return app;
-}
-
-/** The part of a commit that its permissions depend on. */
-interface CommitChoice extends AppChoice {
-  /** Set if the image is made of the mounted root. */
-  readonly squash?: boolean;
-  /** The layout that it is written into, too. */
-  readonly to?: { readonly directory: string } | null;
-}
-
-/** Computes the permissions to commit an app that is found, to a store. */
-function imagePermissions(
-  app: FoundApp,
-  store: StoreLayout,
-  { squash, to }: CommitChoice,
-): RequiredPermissions {
-  const found = foundPermissions(app, { what: squash ? "rootfs" : "layer", file: "-" });
-  const { ln, sync, rm } = PROGRAMS;
-  const write = to === null || to === undefined ? [store.store] : [store.store, to.directory];
-  return {
-    ...found,
-    read: leastPaths([...found.read, ...write]),
-    write,
-    run: [...new Set([...found.run, ln, sync, rm])],
-  };
-}
-
-/** The store of the base, and the layout that an image is written into. */
-export interface ImageTarget {
-  /** The store. */
-  readonly store: StoreLayout;
-  /** The directory of the layout. */
-  readonly directory: string;
-}
-
-/** Computes the permissions to write an image of an app that is found into a layout. */
-function layoutPermissions(
-  app: FoundApp,
-  { store, directory }: ImageTarget,
-  squash: boolean,
-): RequiredPermissions {
-  const found = foundPermissions(app, { what: squash ? "rootfs" : "layer", file: "-" });
-  const read = leastPaths([...found.read, store.store, directory]);
-  return { ...found, read, write: [directory] };
-}
-
-/**
- * Finds the app whose image is written into a layout.
- *
- * @throws {MissingPermissionError} If a permission is missing; nothing was written.
- */
-export async function openImageExport(
-  request: AppChoice & { readonly squash?: boolean },
-  target: ImageTarget,
-  options: Reporter,
-): Promise<FoundApp> {
-  const app = await findAllowedApp(request, new Call(options));
-  checkPermissions("export", layoutPermissions(app, target, request.squash ?? false));
-  return app;
-}
-
-/**
- * Computes the permissions to write an image of an app into a layout; for that, the record of the pod is read.
- *
- * Requires `--allow-read` permission for the pod, `--allow-run` for find, and `--allow-sys=uid`.
- *
- * @throws {MissingPermissionError} If a permission is missing.
- */
-export async function imageExportPermissions(
-  request: AppChoice & { readonly squash?: boolean },
-  target: ImageTarget,
-  options: Reporter,
-): Promise<RequiredPermissions> {
-  const app = await findAllowedApp(request, new Call(options));
-  const permissions = layoutPermissions(app, target, request.squash ?? false);
-  return { ...permissions, env: ["SOURCE_DATE_EPOCH"] };
-}
-
-/**
- * Finds the app that is committed.
- *
- * @throws {MissingPermissionError} If a permission of the commit is missing; nothing was written.
- */
-export async function openCommit(
-  request: CommitChoice,
-  store: StoreLayout,
-  options: Reporter,
-): Promise<FoundApp> {
-  const app = await findAllowedApp(request, new Call(options));
-  checkPermissions("commit", imagePermissions(app, store, request));
-  return app;
-}
-
-/**
- * Computes the permissions that a commit needs; for that, the record of the pod is read.
- *
- * Requires `--allow-read` permission for the pod, `--allow-run` for find, and `--allow-sys=uid`.
- *
- * @throws {MissingPermissionError} If a permission is missing.
- */
-export async function commitPermissions(
-  request: CommitChoice,
-  store: StoreLayout,
-  options: Reporter,
-): Promise<RequiredPermissions> {
-  const app = await findAllowedApp(request, new Call(options));
-  const permissions = imagePermissions(app, store, request);
-  return { ...permissions, env: ["SOURCE_DATE_EPOCH"] };
 }

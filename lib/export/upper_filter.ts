@@ -206,7 +206,7 @@ export class UpperFilter {
   }
 }
 
-/** What the attributes of an entry say. */
+/** The marks in the attributes of an entry, and its other attributes. */
 interface Judged {
   readonly isOpaque: boolean;
   readonly isWhiteout: boolean;

@@ -75,7 +75,7 @@ function formatInfo(path: string, at: string, info: Deno.FileInfo): string {
   });
 }
 
-/** Writes a name as bytes. */
-function encodeName(name: string): string {
+/** Converts a name to text whose characters are its bytes. */
+export function encodeName(name: string): string {
   return bytesToText(new TextEncoder().encode(name));
 }

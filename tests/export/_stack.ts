@@ -85,7 +85,7 @@ export class Stack {
     await this.#render();
   }
 
-  /** What is in the root of the app. */
+  /** The entries of the root of the app. */
   async entries(): Promise<Map<string, string>> {
     return await entriesOf(this.rootfs);
   }
