@@ -37,6 +37,7 @@ export class Authorization {
   readonly #http: Http;
   readonly #credentials: Credentials | null;
   readonly #tokens = new Map<string, Token>();
+  readonly #answering = new Map<string, Promise<boolean>>();
 
   constructor(http: Http, credentials: Credentials | null) {
     this.#http = http;
@@ -50,7 +51,7 @@ export class Authorization {
   }
 
   /**
-   * Answers a challenge.
+   * Answers a challenge. Requests that are challenged at the same time share the answer.
    *
    * @param header The `WWW-Authenticate` header of a 401 of the registry itself.
    * @returns `false` if there is no answer to it.
@@ -58,6 +59,17 @@ export class Authorization {
    * @throws {OverlayError} If the token server does not answer.
    */
   async answer(header: string, scopes: readonly Scope[], what: string): Promise<boolean> {
+    const key = [...scopes, header].join(" ");
+    const begun = this.#answering.get(key) ?? this.#answer(header, scopes, what);
+    this.#answering.set(key, begun);
+    try {
+      return await begun;
+    } finally {
+      this.#answering.delete(key);
+    }
+  }
+
+  async #answer(header: string, scopes: readonly Scope[], what: string): Promise<boolean> {
     for (const challenge of parseChallenges(header)) {
       if (challenge.scheme === "bearer" && challenge.parameters.has("realm")) {
         this.#tokens.set(scopes.join(" "), await this.#fetchToken(challenge, scopes, what));

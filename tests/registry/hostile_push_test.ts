@@ -22,8 +22,8 @@ const SMALL = archive(file("small", "a small layer"));
 /** A layer that is sent as a stream. */
 const LARGE = archive(file("large", noise(9 << 20)));
 
-async function prepare(dir: TempDir, tar = SMALL): Promise<void> {
-  await writeFiles(dir.join("layout"), layoutFiles([{ tar }]));
+async function prepare(dir: TempDir, tar = SMALL, ...more: typeof tar[]): Promise<void> {
+  await writeFiles(dir.join("layout"), layoutFiles([tar, ...more].map((tar) => ({ tar }))));
   const request = { source: dir.join("layout"), store: dir.join("store"), name: "mine" };
   await importTree({ ...request, keepBlobs: true, ...ATTRIBUTES });
 }
@@ -231,4 +231,25 @@ Deno.test("pushTree() uploads a foreign layer that is kept, and names one that i
   const pushed = JSON.parse(new TextDecoder().decode(fake.manifests.get("1")));
   assertEquals(pushed.layers[0].mediaType, mediaType);
   assertEquals(fake.requests(/foreign\.test/), []);
+});
+
+Deno.test("pushTree() asks the token server once for blobs that it looks for at the same time", async () => {
+  await using dir = await tempDir();
+  await prepare(dir, SMALL, archive(file("other", "another layer")));
+  const fake = new FakeTarget();
+  requireTokens(fake);
+  const challenged = Promise.withResolvers<void>();
+  let refused = 0;
+  fake.override(/^HEAD /, ({ headers }) => {
+    if (headers.get("authorization") === null && ++refused === 3) challenged.resolve();
+    return undefined;
+  });
+  fake.override(/tokens\.test/, async () => {
+    await challenged.promise;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return Response.json({ token: "token1" });
+  });
+  await push(dir, fake);
+  assertEquals([refused, fake.requests(/tokens\.test/).length], [3, 1]);
+  assertKeptSecret(fake);
 });
