@@ -7,6 +7,8 @@ import type { ChangeOptions } from "../system/change_options.ts";
 import { formatJson } from "./output.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { ImportedTree, ImportOptions } from "../store/import_options.ts";
+import type { RequiredPermissions } from "../system/permissions.ts";
+import type { OutputOptions } from "./command.ts";
 import type { TreeCommand } from "./tree_command.ts";
 
 /** The output and the options of a command. */
@@ -35,14 +37,21 @@ async function put(
   return 0;
 }
 
+/** Prints the flags of `deno run` that a command needs. */
+async function tellFlags(
+  permissions: RequiredPermissions,
+  { json }: OutputOptions,
+  io: TreeIo,
+): Promise<number> {
+  const { flagsText } = await import("./plan_output.ts");
+  io.out(flagsText(permissions, json));
+  return 0;
+}
+
 async function runImport(command: Of<"import">, io: TreeIo): Promise<number> {
   const { importPermissions, importTree } = await import("../store/import_tree.ts");
   const { output, request } = command;
-  if (output.flags) {
-    const { flagsText } = await import("./plan_output.ts");
-    io.out(flagsText(importPermissions(request), output.json));
-    return 0;
-  }
+  if (output.flags) return await tellFlags(importPermissions(request), output, io);
   return await put(command, io, (options) => importTree(command.request, options));
 }
 
@@ -58,11 +67,7 @@ function readPassword(passwordStdin: boolean, io: TreeIo): { readonly password?:
 async function runPull(command: Of<"pull">, io: TreeIo): Promise<number> {
   const { pullPermissions, pullTree } = await import("../store/pull_tree.ts");
   const { output, request, passwordStdin, dryRun } = command;
-  if (output.flags || dryRun) {
-    const { flagsText } = await import("./plan_output.ts");
-    io.out(flagsText(pullPermissions(request), output.json));
-    return 0;
-  }
+  if (dryRun) return await tellFlags(pullPermissions(request), output, io);
   const password = readPassword(passwordStdin, io);
   return await put(command, io, (options) => pullTree({ ...request, ...password }, options));
 }
@@ -70,19 +75,18 @@ async function runPull(command: Of<"pull">, io: TreeIo): Promise<number> {
 /** Pushes an image, reports the progress, and prints the reference with the digest. */
 async function runPush(command: Of<"push">, io: TreeIo): Promise<number> {
   const { pushPermissions, pushTree } = await import("../store/push_tree.ts");
+  const { formatImageReference, parseImageReference } = await import(
+    "../registry/image_reference.ts"
+  );
   const { output, request, passwordStdin, dryRun } = command;
-  if (output.flags || dryRun) {
-    const { flagsText } = await import("./plan_output.ts");
-    io.out(flagsText(await pushPermissions(request), output.json));
-    return 0;
-  }
+  if (dryRun) return await tellFlags(await pushPermissions(request), output, io);
   const given = { ...request, ...readPassword(passwordStdin, io) };
   const { withProgress } = await import("./progress.ts");
   const pushed = await withProgress({ ...io, quiet: output.quiet }, (progress) => {
     return pushTree(given, { ...io, ...progress });
   });
-  const place = pushed.reference.replace(/@.*$/, "").replace(/:[^:/]*$/, "");
-  io.out(output.json ? formatJson(pushed) : `${place}@${pushed.digest}\n`);
+  const reference = { ...parseImageReference(pushed.reference), tag: null, digest: pushed.digest };
+  io.out(output.json ? formatJson(pushed) : `${formatImageReference(reference)}\n`);
   return 0;
 }
 
@@ -146,11 +150,7 @@ async function runInspect({ request, output }: Of<"inspect">, io: TreeIo): Promi
 async function runTag(command: Of<"tag" | "untag">, io: TreeIo): Promise<number> {
   const { tagPermissions, tagTree, untagTree } = await import("../store/tag_tree.ts");
   const { output, dryRun } = command;
-  if (dryRun) {
-    const { flagsText } = await import("./plan_output.ts");
-    io.out(flagsText(tagPermissions(command.request), output.json));
-    return 0;
-  }
+  if (dryRun) return await tellFlags(tagPermissions(command.request), output, io);
   const { id, images } = command.action === "tag"
     ? await tagTree(command.request, io)
     : await untagTree(command.request, io);

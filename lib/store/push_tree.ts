@@ -74,22 +74,28 @@ export interface PushedImage {
  * @throws {OverlayError} If there is no such image.
  */
 export async function pushPermissions(request: PushRequest): Promise<RequiredPermissions> {
+  return neededFor(request, await findIfReadable(request));
+}
+
+/** Finds the image; `null` if the store may not be read. */
+async function findIfReadable(request: PushRequest): Promise<PushableImage | null> {
+  const { store } = storeLayout(request.store);
+  return isGranted({ name: "read", path: store }) ? await findPushable(request) : null;
+}
+
+/** Computes the permissions for an image; without it, the sources of its blobs are not known. */
+function neededFor(request: PushRequest, image: PushableImage | null): RequiredPermissions {
   const reference = parseImageReference(request.reference);
   const { store } = storeLayout(request.store);
-  const own = {
-    read: [store],
-    write: [store],
-    run: [PROGRAMS.rm, ...TRUST.run],
-    sys: TRUST.sys,
-  };
-  const all: RequiredPermissions[] = [own, accessPermissions(reference, request)];
-  // Without it, the sources are not known.
-  const mayRead = isGranted({ name: "read", path: store });
-  for (const { open, source } of mayRead ? (await findPushable(request)).blobs : []) {
-    if (open !== null || source === null) continue;
-    all.push(accessPermissions(source, accessFor(source, reference, request)));
-  }
-  return joinPermissions(all);
+  const run = [PROGRAMS.rm, ...TRUST.run];
+  const sources = (image?.blobs ?? []).flatMap(({ open, source }) => {
+    return open === null && source !== null ? [source] : [];
+  });
+  return joinPermissions([
+    { read: [store], write: [store], run, sys: TRUST.sys },
+    accessPermissions(reference, request),
+    ...sources.map((source) => accessPermissions(source, accessFor(source, reference, request))),
+  ]);
 }
 
 /**
@@ -117,8 +123,9 @@ export async function pushTree(
   options: PushOptions = {},
 ): Promise<PushedImage> {
   const reference = parseImageReference(request.reference);
-  checkPermissions("push", await pushPermissions(request));
-  const image = await findPushable(request);
+  const found = await findIfReadable(request);
+  checkPermissions("push", neededFor(request, found));
+  const image = found ?? await findPushable(request);
   checkDigest(reference, image);
   const pushed = await withSignal(options, async (options) => {
     using connection = await connect("push", reference, request, options);
