@@ -39,17 +39,27 @@ export interface ImportFigures {
   readonly memory: ReadonlyMap<string, number>;
 }
 
+/** The names of images of other shapes. */
+export const SHAPES = { files: "60,000 small files", layers: "20 layers" } as const;
+
 function targetsOn(medium: string, all: readonly Measured[]): Target[] {
   const ours = medianOf(all, OURS, 1);
   const against = (by: string, atMost: number): Target => {
     const figure = ours / medianOf(all, by, 1);
     return { what: `import on ${medium}: overlay-render / ${by}`, figure, goal: { atMost } };
   };
+  const ofShape = (name: string, atMost: number): Target => {
+    const [own, tar] = [OURS, "tar"].map((by) => medianOf(all, `${by}, ${name}`, 1));
+    const figure = (own ?? NaN) / (tar ?? NaN);
+    return { what: `import on ${medium} of ${name} / tar`, figure, goal: { atMost } };
+  };
   const again = medianOf(all, "overlay-render, again", 1);
   return [
     against("tar", 0.9),
     against("tar, sync", 0.9),
     ...["skopeo", "ctr", "umoci"].map((by) => against(by, 0.5)),
+    ofShape(SHAPES.files, 0.9),
+    ofShape(SHAPES.layers, 0.8),
     { what: `second import on ${medium}, ms`, figure: again, goal: { atMost: 100 } },
   ];
 }

@@ -23,6 +23,8 @@ export interface Images {
   readonly layout: Layout;
   /** The same layout as an archive. */
   readonly archive: string;
+  /** Images of other shapes, by their names. */
+  readonly shapes: Readonly<Record<string, Layout>>;
 }
 
 /** Whose row is the measure of the others: what it costs to unpack the layer and no more. */
@@ -87,6 +89,27 @@ function bare({ cell }: Place, { layout }: Images): Row[] {
   ];
 }
 
+/** Unpacks layers one on the other. */
+const UNPACK = 'for layer; do tar --extract --gzip --file="$layer" --directory="$0" || exit; done';
+
+/** Images of other shapes, against tar alone. */
+function shaped(place: Place, { shapes }: Images): Row[] {
+  return Object.entries(shapes).flatMap(([name, { path, layers }]) => [
+    {
+      ...ONE,
+      by: `overlay-render, ${name}`,
+      what: `tree import of ${name}`,
+      command: importOf(place, path, "--ref", REF),
+    },
+    {
+      ...ONE,
+      by: `${BARE}, ${name}`,
+      what: `tar -xzf of ${name}`,
+      command: ["sh", "-c", UNPACK, place.cell, ...layers],
+    },
+  ]);
+}
+
 function skopeo({ cell }: Place, { layout }: Images): Row {
   const target = `containers-storage:[overlay@${cell}/root+/run/containers-import]${IMAGE}`;
   const copy = ["skopeo", "--insecure-policy", "copy", "--quiet", `oci:${layout.path}:${REF}`];
@@ -122,6 +145,7 @@ export function importing(place: Place, images: Images): Row[] {
   return [
     ...own(place, images),
     ...bare(place, images),
+    ...shaped(place, images),
     skopeo(place, images),
     containerd(place, images),
     umoci(place, images),

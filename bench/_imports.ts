@@ -8,7 +8,7 @@ import { freshDenoDir } from "../tests/_deno_dir.ts";
 import { run, say } from "../tools/run.ts";
 import { importing, importOf, inMemory } from "./_importing.ts";
 import type { Images } from "./_importing.ts";
-import { sayImportTargets, sayRows } from "./_import_table.ts";
+import { sayImportTargets, sayRows, SHAPES } from "./_import_table.ts";
 import { layering } from "./_layering.ts";
 import { entry, makeLayout, makeManyLayers, REF } from "./_layout.ts";
 import { measure, must, reasonOf, withCell } from "./_measure.ts";
@@ -62,7 +62,24 @@ async function makeImages({ tree, scratch }: Place): Promise<Images> {
   const layout = await makeLayout(tree, `${scratch}/layout`);
   const archive = `${scratch}/layout.tar`;
   await must(["tar", `--directory=${layout.path}`, "--create", `--file=${archive}`, "."]);
-  return { layout, archive };
+  const small = `${scratch}/small`;
+  await makeSmallFiles(small);
+  const shapes = {
+    [SHAPES.files]: await makeLayout(small, `${scratch}/layout-files`),
+    [SHAPES.layers]: await makeLayout(tree, `${scratch}/layout-layers`, 20),
+  };
+  return { layout, archive, shapes };
+}
+
+/** Makes 600 directories of 100 small files each. */
+async function makeSmallFiles(path: string): Promise<void> {
+  for (let at = 0; at < 600; at++) {
+    const directory = `${path}/${at}`;
+    await Deno.mkdir(directory, { recursive: true });
+    for (let file = 0; file < 100; file++) {
+      await Deno.writeTextFile(`${directory}/${file}`, `${at} ${file}\n`.repeat(1 + file % 50));
+    }
+  }
 }
 
 /** How long each table may take. */
