@@ -4,7 +4,7 @@
  * @module
  */
 import type { ChangeOptions, Reporter } from "../system/change_options.ts";
-import { InvalidValueError } from "../core/errors.ts";
+import { InvalidValueError, OverlayError } from "../core/errors.ts";
 import { appWords, quoteBytes } from "../core/quote.ts";
 import { compressPieces } from "../image/compress.ts";
 import type { WrittenCompression } from "../request/names.ts";
@@ -137,6 +137,7 @@ export async function openUpper(
   }
   const isUser = config.options.includes("userxattr");
   const attributes: AttributeClass = isUser ? "user" : "trusted";
+  if (!isUser && Deno.uid() !== 0) throw hiddenMarksError(line.app);
   const listed = await listDirectory(upper, options);
   const lower = await readLowers(lowers, listed.entries, { attributes, options });
   const policy = {
@@ -148,6 +149,15 @@ export async function openUpper(
   const compared = { tree: line.tree, lower: lowers, upper, attributes, findRootfs };
   const paths = request.prune ? { paths: await listChanged(compared, options) } : {};
   return { root: upper, listed, ...paths, policy, compression: request.compression ?? "gzip" };
+}
+
+/** Without the marks, a directory that was removed and made again would show what it had in the lowers. */
+function hiddenMarksError(app: string): OverlayError {
+  const message = `Cannot export ${appWords(app)} as a layer: only root can read its marks, ` +
+    "which are attributes trusted.overlay.*";
+  return new OverlayError("failed", message, {
+    hint: "run as root, or render the app with -o userxattr",
+  });
 }
 
 /** A layer is made of the upper alone, so that content elsewhere is refused. */

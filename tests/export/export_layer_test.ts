@@ -5,13 +5,15 @@
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { OverlayError } from "../../mod.ts";
-import { unmountOverlay } from "../../mod.ts";
+import { renderOverlay, unmountOverlay } from "../../mod.ts";
 import { cli } from "../_cli.ts";
-import { modeOf, tempDir } from "../_temp.ts";
-import { needs } from "../_tool_images.ts";
+import { freshDenoDir } from "../_deno_dir.ts";
+import { modeOf, sh, tempDir } from "../_temp.ts";
+import { needs, script, UmociImage } from "../_tool_images.ts";
 import { listArchive, readEntries, Stack } from "./_stack.ts";
 
 const root = needs();
+const tools = needs("umoci");
 
 /** A change of an app, and the entries of its layer, after that of the root. */
 interface Case {
@@ -277,6 +279,71 @@ Deno.test({
         assertEquals(modeOf(file), "0600");
       }
       assertEquals(digests.size, 1);
+    }
+  },
+});
+
+/** Reads the highest layer of the only image of a layout, without its compression. */
+async function lastLayer(layout: string): Promise<ReadableStream<Uint8Array>> {
+  const blob = (digest: string) => `${layout}/blobs/${digest.replace(":", "/")}`;
+  const { manifests: [image] } = JSON.parse(await Deno.readTextFile(`${layout}/index.json`));
+  const { layers } = JSON.parse(await Deno.readTextFile(blob(image.digest)));
+  const file = await Deno.open(blob(layers.at(-1).digest));
+  return file.readable.pipeThrough(new DecompressionStream("gzip"));
+}
+
+Deno.test({
+  name: `the entries of a layer are those of umoci repack${tools.suffix}`,
+  ignore: tools.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const base = "mkdir -p d/e f; echo a >a; echo b >d/b; echo c >d/e/c; echo f >f/f; ln -s a l";
+    const change = "rm a d/b l; rm -r f; echo C >>d/e/c; mkdir -p n/m; echo n >n/m/n; ln -s m n/l";
+    const image = await UmociImage.make(dir);
+    await image.change((rootfs) => script(dir, rootfs, base));
+    const stack = await Stack.make(dir, base);
+    await stack.change(change);
+    await image.change((rootfs) => script(dir, rootfs, change));
+    const theirs = dir.join("umoci.tar");
+    await Deno.writeFile(theirs, await lastLayer(image.layout));
+    // Umoci lists directories above a change only if they have another time in seconds.
+    const isListed = (one: string) => !/^directory \/(d|d\/e)?$/.test(one);
+    const found = (await listArchive((await stack.layer()).path)).filter(isListed);
+    const must = (await listArchive(theirs)).filter(isListed);
+    assertEquals(found.toSorted(), must.toSorted());
+  },
+});
+
+/** Runs a command as another user, who may read all files, but not the attributes of root. */
+const READER = [
+  ...["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
+  ...["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"],
+];
+
+Deno.test({
+  name:
+    `the same bytes as another user, who is refused where only root can read marks${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const lower = dir.join("lower");
+    await Deno.mkdir(lower);
+    const env = { DENO_DIR: await freshDenoDir(dir.join("cache")) };
+    await sh("chown", "-R", "65534:65534", env.DENO_DIR);
+    await Deno.chmod(dir.path, 0o755);
+    await script(dir, lower, "mkdir d; echo old >d/old; echo a >a");
+    for (const options of [["userxattr"], []]) {
+      const pod = dir.join(`pod-${options.length}`);
+      const { rootfs } = await renderOverlay({ lower, pod, options });
+      await script(dir, rootfs, "rm -r a d; mkdir d; echo n >d/n; chown 5:6 d/n; chmod 4711 d/n");
+      const args = ["export", `--pod=${pod}`, "--layer=-"];
+      const [own, others] = [await cli(args), await cli(args, { wrapper: READER, env })];
+      assertEquals([own.status, own.stderr], [0, ""]);
+      if (options.length > 0) assertEquals(others, own);
+      else {
+        assertEquals([others.status, others.stdout], [1, ""]);
+        assertStringIncludes(others.stderr, "only root can read its marks");
+      }
     }
   },
 });
