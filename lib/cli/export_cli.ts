@@ -45,7 +45,10 @@ function openStdout(): WritableStream<Uint8Array> {
 function parseLayout(to: string, cwd: string): LayoutTarget {
   const [, directory, ref = null] = /^oci:([^:]+)(?::(.+))?$/s.exec(to) ?? [];
   if (directory !== undefined) return { directory: absolute(directory, cwd), ref };
-  throw usage(`Cannot use --to ${quote(to)}: it must be oci:DIR or oci:DIR:REF`, "write oci:DIR");
+  const hint = to.startsWith("docker://")
+    ? "commit the app, and push its image: overlay-render tree push NAME REFERENCE"
+    : "write oci:DIR";
+  throw usage(`Cannot use --to ${quote(to)}: it must be oci:DIR or oci:DIR:REF`, hint);
 }
 
 /** Reads which of the exports is asked for, and where it goes. */
