@@ -23,6 +23,7 @@ import { withParents } from "../layer/upper_changes.ts";
 import type { EntryChange } from "../layer/upper_changes.ts";
 import { listChanges } from "../store/app_changes.ts";
 import { lowerPaths } from "../store/lower_view.ts";
+import { findMarks } from "../store/upper_marks.ts";
 
 /** A request to list the changes of an app. */
 export interface ChangesRequest {
@@ -110,7 +111,7 @@ export async function overlayChanges(
     tree: line.tree,
     lower,
     upper,
-    attributes: mountOptions.includes("userxattr") ? "user" : "trusted",
+    attributes: findMarks(line.app, mountOptions),
     findRootfs: () => findRootfs(chosen),
   }, options);
   return (request.all ? withParents(changes, entries) : changes).map(toChange);

@@ -4,16 +4,16 @@
  * @module
  */
 import type { ChangeOptions, Reporter } from "../system/change_options.ts";
-import { InvalidValueError, OverlayError } from "../core/errors.ts";
+import { InvalidValueError } from "../core/errors.ts";
 import { appWords, quoteBytes } from "../core/quote.ts";
 import { compressPieces } from "../image/compress.ts";
 import type { WrittenCompression } from "../request/names.ts";
 import { withParents } from "../layer/upper_changes.ts";
 import { listChanges } from "../store/app_changes.ts";
 import type { ComparedApp } from "../store/app_changes.ts";
+import { findMarks } from "../store/upper_marks.ts";
 import type { Piece } from "../image/worker.ts";
 import { archiveDirectory } from "../layer/archive.ts";
-import type { AttributeClass } from "../layer/layer_policy.ts";
 import type { AppChoice, FoundApp } from "./find_app.ts";
 import { openExport } from "./permissions.ts";
 import { gather } from "./gather.ts";
@@ -135,9 +135,7 @@ export async function openUpper(
     } as a layer: it is ${what}, without an upper`;
     throw new InvalidValueError("usage", message, { hint: "export its root: --rootfs FILE" });
   }
-  const isUser = config.options.includes("userxattr");
-  const attributes: AttributeClass = isUser ? "user" : "trusted";
-  if (!isUser && Deno.uid() !== 0) throw hiddenMarksError(line.app);
+  const attributes = findMarks(line.app, config.options);
   const listed = await listDirectory(upper, options);
   const lower = await readLowers(lowers, listed.entries, { attributes, options });
   const policy = {
@@ -149,15 +147,6 @@ export async function openUpper(
   const compared = { tree: line.tree, lower: lowers, upper, attributes, findRootfs };
   const paths = request.prune ? { paths: await listChanged(compared, options) } : {};
   return { root: upper, listed, ...paths, policy, compression: request.compression ?? "gzip" };
-}
-
-/** Without the marks, a directory that was removed and made again would show what it had in the lowers. */
-function hiddenMarksError(app: string): OverlayError {
-  const message = `Cannot export ${appWords(app)} as a layer: only root can read its marks, ` +
-    "which are attributes trusted.overlay.*";
-  return new OverlayError("failed", message, {
-    hint: "run as root, or render the app with -o userxattr",
-  });
 }
 
 /** A layer is made of the upper alone, so that content elsewhere is refused. */

@@ -341,8 +341,11 @@ Deno.test({
       assertEquals([own.status, own.stderr], [0, ""]);
       if (options.length > 0) assertEquals(others, own);
       else {
-        assertEquals([others.status, others.stdout], [1, ""]);
-        assertStringIncludes(others.stderr, "only root can read its marks");
+        const listed = await cli(["changes", `--pod=${pod}`], { wrapper: READER, env });
+        for (const { status, stdout, stderr } of [others, listed]) {
+          assertEquals([status, stdout], [1, ""]);
+          assertStringIncludes(stderr, "only root can read the marks");
+        }
       }
     }
   },
