@@ -29,9 +29,8 @@ const EXT4 = { block: 4096, entry: 1024, all: 32 << 20 };
 
 /** Computes a size in KiB that an ext4 file system with these entries fits into. */
 function sizeOf({ entries }: Listing): number {
-  const bytes = Iterator.from(entries).reduce((sum, { size }) => {
-    return sum + Math.ceil(size / EXT4.block) * EXT4.block + EXT4.entry;
-  }, 0);
+  let bytes = 0;
+  for (const { size } of entries) bytes += Math.ceil(size / EXT4.block) * EXT4.block + EXT4.entry;
   return Math.ceil((bytes * 1.05 + EXT4.all) / 1024);
 }
 

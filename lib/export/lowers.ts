@@ -103,7 +103,8 @@ export async function readLowers(
   { attributes, options }: { readonly attributes: AttributeClass; readonly options: Reporter },
 ): Promise<LowerLookup> {
   const told = new Map<string, Kind>();
-  const marked = Iterator.from(upper).filter(({ type }) => type === "d" || type === "c").toArray();
+  const marked: Listed[] = [];
+  for (const entry of upper) if (entry.type === "d" || entry.type === "c") marked.push(entry);
   for (const [at, root] of roots.entries()) {
     const asked = marked.filter(({ path, type }) => {
       const decoded = decodeBytes(path);

@@ -94,9 +94,13 @@ const NAMES = 1 << 16;
 
 /** Lists the lines for tar's stdin. It splits patterns at line ends, and strips spaces behind them. */
 function listNames({ exclude, only }: ArchiveOptions): Iterable<string> | null {
-  if (only !== undefined) return Iterator.from(only).map((path) => `./${path}\0`);
+  if (only !== undefined) return formatNames(only, "\0");
   const fit = exclude?.filter((path) => !/\n|\s$/.test(path)) ?? [];
-  return fit.length === 0 ? null : fit.values().map((path) => `./${path}\n`);
+  return fit.length === 0 ? null : formatNames(fit, "\n");
+}
+
+function* formatNames(paths: Iterable<string>, end: string): Generator<string> {
+  for (const path of paths) yield `./${path}${end}`;
 }
 
 /** Writes lines to tar, many at once. */
