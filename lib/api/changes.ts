@@ -7,18 +7,14 @@ import type { ChangeOptions } from "../system/change_options.ts";
 import { checkPermissions, leastPaths } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { PROGRAMS } from "../system/programs.ts";
-import { linePermissions, noPodError } from "../pod/record.ts";
-import { Call, openPermissions, openPod } from "../pod/open.ts";
-import type { OpenPod } from "../pod/open.ts";
-import { chooseLine } from "../plan/plan_unmount.ts";
-import { refuseElsewhere } from "../plan/refusals.ts";
-import { readLineConfig } from "../overlay/app_line.ts";
+import { linePermissions } from "../pod/record.ts";
+import { Call, openPermissions } from "../pod/open.ts";
 import type { AppLine } from "../overlay/app_line.ts";
-import type { MountConfig } from "../overlay/mount_config.ts";
 import { RefusedError } from "../core/errors.ts";
 import { appWords, decodeBytes } from "../core/quote.ts";
+import { findApp } from "../export/find_app.ts";
+import type { FoundApp } from "../export/find_app.ts";
 import { podLayout } from "../request/layout.ts";
-import { parseAppName } from "../request/names.ts";
 import { withParents } from "../layer/upper_changes.ts";
 import type { EntryChange } from "../layer/upper_changes.ts";
 import { listChanges } from "../store/app_changes.ts";
@@ -48,13 +44,6 @@ export interface Change {
   readonly base64?: string;
   /** The type: of an entry that was deleted, the one that it had. */
   readonly type: "file" | "directory" | "symlink" | "char" | "block" | "fifo" | "socket";
-}
-
-/** An app of a pod that is open. */
-interface Chosen {
-  readonly open: OpenPod;
-  readonly line: AppLine;
-  readonly config: MountConfig;
 }
 
 /**
@@ -135,22 +124,14 @@ export async function changesPermissions(
   return permissionsOf(await choose(request, options));
 }
 
-async function choose(
-  { pod, app }: ChangesRequest,
-  options: ChangesOptions,
-): Promise<Chosen> {
-  const layout = podLayout(pod);
-  const name = app === undefined ? app : parseAppName(app);
-  const first = { ...openPermissions(layout.pod), run: [PROGRAMS.find] };
+async function choose(request: ChangesRequest, options: ChangesOptions): Promise<FoundApp> {
+  const { pod } = podLayout(request.pod);
+  const first = { ...openPermissions(pod), run: [PROGRAMS.find] };
   checkPermissions("list changes", first);
-  const open = await openPod(layout, new Call(options), { lock: false });
-  if (open === null) throw noPodError(layout.pod);
-  refuseElsewhere(open.record.lines, layout);
-  const line = chooseLine(open.record, { pod: layout, app: name });
-  return { open, line, config: readLineConfig(line, layout.pod) };
+  return await findApp(request, new Call(options));
 }
 
-function permissionsOf({ open, line, config }: Chosen): RequiredPermissions {
+function permissionsOf({ open, line, config }: FoundApp): RequiredPermissions {
   const { read, ...more } = openPermissions(open.layout.pod);
   if (config.upper === null || line.copy) return { ...more, read, run: [PROGRAMS.find] };
   return {
@@ -169,7 +150,7 @@ function copyError({ app, rootfs }: AppLine): RefusedError {
 }
 
 /** Finds the rootfs of an app, if it is mounted. */
-async function findRootfs({ open, line }: Chosen): Promise<string | null> {
+async function findRootfs({ open, line }: FoundApp): Promise<string | null> {
   const action = "list changes";
   const { read, write } = linePermissions([line], open.layout);
   checkPermissions(action, { read, write, run: [PROGRAMS.findmnt] });

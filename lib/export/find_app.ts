@@ -1,5 +1,5 @@
 /**
- * Finds the app that is exported in the record of its pod.
+ * Finds an app in the record of its pod.
  *
  * @module
  */
@@ -43,10 +43,10 @@ export interface FoundApp {
  */
 export async function findApp({ pod, app }: AppChoice, call: Call): Promise<FoundApp> {
   const layout = podLayout(pod);
+  const name = app === undefined ? app : parseAppName(app);
   const open = await openPod(layout, call, { lock: false });
   if (open === null) throw noPodError(layout.pod);
   refuseElsewhere(open.record.lines, layout);
-  const name = app === undefined ? app : parseAppName(app);
   const line = chooseLine(open.record, { pod: layout, app: name });
   return { open, line, config: readLineConfig(line, layout.pod) };
 }
