@@ -25,13 +25,13 @@ import { isWithin, parent, upwards } from "../core/path.ts";
 import { PodMounts } from "../pod/mounts.ts";
 import { linePermissions, readRecord } from "../pod/record.ts";
 import { appWords, quote } from "../core/quote.ts";
+import { refuseElsewhere } from "../plan/refusals.ts";
 import {
-  refuseElsewhere,
   refuseOtherMount,
   refuseOtherPaths,
   refuseReplacedLower,
   replacedLower,
-} from "../plan/refusals.ts";
+} from "../plan/render_refusals.ts";
 
 /**
  * Inspects the pod. Afterwards the run knows its lines, which apps are mounted, and whether labels are

@@ -111,40 +111,36 @@ export function parseTreeCommand(
   const flags = parseFlags(args, spec);
   const common = commonOptions(flags);
   const fields = requestFields(spec, flags, cwd);
-  const [operand, second] = flags.operands;
+  const [operand = "", second = ""] = flags.operands;
+  const passwordStdin = flags.set.has("password-stdin");
   switch (action) {
     case "import": {
-      const source = parseSource(operand ?? "", cwd);
+      const source = parseSource(operand, cwd);
       return { ...common, action, request: { ...source, ...parseTreatment(fields) } };
     }
-    case "pull": {
-      const request = { ...parseTreatment(fields), reference: operand ?? "" };
+    case "pull":
       return {
         ...common,
         action,
-        request,
-        passwordStdin: flags.set.has("password-stdin"),
-      };
-    }
-    case "tag":
-      return { ...common, action, request: { ...fields, tree: operand ?? "", name: second ?? "" } };
-    case "untag":
-      return { ...common, action, request: { ...fields, name: operand ?? "" } };
-    case "push": {
-      const reference = flags.operands[1] ?? "";
-      const passwordStdin = flags.set.has("password-stdin");
-      return {
-        ...common,
-        action,
-        request: { ...fields, tree: operand ?? "", reference },
+        request: { ...parseTreatment(fields), reference: operand },
         passwordStdin,
       };
-    }
+    case "push":
+      return {
+        ...common,
+        action,
+        request: { ...fields, tree: operand, reference: second },
+        passwordStdin,
+      };
+    case "tag":
+      return { ...common, action, request: { ...fields, tree: operand, name: second } };
+    case "untag":
+      return { ...common, action, request: { ...fields, name: operand } };
     case "path":
     case "remove":
     case "inspect":
     case "check":
-      return { ...common, action, request: { ...fields, tree: operand ?? "" } };
+      return { ...common, action, request: { ...fields, tree: operand } };
     case "verify-all":
       return { ...common, action: "check", request: fields };
     case "list":

@@ -85,12 +85,9 @@ async function serve<How, Result>(
   let [free, tell, arrive, read, isOfSource] = [window, () => {}, () => {}, 0, false];
   const arrived: (Piece | null)[] = [];
   port.onmessage = ({ data }: MessageEvent<Reply>) => {
-    if (typeof data !== "number") {
-      arrived.push(data.sent);
-      return arrive();
-    }
-    free += data;
-    tell();
+    if (typeof data === "number") free += data;
+    else arrived.push(data.sent);
+    (typeof data === "number" ? tell : arrive)();
   };
   const received = async function* (): AsyncGenerator<Piece> {
     for (;;) {

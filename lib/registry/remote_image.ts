@@ -125,58 +125,83 @@ async function fetchAny(
   }
 }
 
+/** The blobs of an image, in files of a private directory. Two layers of an image may be the same blob. */
+class BlobFiles {
+  readonly #repository: Repository;
+  readonly #options: FetchOptions;
+  readonly #fetched = new Map<string, Promise<void>>();
+  readonly #uses = new Map<string, number>();
+
+  constructor(repository: Repository, options: FetchOptions) {
+    this.#repository = repository;
+    this.#options = options;
+  }
+
+  /** Returns the path of the file of a blob. */
+  place(digest: string): string {
+    return child(this.#options.scratch, digest.replace(":", "-"));
+  }
+
+  /** Fetches a blob, unless that was begun. */
+  async fetch(blob: Wanted): Promise<void> {
+    const path = this.place(blob.digest);
+    let begun = this.#fetched.get(blob.digest);
+    if (begun === undefined) {
+      if (look(path) !== null) return;
+      begun = fetchAny(this.#repository, blob, path, this.#options);
+      this.#options.begun(begun);
+      this.#fetched.set(blob.digest, begun);
+    }
+    await begun;
+  }
+
+  /** Notes that a layer is going to read a blob. */
+  use(digest: string): void {
+    this.#uses.set(digest, (this.#uses.get(digest) ?? 0) + 1);
+  }
+
+  /** Removes the file of a blob that no further layer is going to read. */
+  release(digest: string): void {
+    const left = (this.#uses.get(digest) ?? 0) - 1;
+    this.#uses.set(digest, left);
+    if (left > 0) return;
+    this.#fetched.delete(digest);
+    const file = this.place(digest);
+    attempt("remove", file, () => Deno.removeSync(file));
+  }
+}
+
 /** Makes the files of an image. Names are `manifests/<digest>` and `blobs/<digest>`, as in the registry. */
 function filesOf(repository: Repository, options: FetchOptions): RemoteFiles {
-  const { scratch, begun: note } = options;
-  const place = (digest: string) => child(scratch, digest.replace(":", "-"));
+  const files = new BlobFiles(repository, options);
   const path = formatImageReference(options.reference);
   const digestIn = (name: string) => {
     const digest = name.replace(/^\w+\//, "");
     if (isDigest(digest)) return digest;
     throw imageError(path, `${quote(digest)} is no digest`);
   };
-  // Two layers of an image may be the same blob.
-  const fetched = new Map<string, Promise<void>>();
-  const uses = new Map<string, number>();
-  const release = (digest: string) => {
-    const left = (uses.get(digest) ?? 0) - 1;
-    uses.set(digest, left);
-    if (left > 0) return;
-    fetched.delete(digest);
-    const file = place(digest);
-    attempt("remove", file, () => Deno.removeSync(file));
-  };
-  const fetch = async (blob: Wanted) => {
-    const path = place(blob.digest);
-    if (look(path) !== null && !fetched.has(blob.digest)) return;
-    const begun = fetched.get(blob.digest) ?? fetchAny(repository, blob, path, options);
-    if (!fetched.has(blob.digest)) note(begun);
-    fetched.set(blob.digest, begun);
-    await begun;
-  };
   return {
     path,
-    place,
+    place: (digest) => files.place(digest),
     has: () => true,
     locate: (name, known, urls = []) => {
       const digest = digestIn(name);
-      const file = place(digest);
+      const file = files.place(digest);
       const size = known ?? look(file)?.size ?? 0;
-      const obtain = () => fetch({ digest, size, urls });
-      uses.set(digest, (uses.get(digest) ?? 0) + 1);
-      return {
-        ...{ path: file, offset: 0, size, isRemote: true },
-        ...{ obtain, release: () => release(digest) },
-      };
+      const obtain = () => files.fetch({ digest, size, urls });
+      files.use(digest);
+      const release = () => files.release(digest);
+      return { path: file, offset: 0, size, isRemote: true, obtain, release };
     },
     obtain: async (name, size) => {
       const digest = digestIn(name);
-      if (look(place(digest)) !== null) return;
+      const file = files.place(digest);
+      if (look(file) !== null) return;
       if (!name.startsWith("manifests/")) {
         if (size > MANIFEST_MAX) throw imageError(path, `its ${quote(name)} has ${size} bytes`);
-        return await fetch({ digest, size, urls: [] });
+        return await files.fetch({ digest, size, urls: [] });
       }
-      writeScratch(place(digest), (await repository.manifest(digest)).bytes);
+      writeScratch(file, (await repository.manifest(digest)).bytes);
     },
   };
 }

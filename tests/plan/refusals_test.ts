@@ -2,7 +2,8 @@ import { assertEquals, assertThrows } from "@std/assert";
 import type { AppLine } from "../../lib/overlay/app_line.ts";
 import { RefusedError } from "../../lib/core/errors.ts";
 import { podLayout } from "../../lib/request/layout.ts";
-import { refuseForeign, refuseOtherMount, refuseOtherPaths } from "../../lib/plan/refusals.ts";
+import { refuseForeign } from "../../lib/plan/refusals.ts";
+import { refuseOtherMount, refuseOtherPaths } from "../../lib/plan/render_refusals.ts";
 
 const POD = podLayout("/pods/one");
 
