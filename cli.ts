@@ -11,6 +11,7 @@ import { keepOnly } from "./lib/cli/reserved.ts";
 import { run } from "./lib/cli/run.ts";
 
 export type { Io } from "./lib/cli/io.ts";
+export type { Reserved } from "./lib/cli/reserved.ts";
 
 /**
  * Runs the command.

@@ -6,10 +6,10 @@
 import type { Command } from "./command.ts";
 import { wantsPull } from "../request/options.ts";
 
-const RESERVED = ["net", "env"] as const;
-
 /** A permission that only some commands need. */
-export type Reserved = (typeof RESERVED)[number];
+export type Reserved = "net" | "env";
+
+const RESERVED: readonly Reserved[] = ["net", "env"];
 
 /** Lists the reserved permissions that a request may need, for its pulls. */
 export function reservedForPulls(request: object): readonly Reserved[] {
