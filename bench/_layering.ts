@@ -54,7 +54,7 @@ function layersOf(place: Place, { count, layout }: Layered): Row[] {
         await must(["umount", rootfs]);
       },
       // As the render does it.
-      command: ["/usr/bin/mount", "--fstab", "overlay.fstab", "--", rootfs],
+      command: ["/bin/mount", "--fstab", "overlay.fstab", "--", rootfs],
       cwd: pod,
       cleanUp,
     },

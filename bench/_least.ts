@@ -23,7 +23,7 @@ if (import.meta.main) {
     table += `overlay ${app}/rootfs overlay ${options} 0 0\n`;
   }
   Deno.writeTextFileSync(`${pod}/overlay.fstab`, table);
-  const { code } = await new Deno.Command("/usr/bin/mount", {
+  const { code } = await new Deno.Command("/bin/mount", {
     args: ["--all", "--fstab", `${pod}/overlay.fstab`],
     clearEnv: true,
     stdin: "null",

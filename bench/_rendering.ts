@@ -92,7 +92,7 @@ export function oneRoot(place: Place): Row[] {
 /** What overlay-render would cost if all it does beside cost nothing. */
 function leastOfDeno(place: Place, apps: number): string[] {
   const [pod, script] = [podOf(place), `${import.meta.dirname}/_least.ts`];
-  const flags = [`--allow-write=${pod}`, "--allow-run=/usr/bin/mount"];
+  const flags = [`--allow-write=${pod}`, "--allow-run=/bin/mount"];
   return [Deno.execPath(), "run", "--no-prompt", ...flags, script, place.tree, pod, `${apps}`];
 }
 

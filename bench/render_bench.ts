@@ -126,7 +126,7 @@ function rows(scratch: string, options: string): Row[] {
       before: async (pod) => void await must(["mkdir", "-p", `${pod}/u`, `${pod}/w`, `${pod}/m`]),
       command: (pod) => {
         const data = `lowerdir=${lower},upperdir=${pod}/u,workdir=${pod}/w${options}`;
-        return ["/usr/bin/mount", "-t", "overlay", "overlay", "-o", data, `${pod}/m`];
+        return ["/bin/mount", "-t", "overlay", "overlay", "-o", data, `${pod}/m`];
       },
       after: async (pod) => void await unmount(`${pod}/m`),
       costs: [],

@@ -179,7 +179,7 @@ export function counter(): {
   const lines: string[] = [];
   return {
     trace: (text) => void lines.push(text),
-    count: (program) => lines.filter((line) => line.startsWith(`run /usr/bin/${program} `)).length,
+    count: (program) => lines.filter((line) => line.startsWith(`run /bin/${program} `)).length,
     lines,
   };
 }

@@ -105,7 +105,7 @@ function placeOf(request: DoctorRequest): string {
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod or the nearest existing directory above
  * it (without a pod, for /tmp), and `--allow-run` for mount, umount and findmnt; for user namespaces also for
- * /usr/bin/unshare. Missing permissions are reported, and the checks that need them are left out.
+ * /bin/unshare. Missing permissions are reported, and the checks that need them are left out.
  *
  * @param request The pod.
  * @param options Listeners for programs that are run, and a signal that ends the call.

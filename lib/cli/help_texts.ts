@@ -98,7 +98,7 @@ What the apps wrote is kept.`,
     examples: `  overlay-render unmount --pod /run/pods/one
   overlay-render unmount --pod /run/pods/one --app web --app db`,
     permissions: `  --allow-read=POD --allow-write=POD
-  --allow-run=/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find --allow-sys=uid
+  --allow-run=/bin/umount,/bin/findmnt,/bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
   --allow-read=LOWER for a read-only view of one lower`,
   },
@@ -108,7 +108,7 @@ mounted, and any drift between overlay.fstab and the kernel.`,
     usage: "overlay-render status --pod DIR | --pods DIR [FLAGS]",
     examples: `  overlay-render status --pod /run/pods/one
   overlay-render status --pods /run/pods --size --json`,
-    permissions: `  --allow-read=POD --allow-run=/usr/bin/findmnt,/usr/bin/find --allow-sys=uid
+    permissions: `  --allow-read=POD --allow-run=/bin/findmnt,/bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
   --allow-read=LOWER for a read-only view of one lower`,
   },
@@ -122,7 +122,7 @@ not matter. Of a directory that was deleted, only itself is listed.`,
     notes: `Paths are in the order of their bytes. A name with control characters is in
 quotes; so is one that is not UTF-8, with one character for each byte, and
 --json has its bytes in base64.`,
-    permissions: `  --allow-read=POD,LOWERS --allow-run=/usr/bin/tar,/usr/bin/find
+    permissions: `  --allow-read=POD,LOWERS --allow-run=/bin/tar,/bin/find
   --allow-sys=uid
   with the store in place of the lowers of a tree that was imported; --flags
   prints them`,
@@ -137,8 +137,8 @@ one that a process uses stays as it is, and is an error. Prints each rootfs.`,
     notes: `What a render itself puts into a rootfs, such as etc/mtab, goes too; the next
 render makes it again. An app that other apps lie in cannot be reset.`,
     permissions: `  --allow-read=POD --allow-write=POD
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/rm,
-    /usr/bin/find --allow-sys=uid
+  --allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/rm,
+    /bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod`,
   },
   restore: {
@@ -148,7 +148,7 @@ an app that cannot be mounted is an error, and does not stop the others.`,
     usage: "overlay-render restore --pod DIR | --pods DIR [FLAGS]",
     examples: "  overlay-render restore --pods /run/pods",
     permissions: `  --allow-read=POD --allow-write=POD
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/find
   --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
   --allow-read=LOWER for the lowers`,
@@ -163,9 +163,9 @@ will work.`,
   overlay-render doctor --pod /run/pods/one --json`,
     permissions: `  where DIR is the pod or the nearest directory above it:
   --allow-read=DIR --allow-write=DIR
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/find
   --allow-sys=uid
-  and --allow-run=/usr/bin/unshare to try user namespaces`,
+  and --allow-run=/bin/unshare to try user namespaces`,
   },
   gc: {
     purpose: `Remove pods, with all that their apps wrote. A pod is first set aside, in the
@@ -185,26 +185,26 @@ first, never lazily, and it is removed at once. A pod that is kept
   overlay-render gc --undo /run/pods/one`,
     permissions: `  where DIR is the directory that the pods are in:
   --allow-read=DIR --allow-write=DIR
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/rm,
-    /usr/bin/find --allow-sys=uid
+  --allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/rm,
+    /bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside it (with --allow-write=DEST,
   gc removes the directories that a render made there, if they are empty),
   --allow-read=LOWER for a read-only view of one lower,
-  --allow-run=/usr/bin/fuser to name the processes that hold a mount`,
+  --allow-run=/bin/fuser to name the processes that hold a mount`,
   },
   keep: {
     purpose: "Keep a pod, so that gc does not collect it, not even by its name.",
     usage: "overlay-render keep --pod DIR [FLAGS]",
     examples: `  overlay-render keep --pod /run/pods/one
   overlay-render gc --pods /run/pods --older-than 30d`,
-    permissions: "  --allow-read=POD --allow-write=POD --allow-run=/usr/bin/find --allow-sys=uid",
+    permissions: "  --allow-read=POD --allow-write=POD --allow-run=/bin/find --allow-sys=uid",
   },
   unkeep: {
     purpose: "Let gc collect a pod again that was kept.",
     usage: "overlay-render unkeep --pod DIR [FLAGS]",
     examples: `  overlay-render unkeep --pod /run/pods/one
   overlay-render gc --pod /run/pods/one`,
-    permissions: "  --allow-read=POD --allow-write=POD --allow-run=/usr/bin/find --allow-sys=uid",
+    permissions: "  --allow-read=POD --allow-write=POD --allow-run=/bin/find --allow-sys=uid",
   },
   export: {
     purpose: `Write what an app wrote as a layer of an image (--layer), or the whole root of a
@@ -226,7 +226,7 @@ these; give the flags that it needs:
 
 SOURCE_DATE_EPOCH in the environment is the latest time that an entry gets.`,
     permissions: `  --allow-read=POD,FILE,LOWERS --allow-write=FILE
-  --allow-run=/usr/bin/tar,/usr/bin/find --allow-sys=uid; export --flags prints
+  --allow-run=/bin/tar,/bin/find --allow-sys=uid; export --flags prints
   them`,
   },
   commit: {
@@ -240,7 +240,7 @@ mounted; it keeps its lowers. An app that writes meanwhile is an error.`,
 digest of the image, with one version of Deno: another one may compress
 differently.`,
     permissions: `  --allow-read=POD,STORE --allow-write=STORE
-  --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find
+  --allow-run=/bin/ln,/bin/tar,/bin/sync,/bin/rm,/bin/find
   --allow-sys=uid; commit --flags prints them`,
   },
   tree: {
@@ -258,20 +258,20 @@ unpacked once, even if several images have it.`,
   docker save debian:12 | overlay-render tree import -
   R=$(overlay-render render --image debian --pod /run/pods/one)`,
     permissions: `  import: --allow-read=SOURCE,STORE --allow-write=STORE
-    --allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find
+    --allow-run=/bin/ln,/bin/tar,/bin/sync,/bin/rm,/bin/find
     --allow-sys=uid
-    and /usr/bin/xz or /usr/bin/zstd for an archive that is compressed so
+    and /bin/xz or /bin/zstd for an archive that is compressed so
   pull: the same, with --allow-net for the registry and --allow-env for the
     credentials files; tree pull REF --flags prints them
   push: --allow-read=STORE --allow-write=STORE --allow-sys=uid
-    --allow-run=/usr/bin/rm,/usr/bin/find, with --allow-net and --allow-env as
+    --allow-run=/bin/rm,/bin/find, with --allow-net and --allow-env as
     for pull; tree push IMAGE REF --flags prints them
   list, path, inspect: --allow-read=STORE, and --allow-read=POD for the pods
-  check, verify-all: --allow-read=STORE --allow-run=/usr/bin/tar
-    (with --quick, --allow-run=/usr/bin/find)
-  tag, untag: --allow-read=STORE --allow-write=STORE --allow-run=/usr/bin/find
+  check, verify-all: --allow-read=STORE --allow-run=/bin/tar
+    (with --quick, --allow-run=/bin/find)
+  tag, untag: --allow-read=STORE --allow-write=STORE --allow-run=/bin/find
     --allow-sys=uid
   remove, gc: --allow-read=STORE,PODS --allow-write=STORE,PODS
-    --allow-run=/usr/bin/findmnt,/usr/bin/rm,/usr/bin/find --allow-sys=uid`,
+    --allow-run=/bin/findmnt,/bin/rm,/bin/find --allow-sys=uid`,
   },
 };

@@ -176,7 +176,7 @@ export class MissingPermissionError extends OverlayError {
   static {
     this.prototype.name = "MissingPermissionError";
   }
-  /** The flags to add, for example `--allow-run=/usr/bin/mount`. */
+  /** The flags to add, for example `--allow-run=/bin/mount`. */
   readonly flags: readonly string[];
 
   /** Makes an error that names the `flags` to add. */

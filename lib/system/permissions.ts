@@ -77,8 +77,8 @@ function expressible(path: string): string {
  * import { assert } from "@std/assert";
  * import { permissionFlags } from "@overlay/render";
  *
- * const flags = permissionFlags({ read: ["/a", "/b"], write: [], run: ["/usr/bin/mount"] });
- * assert(flags.join(" ") === "--allow-read=/a,/b --allow-run=/usr/bin/mount");
+ * const flags = permissionFlags({ read: ["/a", "/b"], write: [], run: ["/bin/mount"] });
+ * assert(flags.join(" ") === "--allow-read=/a,/b --allow-run=/bin/mount");
  * ```
  */
 export function permissionFlags(permissions: RequiredPermissions): string[] {

@@ -5,24 +5,34 @@
  */
 
 /**
- * The programs that are run, by absolute path: `--allow-run=mount` would trust whatever `PATH` finds.
+ * The programs that are run, by absolute path: `--allow-run=mount` would trust whatever `PATH` finds. They
+ * are named in /bin, which is /usr/bin itself on today's systems: the kernel reads 255 bytes of the first
+ * line of a script, which has to name them all.
  */
 export const PROGRAMS = {
-  mount: "/usr/bin/mount",
-  umount: "/usr/bin/umount",
-  findmnt: "/usr/bin/findmnt",
-  chcon: "/usr/bin/chcon",
-  cp: "/usr/bin/cp",
-  ln: "/usr/bin/ln",
-  tar: "/usr/bin/tar",
-  sync: "/usr/bin/sync",
-  rm: "/usr/bin/rm",
-  find: "/usr/bin/find",
-  fuser: "/usr/bin/fuser",
+  mount: "/bin/mount",
+  umount: "/bin/umount",
+  findmnt: "/bin/findmnt",
+  chcon: "/bin/chcon",
+  cp: "/bin/cp",
+  ln: "/bin/ln",
+  tar: "/bin/tar",
+  sync: "/bin/sync",
+  rm: "/bin/rm",
+  find: "/bin/find",
+  fuser: "/bin/fuser",
 } as const;
 
 /** The programs for compressions that are not built in, by absolute path. */
-export const COMPRESSION_PROGRAMS = { xz: "/usr/bin/xz", zstd: "/usr/bin/zstd" } as const;
+export const COMPRESSION_PROGRAMS = { xz: "/bin/xz", zstd: "/bin/zstd" } as const;
+
+/** The programs that run a command in a rootfs, and the one that enters a namespace, by absolute path. */
+export const RUNTIMES = {
+  unshare: "/bin/unshare",
+  bwrap: "/bin/bwrap",
+  crun: "/bin/crun",
+  runc: "/sbin/runc",
+} as const;
 
 /** The file with the names of groups. */
 export const GROUP_FILE = "/etc/group";

@@ -195,12 +195,12 @@ Deno.test("diagnose() tells each command line, and runs no other programs", asyn
   await diagnose({ pod: dir.path }, { trace });
   const programs = lines.map((line) => line.split(" ").slice(0, 2).join(" "));
   assertEquals([...new Set(programs)].sort(), [
-    ...["run /usr/bin/findmnt", "run /usr/bin/mount", "run /usr/bin/umount"],
-    "run /usr/bin/unshare",
+    ...["run /bin/findmnt", "run /bin/mount", "run /bin/umount"],
+    "run /bin/unshare",
   ]);
 });
 
-const RUN = ["mount", "umount", "findmnt", "find"].map((name) => `/usr/bin/${name}`);
+const RUN = ["mount", "umount", "findmnt", "find"].map((name) => `/bin/${name}`);
 
 /** Too few permissions, and the flags that are missing. */
 const LACKING: readonly {
@@ -228,10 +228,10 @@ const LACKING: readonly {
     permissions: {
       read: true,
       write: true,
-      run: ["/usr/bin/findmnt", "/usr/bin/find"],
+      run: ["/bin/findmnt", "/bin/find"],
       sys: ["uid"],
     },
-    missing: ["--allow-run=/usr/bin/mount", "--allow-run=/usr/bin/umount"],
+    missing: ["--allow-run=/bin/mount", "--allow-run=/bin/umount"],
   },
   {
     name: "a program that only has the name of mount",
@@ -241,7 +241,7 @@ const LACKING: readonly {
       run: [...RUN.slice(1), "/usr/local/bin/mount"],
       sys: ["uid"],
     },
-    missing: ["--allow-run=/usr/bin/mount"],
+    missing: ["--allow-run=/bin/mount"],
   },
 ];
 
@@ -328,8 +328,8 @@ Deno.test("overlay-render doctor --verbose shows what it runs on stderr", async 
   await using dir = await tempDir();
   const { status, stderr } = await runMain(["doctor", "--pod", dir.path, "--verbose"]);
   assertEquals(status, 0);
-  for (const line of stderr.trimEnd().split("\n")) assertMatch(line, /^run \/usr\/bin\/\w+ /);
-  assertStringIncludes(stderr, "run /usr/bin/mount --types overlay ");
+  for (const line of stderr.trimEnd().split("\n")) assertMatch(line, /^run \/bin\/\w+ /);
+  assertStringIncludes(stderr, "run /bin/mount --types overlay ");
 });
 
 /** What can be in the place of a program, and what the doctor finds of it. */
@@ -337,7 +337,7 @@ const PROGRAMS: readonly (readonly [name: string, script: string, found: RegExp]
   ["that is too old", "#!/bin/sh\necho findmnt from util-linux 2.37.4\n", /^2\.37\.4$/],
   ["of another package", "#!/bin/sh\necho BusyBox v1.36.1\n", /^not of util-linux: BusyBox/],
   ["that says nothing", "#!/bin/sh\nexit 1\n", /^not of util-linux: it says nothing$/],
-  ["that cannot be run", "no program", /^Cannot run "\/usr\/bin\/findmnt": /],
+  ["that cannot be run", "no program", /^Cannot run "\/bin\/findmnt": /],
 ];
 
 for (const [name, script, found] of PROGRAMS) {
@@ -349,7 +349,7 @@ for (const [name, script, found] of PROGRAMS) {
       mode: found.source.includes("Cannot") ? 0o644 : 0o755,
     });
     // In a mount namespace of its own another program can have that path.
-    const replaced = 'mount --bind "$0" /usr/bin/findmnt && exec "$@"';
+    const replaced = 'mount --bind "$0" /bin/findmnt && exec "$@"';
     const wrapper = ["unshare", "--mount", "sh", "-c", replaced, program];
     const { status, stdout } = await cli(["doctor", "--json", "--pod", pod], { wrapper });
     const diagnosis = JSON.parse(stdout) as Diagnosis;

@@ -134,7 +134,7 @@ Deno.test({
 
 async function hasFuser(): Promise<boolean> {
   try {
-    return (await Deno.stat("/usr/bin/fuser")).isFile;
+    return (await Deno.stat("/bin/fuser")).isFile;
   } catch {
     return false;
   }

@@ -155,7 +155,7 @@ Deno.test("overlay-render keep refuses what is no pod, and needs no more than th
   assertEquals((await runMain(["keep", `--pod=${place.pods}/data`])).status, 3);
   assertEquals((await runMain(["keep", `--pod=${place.pods}/none`])).status, 1);
   assertEquals((await runMain(["keep"])).status, 2);
-  const trust = ["--allow-run=/usr/bin/find", "--allow-sys=uid"];
+  const trust = ["--allow-run=/bin/find", "--allow-sys=uid"];
   const flags = [...trust, `--allow-read=${pod}`, `--allow-write=${pod}`];
   assertEquals((await cli(["keep", "--pod", pod], { flags: flags.slice(0, 3) })).status, 4);
   const kept = await cli(["keep", "--pod", pod, "--json"], { flags });

@@ -304,10 +304,10 @@ Deno.test("overlay-render gc needs a permission for rm, and touches nothing with
   const flags = [
     `--allow-read=${place.pods}`,
     `--allow-write=${place.pods}`,
-    "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find",
+    "--allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/find",
     "--allow-sys=uid",
   ];
   const { status, stderr } = await cli(["gc", "--pod", pod], { flags });
   assertEquals([status, await namesIn(place.pods)], [4, ["a"]]);
-  assertMatch(stderr, /--allow-run=\/usr\/bin\/rm/);
+  assertMatch(stderr, /--allow-run=\/bin\/rm/);
 });

@@ -20,7 +20,7 @@ import { makeTree, MARKS, mountsOn, namesIn } from "../_tree.ts";
 /** Renders a pod, and counts the mount processes that it took. */
 async function counted(request: PodRequest): Promise<{ renders: readonly Render[]; runs: number }> {
   let runs = 0;
-  const trace = (text: string) => void (runs += text.startsWith("run /usr/bin/mount ") ? 1 : 0);
+  const trace = (text: string) => void (runs += text.startsWith("run /bin/mount ") ? 1 : 0);
   const { renders } = await renderPod(request, { trace });
   return { renders, runs };
 }

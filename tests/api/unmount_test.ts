@@ -117,7 +117,7 @@ Deno.test("unmountOverlay() of an app that is in use names its rootfs and says w
     assertEquals([error.code, error.path, error.exitStatus], ["busy", web, 1]);
     assertEquals(error.message.includes(JSON.stringify(web)), true, error.message);
     assertMatch(error.hint ?? "", /fuser/);
-    assertEquals(error.failure.argv[0], "/usr/bin/umount");
+    assertEquals(error.failure.argv[0], "/bin/umount");
     // The other app is gone; the image cannot go while an app is mounted in it.
     assertEquals(await mountsBelow(dir.path), [image, web]);
     assertEquals(await isMissing(`${db}/file`), true);

@@ -203,16 +203,16 @@ Deno.test("main() tells each operation and each command line with --verbose, on 
     kinds.filter((kind) => kind !== "run"),
     (operations as { kind: string }[]).map(({ kind }) => kind),
   );
-  assertMatch(stderr, /\nrun \/usr\/bin\/mount --fstab overlay\.fstab -- \S+\/rootfs\n$/);
+  assertMatch(stderr, /\nrun \/bin\/mount --fstab overlay\.fstab -- \S+\/rootfs\n$/);
   const told = await runMain(["status", "--verbose", "--pod", request.pod]);
   assertEquals(told.status, 0);
-  assertMatch(told.stderr, /^(run \/usr\/bin\/findmnt .*\n)+$/);
+  assertMatch(told.stderr, /^(run \/bin\/findmnt .*\n)+$/);
   // What is planned is told, too.
   const unmounted = await runMain(["unmount", "--verbose", "--pod", request.pod]);
   assertEquals(unmounted.status, 0);
   const steps = unmounted.stderr.trimEnd().split("\n").map((line) => line.split(" ")[0] ?? "");
   assertEquals(steps.filter((step) => step !== "run"), ["open", "unmount", "record"]);
-  assertMatch(unmounted.stderr, /^run \/usr\/bin\/umount -- /m);
+  assertMatch(unmounted.stderr, /^run \/bin\/umount -- /m);
 });
 
 Deno.test("overlay-render plan warns of options that exclude each other, and of nothing else", async () => {

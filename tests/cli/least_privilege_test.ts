@@ -360,7 +360,7 @@ Deno.test("overlay-render works through a symlink above the pod with the flags t
   const flagsToUnmount = [
     `--allow-read=${linked.pod}`,
     `--allow-write=${linked.pod}`,
-    "--allow-run=/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find",
+    "--allow-run=/bin/umount,/bin/findmnt,/bin/find",
     "--allow-sys=uid",
   ];
   const gone = await cli(["unmount", `--pod=${linked.pod}`], { flags: flagsToUnmount });

@@ -53,7 +53,7 @@ options:
 flags:
   '--allow-read=/l m,/l,/p'
   --allow-write=/p
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/find
   --allow-sys=uid
 `,
   );

@@ -104,7 +104,7 @@ Deno.test("planJson() has operations, mount and flags", { permissions: "none" },
   assertEquals(json.flags, [
     "--allow-read=/l,/p",
     "--allow-write=/p",
-    "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find",
+    "--allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/find",
     "--allow-sys=uid",
   ]);
 });
@@ -126,7 +126,7 @@ options:
 flags:
   '--allow-read=/l m,/p'
   --allow-write=/p
-  --allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find
+  --allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/find
   --allow-sys=uid
 `,
   );

@@ -499,7 +499,7 @@ Deno.test("overlay-render render --spec --verbose tells each operation once and 
   const lines = stderr.split("\n").filter((line) => line !== "");
   const told = lines.filter((line) => !line.startsWith("run ")).map((line) => line.split(/ +/)[0]);
   assertEquals(told, planPod(spec).operations.map(({ kind }) => kind));
-  assertEquals(lines.filter((line) => line.startsWith("run /usr/bin/mount ")).length, 1);
+  assertEquals(lines.filter((line) => line.startsWith("run /bin/mount ")).length, 1);
 });
 
 Deno.test("overlay-render render --spec says once what is left out of all apps", async () => {

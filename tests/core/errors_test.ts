@@ -11,7 +11,7 @@ import {
 } from "../../lib/core/errors.ts";
 import { InterruptedError } from "../../lib/core/interrupted.ts";
 
-const FAILURE = { argv: ["/usr/bin/mount", "-a"], status: 32, stderr: "mount: /x: busy" };
+const FAILURE = { argv: ["/bin/mount", "-a"], status: 32, stderr: "mount: /x: busy" };
 
 const ERRORS: readonly [error: OverlayError, name: string, code: string, exitStatus: number][] = [
   [new OverlayError("failed", "Cannot a"), "OverlayError", "failed", 1],

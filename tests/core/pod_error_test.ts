@@ -138,7 +138,7 @@ Deno.test("podError() quotes an app's name", { permissions: "none" }, () => {
 });
 
 const mountFailed = new MountError("mount-failed", "Cannot mount overlay", {
-  failure: { argv: ["/usr/bin/mount"], status: 32, stderr: "" },
+  failure: { argv: ["/bin/mount"], status: 32, stderr: "" },
 });
 
 /** Refused is only a call of which nothing else went wrong. */

@@ -284,7 +284,7 @@ Deno.test({
     const before = await snapshot(app.store);
     const { pod, store } = app;
     const write = (text: string) => {
-      if (/^run \/usr\/bin\/tar --create/.test(text)) {
+      if (/^run \/bin\/tar --create/.test(text)) {
         Deno.writeTextFileSync(`${app.rootfs}/late`, "");
       }
     };

@@ -115,10 +115,10 @@ Deno.test("permissionFlags() are one argument a kind", { permissions: "none" }, 
     [{ read: ["/a", "/b"], write: ["/b"], run: [mount] }, [
       "--allow-read=/a,/b",
       "--allow-write=/b",
-      "--allow-run=/usr/bin/mount",
+      "--allow-run=/bin/mount",
     ]],
     [{ read: [], write: [], run: [umount, findmnt] }, [
-      "--allow-run=/usr/bin/umount,/usr/bin/findmnt",
+      "--allow-run=/bin/umount,/bin/findmnt",
     ]],
     [{ read: ["/a b'\n"], write: [], run: [] }, ["--allow-read=/a b'\n"]],
   ];
@@ -158,7 +158,7 @@ Deno.test(
       [
         "--allow-read=/images,/pod",
         "--allow-write=/pod",
-        "--allow-run=/usr/bin/mount,/usr/bin/umount,/usr/bin/findmnt,/usr/bin/find",
+        "--allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/find",
         "--allow-sys=uid",
       ],
     );
@@ -167,6 +167,6 @@ Deno.test(
 
 Deno.test("PROGRAMS are named by absolute path", { permissions: "none" }, () => {
   for (const [name, path] of Object.entries(PROGRAMS)) {
-    assertEquals<string>(path, `/usr/bin/${name}`);
+    assertEquals<string>(path, `/bin/${name}`);
   }
 });

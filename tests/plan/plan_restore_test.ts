@@ -102,14 +102,14 @@ Deno.test("requiredPermissions() of a restore asks for mount only where somethin
   assertEquals(permissions({ lines: [{ app: "a", auto: false }] }), {
     read: ["/pod"],
     write: [],
-    run: ["/usr/bin/findmnt", "/usr/bin/find"],
+    run: ["/bin/findmnt", "/bin/find"],
     sys: ["uid"],
   });
   const line = { app: "a", rootfs: "/far/rootfs", inPod: false };
   assertEquals(permissions({ lines: [line] }), {
     read: ["/pod", "/far"],
     write: ["/pod"],
-    run: ["/usr/bin/mount", "/usr/bin/umount", "/usr/bin/findmnt", "/usr/bin/find"],
+    run: ["/bin/mount", "/bin/umount", "/bin/findmnt", "/bin/find"],
     sys: ["uid"],
   });
 });

@@ -169,13 +169,13 @@ Deno.test("requiredPermissions() of an unmount asks for umount only where someth
   assertEquals(idle, {
     read: ["/pod"],
     write: ["/pod"],
-    run: ["/usr/bin/findmnt", "/usr/bin/find"],
+    run: ["/bin/findmnt", "/bin/find"],
     sys: ["uid"],
   });
   const line = { app: "web", state: "mounted", rootfs: "/far/rootfs", inPod: false } as const;
   const mounted = permissions({ lines: [line] });
   assertEquals(mounted.read, ["/pod", "/far"]);
-  assertEquals(mounted.run.includes("/usr/bin/umount"), true);
+  assertEquals(mounted.run.includes("/bin/umount"), true);
 });
 
 Deno.test("describeOperation() describes how a pod is unmounted", () => {

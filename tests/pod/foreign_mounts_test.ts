@@ -90,14 +90,14 @@ Deno.test("overlay-render status and unmount work on a view with the flags of th
   const scene = { ...await setUp(dir), options: [], readOnly: true };
   await renderOverlay(scene);
   const read = `--allow-read=${scene.pod},${scene.lower}`;
-  const findmnt = "/usr/bin/findmnt,/usr/bin/find";
+  const findmnt = "/bin/findmnt,/bin/find";
   const status = await cli(["status", "--pod", scene.pod], {
     flags: [read, `--allow-run=${findmnt}`, "--allow-sys=uid"],
   });
   assertEquals([status.status, status.stderr], [0, ""]);
   const least = [
     `--allow-write=${scene.pod}`,
-    `--allow-run=/usr/bin/umount,${findmnt}`,
+    `--allow-run=/bin/umount,${findmnt}`,
     "--allow-sys=uid",
   ];
   const args = ["unmount", "--pod", scene.pod];

@@ -170,7 +170,7 @@ for (const [what, kind] of KINDS) {
     let swapped = false;
     // Between the last look and mount(8).
     const trace = (text: string) => {
-      if (swapped || !text.startsWith("run /usr/bin/mount ")) return;
+      if (swapped || !text.startsWith("run /bin/mount ")) return;
       Deno.renameSync(`${dest}/rootfs`, `${dest}/aside`);
       Deno.symlinkSync(dir.join("host"), `${dest}/rootfs`);
       swapped = true;

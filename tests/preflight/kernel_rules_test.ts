@@ -43,7 +43,7 @@ interface Case {
   readonly hint: string;
 }
 
-const UTIL_LINUX = { code: "unsupported-mount", paths: ["/usr/bin/mount"] } as const;
+const UTIL_LINUX = { code: "unsupported-mount", paths: ["/bin/mount"] } as const;
 
 const CASES: readonly Case[] = [
   {
@@ -63,8 +63,8 @@ const CASES: readonly Case[] = [
   {
     ...UTIL_LINUX,
     name: "a mount that is not there",
-    findings: found({ mount: { version: null, said: 'Cannot run "/usr/bin/mount": …' } }),
-    says: 'Cannot run "/usr/bin/mount": …',
+    findings: found({ mount: { version: null, said: 'Cannot run "/bin/mount": …' } }),
+    says: 'Cannot run "/bin/mount": …',
     hint: "install util-linux 2.38 or newer",
   },
   {

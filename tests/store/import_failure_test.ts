@@ -284,13 +284,13 @@ Deno.test("tree import says so when tar cannot be run", async () => {
   const [source, store] = [dir.join("source"), dir.join("store")];
   await Deno.writeFile(source, archive(file("x")));
   // A file in place of the program, in a mount namespace that ends with the command.
-  const script = 'mount --bind "$0" /usr/bin/tar && exec "$@"';
+  const script = 'mount --bind "$0" /bin/tar && exec "$@"';
   const wrapper = ["unshare", "--mount", "sh", "-c", script, source];
   await Deno.mkdir(dir.join("directory"));
   for (const image of [source, dir.join("directory")]) {
     const result = await cli(["tree", "import", `--store=${store}`, image], { wrapper });
     assertEquals([result.status, result.stdout], [1, ""]);
-    assertStringIncludes(result.stderr, 'error: Cannot run "/usr/bin/tar": Permission denied\n');
+    assertStringIncludes(result.stderr, 'error: Cannot run "/bin/tar": Permission denied\n');
     assertStringIncludes(
       result.stderr,
       "hint: it must be the program of GNU tar, and executable\n",
@@ -303,7 +303,7 @@ Deno.test("tree import says so when tar cannot be run", async () => {
 function lacking(dir: TempDir, ...programs: string[]): string[] {
   const script = `mount -t tmpfs tmpfs "$0" && mkdir "$0/upper" "$0/work" &&
     mount -t overlay -o "lowerdir=/usr/bin,upperdir=$0/upper,workdir=$0/work" overlay /usr/bin &&
-    rm ${programs.map((name) => `/usr/bin/${name}`).join(" ")} && exec "$@"`;
+    rm ${programs.map((name) => `/bin/${name}`).join(" ")} && exec "$@"`;
   return ["unshare", "--mount", "sh", "-c", script, dir.join("over")];
 }
 
@@ -330,8 +330,7 @@ Deno.test("a program that is missing is named, and what it is of", async () => {
     const wrapper = lacking(dir, program);
     const result = await cli(["tree", ...args, `--store=${store}`], { wrapper });
     assertEquals([result.status, result.stdout], [1, ""], result.stderr);
-    const said =
-      `error: Cannot run "/usr/bin/${program}": it is not there\nhint: install ${origin}\n`;
+    const said = `error: Cannot run "/bin/${program}": it is not there\nhint: install ${origin}\n`;
     assertStringIncludes(result.stderr, said);
     if (args[0] === "import") assertEquals(await isMissing(store), true);
   }

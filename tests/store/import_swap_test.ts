@@ -41,7 +41,7 @@ Deno.test("an import refuses a FIFO, and whatever it is that lies in the place o
     `--allow-read=${dir.path}`,
     `--allow-write=${store}`,
     "--allow-sys=uid",
-    "--allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find",
+    "--allow-run=/bin/ln,/bin/tar,/bin/sync,/bin/rm,/bin/find",
   ];
   for (const source of [fifo, dir.join("image")]) {
     const args = ["tree", "import", "--quiet", `--store=${store}`, source];

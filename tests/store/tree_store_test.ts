@@ -303,11 +303,11 @@ Deno.test("an import that cannot be done makes no store", async () => {
   await sh("sh", "-c", 'echo | xz > "$1"', "sh", dir.join("a.xz"));
   const before = await snapshot(dir.path);
   const flags = [`--allow-read=${dir.path}`, `--allow-write=${dir.path}`];
-  const run = "--allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find";
+  const run = "--allow-run=/bin/ln,/bin/tar,/bin/sync,/bin/rm,/bin/find";
   const args = ["tree", "import", dir.join("a.xz"), "--store", dir.join("store")];
   const lacking = await cli(args, { flags: [...flags, run, "--allow-sys=uid"] });
   assertEquals([lacking.status, lacking.stdout], [4, ""]);
-  assertStringIncludes(lacking.stderr, "missing --allow-run=/usr/bin/xz\n");
+  assertStringIncludes(lacking.stderr, "missing --allow-run=/bin/xz\n");
   const kept = await cli(["tree", "import", source, "--store", "/dev/shm/overlay-render"], {
     flags: ["--allow-read", "--allow-write", run, "--allow-sys=uid"],
   });
@@ -363,7 +363,7 @@ Deno.test("an import from stdin, with no more permissions than it says", async (
   const flags = [
     `--allow-read=${store}`,
     `--allow-write=${store}`,
-    "--allow-run=/usr/bin/ln,/usr/bin/tar,/usr/bin/sync,/usr/bin/rm,/usr/bin/find",
+    "--allow-run=/bin/ln,/bin/tar,/bin/sync,/bin/rm,/bin/find",
     "--allow-sys=uid",
   ];
   const piped = ["sh", "-c", `exec "$@" <"$0"`, dir.join("root.tar.gz")];

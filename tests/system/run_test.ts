@@ -70,9 +70,9 @@ Deno.test("run() names a program that is not there, and one that cannot be run",
 });
 
 Deno.test("run() needs the permission to run the program", {
-  permissions: { run: ["/usr/bin/mount"] },
+  permissions: { run: ["/bin/mount"] },
 }, async () => {
-  await assertRejects(() => run("/usr/bin/umount", [], { cwd: "/" }), Deno.errors.NotCapable);
+  await assertRejects(() => run("/bin/umount", [], { cwd: "/" }), Deno.errors.NotCapable);
 });
 
 /** How a program ended, and how that is told. */
@@ -89,7 +89,7 @@ for (const [status, stderr, told] of ENDED) {
   Deno.test(`describeFailure() tells status ${status} and ${JSON.stringify(stderr)}`, {
     permissions: "none",
   }, () => {
-    const result = { argv: ["/usr/bin/cp", "-a"], status, stderr };
+    const result = { argv: ["/bin/cp", "-a"], status, stderr };
     assertEquals(describeFailure(result), told);
     assertEquals(programError(result, "copy", "/a", { hint: "do" }).toJSON(), {
       code: "failed",

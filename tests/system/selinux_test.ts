@@ -164,7 +164,7 @@ Deno.test({
       const told: (readonly string[])[] = [];
       await setLabel(path, LABEL, { trace: (argv) => void told.push(argv) });
       assertEquals(await labelOf(path), LABEL);
-      assertEquals(told, [["/usr/bin/chcon", "--no-dereference", "--", LABEL, path]]);
+      assertEquals(told, [["/bin/chcon", "--no-dereference", "--", LABEL, path]]);
     }
     assertEquals(await labelOf(dir.path), "?");
     await setLabel(dir.join("plain"), "u:r:t");
