@@ -4,7 +4,7 @@
  * @module
  */
 import { InterruptedError } from "../core/interrupted.ts";
-import type { Common, OutputOptions } from "./command.ts";
+import type { Common, OutputOptions } from "./typed_command.ts";
 import type { Io } from "./io.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { printable } from "../core/quote.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Command, OutputOptions } from "./command.ts";
+import type { Command, OutputOptions } from "./typed_command.ts";
 import type { Io } from "./io.ts";
 import { formatPlan } from "./plan_output.ts";
 import type { PlanJsonOptions, PrintedPlan } from "./plan_output.ts";

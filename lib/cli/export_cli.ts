@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Command } from "./command.ts";
+import type { Command } from "./typed_command.ts";
 import type { Io } from "./io.ts";
 import { formatJson } from "./output.ts";
 import { flagsText } from "./plan_output.ts";

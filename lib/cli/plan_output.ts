@@ -6,7 +6,7 @@
  * @module
  */
 import type { ImagePull } from "../api/pull_images.ts";
-import type { OutputOptions } from "./command.ts";
+import type { OutputOptions } from "./typed_command.ts";
 import { formatJson } from "./output.ts";
 import { shellQuote, showName } from "../core/quote.ts";
 import type { MountPlan } from "../overlay/app_line.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Command } from "./command.ts";
+import type { Command } from "./typed_command.ts";
 import { wantsPull } from "../request/options.ts";
 
 /** A permission that only some commands need. */

@@ -5,7 +5,7 @@
  * @module
  */
 import { absolute } from "./command.ts";
-import type { Command, OutputOptions } from "./command.ts";
+import type { Command, OutputOptions } from "./typed_command.ts";
 import { SPEC_MAX } from "./io.ts";
 import type { Io } from "./io.ts";
 import { reservedFor, reservedForPulls } from "./reserved.ts";

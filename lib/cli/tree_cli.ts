@@ -8,7 +8,7 @@ import { formatJson } from "./output.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { ImportedTree, ImportOptions } from "../store/import_options.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
-import type { OutputOptions } from "./command.ts";
+import type { OutputOptions } from "./typed_command.ts";
 import type { TreeCommand } from "./tree_command.ts";
 
 /** The output and the options of a command. */

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { absolute, parseCommand } from "../../lib/cli/command.ts";
 import { COMMANDS } from "../../lib/cli/commands.ts";
-import type { Command } from "../../lib/cli/command.ts";
+import type { Command } from "../../lib/cli/typed_command.ts";
 import { InvalidValueError } from "../../lib/core/errors.ts";
 
 const SILENT = { json: false, quiet: false, verbose: false };
