@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { COMMANDS, FLAGS_OF } from "../lib/cli/commands.ts";
+import { COMMANDS } from "../lib/cli/command_names.ts";
+import { FLAGS_OF } from "../lib/cli/commands.ts";
 import { TREE_COMMANDS, TREE_FLAGS } from "../lib/cli/tree_commands.ts";
 import { specification } from "../lib/cli/help.ts";
 import { HELP_TEXTS } from "../lib/cli/help_texts.ts";

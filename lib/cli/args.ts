@@ -44,9 +44,8 @@ function unknownFlag(spec: FlagSpec, given: string): InvalidValueError {
 }
 
 function unexpected(spec: FlagSpec, argument: string): InvalidValueError {
-  const takes = spec.operands === undefined
-    ? "flags only"
-    : `flags and ${spec.operands.join(", ")}`;
+  const { operands = [] } = spec;
+  const takes = operands.length === 0 ? "flags only" : `flags and ${operands.join(", ")}`;
   return usage(spec, `Cannot use argument ${quote(argument)}: ${spec.command} takes ${takes}`);
 }
 

@@ -7,8 +7,9 @@
  */
 import { parseFlags } from "./args.ts";
 import type { Flags, FlagSpec } from "./args.ts";
-import { COMMANDS, FLAGS_OF, REQUEST_FLAGS, TREE_ACTIONS } from "./commands.ts";
-import type { CommandName } from "./commands.ts";
+import { COMMANDS, SHELLS, TREE_ACTIONS } from "./command_names.ts";
+import { FLAGS_OF, OPERANDS_OF, REQUEST_FLAGS } from "./commands.ts";
+import type { CommandName } from "./command_names.ts";
 import { normalize } from "../core/deps.ts";
 import { parseDuration } from "../core/duration.ts";
 import { InvalidValueError } from "../core/errors.ts";
@@ -155,7 +156,7 @@ function parseNamed(name: CommandName, args: readonly string[], cwd: string): Co
   if (args.includes("--help") || args.includes("-h")) return { kind: "help", topic: name };
   // Its flags are for a module that only it loads.
   if (name === "tree") return parseTree(args, cwd);
-  const spec = { command: name, flags: FLAGS_OF[name] };
+  const spec = { command: name, flags: FLAGS_OF[name], operands: OPERANDS_OF[name] ?? [] };
   const flags = parseFlags(args, spec);
   if (name === "plan" || name === "prepare" || name === "render") {
     return parseRender(name, flags, cwd);
@@ -166,6 +167,10 @@ function parseNamed(name: CommandName, args: readonly string[], cwd: string): Co
   const fields = requestFields(spec, flags, cwd);
   const common = commonOptions(flags);
   if (name === "gc") return { kind: name, ...parseCollect(flags, fields, cwd), ...common };
+  if (name === "completion") {
+    const shell = parseChoice("shell", flags.operands[0] ?? "", SHELLS);
+    return { kind: name, shell, output: common.output };
+  }
   if (name !== "doctor") checkPod(name, fields);
   if (name === "reset" || name === "unmount") {
     return { kind: name, request: parseUnmount(fields), ...common };

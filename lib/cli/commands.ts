@@ -7,48 +7,8 @@
  */
 import { flag, RENDER_OPTIONS } from "../request/options.ts";
 import type { Flag } from "../request/options.ts";
+import type { CommandName } from "./command_names.ts";
 import { COMPRESSIONS } from "../request/names.ts";
-
-/** The names of all commands. */
-export const COMMANDS = [
-  "plan",
-  "prepare",
-  "render",
-  "unmount",
-  "status",
-  "changes",
-  "reset",
-  "restore",
-  "gc",
-  "keep",
-  "unkeep",
-  "export",
-  "commit",
-  "doctor",
-  "tree",
-] as const;
-
-/** The name of a command. */
-export type CommandName = (typeof COMMANDS)[number];
-
-/** The names of the commands of the tree store. */
-export const TREE_ACTIONS = [
-  "import",
-  "pull",
-  "push",
-  "list",
-  "path",
-  "check",
-  "verify-all",
-  "inspect",
-  "tag",
-  "untag",
-  "remove",
-  "gc",
-] as const;
-
-/** The name of a command of the tree store. */
-export type TreeAction = (typeof TREE_ACTIONS)[number];
 
 /** The flags of every command. */
 export const OUTPUT: readonly Flag[] = [
@@ -162,6 +122,11 @@ const IMAGE: readonly Flag[] = [
   }),
   flag("name", "label NAME=VALUE", "a label", { field: "label", repeatable: true }),
 ];
+
+/** The operands of each command that takes some; those of the tree store's are with its flags. */
+export const OPERANDS_OF: Readonly<Partial<Record<CommandName, readonly string[]>>> = {
+  completion: ["SHELL"],
+};
 
 /** The flags of each command, in the order of its help. */
 export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Flag[]>> = {
@@ -286,4 +251,5 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     }),
     ...OUTPUT,
   ],
+  completion: OUTPUT,
 };

@@ -5,7 +5,8 @@
  *
  * @module
  */
-import { COMMANDS, FLAGS_OF } from "./commands.ts";
+import { COMMANDS } from "./command_names.ts";
+import { FLAGS_OF } from "./commands.ts";
 import { TREE_COMMANDS, TREE_FLAGS } from "./tree_commands.ts";
 import { EXIT_STATUS } from "./exit_status.ts";
 import { HELP_TEXTS, OVERVIEW, SUMMARIES } from "./help_texts.ts";
@@ -96,7 +97,7 @@ function exitStatus(): string {
 
 function overview(): string {
   const { purpose, usage, examples, notes } = OVERVIEW;
-  const commands = COMMANDS.map((name) => entry(name, SUMMARIES[name], 11)).join("");
+  const commands = COMMANDS.map((name) => entry(name, SUMMARIES[name], 14)).join("");
   return `${purpose}\n\nUsage: ${usage}\n\nExamples:\n${examples}\n\nCommands:\n${commands}\n${notes}\n${exitStatus()}`;
 }
 

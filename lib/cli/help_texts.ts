@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { CommandName } from "./commands.ts";
+import type { CommandName } from "./command_names.ts";
 
 /** The texts of a command. Each is lines of at most 80 columns, without a newline at the end. */
 export interface HelpText {
@@ -50,6 +50,7 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   export: "write what an app wrote, or its root, as an archive",
   commit: "make an image of an app, in the tree store",
   doctor: "test what this machine can do, and say how to mend the rest",
+  completion: "print the completion of command lines for a shell",
   tree: "images as trees: import, pull, push, list, path, inspect, tag, untag, check, remove, gc",
 };
 
@@ -242,6 +243,18 @@ differently.`,
     permissions: `  --allow-read=POD,STORE --allow-write=STORE
   --allow-run=/bin/ln,/bin/tar,/bin/sync,/bin/rm,/bin/find
   --allow-sys=uid; commit --flags prints them`,
+  },
+  completion: {
+    purpose: "Print a script that completes command lines in bash, zsh or fish.",
+    usage: "overlay-render completion bash | zsh | fish [FLAGS]",
+    examples: `  overlay-render completion bash \\
+    > /usr/share/bash-completion/completions/overlay-render
+  overlay-render completion zsh > /usr/share/zsh/site-functions/_overlay-render
+  overlay-render completion fish \\
+    > /usr/share/fish/vendor_completions.d/overlay-render.fish
+  # In one shell alone:
+  source <(overlay-render completion bash)`,
+    permissions: "  none",
   },
   tree: {
     purpose: `Keep images as trees that can be rendered. A tree is a stack of layers, each

@@ -194,6 +194,11 @@ async function runDoctor(command: Of<"doctor">, io: Io): Promise<number> {
   return diagnosis.healthy ? 0 : 1;
 }
 
+async function runCompletion({ shell, output }: Of<"completion">, io: Io): Promise<void> {
+  const { completion } = await import("./completion.ts");
+  await print(io, output, { shell, script: completion(shell) }, ({ script }) => script);
+}
+
 /** Runs an export or a commit, whose modules no other command loads. */
 async function runExport(command: Of<"export" | "commit">, io: Io): Promise<void> {
   const { runExportCommand } = await import("./export_cli.ts");
@@ -257,6 +262,8 @@ export function run(command: Command, io: Io): Promise<number | void> {
       return runKeep(command, io);
     case "doctor":
       return runDoctor(command, io);
+    case "completion":
+      return runCompletion(command, io);
     case "restore":
       return runRestore(command, io);
     case "tree":

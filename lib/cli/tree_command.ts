@@ -9,7 +9,7 @@ import { parseFlags } from "./args.ts";
 import { absolute, commonOptions, requestFields } from "./command.ts";
 import type { Common } from "./typed_command.ts";
 import { TREE_FLAGS } from "./tree_commands.ts";
-import type { TreeAction } from "./commands.ts";
+import type { TreeAction } from "./command_names.ts";
 import { InvalidValueError } from "../core/errors.ts";
 import { invalid } from "../core/invalid.ts";
 import { quote } from "../core/quote.ts";

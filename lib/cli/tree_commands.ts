@@ -6,7 +6,7 @@
 import { flag } from "../request/options.ts";
 import { DRY_RUN, FLAGS, OUTPUT, STORE, STORE_WAIT } from "./commands.ts";
 import type { Flag } from "../request/options.ts";
-import type { TreeAction } from "./commands.ts";
+import type { TreeAction } from "./command_names.ts";
 
 const QUICK = flag("boolean", "quick", "leave out contents, devices and attributes", {
   field: "quick",

@@ -6,7 +6,7 @@
  * @module
  */
 import type { Flags } from "./args.ts";
-import type { TreeAction } from "./commands.ts";
+import type { Shell, TreeAction } from "./command_names.ts";
 import type { ChangesRequest } from "../api/changes.ts";
 import type { DoctorRequest } from "../api/doctor.ts";
 import type { CollectRequest } from "../api/gc.ts";
@@ -81,6 +81,7 @@ export type Command =
     readonly cwd: string;
   }
   | Common & { readonly kind: "doctor"; readonly request: DoctorRequest }
+  | Common & { readonly kind: "completion"; readonly shell: Shell }
   | {
     readonly kind: "tree";
     readonly action: TreeAction;

@@ -2,7 +2,7 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import config from "../../deno.json" with { type: "json" };
 import { overlayStatus, prepareOverlay } from "../../mod.ts";
 import type { RenderRequest } from "../../mod.ts";
-import { COMMANDS } from "../../lib/cli/commands.ts";
+import { COMMANDS } from "../../lib/cli/command_names.ts";
 import { BAKED } from "../../tools/flags.ts";
 import { cli } from "../_cli.ts";
 import { assertErrorText, assertFails, disk, flagsOf, runMain } from "../_main.ts";

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { absolute, parseCommand } from "../../lib/cli/command.ts";
-import { COMMANDS } from "../../lib/cli/commands.ts";
+import { COMMANDS } from "../../lib/cli/command_names.ts";
 import type { Command } from "../../lib/cli/typed_command.ts";
 import { InvalidValueError } from "../../lib/core/errors.ts";
 
@@ -174,7 +174,7 @@ Deno.test("parseCommand() takes a spec only of a render, and only one", {
   });
   for (const name of others) {
     assertStringIncludes(
-      refused(name, "--pod", "/p", "--spec", "s").message,
+      refused(name, "--spec", "s", "--pod", "/p").message,
       `Cannot use flag "--spec": ${name} has no such flag`,
     );
   }

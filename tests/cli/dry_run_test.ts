@@ -6,7 +6,8 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { keepPod, prepareOverlay, renderOverlay, renderPod } from "../../mod.ts";
-import { COMMANDS, FLAGS_OF } from "../../lib/cli/commands.ts";
+import { COMMANDS } from "../../lib/cli/command_names.ts";
+import { FLAGS_OF } from "../../lib/cli/commands.ts";
 import { TREE_FLAGS } from "../../lib/cli/tree_commands.ts";
 import { importTree } from "../../lib/store/tree.ts";
 import { cli } from "../_cli.ts";
@@ -24,6 +25,7 @@ const FLAGS_ONLY = ["tree import", "changes"];
 const READERS = [
   "status",
   "doctor",
+  "completion",
   "tree list",
   "tree path",
   "tree inspect",

@@ -1,0 +1,55 @@
+/**
+ * The names of the commands, and of what they take.
+ *
+ * Requires no permissions.
+ *
+ * @module
+ */
+
+/** The names of all commands. */
+export const COMMANDS = [
+  "plan",
+  "prepare",
+  "render",
+  "unmount",
+  "status",
+  "changes",
+  "reset",
+  "restore",
+  "gc",
+  "keep",
+  "unkeep",
+  "export",
+  "commit",
+  "doctor",
+  "completion",
+  "tree",
+] as const;
+
+/** The name of a command. */
+export type CommandName = (typeof COMMANDS)[number];
+
+/** The names of the commands of the tree store. */
+export const TREE_ACTIONS = [
+  "import",
+  "pull",
+  "push",
+  "list",
+  "path",
+  "check",
+  "verify-all",
+  "inspect",
+  "tag",
+  "untag",
+  "remove",
+  "gc",
+] as const;
+
+/** The name of a command of the tree store. */
+export type TreeAction = (typeof TREE_ACTIONS)[number];
+
+/** The shells that command lines can be completed in. */
+export const SHELLS = ["bash", "zsh", "fish"] as const;
+
+/** A shell that command lines can be completed in. */
+export type Shell = (typeof SHELLS)[number];
