@@ -7,7 +7,7 @@
  */
 import { COMMANDS, SHELLS, TREE_ACTIONS } from "./command_names.ts";
 import { FLAGS_OF, OPERANDS_OF } from "./commands.ts";
-import { SUMMARIES } from "./help_texts.ts";
+import { SUMMARIES } from "./summaries.ts";
 import { TREE_COMMANDS, TREE_FLAGS } from "./tree_commands.ts";
 import type { Flag } from "../request/options.ts";
 

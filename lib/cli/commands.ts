@@ -15,7 +15,7 @@ export const OUTPUT: readonly Flag[] = [
   flag("boolean", "json", "one JSON object on stdout, errors included"),
   flag("boolean", "quiet", "no warnings", { short: "q" }),
   flag("boolean", "verbose", "each operation and each command run, on stderr"),
-  flag("boolean", "help", "this text", { short: "h" }),
+  flag("boolean", "help", "print the help", { short: "h" }),
 ];
 
 export const FLAGS = flag(

@@ -9,7 +9,8 @@ import { COMMANDS } from "./command_names.ts";
 import { FLAGS_OF } from "./commands.ts";
 import { TREE_COMMANDS, TREE_FLAGS } from "./tree_commands.ts";
 import { EXIT_STATUS } from "./exit_status.ts";
-import { HELP_TEXTS, OVERVIEW, SUMMARIES } from "./help_texts.ts";
+import { HELP_TEXTS, OVERVIEW } from "./help_texts.ts";
+import { SUMMARIES } from "./summaries.ts";
 import { RENDER_OPTIONS } from "../request/options.ts";
 import type { Flag, RenderOption } from "../request/options.ts";
 
@@ -54,7 +55,7 @@ function flagEntry({ short, name, value, help, repeatable, default: without }: F
 }
 
 /** Lists the flags of all commands of the tree store; each names its commands, unless all have it. */
-function treeFlags(): Flag[] {
+export function treeFlags(): Flag[] {
   const found = new Map<string, { readonly flag: Flag; readonly actions: string[] }>();
   const all = Object.entries(TREE_FLAGS);
   for (const [action, { flags }] of all) {

@@ -34,26 +34,6 @@ export const OVERVIEW: Omit<HelpText, "permissions"> = {
   notes: "  overlay-render COMMAND --help says more; --version prints the version.",
 };
 
-/** Each command in one line. */
-export const SUMMARIES: Readonly<Record<CommandName, string>> = {
-  plan: "print what a render would do and the flags it needs; touch nothing",
-  prepare: "make the directories; print the mount configuration; do not mount",
-  render: "prepare and mount",
-  unmount: "unmount a pod's apps, or some of them",
-  status: "list renders, whether they are mounted, and any drift",
-  changes: "list what an app added, changed and deleted in its tree",
-  reset: "throw away what an app wrote, and keep the app",
-  restore: "mount again what was mounted, as after a reboot",
-  gc: "unmount and remove pods",
-  keep: "keep a pod: gc does not collect it",
-  unkeep: "let gc collect a pod again",
-  export: "write what an app wrote, or its root, as an archive",
-  commit: "make an image of an app, in the tree store",
-  doctor: "test what this machine can do, and say how to mend the rest",
-  completion: "print the completion of command lines for a shell",
-  tree: "images as trees: import, pull, push, list, path, inspect, tag, untag, check, remove, gc",
-};
-
 const RENDER_PERMISSIONS =
   "  overlay-render plan prints the flags of deno run that a request needs.";
 
