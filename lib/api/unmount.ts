@@ -20,6 +20,8 @@ import type { ParsedUnmount, UnmountRequest } from "../request/unmount_request.t
 import { uninterrupted } from "../system/change_options.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
 import type { Plan } from "../plan/plan.ts";
+import { selectOperations } from "../plan/plan.ts";
+import { checkAbove } from "../system/trust.ts";
 
 /** The result of an unmount. */
 export interface Unmounted {
@@ -89,9 +91,15 @@ export async function unmountOverlay(
   call.forgetMounts();
   using open = await openPod(wanted.pod, call);
   if (open === null) throw noPodError(pod);
-  const plan = await planOf(wanted, open);
+  return await unmountOpen(wanted, open);
+}
+
+/** Unmounts apps of a pod that is open and locked. */
+export async function unmountOpen(wanted: ParsedUnmount, open: OpenPod): Promise<Unmounted> {
+  const { call } = open;
+  const plan = await planOpen(wanted, open);
   checkPermissions("unmount", requiredPermissions(plan));
-  const { outcome } = await applyPlan(plan, { ...uninterrupted(options), open: [open] });
+  const { outcome } = await applyPlan(plan, { ...uninterrupted(call.options), open: [open] });
   return unmountedBy(outcome.gone, wanted);
 }
 
@@ -114,12 +122,23 @@ export async function unmountPlan(
   checkPermissions("plan to unmount", openPermissions(wanted.pod.pod));
   const open = await openPod(wanted.pod, new Call(options), { lock: false });
   if (open === null) throw noPodError(wanted.pod.pod);
-  return await planOf(wanted, open);
+  return await planOpen(wanted, open);
 }
 
-async function planOf(wanted: ParsedUnmount, open: OpenPod): Promise<Plan> {
+/**
+ * Plans to unmount apps of a pod that is open.
+ *
+ * @throws {RefusedError} As {@linkcode planUnmount} does; or if another user could rename a directory that
+ * leads to a mount inside an app, so that umount(8) would find another one by its name.
+ */
+export async function planOpen(wanted: ParsedUnmount, open: OpenPod): Promise<Plan> {
   const lines = chooseLines(open.record, wanted);
-  return planUnmount(await open.snapshot("unmount", lines), wanted);
+  const snapshot = await open.snapshot("unmount", lines);
+  const plan = planUnmount(snapshot, wanted);
+  if (!wanted.recursive) return plan;
+  const inside = selectOperations(plan, "unmount").filter(({ line }) => line === undefined);
+  await checkAbove(inside.map(({ path }) => path), open.call.programs);
+  return plan;
 }
 
 /** Tells whether a pod has no lines, lock or mounts, so that no lock file is made in it. */
@@ -129,7 +148,7 @@ async function isUnused(wanted: ParsedUnmount, call: Call): Promise<boolean> {
   const isLocked = () => look(wanted.pod.lock) !== null;
   if (open.record.lines.length > 0 || isLocked()) return false;
   try {
-    const { operations } = await planOf(wanted, open);
+    const { operations } = await planOpen(wanted, open);
     return !operations.some(({ kind }) => kind === "unmount");
   } catch (error) {
     // A render that began after the look at the record has made the mount that no line names.
@@ -140,12 +159,12 @@ async function isUnused(wanted: ParsedUnmount, call: Call): Promise<boolean> {
 
 function unmountedBy(
   gone: readonly UnmountOperation[],
-  { pod: { pod }, foreign }: ParsedUnmount,
+  { pod: { pod }, foreign, recursive }: ParsedUnmount,
 ): Unmounted {
   const unmounted = gone.flatMap(({ line }) => {
     return line === undefined ? [] : [{ app: line.app, rootfs: line.rootfs }];
   });
-  if (!foreign) return { pod, unmounted };
+  if (!foreign && !recursive) return { pod, unmounted };
   const others = gone.filter(({ line }) => line === undefined).map(({ path }) => path);
   return { pod, unmounted, foreign: others };
 }

@@ -119,6 +119,9 @@ function parseCollect(
 
 /** Reads an unmount request, with a single app in place of a list of one. */
 function parseUnmount({ app, ...request }: Record<string, unknown>): UnmountRequest {
+  if (app !== undefined && request.pods !== undefined) {
+    throw usage("Cannot use --app with --pods", "give the pod that the app is in: --pod DIR");
+  }
   const apps = (app ?? []) as readonly string[];
   const given = apps.length === 0 ? {} : { app: apps.length === 1 ? apps[0] : apps };
   return { ...request, ...given } as unknown as UnmountRequest;

@@ -134,7 +134,8 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
   prepare: RENDER,
   render: RENDER,
   unmount: [
-    ONE_POD,
+    POD,
+    PODS,
     APPS,
     flag(
       "boolean",
@@ -149,6 +150,15 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
       "unmount everything in the pod, also a mount that no line of overlay.fstab names",
       { field: "foreign" },
     ),
+    flag(
+      "boolean",
+      "recursive",
+      "also unmount what is mounted inside a rootfs, innermost first; nothing may run in the app",
+      { field: "recursive" },
+    ),
+    flag("boolean", "restorable", "restore mounts again what this unmounts, as after a reboot", {
+      field: "restorable",
+    }),
     ...DRY_RUN,
     WAIT,
     ...OUTPUT,

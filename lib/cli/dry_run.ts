@@ -38,6 +38,10 @@ export async function planCommand(
 ): Promise<PrintedPlan | CollectPlan> {
   switch (command.kind) {
     case "unmount":
+      if ("pods" in command.request) {
+        const { unmountPodsPlan } = await import("../api/unmount_pods.ts");
+        return await unmountPodsPlan(command.request, options);
+      }
       return await (await import("../api/unmount.ts")).unmountPlan(command.request, options);
     case "reset":
       return await (await import("../api/reset.ts")).resetPlan(command.request, options);

@@ -74,10 +74,13 @@ look.`,
   },
   unmount: {
     purpose: `Unmount a pod's apps, or some of them, and print each rootfs that was unmounted.
-What the apps wrote is kept.`,
-    usage: "overlay-render unmount --pod DIR [--app NAME]... [FLAGS]",
+What the apps wrote is kept. With --pods, a pod that is damaged or in use is an
+error, and does not stop the others.`,
+    usage: "overlay-render unmount --pod DIR [--app NAME]... | --pods DIR [FLAGS]",
     examples: `  overlay-render unmount --pod /run/pods/one
-  overlay-render unmount --pod /run/pods/one --app web --app db`,
+  overlay-render unmount --pod /run/pods/one --app web --app db
+  # As at shutdown; restore mounts all of them again:
+  overlay-render unmount --pods /run/pods --restorable`,
     permissions: `  --allow-read=POD --allow-write=POD
   --allow-run=/bin/umount,/bin/findmnt,/bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,

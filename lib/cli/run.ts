@@ -13,6 +13,7 @@ import { UnmountError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { PodCommand } from "./dry_run.ts";
 import type { Kept } from "../plan/plan_collect.ts";
+import type { UnmountPodsRequest } from "../request/unmount_request.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { changeOptions, interruptible, print, rendering, tellFailures } from "./carry_out.ts";
 
@@ -74,10 +75,25 @@ async function runSpec(command: Of<"spec">, io: Io): Promise<number | void> {
   });
 }
 
-async function runUnmount(command: Of<"unmount">, io: Io): Promise<void> {
+async function runUnmountPods(
+  command: Of<"unmount">,
+  request: UnmountPodsRequest,
+  io: Io,
+): Promise<number> {
+  const { unmountPods } = await import("../api/unmount_pods.ts");
+  const { unmountedText } = await import("./output.ts");
+  const { output } = command;
+  const act = (options: ChangeOptions) => unmountPods(request, options);
+  const result = await interruptible(io, command, act, GO_ON);
+  await print(io, output, result, unmountedText);
+  return await tellFailures(result.failed, output, io);
+}
+
+async function runUnmount(command: Of<"unmount">, io: Io): Promise<number | void> {
+  const { request, output } = command;
+  if ("pods" in request) return await runUnmountPods(command, request, io);
   const { unmountOverlay } = await import("../api/unmount.ts");
   const { unmountedText } = await import("./output.ts");
-  const { request, output } = command;
   try {
     const result = await interruptible(io, command, (options) => unmountOverlay(request, options));
     await print(io, output, result, unmountedText);

@@ -14,7 +14,7 @@ import type { ResetRequest } from "../api/reset.ts";
 import type { RestoreRequest } from "../api/restore_run.ts";
 import type { StatusRequest } from "../api/status.ts";
 import type { RenderRequest } from "../request/options.ts";
-import type { UnmountRequest } from "../request/unmount_request.ts";
+import type { UnmountPodsRequest, UnmountRequest } from "../request/unmount_request.ts";
 
 /** The form and the amount of a command's output. */
 export interface OutputOptions {
@@ -59,7 +59,7 @@ export type Command =
     readonly cwd: string;
     readonly mount: boolean;
   }
-  | Common & { readonly kind: "unmount"; readonly request: UnmountRequest }
+  | Common & { readonly kind: "unmount"; readonly request: UnmountRequest | UnmountPodsRequest }
   | Common & { readonly kind: "status"; readonly request: StatusRequest }
   | Common & { readonly kind: "changes"; readonly request: ChangesRequest }
   | Common & { readonly kind: "reset"; readonly request: ResetRequest }

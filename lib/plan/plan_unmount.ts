@@ -16,6 +16,7 @@ import { freeze } from "./plan.ts";
 import type { Plan } from "./plan.ts";
 import { volatileMark } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
+import { isWithin } from "../core/path.ts";
 import { refuseElsewhere, refuseForeign, refuseTakingAway, refuseUnnamed } from "./refusals.ts";
 import type { PodRecord, PodSnapshot, SeenLine } from "./snapshot.ts";
 import type { ParsedUnmount } from "../request/unmount_request.ts";
@@ -23,20 +24,24 @@ import type { ParsedUnmount } from "../request/unmount_request.ts";
 /**
  * Chooses the lines of apps.
  *
- * @param apps The names; `null` for all.
+ * @param apps The names; `null` for all. With `recursive`, the apps in them are chosen too.
  * @throws {OverlayError} If an app has no line.
  */
 export function chooseLines(
   { lines }: PodRecord,
-  { pod, apps }: Pick<ParsedUnmount, "pod" | "apps">,
+  { pod, apps, recursive = false }: Pick<ParsedUnmount, "pod" | "apps"> & {
+    readonly recursive?: boolean;
+  },
 ): readonly AppLine[] {
   if (apps === null) return lines;
   const byApp = new Map(lines.map((line) => [line.app, line]));
-  return [...new Set(apps)].map((app) => {
+  const named = [...new Set(apps)].map((app) => {
     const line = byApp.get(app);
     if (line === undefined) throw noAppError(app, lines, pod);
     return line;
   });
+  if (!recursive) return named;
+  return lines.filter(({ rootfs }) => named.some((image) => isWithin(rootfs, image.rootfs)));
 }
 
 /**
@@ -84,17 +89,22 @@ function noAppError(app: string, lines: readonly AppLine[], { pod }: PodLayout):
  */
 export function planUnmount(snapshot: PodSnapshot, request: ParsedUnmount): Plan {
   const { pod, record, seen, unnamed } = snapshot;
-  const { lazy, foreign, apps } = request;
+  const { lazy, foreign, recursive, restorable, apps } = request;
   refuseElsewhere(record.lines, pod);
   if (apps === null && !foreign) refuseUnnamed(unnamed, pod);
   const mounted = mountedLines(seen);
   if (lazy) refuseTakingAway(mounted);
-  const idle = seen.filter(({ state }) => state !== "mounted").map(({ line }) => line);
+  const idle = restorable
+    ? []
+    : seen.filter(({ state }) => state !== "mounted").map(({ line }) => line);
   const lines = mounted.map(({ line }) => line);
   const note = (lines: readonly AppLine[]): Operation[] => {
     return lines.map((line) => ({ kind: "record", path: pod.fstab, line }));
   };
-  const marks = { auto: false, ...(lazy ? { lazy: true as const } : {}) };
+  const marks = {
+    ...(restorable ? {} : { auto: false }),
+    ...(lazy ? { lazy: true as const } : {}),
+  };
   return freeze<Plan>({
     action: "unmount",
     pod: pod.pod,
@@ -102,10 +112,13 @@ export function planUnmount(snapshot: PodSnapshot, request: ParsedUnmount): Plan
       { kind: "open", path: pod.pod },
       // Recorded before the unmount: if this ends in between, the app may be in use without a record.
       ...(lazy ? note(lines.map((line) => ({ ...line, lazy: true }))) : []),
-      ...unmountOperations(snapshot, { lazy, foreign }),
+      ...unmountOperations(snapshot, { lazy, foreign, recursive }),
       ...note([
         ...idle.filter(({ auto }) => auto).map((line) => ({ ...line, auto: false })),
-        ...lines.filter(({ auto }) => auto || lazy).map((line) => ({ ...line, ...marks })),
+        ...lines.filter(({ auto }) => (auto && !restorable) || lazy).map((line) => ({
+          ...line,
+          ...marks,
+        })),
       ]),
     ],
     mounts: [],
@@ -119,7 +132,11 @@ export function planUnmount(snapshot: PodSnapshot, request: ParsedUnmount): Plan
  */
 export function unmountOperations(
   { pod, seen, unnamed }: PodSnapshot,
-  { lazy, foreign }: { readonly lazy: boolean; readonly foreign: boolean },
+  { lazy, foreign, recursive = false }: {
+    readonly lazy: boolean;
+    readonly foreign: boolean;
+    readonly recursive?: boolean;
+  },
 ): readonly Operation[] {
   const mounted = mountedLines(seen);
   const others = foreign ? unnamed.toReversed() : [];
@@ -131,11 +148,27 @@ export function unmountOperations(
     }),
   ];
   const depth = ({ path }: Operation) => path.split("/").length;
+  const sorted = targets.toSorted((a, b) => depth(b) - depth(a));
   return [
-    ...targets.toSorted((a, b) => depth(b) - depth(a)),
+    ...(recursive ? withInside(sorted, mounted) : sorted),
     // An app that may still be in use may not end cleanly.
     ...(lazy ? [] : mounted.flatMap(({ line }) => clearVolatile(line, pod))),
   ];
+}
+
+/** Adds the mounts inside the apps, each before what it is mounted in. Some are apps that lie in others. */
+function withInside(
+  targets: readonly UnmountOperation[],
+  mounted: readonly SeenLine[],
+): readonly UnmountOperation[] {
+  const byPath = new Map(targets.map((operation) => [operation.path, operation]));
+  const byLine = new Map(mounted.map(({ line, inside }) => [line, inside]));
+  const inner = new Set([...byLine.values()].flat());
+  return targets.filter(({ path }) => !inner.has(path)).flatMap((operation) => {
+    const inside = operation.line === undefined ? [] : byLine.get(operation.line) ?? [];
+    const others = inside.map((path) => byPath.get(path) ?? { kind: "unmount" as const, path });
+    return [...others, operation];
+  });
 }
 
 /** Lists mounted lines, deepest first and in reverse order: a destination may have changed since. */

@@ -66,7 +66,7 @@ export function refuseUnnamed([first]: readonly Mount[], { pod }: PodLayout): vo
 export function refuseTakingAway(mounted: readonly SeenLine[]): void {
   const targets = new Set(mounted.map(({ target }) => target));
   for (const { line, inside } of mounted) {
-    const other = inside.find((target) => !targets.has(target));
+    const other = inside.findLast((target) => !targets.has(target));
     if (other === undefined) continue;
     throw new RefusedError(
       "busy",

@@ -29,7 +29,7 @@ export interface SeenLine {
   readonly state: MountState;
   /** The mount point without symlinks; `null` when its destination does not exist. */
   readonly target: string | null;
-  /** The mount points in its rootfs. */
+  /** The mount points in its rootfs, innermost first. */
   readonly inside: readonly string[];
 }
 

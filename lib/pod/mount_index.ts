@@ -18,6 +18,7 @@ export class MountIndex {
   #targets: PathIndex<Mount> | null = null;
   #layers: PathIndex<Mount> | null = null;
   #writers: Writers | null = null;
+  #children: ReadonlyMap<number, readonly Mount[]> | null = null;
   #selinux: boolean | null = null;
 
   /** Indexes a mount table. */
@@ -35,6 +36,22 @@ export class MountIndex {
   within(directory: string): readonly Mount[] {
     this.#targets ??= new PathIndex(this.mounts.map((mount) => [mount.target, mount]));
     return this.#targets.within(directory);
+  }
+
+  /**
+   * The mounts in the mount at a mount point, innermost first: in this order each can be unmounted. By the
+   * ids of the mounts and not by their paths, since a mount can hide others.
+   */
+  inside(target: string): readonly Mount[] {
+    const mount = this.at(target);
+    return mount === undefined ? [] : this.#below(mount);
+  }
+
+  #below({ id }: Mount): readonly Mount[] {
+    this.#children ??= Map.groupBy(this.mounts, ({ parent }) => parent);
+    // Later ones first: one can hide an earlier one beside it.
+    const children = (this.#children.get(id) ?? []).filter((child) => child.id !== id).toReversed();
+    return children.flatMap((child) => [...this.#below(child), child]);
   }
 
   /** The overlays that have a lower, an upper or a work in a directory, by the paths that their options name. */

@@ -138,8 +138,7 @@ export class PodMounts {
   /** Compares a line with the mount table, and returns its state and its mount point. */
   see(line: AppLine): SeenLine {
     const target = this.targetOf(line.rootfs);
-    const within = target === null ? [] : this.index.within(target);
-    const inside = within.map((mount) => mount.target).filter((other) => other !== target);
+    const inside = target === null ? [] : this.index.inside(target).map((mount) => mount.target);
     return { line, state: this.stateOf(line), target, inside };
   }
 

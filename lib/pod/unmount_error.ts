@@ -74,7 +74,8 @@ function hintForBusy(
   holders: readonly Holder[],
 ): string {
   if (inside.length > 0) {
-    return `unmount what is mounted inside first: ${inside.map(quote).join(", ")}`;
+    const all = inside.map(quote).join(", ");
+    return `unmount what is mounted inside first, as --recursive does: ${all}`;
   }
   const lists = `fuser --verbose --mount ${shellQuote(rootfs)}`;
   if (holders.length === 0) return `end the processes that use it, which this lists: ${lists}`;

@@ -26,6 +26,20 @@ export interface UnmountRequest {
    * whole pod, and not lazily. @default {false}
    */
   readonly foreign?: boolean;
+  /**
+   * Set if the mounts inside a rootfs are unmounted too, innermost first; not lazily. Nothing may run in the
+   * app: umount(8) looks up each mount point by its name, and a process in the app can rename directories.
+   * @default {false}
+   */
+  readonly recursive?: boolean;
+  /** Set if `restoreOverlays` mounts again what this unmounts, as after a reboot. @default {false} */
+  readonly restorable?: boolean;
+}
+
+/** A request to unmount the apps of all pods in a directory. */
+export interface UnmountPodsRequest extends Omit<UnmountRequest, "pod" | "app"> {
+  /** The directory that the pods are in, an absolute path. */
+  readonly pods: string;
 }
 
 /** A parsed request. */
@@ -38,6 +52,10 @@ export interface ParsedUnmount {
   readonly lazy: boolean;
   /** Set if mounts without a line are unmounted. */
   readonly foreign: boolean;
+  /** Set if mounts inside a rootfs are unmounted. */
+  readonly recursive: boolean;
+  /** Set if a restore mounts the apps again. */
+  readonly restorable: boolean;
 }
 
 /**
@@ -46,7 +64,7 @@ export interface ParsedUnmount {
  * @throws {InvalidValueError} If the pod is no absolute path, an app no name, or two fields exclude each other.
  */
 export function parseUnmount(request: UnmountRequest): ParsedUnmount {
-  const { app, lazy = false, foreign = false } = request;
+  const { app, lazy = false, foreign = false, recursive = false, restorable = false } = request;
   const pod = podLayout(request.pod);
   if (foreign && (lazy || app !== undefined)) {
     const message = `Cannot use --foreign with ${lazy ? "--lazy" : "--app"}`;
@@ -55,6 +73,10 @@ export function parseUnmount(request: UnmountRequest): ParsedUnmount {
       : "leave out --app: all of the pod is unmounted";
     throw new InvalidValueError("usage", message, { hint });
   }
+  if (recursive && lazy) {
+    const hint = "leave out --lazy: a mount that is in use is named, and stays";
+    throw new InvalidValueError("usage", "Cannot use --recursive with --lazy", { hint });
+  }
   const names = typeof app === "string" ? [app] : app;
-  return { pod, apps: names?.map(parseAppName) ?? null, lazy, foreign };
+  return { pod, apps: names?.map(parseAppName) ?? null, lazy, foreign, recursive, restorable };
 }

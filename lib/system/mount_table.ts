@@ -13,6 +13,8 @@ import type { ProgramOptions } from "./run.ts";
 export interface Mount {
   /** The id of the mount; see mountinfo in proc(5). */
   readonly id: number;
+  /** The id of the mount that it is mounted on. */
+  readonly parent: number;
   /** The mount point, without symlinks. */
   readonly target: string;
   /** The type of the file system. */
@@ -25,6 +27,7 @@ export interface Mount {
 
 interface FindmntRow {
   readonly id: number;
+  readonly parent: number;
   readonly target: string;
   readonly fstype: string;
   readonly "fs-options": string | null;
@@ -44,11 +47,11 @@ export async function mountTable(
   types?: string,
 ): Promise<readonly Mount[]> {
   const filter = types === undefined ? [] : ["--types", types];
-  const columns = "ID,TARGET,FSTYPE,FS-OPTIONS,VFS-OPTIONS";
+  const columns = "ID,PARENT,TARGET,FSTYPE,FS-OPTIONS,VFS-OPTIONS";
   return (await rowsOf<FindmntRow>(columns, filter, options)).map((row) => {
-    const { id, target, fstype, "fs-options": options, "vfs-options": flags } = row;
+    const { id, parent, target, fstype, "fs-options": options, "vfs-options": flags } = row;
     const readOnly = (flags ?? "").split(",").includes("ro");
-    return { id, target, fstype, options: options ?? "", readOnly };
+    return { id, parent, target, fstype, options: options ?? "", readOnly };
   });
 }
 

@@ -113,7 +113,7 @@ Deno.test("parseCommand() takes relative paths from the working directory", {
 
   const unmount = parse("unmount", "--pod", "p");
   assert(unmount.kind === "unmount");
-  assertEquals(unmount.request.pod, "/work/dir/p");
+  assertEquals("pod" in unmount.request && unmount.request.pod, "/work/dir/p");
   const status = parse("status", "--pod=-p");
   assert(status.kind === "status");
   assertEquals(status.request, { pod: "/work/dir/-p" });

@@ -77,7 +77,15 @@ Deno.test("hasSelinux() wants a selinuxfs on top that can be written, as libseli
   permissions: "none",
 }, () => {
   const at = (target: string, mount: Partial<Mount> = {}): Mount => {
-    return { id: 1, target, fstype: "selinuxfs", options: "rw", readOnly: false, ...mount };
+    return {
+      id: 1,
+      parent: 0,
+      target,
+      fstype: "selinuxfs",
+      options: "rw",
+      readOnly: false,
+      ...mount,
+    };
   };
   const [own, there] = ["/sys/fs/selinux", "/proc"];
   const table: readonly (readonly [table: readonly Mount[], enabled: boolean])[] = [

@@ -68,7 +68,7 @@ Deno.test("Writers finds a mount elsewhere that writes into an upper or work", {
   permissions: "none",
 }, () => {
   const mount = (options: string, target = "/mnt", fstype = "overlay") => {
-    return new Writers([{ id: 1, target, fstype, options, readOnly: false }]);
+    return new Writers([{ id: 1, parent: 0, target, fstype, options, readOnly: false }]);
   };
   const web = line("web");
   assertEquals(mount("lowerdir=/l,upperdir=/u2,workdir=/w2").of(web, web.rootfs), undefined);
@@ -85,7 +85,14 @@ Deno.test("Writers does not take relative paths of another pod for this one's", 
 }, () => {
   const options = "lowerdir=../l,upperdir=overlay/t/upper/web,workdir=overlay/t/work/web";
   const target = "/pods/two/web/rootfs";
-  const writers = new Writers([{ id: 1, target, fstype: "overlay", options, readOnly: false }]);
+  const writers = new Writers([{
+    id: 1,
+    parent: 0,
+    target,
+    fstype: "overlay",
+    options,
+    readOnly: false,
+  }]);
   assertEquals(writers.of(line("web", options), null), undefined);
 });
 

@@ -17,6 +17,8 @@ interface Row {
   readonly plan: readonly string[];
 }
 
+const B = "/pod/apps/b/rootfs";
+
 const ROWS: readonly Row[] = [
   { name: "nothing, of a pod without lines", scene: { lines: [] }, plan: ["open"] },
   {
@@ -102,6 +104,54 @@ const ROWS: readonly Row[] = [
     request: { app: "web" },
     plan: ["open", "unmount web", "record web noauto"],
   },
+  {
+    name: "what a restore mounts again, whose lines stay as they are",
+    scene: { lines: [{ app: "web", state: "mounted" }, { app: "db" }] },
+    request: { restorable: true },
+    plan: ["open", "unmount web"],
+  },
+  {
+    name: "lazily what a restore mounts again",
+    scene: { lines: [{ app: "web", state: "mounted" }] },
+    request: { restorable: true, lazy: true },
+    plan: ["open", "record web lazy", "unmount web lazy", "record web lazy"],
+  },
+  {
+    name: "what is mounted inside an app, as often as it is",
+    scene: {
+      lines: [
+        { app: "a", state: "mounted" },
+        { app: "b", state: "mounted", inside: [`${B}/x/y`, `${B}/x/y`, `${B}/x`] },
+      ],
+    },
+    request: { recursive: true, app: "b" },
+    plan: [
+      "open",
+      `unmount ${B}/x/y`,
+      `unmount ${B}/x/y`,
+      `unmount ${B}/x`,
+      "unmount b",
+      "record b noauto",
+    ],
+  },
+  {
+    name: "an image with the apps in it, of which each line is noted",
+    scene: {
+      lines: [
+        { app: "b", state: "mounted", inside: [`${B}/in/rootfs/proc`, `${B}/in/rootfs`] },
+        { app: "in", state: "mounted", rootfs: `${B}/in/rootfs`, inside: [`${B}/in/rootfs/proc`] },
+      ],
+    },
+    request: { recursive: true },
+    plan: [
+      "open",
+      `unmount ${B}/in/rootfs/proc`,
+      "unmount in",
+      "unmount b",
+      "record in noauto",
+      "record b noauto",
+    ],
+  },
 ];
 
 for (const { name, scene, request, plan } of ROWS) {
@@ -153,6 +203,17 @@ for (const { name, scene, request, code } of REFUSALS) {
     assertEquals(assertThrows(plan, RefusedError).code, code);
   });
 }
+
+Deno.test("chooseLines() chooses the apps in an app too, if what is inside it is to be unmounted", () => {
+  const { record } = snapshotOf({
+    lines: [{ app: "b" }, { app: "in", rootfs: `${B}/in/rootfs` }, { app: "bb" }],
+  });
+  const apps = (request: Partial<UnmountRequest>) => {
+    return chooseLines(record, parseUnmount({ pod: "/pod", app: "b", ...request }))
+      .map(({ app }) => app);
+  };
+  assertEquals([apps({}), apps({ recursive: true })], [["b"], ["b", "in"]]);
+});
 
 Deno.test("chooseLines() refuses an app that the pod has not", () => {
   const { record } = snapshotOf({ lines: [{ app: "web" }] });

@@ -320,6 +320,7 @@ Deno.test("a mount with another label than its line is not the line's, unless th
     const table: Mount[] = [{
       ...{
         id: 1,
+        parent: 0,
         target: line.rootfs,
         fstype: "overlay",
         options: `rw,${shown}${dirs}`,
@@ -328,6 +329,7 @@ Deno.test("a mount with another label than its line is not the line's, unless th
     }];
     const fs = {
       id: 2,
+      parent: 0,
       target: "/sys/fs/selinux",
       fstype: "selinuxfs",
       options: "rw",
