@@ -104,6 +104,8 @@ export type { UnmountPodsRequest, UnmountRequest } from "./lib/request/unmount_r
 export { resetOverlay, resetPlan } from "./lib/api/reset.ts";
 export type { ResetPod, ResetRequest } from "./lib/api/reset.ts";
 export { overlayStatus, statusPermissions } from "./lib/api/status.ts";
+export { findDrift } from "./lib/api/find_drift.ts";
+export type { PodDrift } from "./lib/api/find_drift.ts";
 export type { Drift, OverlayStatus, StatusOptions, StatusRequest } from "./lib/api/status.ts";
 export type { DiskUse } from "./lib/system/disk_use.ts";
 export type { PodsRequest } from "./lib/pod/list.ts";

@@ -60,7 +60,7 @@ export function snapshotOf(
     record: { entries: all, lines: all },
     seen: seen.filter(({ line }) => apps?.includes(line.app) ?? true),
     unnamed: unnamed.map((target, id) => {
-      return { id, parent: 0, target, fstype: "overlay", options: "", readOnly: false };
+      return { id, parent: 0, target, fstype: "overlay", options: "", flags: [] };
     }),
   };
 }

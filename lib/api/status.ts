@@ -16,6 +16,7 @@ import type { RequiredPermissions } from "../system/permissions.ts";
 import type { MountState, PodSnapshot } from "../plan/snapshot.ts";
 import { findMissing, noPodError } from "../pod/record.ts";
 import { listPods } from "../pod/list.ts";
+import type { PodMounts } from "../pod/mounts.ts";
 import type { PodsRequest } from "../pod/list.ts";
 import { refuseElsewhere } from "../plan/refusals.ts";
 import { quote, shellQuote } from "../core/quote.ts";
@@ -32,6 +33,8 @@ export type StatusRequest = PodsRequest & {
 export interface StatusOptions extends Reporter {
   /** Called for each pod of a directory whose status cannot be read. @default {it is left out with a warning} */
   readonly failed?: (pod: string, error: OverlayError) => void;
+  /** Called for each mount in a pod that no line names. @default {a warning} */
+  readonly unnamed?: (pod: string, target: string) => void;
 }
 
 /**
@@ -43,8 +46,16 @@ export interface StatusOptions extends Reporter {
  * - `missing`: a lower, the upper, the work or the destination is gone.
  * - `replaced`: a lower of a mounted app is another directory by now, and the mount shows the old one; seen where the
  *   lower may be read.
+ * - `options`: the app is mounted read-only, or with or without `volatile`, `userxattr`, `nodev`, `nosuid` or
+ *   `noexec`, other than its line says.
  */
-export type Drift = "not-mounted" | "not-recorded" | "foreign" | "missing" | "replaced";
+export type Drift =
+  | "not-mounted"
+  | "not-recorded"
+  | "foreign"
+  | "missing"
+  | "replaced"
+  | "options";
 
 /** The status of an app. */
 export interface OverlayStatus {
@@ -129,7 +140,9 @@ export async function overlayStatus(
       if ("error" in pod) throw pod.error;
       // A pod that is named is shown by its lines, even if it was moved.
       if ("pods" in wanted) refuseElsewhere(pod.open.record.lines, pod.layout);
-      all.push(...statusOfPod(await pod.open.snapshot("read the status"), options));
+      const snapshot = await pod.open.snapshot("read the status");
+      tellUnnamed(snapshot, options);
+      all.push(...statusOfPod(snapshot, await pod.open.mounts()));
     } catch (error) {
       if ("pod" in wanted || !(error instanceof OverlayError)) throw error;
       tellFailure(pod.layout.pod, error, options);
@@ -160,24 +173,26 @@ async function withSizes(
   return sized;
 }
 
-/** Warns of mounts without a line, which would not be listed. */
-function warnOfUnnamed({ pod: { pod }, unnamed }: PodSnapshot, { warn }: Reporter): void {
+/** Reports mounts without a line, which would not be listed. */
+function tellUnnamed(
+  { pod: { pod }, unnamed }: PodSnapshot,
+  { warn, unnamed: tell }: StatusOptions,
+): void {
   for (const { target } of unnamed) {
-    warn?.(
-      `something is mounted on ${quote(target)}, and no line of overlay.fstab names it; ` +
-        `to unmount it: overlay-render unmount --foreign --pod ${shellQuote(pod)}`,
-    );
+    if (tell !== undefined) tell(pod, target);
+    else {warn?.(
+        `something is mounted on ${quote(target)}, and no line of overlay.fstab names it; ` +
+          `to unmount it: overlay-render unmount --foreign --pod ${shellQuote(pod)}`,
+      );}
   }
 }
 
-function statusOfPod(snapshot: PodSnapshot, options: Reporter): OverlayStatus[] {
-  const { pod: layout, seen } = snapshot;
-  warnOfUnnamed(snapshot, options);
+function statusOfPod({ pod: layout, seen }: PodSnapshot, mounts: PodMounts): OverlayStatus[] {
   const idle = seen.filter(({ state }) => state !== "mounted").map(({ line }) => line);
   return seen.map(({ line, state }) => {
     const { app, tree, rootfs } = line;
     const { lower, upper, work } = readLineConfig(line, layout.pod);
-    const drift = driftOf(line, state, { layout, idle });
+    const drift = driftOf(line, state, { layout, idle, mounts });
     const copy = line.copy ? { copy: true as const } : {};
     const status = { pod: layout.pod, app, tree, rootfs, lower, upper, work, ...copy };
     return { ...status, mounted: state === "mounted", ...(drift === null ? {} : { drift }) };
@@ -196,11 +211,16 @@ function isReplaced(line: AppLine, { pod }: PodLayout): boolean {
 function driftOf(
   line: AppLine,
   state: MountState,
-  pod: { readonly layout: PodLayout; readonly idle: readonly AppLine[] },
+  pod: {
+    readonly layout: PodLayout;
+    readonly idle: readonly AppLine[];
+    readonly mounts: PodMounts;
+  },
 ): Drift | null {
   if (state === "foreign") return "foreign";
   if (state === "mounted") {
     if (!line.auto) return "not-recorded";
+    if (pod.mounts.hasOtherOptions(line)) return "options";
     return isReplaced(line, pod.layout) ? "replaced" : null;
   }
   if (findMissing(line, pod.layout, pod.idle) !== null) return "missing";

@@ -17,6 +17,7 @@ import { quote } from "../core/quote.ts";
 import { parseChoice } from "../request/names.ts";
 import type { Flag, RenderRequest } from "../request/options.ts";
 import type { CollectRequest } from "../api/gc.ts";
+import type { StatusRequest } from "../api/status.ts";
 import type { ChangesRequest } from "../api/changes.ts";
 import type { UnmountRequest } from "../request/unmount_request.ts";
 import type { Command, Common, Render } from "./typed_command.ts";
@@ -180,6 +181,9 @@ function parseNamed(name: CommandName, args: readonly string[], cwd: string): Co
   }
   if (name === "keep" || name === "unkeep") {
     return { kind: name, pod: String(fields.pod), ...common };
+  }
+  if (name === "status" && flags.set.has("check")) {
+    return { kind: name, request: fields as unknown as StatusRequest, check: true, ...common };
   }
   if (name === "changes") {
     // It changes nothing, so there is no plan.

@@ -174,6 +174,11 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     POD,
     PODS,
     flag("boolean", "size", "measure the disk use of each upper", { field: "size" }),
+    flag(
+      "boolean",
+      "check",
+      "print only differences between overlay.fstab and the mounts, one a line; exit 1 if there is one",
+    ),
     ...OUTPUT,
   ],
   changes: [

@@ -91,7 +91,9 @@ error, and does not stop the others.`,
 mounted, and any drift between overlay.fstab and the kernel.`,
     usage: "overlay-render status --pod DIR | --pods DIR [FLAGS]",
     examples: `  overlay-render status --pod /run/pods/one
-  overlay-render status --pods /run/pods --size --json`,
+  overlay-render status --pods /run/pods --size --json
+  # For monitoring; nothing on stdout, and exit status 0, if all is as recorded:
+  overlay-render status --pods /run/pods --check`,
     permissions: `  --allow-read=POD --allow-run=/bin/findmnt,/bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
   --allow-read=LOWER for a read-only view of one lower`,

@@ -9,6 +9,7 @@ import { formatMode } from "../request/names.ts";
 import type { Diagnosis } from "../api/doctor.ts";
 import { printable, quote, showName } from "../core/quote.ts";
 import type { Render } from "../api/render.ts";
+import type { PodDrift } from "../api/find_drift.ts";
 import type { Drift, OverlayStatus } from "../api/status.ts";
 import type { Change } from "../api/changes.ts";
 import type { ResetPod } from "../api/reset.ts";
@@ -58,6 +59,7 @@ const DRIFT_WORDS: Readonly<Record<Drift, string>> = {
   foreign: "hidden by another mount",
   missing: "directories missing",
   replaced: "lower replaced",
+  options: "options differ",
 };
 
 function stateWords({ mounted, drift, copy }: OverlayStatus): string {
@@ -81,6 +83,11 @@ export function statusText(renders: readonly OverlayStatus[], several = false): 
   const pod = several ? ["POD"] : [];
   const size = sized ? ["BYTES", "FILES"] : [];
   return tableText([[...pod, "APP", "TREE", "STATE", ...size, "ROOTFS"], ...rows]);
+}
+
+/** Writes drift as text, one difference a line. */
+export function driftText(drift: readonly PodDrift[]): string {
+  return drift.map(({ kind, reason }) => `${kind}: ${printable(reason)}\n`).join("");
 }
 
 /** Writes changes as text: kind and path, one a line. */

@@ -15,7 +15,7 @@ import type { PodCommand } from "./dry_run.ts";
 import type { Kept } from "../plan/plan_collect.ts";
 import type { UnmountPodsRequest } from "../request/unmount_request.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { changeOptions, interruptible, print, rendering, tellFailures } from "./carry_out.ts";
+import { interruptible, print, rendering, tellFailures } from "./carry_out.ts";
 
 type Of<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
 type RenderCommand = Of<"plan" | "prepare" | "render">;
@@ -104,21 +104,8 @@ async function runUnmount(command: Of<"unmount">, io: Io): Promise<number | void
 }
 
 async function runStatus(command: Of<"status">, io: Io): Promise<number> {
-  const { overlayStatus } = await import("../api/status.ts");
-  const { statusText } = await import("./output.ts");
-  const { request, output } = command;
-  const failed: { pod: string; code: string; reason: string; hint: string | null }[] = [];
-  const renders = await overlayStatus(request, {
-    ...changeOptions(io, command),
-    failed: (pod, { code, message: reason, hint }) => void failed.push({ pod, code, reason, hint }),
-  });
-  const several = "pods" in request;
-  if (renders.length + failed.length === 0 && !output.quiet) {
-    io.err(`nothing is rendered in ${quote(several ? request.pods : request.pod)}\n`);
-  }
-  const result = { renders, ...(failed.length === 0 ? {} : { failed }) };
-  await print(io, output, result, ({ renders }) => statusText(renders, several));
-  return await tellFailures(failed, output, io);
+  const { runStatusCommand } = await import("./status_cli.ts");
+  return await runStatusCommand(command, io);
 }
 
 async function runChanges(command: Of<"changes">, io: Io): Promise<void> {

@@ -60,7 +60,12 @@ export type Command =
     readonly mount: boolean;
   }
   | Common & { readonly kind: "unmount"; readonly request: UnmountRequest | UnmountPodsRequest }
-  | Common & { readonly kind: "status"; readonly request: StatusRequest }
+  | Common & {
+    readonly kind: "status";
+    readonly request: StatusRequest;
+    /** Set if only drift is printed, and sets the exit status. */
+    readonly check?: true;
+  }
   | Common & { readonly kind: "changes"; readonly request: ChangesRequest }
   | Common & { readonly kind: "reset"; readonly request: ResetRequest }
   | Common & { readonly kind: "restore"; readonly request: RestoreRequest }

@@ -17,6 +17,7 @@ import type { PodLayout } from "../request/layout.ts";
 import { parseMountOptions } from "../overlay/mount_config.ts";
 import type { MountConfig } from "../overlay/mount_config.ts";
 import { MountIndex } from "./mount_index.ts";
+import { GENERIC_OPTIONS } from "../request/mount_option.ts";
 import { sameLabel } from "../overlay/mount_label.ts";
 import type { Mount } from "../system/mount_table.ts";
 import { basename, child, isWithin, parent, upwards } from "../core/path.ts";
@@ -149,13 +150,34 @@ export class PodMounts {
     return state;
   }
 
+  /**
+   * Tells whether a mounted line has other options than it names. Only options that the kernel always shows
+   * are compared: it leaves out those that have their default.
+   */
+  hasOtherOptions(line: AppLine): boolean {
+    const target = this.targetOf(line.rootfs);
+    const mount = target === null ? undefined : this.index.at(target);
+    if (mount === undefined) return false;
+    const asked = parseMountOptions(line.options);
+    // Linux 6.18 shows volatile in a form that older kernels do not take.
+    const options = mount.options.split(",").map((one) =>
+      one.replace(/^fsync=volatile$/, "volatile")
+    );
+    const shown = [...options, ...mount.flags];
+    // A bind mount has those of the file system that it shows, too.
+    if (line.source !== "overlay") return !asked.options.every((option) => shown.includes(option));
+    const isWritable = asked.upper !== null;
+    return (isWritable && shown.includes("ro")) ||
+      SHOWN_OPTIONS.some((option) => asked.options.includes(option) !== shown.includes(option));
+  }
+
   #compare(line: AppLine): MountState {
     const target = this.targetOf(line.rootfs);
     const mount = target === null ? undefined : this.index.at(target);
     if (mount === undefined) return "unmounted";
     if (line.source !== "overlay") {
       // A bind mount that can be written through would let an app write into the lower.
-      return mount.readOnly && showsLower(line) ? "mounted" : "foreign";
+      return mount.flags.includes("ro") && showsLower(line) ? "mounted" : "foreign";
     }
     // Both are compared as they were written: relative paths of the one are relative in the other.
     const [asked, shown] = [parseMountOptions(line.options), parseMountOptions(mount.options)];
@@ -163,6 +185,9 @@ export class PodMounts {
     return mount.fstype === "overlay" && same ? "mounted" : "foreign";
   }
 }
+
+/** The options of an overlay that the mount table shows if and only if they are set. */
+const SHOWN_OPTIONS: readonly string[] = ["volatile", "userxattr", ...GENERIC_OPTIONS];
 
 /** The upper of a render, as the mount table has it. */
 const OUR_UPPER = /(^|\/)overlay\/[^/]+\/upper(\/[^/]+)?$/;

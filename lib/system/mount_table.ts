@@ -21,8 +21,8 @@ export interface Mount {
   readonly fstype: string;
   /** The options of the file system. Of an overlay, its paths as they were given. */
   readonly options: string;
-  /** Set if the mount is read-only. */
-  readonly readOnly: boolean;
+  /** The options of the mount point itself, such as `ro` and `nosuid`. */
+  readonly flags: readonly string[];
 }
 
 interface FindmntRow {
@@ -50,8 +50,7 @@ export async function mountTable(
   const columns = "ID,PARENT,TARGET,FSTYPE,FS-OPTIONS,VFS-OPTIONS";
   return (await rowsOf<FindmntRow>(columns, filter, options)).map((row) => {
     const { id, parent, target, fstype, "fs-options": options, "vfs-options": flags } = row;
-    const readOnly = (flags ?? "").split(",").includes("ro");
-    return { id, parent, target, fstype, options: options ?? "", readOnly };
+    return { id, parent, target, fstype, options: options ?? "", flags: (flags ?? "").split(",") };
   });
 }
 

@@ -93,7 +93,7 @@ export async function setLabel(
  */
 export function hasSelinux(table: readonly Mount[]): boolean {
   const topmost = new Map(table.map((mount) => [mount.target, mount]));
-  return [...topmost.values()].some(({ fstype, readOnly, options }) => {
-    return fstype === "selinuxfs" && !readOnly && !options.split(",").includes("ro");
+  return [...topmost.values()].some(({ fstype, flags, options }) => {
+    return fstype === "selinuxfs" && !flags.includes("ro") && !options.split(",").includes("ro");
   });
 }

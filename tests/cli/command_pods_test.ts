@@ -311,7 +311,7 @@ Deno.test("parseCommand() refuses flags of other commands on the new ones", {
     [["gc", "--pod", "/p", "--app", "web"], "--app"],
     [["gc", "--pod", "/p", "--lazy"], "--lazy"],
     [["gc", "--pod", "/p", "--force"], "--force"],
-    [["unmount", "--pods", "/pods"], "--pods"],
+    [["reset", "--pods", "/pods"], "--pods"],
     [["unmount", "--pod", "/p", "--mark"], "--mark"],
     [["render", "--pods", "/pods"], "--pods"],
     [["render", "--pod", "/p", "--grace-period", "1s"], "--grace-period"],

@@ -83,7 +83,7 @@ Deno.test("hasSelinux() wants a selinuxfs on top that can be written, as libseli
       target,
       fstype: "selinuxfs",
       options: "rw",
-      readOnly: false,
+      flags: [],
       ...mount,
     };
   };
@@ -92,12 +92,12 @@ Deno.test("hasSelinux() wants a selinuxfs on top that can be written, as libseli
     [[], false],
     [[at(there, { fstype: "proc" })], false],
     [[at(there, { fstype: "proc" }), at(own)], true],
-    [[at(own, { options: "ro", readOnly: true })], false],
+    [[at(own, { options: "ro", flags: ["ro"] })], false],
     // Of the whole file system, as in a container that has its own; of this mount alone.
     [[at(own, { options: "ro" })], false],
-    [[at(own, { readOnly: true })], false],
-    [[at(own), at(own, { readOnly: true })], false],
-    [[at(own, { readOnly: true }), at(own)], true],
+    [[at(own, { flags: ["ro"] })], false],
+    [[at(own), at(own, { flags: ["ro"] })], false],
+    [[at(own, { flags: ["ro"] }), at(own)], true],
     [[at(own), at(own, { fstype: "tmpfs" })], false],
   ];
   for (const [mounts, enabled] of table) assertEquals(hasSelinux(mounts), enabled);

@@ -68,7 +68,7 @@ Deno.test("Writers finds a mount elsewhere that writes into an upper or work", {
   permissions: "none",
 }, () => {
   const mount = (options: string, target = "/mnt", fstype = "overlay") => {
-    return new Writers([{ id: 1, parent: 0, target, fstype, options, readOnly: false }]);
+    return new Writers([{ id: 1, parent: 0, target, fstype, options, flags: [] }]);
   };
   const web = line("web");
   assertEquals(mount("lowerdir=/l,upperdir=/u2,workdir=/w2").of(web, web.rootfs), undefined);
@@ -91,7 +91,7 @@ Deno.test("Writers does not take relative paths of another pod for this one's", 
     target,
     fstype: "overlay",
     options,
-    readOnly: false,
+    flags: [],
   }]);
   assertEquals(writers.of(line("web", options), null), undefined);
 });

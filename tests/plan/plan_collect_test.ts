@@ -56,7 +56,7 @@ const RULES: CollectRules = { named: false, gracePeriodMs: 0 };
 const NAMED: CollectRules = { ...RULES, named: true };
 
 function mount(target: string, more: Partial<Mount> = {}): Mount {
-  return { id: 1, parent: 0, target, fstype: "tmpfs", options: "", readOnly: false, ...more };
+  return { id: 1, parent: 0, target, fstype: "tmpfs", options: "", flags: [], ...more };
 }
 
 const MOUNTED: PodFacts = {

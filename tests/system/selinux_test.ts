@@ -324,7 +324,7 @@ Deno.test("a mount with another label than its line is not the line's, unless th
         target: line.rootfs,
         fstype: "overlay",
         options: `rw,${shown}${dirs}`,
-        readOnly: false,
+        flags: [],
       },
     }];
     const fs = {
@@ -333,7 +333,7 @@ Deno.test("a mount with another label than its line is not the line's, unless th
       target: "/sys/fs/selinux",
       fstype: "selinuxfs",
       options: "rw",
-      readOnly: false,
+      flags: [],
     };
     if (selinux !== null) table.push({ ...fs, ...selinux });
     return new PodMounts(podLayout(pod), table).stateOf(line);
@@ -348,7 +348,7 @@ Deno.test("a mount with another label than its line is not the line's, unless th
     ["foreign", null, shown, {}],
     ["foreign", `${T}:s0:c1,c2`, "seclabel,", {}],
     ["mounted", `${T}:s0:c1,c2`, "", null],
-    ["mounted", `${T}:s0:c1,c2`, "seclabel,", { options: "ro", readOnly: true }],
+    ["mounted", `${T}:s0:c1,c2`, "seclabel,", { options: "ro", flags: ["ro"] }],
   ];
   for (const [expected, asked, text, selinux] of rows) {
     assertEquals(state(asked, text, selinux), expected, `${asked} and ${text}`);
