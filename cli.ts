@@ -1,4 +1,4 @@
-#!/usr/bin/env -S deno run --no-prompt -R -W --allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/chcon,/bin/cp,/bin/ln,/bin/tar,/bin/sync,/bin/rm,/bin/find,/bin/fuser,/bin/xz,/bin/zstd,/bin/unshare,/bin/bwrap,/bin/crun,/sbin/runc -S=uid -N -E
+#!/usr/bin/env -S deno run --no-prompt -R -W --allow-run=/bin/mount,/bin/umount,/bin/findmnt,/bin/chcon,/bin/cp,/bin/ln,/bin/tar,/bin/sync,/bin/rm,/bin/find,/bin/fuser,/bin/xz,/bin/zstd,/bin/unshare,/bin/setpriv -S=uid -N -E
 /**
  * The command `overlay-render`: reads the command line, calls the library, prints.
  *

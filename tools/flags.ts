@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { COMPRESSION_PROGRAMS, PROGRAMS, RUNTIMES } from "../lib/system/programs.ts";
+import { COMPRESSION_PROGRAMS, PROGRAMS, STARTERS } from "../lib/system/programs.ts";
 
 /** The programs that may be run, by absolute path. */
 export const BAKED_PROGRAMS: readonly string[] = [
   ...Object.values(PROGRAMS),
   ...Object.values(COMPRESSION_PROGRAMS),
-  ...Object.values(RUNTIMES),
+  ...Object.values(STARTERS),
 ];
 
 /**

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { RUNTIMES } from "../system/programs.ts";
+import { STARTERS } from "../system/programs.ts";
 import { isAtLeast, readVersion, UTIL_LINUX_MIN } from "../system/util_linux.ts";
 import { printable } from "../core/quote.ts";
 import { FORBIDDEN } from "../preflight/kernel_probe.ts";
@@ -128,7 +128,7 @@ export async function checkSelinux({ programs }: Bench): Promise<Check> {
 /** Without this file, programs take SELinux for disabled. */
 const SELINUX_CONFIG = "/etc/selinux/config";
 
-const UNSHARE = RUNTIMES.unshare;
+const UNSHARE = STARTERS.unshare;
 
 /** The script for a user namespace: an overlay in a tmpfs, in which a directory is made again. */
 const INSIDE = 'mount -t tmpfs tmpfs "$1" && cd "$1" && mkdir -p l/d u w m && : > l/d/f && ' +

@@ -21,6 +21,15 @@ export interface FlagSpec {
   readonly operands?: readonly string[];
 }
 
+/** Splits arguments into flags and a command, which begins with the first word that is no flag. */
+export function splitCommand(
+  args: readonly string[],
+): readonly [flags: readonly string[], command: readonly string[]] {
+  const at = args.findIndex((arg) => !arg.startsWith("-") || arg === "--");
+  if (at < 0) return [args, []];
+  return [args.slice(0, at), args.slice(args[at] === "--" ? at + 1 : at)];
+}
+
 /** The flags that were given. */
 export interface Flags {
   /** Values of the flags that take one, in the order given. */

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { parseFlags } from "./args.ts";
+import { parseFlags, splitCommand } from "./args.ts";
 import type { Flags, FlagSpec } from "./args.ts";
 import { COMMANDS, SHELLS, TREE_ACTIONS } from "./command_names.ts";
 import { FLAGS_OF, OPERANDS_OF, REQUEST_FLAGS } from "./commands.ts";
@@ -157,9 +157,11 @@ function parseTree(args: readonly string[], cwd: string): Command {
 
 function parseNamed(name: CommandName, args: readonly string[], cwd: string): Command {
   // Help takes precedence over errors in the line.
-  if (args.includes("--help") || args.includes("-h")) return { kind: "help", topic: name };
+  const own = name === "unshare" ? splitCommand(args)[0] : args;
+  if (own.includes("--help") || own.includes("-h")) return { kind: "help", topic: name };
   // Its flags are for a module that only it loads.
   if (name === "tree") return parseTree(args, cwd);
+  if (name === "unshare") return { kind: name, args };
   const spec = { command: name, flags: FLAGS_OF[name], operands: OPERANDS_OF[name] ?? [] };
   const flags = parseFlags(args, spec);
   if (name === "plan" || name === "prepare" || name === "render") {

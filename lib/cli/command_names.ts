@@ -21,6 +21,7 @@ export const COMMANDS = [
   "unkeep",
   "export",
   "commit",
+  "unshare",
   "doctor",
   "completion",
   "tree",

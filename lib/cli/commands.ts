@@ -259,6 +259,7 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Fl
     STORE_WAIT,
     ...OUTPUT,
   ],
+  unshare: [FLAGS, ...OUTPUT.filter(({ name }) => name === "quiet" || name === "help")],
   doctor: [
     flag("dir", "pod DIR", "the pod to be rendered into; it need not exist", {
       field: "pod",

@@ -27,9 +27,10 @@ export function reservedFor(command: Command): readonly Reserved[] {
       return RESERVED;
     case "tree":
       return command.action === "pull" || command.action === "push" ? RESERVED : [];
+    case "unshare":
     case "export":
     case "commit":
-      // For SOURCE_DATE_EPOCH.
+      // The command of unshare has all of it, the others look for SOURCE_DATE_EPOCH.
       return ["env"];
     default:
       return [];

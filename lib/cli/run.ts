@@ -223,6 +223,11 @@ async function runTree({ action, args, cwd }: Of<"tree">, io: Io): Promise<numbe
   );
 }
 
+async function runUnshare({ args }: Of<"unshare">, io: Io): Promise<number> {
+  const { runUnshare } = await import("./unshare_cli.ts");
+  return await runUnshare(args, io);
+}
+
 async function runVersion(io: Io): Promise<void> {
   const { default: config } = await import("../../deno.json", { with: { type: "json" } });
   io.out(`overlay-render ${config.version}\n`);
@@ -265,6 +270,8 @@ export function run(command: Command, io: Io): Promise<number | void> {
       return runKeep(command, io);
     case "doctor":
       return runDoctor(command, io);
+    case "unshare":
+      return runUnshare(command, io);
     case "completion":
       return runCompletion(command, io);
     case "restore":

@@ -86,6 +86,11 @@ export type Command =
     readonly cwd: string;
   }
   | Common & { readonly kind: "doctor"; readonly request: DoctorRequest }
+  | {
+    readonly kind: "unshare";
+    /** Its flags and the command. */
+    readonly args: readonly string[];
+  }
   | Common & { readonly kind: "completion"; readonly shell: Shell }
   | {
     readonly kind: "tree";

@@ -65,6 +65,8 @@ export type ErrorCode =
   | "upper-redirected"
   | "unrepresentable"
   | "changed"
+  | "no-id-range"
+  | "no-namespace"
   | "permission"
   | "interrupted";
 

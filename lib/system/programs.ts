@@ -26,13 +26,11 @@ export const PROGRAMS = {
 /** The programs for compressions that are not built in, by absolute path. */
 export const COMPRESSION_PROGRAMS = { xz: "/bin/xz", zstd: "/bin/zstd" } as const;
 
-/** The programs that run a command in a rootfs, and the one that enters a namespace, by absolute path. */
-export const RUNTIMES = {
-  unshare: "/bin/unshare",
-  bwrap: "/bin/bwrap",
-  crun: "/bin/crun",
-  runc: "/sbin/runc",
-} as const;
+/**
+ * The programs that begin what a user runs, by absolute path: `unshare` enters a namespace, and `setpriv` starts
+ * the rest of the way to the command, so that it ends with this process. Each can start any program.
+ */
+export const STARTERS = { unshare: "/bin/unshare", setpriv: "/bin/setpriv" } as const;
 
 /** The file with the names of groups. */
 export const GROUP_FILE = "/etc/group";

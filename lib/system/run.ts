@@ -102,6 +102,8 @@ const ORIGINS: Readonly<Record<string, string>> = {
   find: "GNU findutils",
   xz: "XZ Utils",
   zstd: "Zstandard",
+  setpriv: "util-linux",
+  unshare: "util-linux",
 };
 
 /** Makes the error of a program that could not be started; a missing permission is returned unchanged. */
@@ -172,6 +174,50 @@ export function spawn(
       stderr: "piped",
       clearEnv: true,
       env: { LC_ALL: "C", TZ: "UTC" },
+    }).spawn();
+  } catch (error) {
+    throw startError(program, error);
+  }
+}
+
+/** The working directory and the environment of a program that gets those of this process. */
+export interface InheritedOptions {
+  /** The working directory. @default {that of this process} */
+  readonly cwd?: string | undefined;
+  /** Further variables of its environment, or others. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
+}
+
+/**
+ * Lists the variables that Deno hands to no program, each without a value: they change how a program is loaded.
+ * They can be known only if the environment may be read.
+ */
+function withoutLoader(): Record<string, string> {
+  if (Deno.permissions.querySync({ name: "env" }).state !== "granted") return {};
+  const names = Object.keys(Deno.env.toObject()).filter((name) => /^(LD|DYLD)_/.test(name));
+  return Object.fromEntries(names.map((name) => [name, ""]));
+}
+
+/**
+ * Starts a program in the foreground, with the streams and the environment of this process.
+ *
+ * Requires `--allow-run` permission for the program.
+ *
+ * @throws {OverlayError} If it does not exist or cannot be run.
+ */
+export function spawnInherited(
+  program: string,
+  args: readonly string[],
+  { cwd, env }: InheritedOptions = {},
+): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, {
+      args: [...args],
+      stdin: "inherit",
+      stdout: "inherit",
+      stderr: "inherit",
+      env: { ...withoutLoader(), ...env },
+      ...(cwd === undefined ? {} : { cwd }),
     }).spawn();
   } catch (error) {
     throw startError(program, error);

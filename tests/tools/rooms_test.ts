@@ -25,6 +25,7 @@ const ROOMS = [
   "layer",
   "store",
   "export",
+  "runtime",
   "api",
   "cli",
 ];

@@ -1,0 +1,58 @@
+/**
+ * The command `unshare`: runs a command in the user namespace of a user who is not root.
+ *
+ * @module
+ */
+import { parseFlags, splitCommand } from "./args.ts";
+import { FLAGS_OF } from "./commands.ts";
+import type { Io } from "./io.ts";
+import { flagsText } from "./plan_output.ts";
+import { report } from "./report.ts";
+import { usage } from "./command.ts";
+import { printable } from "../core/quote.ts";
+import { describeOneId, findEntry, NAMESPACE_PERMISSIONS } from "../runtime/user_namespace.ts";
+import { runInNamespace } from "../runtime/user_namespace.ts";
+import type { Entry } from "../runtime/user_namespace.ts";
+import { markNamespace } from "../runtime/own_namespace.ts";
+import type { ProcessEnd } from "../runtime/run_process.ts";
+import { checkPermissions } from "../system/permissions.ts";
+
+/** The exit status if `unshare` itself fails, as that of env(1). */
+const OWN_FAILURE = 125;
+
+/** Root has all ids; only the mounts of the command are its own. */
+const AS_ROOT: Entry = { flags: ["--mount"], ids: Infinity, oneId: null };
+
+async function enter(command: readonly string[], isQuiet: boolean, io: Io): Promise<ProcessEnd> {
+  const uid = Deno.uid() ?? 0;
+  const entry = uid === 0 ? AS_ROOT : await findEntry(uid);
+  if (entry.oneId !== null && !isQuiet) {
+    io.err(`warning: ${printable(describeOneId(entry.oneId))}\n`);
+  }
+  return await runInNamespace(entry, command, uid === 0 ? {} : { env: markNamespace(uid) });
+}
+
+/**
+ * Carries out `unshare`.
+ *
+ * @returns The exit status of the command; 125 if `unshare` itself fails, 126 if the command cannot be executed,
+ * 127 if it does not exist.
+ */
+export async function runUnshare(args: readonly string[], io: Io): Promise<number> {
+  try {
+    const [own, command] = splitCommand(args);
+    const { set } = parseFlags(own, { command: "unshare", flags: FLAGS_OF.unshare });
+    if (set.has("flags")) {
+      io.out(flagsText(NAMESPACE_PERMISSIONS, false));
+      return 0;
+    }
+    if (command.length === 0) {
+      throw usage("Cannot run unshare: a command is required", "write -- and the command");
+    }
+    checkPermissions("run unshare", NAMESPACE_PERMISSIONS);
+    return (await enter(command, set.has("quiet"), io)).code;
+  } catch (error) {
+    report(error, false, io);
+    return OWN_FAILURE;
+  }
+}
