@@ -155,13 +155,21 @@ function parseTree(args: readonly string[], cwd: string): Command {
   throw usage(`Cannot run tree: ${what}`, hint);
 }
 
+function parseUnshare(args: readonly string[]): Command {
+  const [own, argv] = splitCommand(args);
+  const flags = parseFlags(own, { command: "unshare", flags: FLAGS_OF.unshare });
+  const { output } = commonOptions(flags);
+  if (argv.length > 0 || output.flags) return { kind: "unshare", argv, output };
+  throw usage("Cannot run unshare: a command is required", "write it: overlay-render unshare sh");
+}
+
 function parseNamed(name: CommandName, args: readonly string[], cwd: string): Command {
   // Help takes precedence over errors in the line.
   const own = name === "unshare" ? splitCommand(args)[0] : args;
   if (own.includes("--help") || own.includes("-h")) return { kind: "help", topic: name };
   // Its flags are for a module that only it loads.
   if (name === "tree") return parseTree(args, cwd);
-  if (name === "unshare") return { kind: name, args };
+  if (name === "unshare") return parseUnshare(args);
   const spec = { command: name, flags: FLAGS_OF[name], operands: OPERANDS_OF[name] ?? [] };
   const flags = parseFlags(args, spec);
   if (name === "plan" || name === "prepare" || name === "render") {

@@ -231,13 +231,13 @@ differently.`,
   },
   unshare: {
     purpose: `Run a command as root of a user namespace, with the ids of /etc/subuid and
-/etc/subgid, and with mounts of its own that end with it. What commands left to
-other users than you can be seen and removed there. Root stays root, and gets
-only the mounts.`,
+/etc/subgid, and with mounts of its own that end with it. Files of other
+ids of your range can be read, changed and removed there. Root stays root, and
+gets only the mounts.`,
     usage: "overlay-render unshare [FLAGS] [--] COMMAND [ARGUMENT]...",
     examples: `  overlay-render unshare -- sh -c 'cd "$(overlay-render render \\
     --image debian --pod ~/pod)" && exec sh'
-  overlay-render unshare rm -rf ~/pod`,
+  overlay-render unshare rm -r /home/me/pod`,
     notes: `The exit status is that of the command; 128 and the number of a signal that
 ended it; 127 if there is no such command, 126 if it cannot be executed, and 125
 if unshare itself fails. Signals are handed on. The variables LD_* are not.`,

@@ -223,9 +223,9 @@ async function runTree({ action, args, cwd }: Of<"tree">, io: Io): Promise<numbe
   );
 }
 
-async function runUnshare({ args }: Of<"unshare">, io: Io): Promise<number> {
+async function runUnshare(command: Of<"unshare">, io: Io): Promise<number> {
   const { runUnshare } = await import("./unshare_cli.ts");
-  return await runUnshare(args, io);
+  return await runUnshare(command, io);
 }
 
 async function runVersion(io: Io): Promise<void> {

@@ -86,10 +86,10 @@ export type Command =
     readonly cwd: string;
   }
   | Common & { readonly kind: "doctor"; readonly request: DoctorRequest }
-  | {
+  | Common & {
     readonly kind: "unshare";
-    /** Its flags and the command. */
-    readonly args: readonly string[];
+    /** The command and its arguments; empty if only the flags of `deno run` are printed. */
+    readonly argv: readonly string[];
   }
   | Common & { readonly kind: "completion"; readonly shell: Shell }
   | {

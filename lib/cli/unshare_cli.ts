@@ -3,12 +3,10 @@
  *
  * @module
  */
-import { parseFlags, splitCommand } from "./args.ts";
-import { FLAGS_OF } from "./commands.ts";
 import type { Io } from "./io.ts";
 import { flagsText } from "./plan_output.ts";
 import { report } from "./report.ts";
-import { usage } from "./command.ts";
+import type { Command } from "./typed_command.ts";
 import { printable } from "../core/quote.ts";
 import { describeOneId, findEntry, NAMESPACE_PERMISSIONS } from "../runtime/user_namespace.ts";
 import { runInNamespace } from "../runtime/user_namespace.ts";
@@ -38,19 +36,17 @@ async function enter(command: readonly string[], isQuiet: boolean, io: Io): Prom
  * @returns The exit status of the command; 125 if `unshare` itself fails, 126 if the command cannot be executed,
  * 127 if it does not exist.
  */
-export async function runUnshare(args: readonly string[], io: Io): Promise<number> {
+export async function runUnshare(
+  { argv, output }: Extract<Command, { kind: "unshare" }>,
+  io: Io,
+): Promise<number> {
   try {
-    const [own, command] = splitCommand(args);
-    const { set } = parseFlags(own, { command: "unshare", flags: FLAGS_OF.unshare });
-    if (set.has("flags")) {
+    if (output.flags) {
       io.out(flagsText(NAMESPACE_PERMISSIONS, false));
       return 0;
     }
-    if (command.length === 0) {
-      throw usage("Cannot run unshare: a command is required", "write -- and the command");
-    }
     checkPermissions("run unshare", NAMESPACE_PERMISSIONS);
-    return (await enter(command, set.has("quiet"), io)).code;
+    return (await enter(argv, output.quiet, io)).code;
   } catch (error) {
     report(error, false, io);
     return OWN_FAILURE;

@@ -80,7 +80,7 @@ Deno.test({
         [["sh", "-c", "kill -TERM $$"], 143],
         [["/no/such"], 127],
         [["/etc/passwd"], 126],
-        [[], 125],
+        [[], 2],
       ] as const
     ) {
       const { status } = await cli(["unshare", "--", ...command]);
