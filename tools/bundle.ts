@@ -1,6 +1,6 @@
 /**
- * `deno task bundle`: makes `dist/overlay-render.js`, the command as one script, and `dist/mod.js`, the
- * library as one module with its types. Both start faster than the separate modules, and need only Deno.
+ * `deno task bundle`: makes `dist/overlay-render.js`, the command as one script, and the library as two
+ * modules with their types: `dist/mod.js`, and `dist/tree.js` for the tree store. They start faster than the separate modules, and need only Deno.
  *
  * The script is made in five steps:
  *
@@ -251,20 +251,51 @@ export function shakeTypes(types: string, module: string): string {
 }
 
 /**
- * Bundles the library: `mod.js`, and its types in `mod.d.ts`, which the first line of `mod.js` names.
+ * Imports types of the tree store that only renders export from `mod.js`, in the place of the modules that
+ * they are declared in.
+ *
+ * @param types The declarations that are left.
+ * @param all Those before, with the imports of each module.
+ */
+function importShared(types: string, all: string): string {
+  const imports = /^import type \{([^}]*)\} from "\.[^"]*";\n/gm;
+  const imported = [...all.matchAll(imports)].flatMap(([, names = ""]) =>
+    names.match(/\w+/g) ?? []
+  );
+  const rest = types.replaceAll(imports, "");
+  const code = rest.replaceAll(/\/\*[^]*?\*\//g, "");
+  const shared = [...new Set(imported)].filter((name) => {
+    return new RegExp(`\\b${name}\\b`).test(code) &&
+      !new RegExp(`^export (?:declare )?[a-z]+ ${name}\\b`, "m").test(code);
+  });
+  if (shared.length === 0) return rest;
+  return `import type { ${shared.sort().join(", ")} } from "./mod.js";\n${rest}`;
+}
+
+/** The entry points of the library, and the names of what is made of them. */
+const ENTRIES = { "mod.ts": "mod", "lib/store/tree.ts": "tree" };
+
+/**
+ * Bundles the library: `mod.js` and `tree.js`, each with its types in a file beside it, which its first line
+ * names.
  *
  * @param directory The directory to write into.
  * @throws {Error} If it cannot be bundled.
  */
 export async function bundleLibrary(directory: string): Promise<void> {
-  const argv = ["bundle", "--quiet", "--declaration", "--outdir", directory, "mod.ts"];
+  for (const [entry, name] of Object.entries(ENTRIES)) await bundleEntry(directory, entry, name);
+}
+
+async function bundleEntry(directory: string, entry: string, name: string): Promise<void> {
+  const argv = ["bundle", "--quiet", "--declaration", "--outdir", directory, entry];
   await must([Deno.execPath(), ...argv]);
-  const [script, types] = [`${directory}/mod.js`, `${directory}/mod.d.ts`];
+  const [script, types] = [`${directory}/${name}.js`, `${directory}/${name}.d.ts`];
   // Comments with the paths of packages on this machine are of no use to others.
   const code = (await Deno.readTextFile(script)).replaceAll(/^\/\/ \.\.\/\S*\/npm\//gm, "// npm/");
-  await Deno.writeTextFile(script, `// @ts-self-types="./mod.d.ts"\n\n${code}`);
-  const module = await Deno.readTextFile(`${ROOT}/mod.ts`);
-  await Deno.writeTextFile(types, shakeTypes(await Deno.readTextFile(types), module));
+  await Deno.writeTextFile(script, `// @ts-self-types="./${name}.d.ts"\n\n${code}`);
+  const module = await Deno.readTextFile(`${ROOT}/${entry}`);
+  const all = await Deno.readTextFile(types);
+  await Deno.writeTextFile(types, importShared(shakeTypes(all, module), all));
 }
 
 if (import.meta.main) {

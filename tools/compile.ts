@@ -11,10 +11,15 @@
  * @module
  */
 import { bundle } from "./bundle.ts";
+import type { RuntimeBase } from "./denort.ts";
 import { BAKED } from "./flags.ts";
 import { run } from "./run.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
+
+/** The error if there is no runtime base for a binary. */
+export class NoBaseError extends Error {}
+
 /** Runs a program in the repository; returns what it said if it failed. */
 async function attempt(
   argv: readonly string[],
@@ -25,17 +30,22 @@ async function attempt(
 }
 
 /** Compiles with another Deno, which gets a cache of its own: it would clear the one of this version. */
-async function compileWith(deno: string, args: readonly string[]): Promise<string | undefined> {
+async function compileWith(
+  deno: string,
+  args: readonly string[],
+  base?: RuntimeBase,
+): Promise<string | undefined> {
   const cache = await Deno.makeTempDir({ prefix: "overlay-render-compile-" });
   try {
-    return await attempt([deno, ...args], { DENO_DIR: cache });
+    const given = base === undefined ? {} : { DENORT_BIN: base.denort };
+    return await attempt([deno, ...args], { DENO_DIR: cache, ...given });
   } finally {
     await Deno.remove(cache, { recursive: true });
   }
 }
 
-async function compile(script: string, binary: string): Promise<void> {
-  const other = Deno.env.get("DENO_FOR_COMPILE");
+async function compile(script: string, binary: string, base?: RuntimeBase): Promise<void> {
+  const other = base?.deno ?? Deno.env.get("DENO_FOR_COMPILE");
   const args = [
     "compile",
     "-q",
@@ -48,11 +58,13 @@ async function compile(script: string, binary: string): Promise<void> {
     binary,
     script,
   ];
-  const failed = other ? await compileWith(other, args) : await attempt([Deno.execPath(), ...args]);
+  const failed = other
+    ? await compileWith(other, args, base)
+    : await attempt([Deno.execPath(), ...args]);
   if (failed === undefined) return;
   const error = `error: Cannot compile "${binary}"`;
   if (!failed.includes("Setting up base binary")) throw new Error(`${failed}\n${error}`);
-  throw new Error([
+  throw new NoBaseError([
     failed,
     `${error}: the runtime base denort is missing, and it could not be downloaded`,
     "hint: set DENORT_BIN to a denort, and DENO_FOR_COMPILE to the deno of the same version",
@@ -70,14 +82,24 @@ async function start(binary: string): Promise<void> {
   ].join("\n"));
 }
 
+/**
+ * Compiles the script of a directory, `overlay-render.js`, into the binary `overlay-render` beside it.
+ *
+ * @param base The runtime base. @default {that of the environment, or the one that Deno fetches}
+ * @throws {NoBaseError} If there is no base, and none could be fetched.
+ */
+export async function compileBinary(directory: string, base?: RuntimeBase): Promise<void> {
+  // Under another name, so that a binary that is there goes only when there is a new one that starts.
+  const beside = `${directory}/overlay-render.new`;
+  await compile(`${directory}/overlay-render.js`, beside, base);
+  await start(beside);
+  await Deno.rename(beside, `${directory}/overlay-render`);
+}
+
 async function main(directory: string): Promise<number> {
   try {
     await bundle(`${directory}/overlay-render.js`);
-    // Beside, so that a binary that is there goes only when there is a new one that starts.
-    const beside = `${directory}/overlay-render.new`;
-    await compile(`${directory}/overlay-render.js`, beside);
-    await start(beside);
-    await Deno.rename(beside, `${directory}/overlay-render`);
+    await compileBinary(directory);
     return 0;
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);

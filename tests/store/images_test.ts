@@ -25,6 +25,7 @@ import {
   UmociImage,
   withoutRoot,
 } from "../_tool_images.ts";
+import { hasDebian, HOST, SUITE } from "../_debian.ts";
 import { entriesOf } from "../_entries.ts";
 import { sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
@@ -311,24 +312,6 @@ Deno.test({
     }
   },
 });
-
-const HOST = "http://deb.debian.org/debian";
-const [, SUITE = "stable"] =
-  /^VERSION_CODENAME=(\w+)$/m.exec(await Deno.readTextFile("/etc/os-release").catch(() => "")) ??
-    [];
-
-/** Tells whether packages of Debian can be had, as apt would get them. */
-function hasDebian(): boolean {
-  const file = Deno.makeTempFileSync();
-  try {
-    const helper = "/usr/lib/apt/apt-helper";
-    const args = ["10", helper, "download-file", `${HOST}/dists/${SUITE}/InRelease`, file];
-    return new Deno.Command("timeout", { args, stdout: "null", stderr: "null" }).outputSync()
-      .success;
-  } finally {
-    Deno.removeSync(file);
-  }
-}
 
 const bootstrap = needs("mmdebstrap", "umoci", "buildah");
 const offline = !bootstrap.ignore && !hasDebian();

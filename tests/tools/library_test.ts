@@ -80,7 +80,33 @@ Deno.test("mod.js is the whole library behind one URL, with its types", async (t
     assertEquals(check, { code: 0, stdout: "", stderr: "" });
   });
 
+  await t.step("tree.js is the tree store, with its types", async () => {
+    await Deno.writeTextFile(
+      dir.join("main.ts"),
+      `import { importTree, listTreesSync } from "http://${host}/tree.js";
+       import type { ListedTree } from "http://${host}/tree.js";
+       const [dir] = Deno.args;
+       const store = dir + "/store";
+       await importTree({ source: dir + "/image", store, name: "mine" });
+       const trees: readonly ListedTree[] = listTreesSync({ store });
+       console.log(JSON.stringify(trees.map(({ images }) => images)));`,
+    );
+    const check = await deno(dir, "check", "--quiet", "--all", ...only, dir.join("main.ts"));
+    assertEquals(check, { code: 0, stdout: "", stderr: "" });
+    const result = await deno(
+      dir,
+      ...run,
+      "-R",
+      "-W",
+      "-S",
+      "--allow-run",
+      dir.join("main.ts"),
+      dir.path,
+    );
+    assertEquals(result, { code: 0, stdout: '[["mine"]]\n', stderr: "" });
+  });
+
   await t.step("asks for no other file", () => {
-    assertEquals([...new Set(asked)].sort(), ["/mod.d.ts", "/mod.js"]);
+    assertEquals([...new Set(asked)].sort(), ["/mod.d.ts", "/mod.js", "/tree.d.ts", "/tree.js"]);
   });
 });
