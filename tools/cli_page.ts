@@ -4,7 +4,7 @@
  * @module
  */
 import { COMMANDS } from "../lib/cli/command_names.ts";
-import { FLAGS_OF } from "../lib/cli/commands.ts";
+import { ALL_FLAGS } from "../lib/cli/late_flags.ts";
 import { TREE_COMMANDS, TREE_FLAGS } from "../lib/cli/tree_commands.ts";
 import { specification } from "../lib/cli/help.ts";
 import { HELP_TEXTS } from "../lib/cli/help_texts.ts";
@@ -52,11 +52,11 @@ function flagTable(flags: readonly Flag[]): string {
 }
 
 /** The flags that all commands have. */
-const COMMON = FLAGS_OF.status.filter((flag) => {
-  return Object.values(FLAGS_OF).every((flags) => flags.includes(flag));
+const COMMON = ALL_FLAGS.status.filter((flag) => {
+  return Object.values(ALL_FLAGS).every((flags) => flags.includes(flag));
 });
 
-type Named = keyof typeof FLAGS_OF;
+type Named = keyof typeof ALL_FLAGS;
 
 const isOwn = (flag: Flag): boolean => !COMMON.includes(flag);
 
@@ -84,7 +84,7 @@ function perCommand(
 /** The commands that have the same flags share a section. */
 function sections(): string[] {
   const names = COMMANDS.filter((name) => name !== "tree");
-  return [...Map.groupBy(names, (name) => FLAGS_OF[name])].map(([flags, names]) => {
+  return [...Map.groupBy(names, (name) => ALL_FLAGS[name])].map(([flags, names]) => {
     const usage = names.map((name) => HELP_TEXTS[name].usage).join("\n");
     return [
       `## ${names.join(", ")}\n\n${literal(usage)}`,

@@ -6,12 +6,12 @@
  */
 import { COMMANDS } from "../lib/cli/command_names.ts";
 import type { CommandName } from "../lib/cli/command_names.ts";
-import { FLAGS_OF } from "../lib/cli/commands.ts";
+import { ALL_FLAGS } from "../lib/cli/late_flags.ts";
 import { EXIT_STATUS } from "../lib/cli/exit_status.ts";
 import { specification, treeFlags } from "../lib/cli/help.ts";
 import { ENVIRONMENT, FILES } from "../lib/cli/environment.ts";
-import { HELP_TEXTS, OVERVIEW } from "../lib/cli/help_texts.ts";
-import { SUMMARIES } from "../lib/cli/summaries.ts";
+import { HELP_TEXTS } from "../lib/cli/help_texts.ts";
+import { OVERVIEW, SUMMARIES } from "../lib/cli/summaries.ts";
 import type { NamedThing } from "../lib/cli/environment.ts";
 import { TREE_COMMANDS } from "../lib/cli/tree_commands.ts";
 import type { Flag } from "../lib/request/options.ts";
@@ -143,7 +143,7 @@ function specPart(): string {
 /** The page of a command. */
 function commandPage(name: CommandName, date: Date): string {
   const { purpose, usage, examples, notes, permissions } = HELP_TEXTS[name];
-  const flags = name === "tree" ? treeFlags() : FLAGS_OF[name];
+  const flags = name === "tree" ? treeFlags() : ALL_FLAGS[name];
   const commands = TREE_COMMANDS.map(([term, meaning]) => {
     const [action, ...operands] = term.split(" ");
     return [`Cm ${action}${operands.map((word) => ` Ar ${word}`).join("")}`, meaning] as const;

@@ -19,6 +19,8 @@ export interface FlagSpec {
   readonly flags: readonly Flag[];
   /** The arguments that are no flags, by the words of the help; all of them are required. @default {none} */
   readonly operands?: readonly string[];
+  /** The hint for an argument that is not expected. @default {the help of the command} */
+  readonly hint?: string;
 }
 
 /** Splits arguments into flags and a command, which begins with the first word that is no flag. */
@@ -55,7 +57,8 @@ function unknownFlag(spec: FlagSpec, given: string): InvalidValueError {
 function unexpected(spec: FlagSpec, argument: string): InvalidValueError {
   const { operands = [] } = spec;
   const takes = operands.length === 0 ? "flags only" : `flags and ${operands.join(", ")}`;
-  return usage(spec, `Cannot use argument ${quote(argument)}: ${spec.command} takes ${takes}`);
+  const message = `Cannot use argument ${quote(argument)}: ${spec.command} takes ${takes}`;
+  return usage(spec, message, spec.hint);
 }
 
 /** Tells whether an argument is a flag. A lone dash is a value, which stands for stdin. */

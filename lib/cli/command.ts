@@ -9,7 +9,7 @@ import { parseFlags, splitCommand } from "./args.ts";
 import type { Flags, FlagSpec } from "./args.ts";
 import { COMMANDS, SHELLS, TREE_ACTIONS } from "./command_names.ts";
 import { FLAGS_OF, OPERANDS_OF, REQUEST_FLAGS } from "./commands.ts";
-import type { CommandName } from "./command_names.ts";
+import type { CommandName, LateCommand } from "./command_names.ts";
 import { normalize } from "../core/deps.ts";
 import { parseDuration } from "../core/duration.ts";
 import { InvalidValueError } from "../core/errors.ts";
@@ -78,8 +78,11 @@ export function commonOptions({ set, values }: Flags): Common {
 }
 
 /** Checks that one pod is given, or a directory of pods, for a command that takes both. */
-function checkPod(command: CommandName, { pod, pods }: Record<string, unknown>): void {
-  const takesPods = command !== "tree" && FLAGS_OF[command].some(({ name }) => name === "pods");
+function checkPod(
+  command: Exclude<CommandName, LateCommand>,
+  { pod, pods }: Record<string, unknown>,
+): void {
+  const takesPods = FLAGS_OF[command].some(({ name }) => name === "pods");
   if (pod !== undefined && pods !== undefined) {
     const message = "Cannot use --pod and --pods together: give one of them";
     throw usage(message, `overlay-render ${command} --help lists what it takes`);
@@ -155,6 +158,12 @@ function parseTree(args: readonly string[], cwd: string): Command {
   throw usage(`Cannot run tree: ${what}`, hint);
 }
 
+/** Returns the arguments that are not for a command that is run. */
+export function own(args: readonly string[]): readonly string[] {
+  const end = args.indexOf("--");
+  return end < 0 ? args : args.slice(0, end);
+}
+
 function parseUnshare(args: readonly string[]): Command {
   const [own, argv] = splitCommand(args);
   const flags = parseFlags(own, { command: "unshare", flags: FLAGS_OF.unshare });
@@ -165,10 +174,11 @@ function parseUnshare(args: readonly string[]): Command {
 
 function parseNamed(name: CommandName, args: readonly string[], cwd: string): Command {
   // Help takes precedence over errors in the line.
-  const own = name === "unshare" ? splitCommand(args)[0] : args;
-  if (own.includes("--help") || own.includes("-h")) return { kind: "help", topic: name };
+  const before = name === "unshare" ? splitCommand(args)[0] : own(args);
+  if (before.includes("--help") || before.includes("-h")) return { kind: "help", topic: name };
   // Its flags are for a module that only it loads.
   if (name === "tree") return parseTree(args, cwd);
+  if (name === "run") return { kind: name, args, cwd };
   if (name === "unshare") return parseUnshare(args);
   const spec = { command: name, flags: FLAGS_OF[name], operands: OPERANDS_OF[name] ?? [] };
   const flags = parseFlags(args, spec);

@@ -11,6 +11,7 @@ export const COMMANDS = [
   "plan",
   "prepare",
   "render",
+  "run",
   "unmount",
   "status",
   "changes",
@@ -29,6 +30,9 @@ export const COMMANDS = [
 
 /** The name of a command. */
 export type CommandName = (typeof COMMANDS)[number];
+
+/** The commands whose flags are in modules that only they load. */
+export type LateCommand = "run" | "tree";
 
 /** The names of the commands of the tree store. */
 export const TREE_ACTIONS = [

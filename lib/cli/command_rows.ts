@@ -6,7 +6,8 @@
  * @module
  */
 import { COMMANDS, SHELLS, TREE_ACTIONS } from "./command_names.ts";
-import { FLAGS_OF, OPERANDS_OF } from "./commands.ts";
+import { OPERANDS_OF } from "./commands.ts";
+import { ALL_FLAGS } from "./late_flags.ts";
 import { SUMMARIES } from "./summaries.ts";
 import { TREE_COMMANDS, TREE_FLAGS } from "./tree_commands.ts";
 import type { Flag } from "../request/options.ts";
@@ -56,6 +57,6 @@ export function commandRows(): CommandRow[] {
   return COMMANDS.flatMap((name) => {
     const summary = SUMMARIES[name];
     if (name === "tree") return [{ name, summary, flags: [], operands: [] }, ...treeRows()];
-    return [{ name, summary, flags: FLAGS_OF[name], operands: OPERANDS_OF[name] ?? [] }];
+    return [{ name, summary, flags: ALL_FLAGS[name], operands: OPERANDS_OF[name] ?? [] }];
   });
 }

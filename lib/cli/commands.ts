@@ -7,7 +7,7 @@
  */
 import { flag, RENDER_OPTIONS } from "../request/options.ts";
 import type { Flag } from "../request/options.ts";
-import type { CommandName } from "./command_names.ts";
+import type { CommandName, LateCommand } from "./command_names.ts";
 import { COMPRESSIONS } from "../request/names.ts";
 
 /** The flags of every command. */
@@ -30,13 +30,18 @@ export const DRY_RUN: readonly Flag[] = [
   FLAGS,
 ];
 
-const WAIT = flag("duration", "wait TIME", "how long to wait for another command on the same pod", {
-  default: "10s",
-});
+export const WAIT = flag(
+  "duration",
+  "wait TIME",
+  "how long to wait for another command on the same pod",
+  {
+    default: "10s",
+  },
+);
 
 const ONE_POD = flag("dir", "pod DIR", "the pod; required", { field: "pod" });
-const POD = flag("dir", "pod DIR", "the pod", { field: "pod" });
-const PODS = flag("dir", "pods DIR", "a directory of pods", { field: "pods" });
+export const POD = flag("dir", "pod DIR", "the pod", { field: "pod" });
+export const PODS = flag("dir", "pods DIR", "a directory of pods", { field: "pods" });
 
 /** The flags of a render that a spec has fields for. */
 export const REQUEST_FLAGS: readonly Flag[] = [
@@ -128,8 +133,8 @@ export const OPERANDS_OF: Readonly<Partial<Record<CommandName, readonly string[]
   completion: ["SHELL"],
 };
 
-/** The flags of each command, in the order of its help. */
-export const FLAGS_OF: Readonly<Record<Exclude<CommandName, "tree">, readonly Flag[]>> = {
+/** The flags of each command, in the order of its help; `run` and `tree` have theirs in modules of their own. */
+export const FLAGS_OF: Readonly<Record<Exclude<CommandName, LateCommand>, readonly Flag[]>> = {
   plan: RENDER,
   prepare: RENDER,
   render: RENDER,

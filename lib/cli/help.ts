@@ -6,11 +6,11 @@
  * @module
  */
 import { COMMANDS } from "./command_names.ts";
-import { FLAGS_OF } from "./commands.ts";
+import { ALL_FLAGS } from "./late_flags.ts";
 import { TREE_COMMANDS, TREE_FLAGS } from "./tree_commands.ts";
 import { EXIT_STATUS } from "./exit_status.ts";
-import { HELP_TEXTS, OVERVIEW } from "./help_texts.ts";
-import { SUMMARIES } from "./summaries.ts";
+import { HELP_TEXTS } from "./help_texts.ts";
+import { OVERVIEW, SUMMARIES } from "./summaries.ts";
 import { RENDER_OPTIONS } from "../request/options.ts";
 import type { Flag, RenderOption } from "../request/options.ts";
 
@@ -111,7 +111,7 @@ export function helpText(topic: string | null): string {
     ? `\nCommands:\n${TREE_COMMANDS.map(([term, meaning]) => entry(term, meaning, 17)).join("")}` +
       "  An ID may also be the name of an image.\n"
     : "";
-  const flags = name === "tree" ? treeFlags() : FLAGS_OF[name];
+  const flags = name === "tree" ? treeFlags() : ALL_FLAGS[name];
   return [
     `${purpose}\n\nUsage: ${usage}\n\nExamples:\n${examples}\n`,
     commands,

@@ -21,19 +21,6 @@ export interface HelpText {
   readonly permissions: string;
 }
 
-/** The texts of the help of all. */
-export const OVERVIEW: Omit<HelpText, "permissions"> = {
-  purpose: "overlay-render turns a read-only image tree into a writable root filesystem.",
-  usage: "overlay-render COMMAND [FLAGS]",
-  examples: `  # What would happen, and which Deno permissions it takes:
-  overlay-render plan --lower /images/debian --pod /run/pods/one --app web
-  # A writable root filesystem:
-  R=$(overlay-render render --lower /images/debian --pod /run/pods/one)
-  # Take it away again, and keep what was written:
-  overlay-render unmount --pod /run/pods/one`,
-  notes: "  overlay-render COMMAND --help says more; --version prints the version.",
-};
-
 const RENDER_PERMISSIONS =
   "  overlay-render plan prints the flags of deno run that a request needs.";
 
@@ -71,6 +58,34 @@ look.`,
   unshare --user --map-root-user --mount sh -c 'R=$(overlay-render render \\
     --lower ~/debian --pod ~/pod --option userxattr) && cd "$R" && exec sh'`,
     permissions: RENDER_PERMISSIONS,
+  },
+  run: {
+    purpose: `Runs a command in the rootfs of an app, in the foreground, and ends with its
+exit status. With an image, a tree or a lower, the app is rendered as by render;
+with a pod alone, it is one that was rendered before.`,
+    usage: "overlay-render run [FLAGS] [-- COMMAND [ARGUMENT...]]",
+    examples: `  # From a name to a process; nothing is left afterwards:
+  overlay-render run --image debian:12 --pull missing -- cat /etc/os-release
+  # Keep what it writes, and list it:
+  overlay-render run --image debian:12 --pod /srv/pods/one -- touch /new
+  overlay-render changes --pod /srv/pods/one
+  # Once more in the same rootfs, with a directory of the host:
+  overlay-render run --pod /srv/pods/one --bind "$PWD:/mnt:ro" -w /mnt -- ls`,
+    notes: `What is not given is taken from the config of the image: the command, the
+environment, the working directory, the user. What run mounts it unmounts at the
+end.
+
+The command sees neither the processes nor the files of the host, except those
+of --bind and /etc/resolv.conf. It has the capabilities of a container, and
+gains none (no_new_privs). It shares the network of the host unless --network
+none. Signals are handed on to it. Without --tty it has no controlling terminal:
+a command could type into it, where dev.tty.legacy_tiocsti is 1.
+
+run ends with the exit status of the command, or 128 and the number of the
+signal that ended it; with 125 if run itself fails, 126 if the command cannot be
+executed, 127 if the rootfs does not have it.`,
+    permissions: `  overlay-render run --flags prints the flags of deno run that a request needs.
+  setpriv starts the runtime, and can start any program.`,
   },
   unmount: {
     purpose: `Unmount a pod's apps, or some of them, and print each rootfs that was unmounted.

@@ -16,7 +16,7 @@ export function reservedForPulls(request: object): readonly Reserved[] {
   return wantsPull(request) ? RESERVED : [];
 }
 
-/** Lists the reserved permissions that a command may need. A spec must be read to know whether it pulls. */
+/** Lists the reserved permissions that a command may need. A spec must be read, and the flags of a run, to know whether it pulls. */
 export function reservedFor(command: Command): readonly Reserved[] {
   switch (command.kind) {
     case "plan":
@@ -24,6 +24,7 @@ export function reservedFor(command: Command): readonly Reserved[] {
     case "render":
       return reservedForPulls(command.request);
     case "spec":
+    case "run":
       return RESERVED;
     case "tree":
       return command.action === "pull" || command.action === "push" ? RESERVED : [];

@@ -208,6 +208,12 @@ async function runExport(command: Of<"export" | "commit">, io: Io): Promise<void
   await interruptible(io, command, (options) => runExportCommand(command, io, options));
 }
 
+/** Runs a command in a rootfs, by modules that no other command loads. */
+async function runProcess(command: Of<"run">, io: Io): Promise<number> {
+  const { runCommand } = await import("./run_cli.ts");
+  return await runCommand(command, io);
+}
+
 /** Runs a tree command, whose modules no other command loads. */
 async function runTree({ action, args, cwd }: Of<"tree">, io: Io): Promise<number> {
   const { runTreeCommand } = await import("./tree_cli.ts");
@@ -278,6 +284,8 @@ export function run(command: Command, io: Io): Promise<number | void> {
       return runRestore(command, io);
     case "tree":
       return runTree(command, io);
+    case "run":
+      return runProcess(command, io);
     case "version":
       return runVersion(io);
     case "help":

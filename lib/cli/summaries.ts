@@ -6,12 +6,14 @@
  * @module
  */
 import type { CommandName } from "./command_names.ts";
+import type { HelpText } from "./help_texts.ts";
 
 /** Each command in one line. */
 export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   plan: "print what a render would do and the flags it needs; touch nothing",
   prepare: "make the directories; print the mount configuration; do not mount",
   render: "prepare and mount",
+  run: "render if need be, and run a command in it",
   unmount: "unmount a pod's apps, or some of them",
   status: "list renders, whether they are mounted, and any drift",
   changes: "list what an app added, changed and deleted in its tree",
@@ -26,4 +28,17 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   doctor: "test what this machine can do, and say how to mend the rest",
   completion: "print the completion of command lines for a shell",
   tree: "images as trees: import, pull, push, list, path, inspect, tag, untag, check, remove, gc",
+};
+
+/** The texts of the help of all. */
+export const OVERVIEW: Omit<HelpText, "permissions"> = {
+  purpose: "overlay-render turns a read-only image tree into a writable root filesystem.",
+  usage: "overlay-render COMMAND [FLAGS]",
+  examples: `  # What would happen, and which Deno permissions it takes:
+  overlay-render plan --lower /images/debian --pod /run/pods/one --app web
+  # A writable root filesystem:
+  R=$(overlay-render render --lower /images/debian --pod /run/pods/one)
+  # Take it away again, and keep what was written:
+  overlay-render unmount --pod /run/pods/one`,
+  notes: "  overlay-render COMMAND --help says more; --version prints the version.",
 };

@@ -93,6 +93,12 @@ export type Command =
   }
   | Common & { readonly kind: "completion"; readonly shell: Shell }
   | {
+    readonly kind: "run";
+    readonly args: readonly string[];
+    /** The directory that relative paths are taken from. */
+    readonly cwd: string;
+  }
+  | {
     readonly kind: "tree";
     readonly action: TreeAction;
     readonly args: readonly string[];

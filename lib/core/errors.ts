@@ -67,6 +67,7 @@ export type ErrorCode =
   | "changed"
   | "no-id-range"
   | "no-namespace"
+  | "no-runtime"
   | "permission"
   | "interrupted";
 

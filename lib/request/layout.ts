@@ -12,6 +12,9 @@ import { child } from "../core/path.ts";
 /** The default tree store. */
 export const DEFAULT_STORE = "/var/lib/overlay-render";
 
+/** The default directory of the pods that a command is run in and that are removed afterwards. */
+export const DEFAULT_PODS = "/var/lib/overlay-render-pods";
+
 /** The paths of a pod. */
 export interface PodLayout {
   /** The pod itself. */

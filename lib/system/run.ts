@@ -262,3 +262,33 @@ export async function runWithInput(
     throw startError(program, error);
   }
 }
+
+/** The streams of a program that runs in the foreground. */
+export type Streams = Pick<Deno.CommandOptions, "stdin" | "stdout" | "stderr">;
+
+/**
+ * Starts a program in the foreground: its streams are those of this process, unless others are named.
+ *
+ * Requires `--allow-run` permission for the program.
+ *
+ * @throws {OverlayError} If it does not exist or cannot be run.
+ */
+export function spawnForeground(
+  program: string,
+  args: readonly string[],
+  streams: Streams = {},
+): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, {
+      stdin: "inherit",
+      stdout: "inherit",
+      stderr: "inherit",
+      ...streams,
+      args: [...args],
+      clearEnv: true,
+      env: ENVIRONMENT,
+    }).spawn();
+  } catch (error) {
+    throw startError(program, error);
+  }
+}

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { absolute, parseCommand } from "../../lib/cli/command.ts";
 import { COMMANDS } from "../../lib/cli/command_names.ts";
+import { parseRun } from "../../lib/cli/run_command.ts";
 import type { Command } from "../../lib/cli/typed_command.ts";
 import { InvalidValueError } from "../../lib/core/errors.ts";
 
@@ -9,7 +10,10 @@ const POD = { pod: "/p" };
 const PODS = { pods: "/pods" };
 
 function parse(...args: string[]): Command {
-  return parseCommand(args, "/work/dir");
+  const command = parseCommand(args, "/work/dir");
+  // Its flags are read by a module that only it loads.
+  if (command.kind === "run") parseRun(command.args, command.cwd);
+  return command;
 }
 
 function refused(...args: string[]): InvalidValueError {

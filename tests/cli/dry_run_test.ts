@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { keepPod, prepareOverlay, renderOverlay, renderPod } from "../../mod.ts";
 import { COMMANDS } from "../../lib/cli/command_names.ts";
-import { FLAGS_OF } from "../../lib/cli/commands.ts";
+import { ALL_FLAGS } from "../../lib/cli/late_flags.ts";
 import { TREE_FLAGS } from "../../lib/cli/tree_commands.ts";
 import { importTree } from "../../lib/store/tree.ts";
 import { cli } from "../_cli.ts";
@@ -37,7 +37,7 @@ Deno.test("every command that changes something has --dry-run and --flags", {
   permissions: "none",
 }, () => {
   const all = [
-    ...COMMANDS.flatMap((name) => name === "tree" ? [] : [{ name, flags: FLAGS_OF[name] }]),
+    ...COMMANDS.flatMap((name) => name === "tree" ? [] : [{ name, flags: ALL_FLAGS[name] }]),
     ...Object.entries(TREE_FLAGS).map(([name, { flags }]) => ({ name: `tree ${name}`, flags })),
   ];
   for (const { name, flags } of all) {

@@ -4,12 +4,17 @@ import { parseCommand } from "../../lib/cli/command.ts";
 import { InvalidValueError } from "../../lib/core/errors.ts";
 import { helpText } from "../../lib/cli/help.ts";
 import { parseTreeCommand } from "../../lib/cli/tree_command.ts";
+import { parseRun } from "../../lib/cli/run_command.ts";
 import type { TreeAction } from "../../lib/cli/command_names.ts";
+
+/** Parses the command line of a command whose flags this module must know. */
+function parse([command = "", ...args]: string[]): unknown {
+  return command === "run" ? parseRun(args, "/") : parseCommand([command, ...args], "/");
+}
 
 /** The long flags that the parser of a command takes, as it says itself when it refuses one. */
 function flagsOf(command: string): string[] {
-  const parse = () => parseCommand([command, "--no-such-flag"], "/");
-  const { hint } = assertThrows(parse, InvalidValueError);
+  const { hint } = assertThrows(() => parse([command, "--no-such-flag"]), InvalidValueError);
   return [...(hint ?? "").matchAll(/--[\w-]+/g)].map(([flag]) => flag).sort();
 }
 
@@ -83,7 +88,7 @@ for (const command of COMMANDS.filter((name) => name !== "tree")) {
         const args = [command, `-${letter}`, "volatile", "--pod=/p"];
         let message = "";
         try {
-          parseCommand(args, "/");
+          parse(args);
         } catch (error) {
           assert(error instanceof InvalidValueError);
           message = error.message;

@@ -1,0 +1,90 @@
+/**
+ * The permissions to run a command in the rootfs of an app.
+ *
+ * @module
+ */
+import { collectPermissions } from "./gc.ts";
+import { resolveRequest } from "./resolve_request.ts";
+import { restorePermissions } from "./restore.ts";
+import { splitRun } from "./run_request.ts";
+import type { RunParts, RunRequest } from "./run_request.ts";
+import { unmountPermissions } from "./unmount.ts";
+import { planRender } from "../plan/plan.ts";
+import type { RenderPlan } from "../plan/plan.ts";
+import { requiredPermissions } from "../plan/required_permissions.ts";
+import { podLayout } from "../request/layout.ts";
+import { wantsPull } from "../request/options.ts";
+import type { RenderRequest } from "../request/options.ts";
+import { RUNTIME_PROGRAMS } from "../runtime/choose_runtime.ts";
+import { SHELLS } from "../runtime/launch.ts";
+import { storeLayout } from "../store/layout.ts";
+import { joinPermissions } from "../system/permissions.ts";
+import type { RequiredPermissions } from "../system/permissions.ts";
+import { STARTERS } from "../system/programs.ts";
+
+/** The plan of the render before a command, with the permissions of its pulls. */
+export type RunPlan = RenderPlan & { readonly pulling?: RequiredPermissions };
+
+/** Plans the render before a command; `null` if the app was rendered before. */
+export async function planRun({ render }: Pick<RunParts, "render">): Promise<RunPlan | null> {
+  if (render === null) return null;
+  const kind = { resolve: resolveRequest, plan: planRender };
+  if (!wantsPull(render)) return planRender(await resolveRequest(render));
+  const { planWithPulls } = await import("./pull_images.ts");
+  return await planWithPulls<RenderRequest>(render, kind, {});
+}
+
+/** Computes the permissions for the rootfs. */
+function rootPermissions({ pod, remove }: RunParts, plan: RunPlan | null): RequiredPermissions {
+  return joinPermissions([
+    plan === null ? restorePermissions(pod) : requiredPermissions(plan),
+    ...plan?.pulling === undefined ? [] : [plan.pulling],
+    unmountPermissions(pod),
+    ...remove ? [collectPermissions({ pod })] : [],
+  ]);
+}
+
+/** Computes the permissions for the process. */
+function processPermissions(parts: RunParts, plan: RunPlan | null): RequiredPermissions {
+  const { pod, process: { bind = [], network }, runtime, image: { store } } = parts;
+  const programs = runtime === "chroot"
+    ? []
+    : runtime === "auto"
+    ? Object.values(RUNTIME_PROGRAMS).flat()
+    : RUNTIME_PROGRAMS[runtime];
+  return {
+    read: [
+      podLayout(pod).pod,
+      ...(plan?.mounts ?? []).map(({ dest }) => dest),
+      storeLayout(store).store,
+      ...programs,
+      ...SHELLS,
+      ...network === "none" ? [] : ["/etc/resolv.conf"],
+      ...bind.map((text) => text.split(":")[0] ?? "").filter((path) => path.startsWith("/")),
+    ],
+    write: [podLayout(pod).pod],
+    run: [STARTERS.setpriv],
+  };
+}
+
+/** Computes the permissions of a request that is split. */
+export function permissionsFor(parts: RunParts, plan: RunPlan | null): RequiredPermissions {
+  const root = rootPermissions(parts, plan);
+  return joinPermissions([root, processPermissions(parts, plan)]);
+}
+
+/**
+ * Computes the Deno permissions that `runInOverlay` needs. With `--allow-run` for setpriv, a program can start
+ * any other one.
+ *
+ * Requires `--allow-read` permission for the store and the lowers.
+ *
+ * @param request The command, and the app.
+ * @throws {InvalidValueError} If a part of the request is not usable.
+ *
+ * @tags allow-read
+ */
+export async function runPermissions(request: RunRequest): Promise<RequiredPermissions> {
+  const parts = splitRun(request);
+  return permissionsFor(parts, await planRun(parts));
+}

@@ -1,0 +1,92 @@
+/**
+ * Chooses the runtime that starts a container.
+ *
+ * @module
+ */
+import { OverlayError } from "../core/errors.ts";
+import { invalid } from "../core/invalid.ts";
+import { look } from "../system/disk.ts";
+import { STARTERS } from "../system/programs.ts";
+import { launchBwrap } from "./bwrap.ts";
+import { launchChroot, listLeftOut } from "./chroot.ts";
+import type { Container, Launch, RuntimeName } from "./container.ts";
+import { launchOci } from "./oci_runtime.ts";
+
+/** The places of the runtimes, the first one that exists is used. */
+export const RUNTIME_PROGRAMS = {
+  bwrap: ["/bin/bwrap"],
+  runc: ["/sbin/runc", "/bin/runc"],
+  crun: ["/bin/crun"],
+} as const;
+
+const ENV = "/bin/env";
+
+type Installed = keyof typeof RUNTIME_PROGRAMS;
+
+function findProgram(name: Installed): string | undefined {
+  return RUNTIME_PROGRAMS[name].find((path) => look(path) !== null);
+}
+
+function missingError(names: readonly string[], why: string): OverlayError {
+  return new OverlayError(
+    "no-runtime",
+    `Cannot run a command: ${names.join(" or ")} is not there`,
+    {
+      hint: `install it: apt install ${names[0] === "bwrap" ? "bubblewrap" : names[0]}${why}`,
+    },
+  );
+}
+
+/** Chooses a runtime that is installed and can start the container. */
+function choose({ user: { uid, gid } }: Container): readonly [Installed, string] {
+  // In its user namespace bubblewrap maps one id only.
+  const isRoot = uid === 0 && gid === 0;
+  const names: readonly Installed[] = isRoot ? ["bwrap", "runc", "crun"] : ["runc", "crun"];
+  for (const name of names) {
+    const program = findProgram(name);
+    if (program !== undefined) return [name, program];
+  }
+  throw missingError(names, isRoot ? "" : `; as user ${uid} it is needed, bwrap can only run root`);
+}
+
+function checkUser(name: Installed, { user: { uid, gid } }: Container): void {
+  if (name !== "bwrap" || (uid === 0 && gid === 0)) return;
+  throw invalid("runtime", name, `it can only run root, and the user is ${uid}:${gid}`, {
+    hint: "use --runtime runc",
+  });
+}
+
+/**
+ * Describes the start of a container.
+ *
+ * Requires `--allow-read` permission for the runtimes.
+ *
+ * @param directory The directory for its files; the container is named after it.
+ * @throws {InvalidValueError} If the runtime cannot start it.
+ * @throws {OverlayError} If no runtime is installed that can.
+ */
+export function describeLaunch(
+  container: Container,
+  { runtime, directory, warn }: {
+    readonly runtime: RuntimeName;
+    readonly directory: string;
+    readonly warn?: ((text: string) => void) | undefined;
+  },
+): Launch {
+  const { unshare } = STARTERS;
+  if (runtime === "chroot") {
+    for (const name of listLeftOut(container)) {
+      warn?.(`${name} is left out: a program of the host would use it before the command starts`);
+    }
+    warn?.("the runtime chroot protects the host from nothing: root in it is root of the host");
+    return launchChroot(container, { unshare, env: ENV });
+  }
+  const [name, program] = runtime === "auto"
+    ? choose(container)
+    : [runtime, findProgram(runtime)] as const;
+  if (program === undefined) throw missingError([name], "");
+  checkUser(name, container);
+  if (name === "bwrap") return launchBwrap(program, container);
+  const id = `overlay-render-${crypto.randomUUID()}`;
+  return launchOci(program, container, { unshare, directory, id });
+}

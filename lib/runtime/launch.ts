@@ -1,0 +1,102 @@
+/**
+ * Starts a runtime in the foreground, hands on signals, and waits for its end.
+ *
+ * @module
+ */
+import type { Launch } from "./container.ts";
+import { child } from "../core/path.ts";
+import { writeScratch } from "../system/own_file.ts";
+import { STARTERS } from "../system/programs.ts";
+import { programError, run, spawnForeground } from "../system/run.ts";
+import type { Streams } from "../system/run.ts";
+
+/** The shells, the first one that exists is used: bash can close every file descriptor by its number. */
+export const SHELLS = ["/bin/bash", "/bin/sh"] as const;
+
+/**
+ * Closes all file descriptors but the first three: what this process inherited is not for the command
+ * (CVE-2024-21626). Then opens the file in `$0`, if any, as file descriptor 3.
+ */
+const BEGIN = `for fd in /proc/$$/fd/*; do
+  fd=\${fd##*/}
+  case $fd in
+    [012]) continue ;;
+    ?) ;;
+    *) if [ -z "$BASH_VERSION" ] && [ -e /proc/$$/fd/$fd ]; then
+      echo "overlay-render: cannot close file descriptor $fd without /bin/bash" >&2
+      exit 125
+    fi ;;
+  esac
+  eval "exec $fd>&-"
+done
+[ -z "$0" ] || exec 3<"$0"
+exec "$@"`;
+
+/**
+ * Sends the signal `$2` to the process that is `$1` generations below `$0`: each time the oldest child, which is
+ * the first of a list without a newline. A command that has not begun, or has ended, gets none.
+ */
+const SIGNAL = `pid=$0
+for generation in $(seq "$1"); do
+  parent=$pid pid=
+  read -r pid others < "/proc/$parent/task/$parent/children"
+  [ -n "$pid" ] || exit 0
+done
+kill -s "$2" "$pid"`;
+
+/** The end of a process: its exit status, and the signal if one ended it. */
+export interface Ended {
+  /** The exit status; 128 and the number of a signal that ended the process. */
+  readonly code: number;
+  /** The signal that ended the runtime itself. */
+  readonly signal: Deno.Signal | null;
+}
+
+/** A runtime that was started. */
+export interface Launched {
+  /** The process of the runtime. */
+  readonly process: Deno.ChildProcess;
+  /** Sends a signal to the command. */
+  readonly kill: (signal: Deno.Signal) => Promise<void>;
+}
+
+/** How a runtime is started. */
+export interface LaunchOptions extends Streams {
+  /** The directory for its files. */
+  readonly directory: string;
+  /** The shell. */
+  readonly shell: string;
+  /** Set if the command stays in the session of this process, and keeps its terminal. */
+  readonly terminal: boolean;
+}
+
+/**
+ * Starts a runtime. It ends when this process ends, however that happens.
+ *
+ * Unless it keeps the terminal, it is in a session of its own: a process in this one could put words into the
+ * terminal (TIOCSTI, CVE-2017-5226), and a signal from the keyboard comes once, by way of this process.
+ *
+ * Requires `--allow-run` permission for setpriv, and `--allow-write` for the directory.
+ *
+ * @throws {OverlayError} If it cannot be started.
+ */
+export function launch(
+  { argv, files = {}, input, depth }: Launch,
+  { directory, shell, terminal, ...streams }: LaunchOptions,
+): Launched {
+  for (const [name, content] of Object.entries(files)) {
+    writeScratch(child(directory, name), new TextEncoder().encode(content));
+  }
+  const file = input === undefined ? "" : child(directory, input);
+  const session = terminal ? [] : ["/bin/setsid"];
+  const args = ["--pdeathsig=KILL", "--", shell, "-c", BEGIN, file, ...session, ...argv];
+  const process = spawnForeground(STARTERS.setpriv, args, streams);
+  return {
+    process,
+    kill: async (signal) => {
+      const words = [String(process.pid), String(depth), signal.slice("SIG".length)];
+      const sent = await run(STARTERS.setpriv, ["--", shell, "-c", SIGNAL, ...words], { cwd: "/" });
+      if (sent.status !== 0) throw programError(sent, `send ${signal} to the command`, null);
+    },
+  };
+}
