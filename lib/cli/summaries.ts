@@ -6,7 +6,7 @@
  * @module
  */
 import type { CommandName } from "./command_names.ts";
-import type { HelpText } from "./help_texts.ts";
+import type { HelpText } from "./help_text.ts";
 
 /** Each command in one line. */
 export const SUMMARIES: Readonly<Record<CommandName, string>> = {

@@ -19,7 +19,7 @@ import type { TempDir } from "../_temp.ts";
 import { makeTree, MARKS } from "../_tree.ts";
 
 /** The commands without a plan: an import learns by unpacking what there is, and a listing changes nothing. */
-const FLAGS_ONLY = ["tree import", "changes"];
+const FLAGS_ONLY = ["tree import", "changes", "unshare"];
 
 /** The commands that change nothing. */
 const READERS = [
