@@ -42,6 +42,30 @@ export interface Flags {
   readonly operands: readonly string[];
 }
 
+/** The error about a word of the command line that is unknown. */
+export class UnknownWordError extends InvalidValueError {
+  static {
+    this.prototype.name = "InvalidValueError";
+  }
+  /** The word. */
+  readonly given: string;
+  /** The words that there are. */
+  readonly known: readonly string[];
+  /** The command that it was given to; empty if it is one itself. */
+  readonly command: string;
+
+  constructor(
+    message: string,
+    hint: string,
+    word: Pick<UnknownWordError, "given" | "known" | "command">,
+  ) {
+    super("usage", message, { hint });
+    this.given = word.given;
+    this.known = word.known;
+    this.command = word.command;
+  }
+}
+
 function usage(spec: FlagSpec, message: string, hint?: string): InvalidValueError {
   return new InvalidValueError("usage", message, {
     hint: hint ?? `overlay-render ${spec.command} --help lists what it takes`,
@@ -51,7 +75,8 @@ function usage(spec: FlagSpec, message: string, hint?: string): InvalidValueErro
 function unknownFlag(spec: FlagSpec, given: string): InvalidValueError {
   const names = spec.flags.map(({ name }) => `--${name}`).sort();
   const message = `Cannot use flag ${quote(given)}: ${spec.command} has no such flag`;
-  return usage(spec, message, `it has ${names.join(", ")}`);
+  const word = { given, known: names, command: spec.command };
+  return new UnknownWordError(message, `it has ${names.join(", ")}`, word);
 }
 
 function unexpected(spec: FlagSpec, argument: string): InvalidValueError {

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { parseFlags, splitCommand } from "./args.ts";
+import { parseFlags, splitCommand, UnknownWordError } from "./args.ts";
 import type { Flags, FlagSpec } from "./args.ts";
 import { COMMANDS, SHELLS, TREE_ACTIONS } from "./command_names.ts";
 import { FLAGS_OF, OPERANDS_OF, REQUEST_FLAGS } from "./commands.ts";
@@ -155,7 +155,8 @@ function parseTree(args: readonly string[], cwd: string): Command {
     ? "a subcommand is required"
     : `unknown subcommand ${quote(name)}`;
   const hint = `it must be one of ${TREE_ACTIONS.join(", ")}; overlay-render tree --help says more`;
-  throw usage(`Cannot run tree: ${what}`, hint);
+  const word = { given: name ?? "", known: TREE_ACTIONS, command: "tree" };
+  throw new UnknownWordError(`Cannot run tree: ${what}`, hint, word);
 }
 
 /** Returns the arguments that are not for a command that is run. */
@@ -224,10 +225,13 @@ function unknownCommand(name: string): InvalidValueError {
     } is a flag, and a command is required`;
     return usage(message, `start with one of ${COMMANDS.join(", ")}`);
   }
-  const hint = name === "umount"
-    ? "it is called unmount here"
-    : `it must be one of ${COMMANDS.join(", ")}; overlay-render --help says what they do`;
-  return usage(`Cannot run overlay-render: unknown command ${quote(name)}`, hint);
+  const hint = `it must be one of ${COMMANDS.join(", ")}; overlay-render --help says what they do`;
+  const word = { given: name, known: COMMANDS, command: "" };
+  return new UnknownWordError(
+    `Cannot run overlay-render: unknown command ${quote(name)}`,
+    hint,
+    word,
+  );
 }
 
 /**
@@ -243,7 +247,7 @@ export function parseCommand(args: readonly string[], cwd: string): Command {
     const hint = `give one of ${COMMANDS.join(", ")}; overlay-render --help says what they do`;
     throw usage("Cannot run overlay-render: a command is required", hint);
   }
-  if (first === "--version") return { kind: "version" };
+  if (first === "--version" || first === "-V") return { kind: "version" };
   if (first === "--help" || first === "-h" || first === "help") {
     const topic = COMMANDS.find((name) => name === rest[0]);
     if (topic !== undefined || first !== "help" || rest[0] === undefined) {

@@ -66,7 +66,7 @@ _overlay_render() {
   local cur=\${COMP_WORDS[COMP_CWORD]} prev=\${COMP_WORDS[COMP_CWORD-1]} flags= operand=
   local command=\${COMP_WORDS[1]}
   if ((COMP_CWORD == 1)); then
-    _overlay_render_words '${COMMANDS.join(" ")} help --help --version'
+    _overlay_render_words '${COMMANDS.join(" ")} help --help --version -V'
     return
   fi
   if [[ $command == help ]]; then

@@ -81,7 +81,7 @@ end
 
 complete -c overlay-render -f
 complete -c overlay-render -n '__overlay_render_first' -l help -d 'the help of all'
-complete -c overlay-render -n '__overlay_render_first' -l version -d 'the version'
+complete -c overlay-render -n '__overlay_render_first' -s V -l version -d 'the version'
 complete -c overlay-render -n '__overlay_render_first' -a help -d 'the help of a command'
 ${commandLines("__overlay_render_first", commands)}${
     commandLines("__overlay_render_in tree", treeRows())

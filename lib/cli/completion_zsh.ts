@@ -75,7 +75,7 @@ ${described(commands)}    'help:the help of a command'
   actions=(
 ${described(treeRows())}  )
   if ((CURRENT == 2)) || [[ $words[2] == help && CURRENT -eq 3 ]]; then
-    if [[ $PREFIX == -* ]]; then compadd -- --help --version; return; fi
+    if [[ $PREFIX == -* ]]; then compadd -- --help --version -V; return; fi
     _describe command commands
     return
   fi

@@ -6,6 +6,7 @@
 import { MissingPermissionError, OverlayError, PodError, UnmountError } from "../core/errors.ts";
 import { printable } from "../core/quote.ts";
 import { UnwritableError } from "./io.ts";
+import { withSuggestion } from "./suggest.ts";
 import type { Io } from "./io.ts";
 
 /** Prints an error and its hint on stderr. */
@@ -39,7 +40,7 @@ function unexpected(error: unknown): OverlayError {
  * @returns The exit status.
  */
 export function report(thrown: unknown, json: boolean, io: Io): number {
-  const error = thrown instanceof OverlayError ? thrown : unexpected(thrown);
+  const error = thrown instanceof OverlayError ? withSuggestion(thrown) : unexpected(thrown);
   if (!json || error instanceof UnwritableError) {
     printError(error, io);
     // The report of an internal error needs its stack.

@@ -40,5 +40,5 @@ export const OVERVIEW: Omit<HelpText, "permissions"> = {
   R=$(overlay-render render --lower /images/debian --pod /run/pods/one)
   # Take it away again, and keep what was written:
   overlay-render unmount --pod /run/pods/one`,
-  notes: "  overlay-render COMMAND --help says more; --version prints the version.",
+  notes: "  overlay-render COMMAND --help says more; --version (-V) prints the version.",
 };

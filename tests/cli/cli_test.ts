@@ -178,13 +178,13 @@ Deno.test("main() helps with each command on stdout, whatever else is asked for"
     );
     assertEquals((examples ?? -1) > 0 && (flags ?? -1) > (examples ?? -1), true);
     assertStringIncludes(overview.stdout, `\n  ${command.padEnd(8)} `);
-    const others = [[command, "-h"], ["help", command], [
-      command,
-      "--none",
-      "x",
-      "--help",
-      "--pod",
-    ]];
+    // What follows the command of unshare is not for unshare.
+    const more = command === "unshare" ? [] : ["x"];
+    const others = [
+      [command, "-h"],
+      ["help", command],
+      [command, "--none", ...more, "--help", "--pod"],
+    ];
     for (const args of others) assertEquals(await runMain(args), help);
   }
   const real = await cli(["render", "--help"], { flags: [] });
