@@ -14,7 +14,7 @@ import { normalize } from "../core/deps.ts";
 import { parseDuration } from "../core/duration.ts";
 import { InvalidValueError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
-import { parseChoice } from "../request/names.ts";
+import { parseChoice, parsePath } from "../request/names.ts";
 import type { Flag, RenderRequest } from "../request/options.ts";
 import type { CollectRequest } from "../api/gc.ts";
 import type { StatusRequest } from "../api/status.ts";
@@ -195,6 +195,10 @@ function parseNamed(name: CommandName, args: readonly string[], cwd: string): Co
   if (name === "completion") {
     const shell = parseChoice("shell", flags.operands[0] ?? "", SHELLS);
     return { kind: name, shell, output: common.output };
+  }
+  if (name === "systemd") {
+    const pods = absolute(flags.operands[0] ?? "", cwd);
+    return { kind: name, pods: parsePath("directory of pods", pods), ...fields, ...common };
   }
   if (name !== "doctor") checkPod(name, fields);
   if (name === "reset" || name === "unmount") {

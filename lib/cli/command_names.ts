@@ -24,6 +24,7 @@ export const COMMANDS = [
   "commit",
   "unshare",
   "doctor",
+  "systemd",
   "completion",
   "tree",
 ] as const;

@@ -130,6 +130,7 @@ const IMAGE: readonly Flag[] = [
 
 /** The operands of each command that takes some; those of the tree store's are with its flags. */
 export const OPERANDS_OF: Readonly<Partial<Record<CommandName, readonly string[]>>> = {
+  systemd: ["DIR"],
   completion: ["SHELL"],
 };
 
@@ -270,6 +271,19 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, LateCommand>, readon
       field: "pod",
       default: "/tmp",
     }),
+    ...OUTPUT,
+  ],
+  systemd: [
+    STORE,
+    flag("file", "command FILE", "the command that the units start", {
+      field: "command",
+      default: "the one that runs",
+    }),
+    flag("dir", "out DIR", "write the units into a directory, such as /etc/systemd/system", {
+      field: "out",
+      default: "print them",
+    }),
+    ...DRY_RUN,
     ...OUTPUT,
   ],
   completion: OUTPUT,

@@ -205,6 +205,21 @@ differently.`,
   --allow-run=/bin/ln,/bin/tar,/bin/sync,/bin/rm,/bin/find
   --allow-sys=uid; commit --flags prints them`,
   },
+  systemd: {
+    purpose: `Print units of systemd for a directory of pods. One restores the pods at boot
+and unmounts them at shutdown, a timer collects ephemeral pods every hour, and
+another one removes layers that no tree has every week.`,
+    usage: "overlay-render systemd DIR [FLAGS]",
+    examples: `  overlay-render systemd /srv/pods
+  overlay-render systemd /srv/pods --out /etc/systemd/system
+  systemctl daemon-reload
+  systemctl enable --now overlay-render-restore@srv-pods.service`,
+    notes: `The units start the command that prints them. If that is a script and Deno is
+in no directory in which systemd looks, they add its directory to PATH.`,
+    permissions: `  none to print them, though without --allow-read the units name
+  /usr/bin/overlay-render; with --out, --allow-read=OUT
+  --allow-write=OUT --allow-run=/bin/find --allow-sys=uid`,
+  },
   completion: {
     purpose: "Print a script that completes command lines in bash, zsh or fish.",
     usage: "overlay-render completion bash | zsh | fish [FLAGS]",

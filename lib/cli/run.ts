@@ -202,6 +202,11 @@ async function runCompletion({ shell, output }: Of<"completion">, io: Io): Promi
   await print(io, output, { shell, script: completion(shell) }, ({ script }) => script);
 }
 
+async function runSystemd(command: Of<"systemd">, io: Io): Promise<void> {
+  const { runSystemdCommand } = await import("./systemd_cli.ts");
+  await runSystemdCommand(command, io);
+}
+
 /** Runs an export or a commit, whose modules no other command loads. */
 async function runExport(command: Of<"export" | "commit">, io: Io): Promise<void> {
   const { runExportCommand } = await import("./export_cli.ts");
@@ -252,6 +257,7 @@ async function runHelp(topic: string | null, io: Io): Promise<void> {
 export function run(command: Command, io: Io): Promise<number | void> {
   io.keepOnly?.(reservedFor(command));
   if (command.kind === "export" || command.kind === "commit") return runExport(command, io);
+  if (command.kind === "systemd") return runSystemd(command, io);
   if ("dryRun" in command) return runDry(command as PodCommand, io);
   switch (command.kind) {
     case "plan":

@@ -26,6 +26,7 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   commit: "make an image of an app, in the tree store",
   unshare: "run a command as root of a user namespace of your own",
   doctor: "test what this machine can do, and say how to mend the rest",
+  systemd: "print units that restore pods at boot and collect them",
   completion: "print the completion of command lines for a shell",
   tree: "images as trees: import, pull, push, list, path, inspect, tag, untag, check, remove, gc",
 };

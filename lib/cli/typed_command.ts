@@ -92,6 +92,16 @@ export type Command =
     readonly argv: readonly string[];
   }
   | Common & { readonly kind: "completion"; readonly shell: Shell }
+  | Common & {
+    readonly kind: "systemd";
+    /** The directory of pods. */
+    readonly pods: string;
+    readonly store?: string;
+    /** The command that the units start. @default {the one that runs} */
+    readonly command?: string;
+    /** The directory that the units are written into. @default {they are printed} */
+    readonly out?: string;
+  }
   | {
     readonly kind: "run";
     readonly args: readonly string[];

@@ -172,7 +172,14 @@ Deno.test("parseCommand() refuses no command and an unknown one by naming all", 
 });
 
 /** The commands that can be given without a pod. */
-const WITHOUT_POD: readonly string[] = ["run", "unshare", "doctor", "completion", "tree"];
+const WITHOUT_POD: readonly string[] = [
+  "run",
+  "unshare",
+  "doctor",
+  "systemd",
+  "completion",
+  "tree",
+];
 
 Deno.test("parseCommand() refuses a command without a pod", { permissions: "none" }, () => {
   for (const name of COMMANDS.filter((name) => !WITHOUT_POD.includes(name))) {

@@ -125,7 +125,7 @@ Deno.test("helpText() names examples that the parser takes", { permissions: "non
     const text = helpText(topic).replaceAll("\\\n", " ");
     const examples = [
       ...text.matchAll(
-        /^ {2}.*?overlay-render ((?:plan|prepare|render|unmount|status|changes|reset|restore|gc|keep|unkeep|export|commit|doctor) --.*?|unshare \w+.*?|completion \w+.*?)\)?"?$/gm,
+        /^ {2}.*?overlay-render ((?:plan|prepare|render|unmount|status|changes|reset|restore|gc|keep|unkeep|export|commit|doctor) --.*?|unshare \w+.*?|systemd \/.*?|completion \w+.*?)\)?"?$/gm,
       ),
     ];
     assert(examples.length > 0);
