@@ -5,6 +5,7 @@
  * @module
  */
 import { parseCommand } from "./lib/cli/command.ts";
+import { withDefaults } from "./lib/cli/defaults.ts";
 import { processIo } from "./lib/cli/io.ts";
 import type { Io } from "./lib/cli/io.ts";
 import { keepOnly } from "./lib/cli/reserved.ts";
@@ -36,7 +37,8 @@ export type { Reserved } from "./lib/cli/reserved.ts";
  */
 export async function main(args: readonly string[], io: Io = processIo): Promise<number> {
   try {
-    return await run(parseCommand(args, io.cwd()), io) ?? 0;
+    const given = io.variable === undefined ? args : withDefaults(args, io.variable);
+    return await run(parseCommand(given, io.cwd()), io) ?? 0;
   } catch (error) {
     const { report } = await import("./lib/cli/report.ts");
     return report(error, args.includes("--json"), io);

@@ -306,6 +306,9 @@ async function makeBench(): Promise<Bench> {
   const env = {
     // By this name processes are found that outlive their test.
     OVERLAY_RENDER_TESTS: directory,
+    // The tests name what they mean.
+    OVERLAY_RENDER_STORE: "",
+    OVERLAY_RENDER_PODS: "",
     NO_COLOR: "1",
     FORCE_COLOR: "",
     RUST_BACKTRACE: "0",

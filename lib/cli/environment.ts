@@ -16,8 +16,18 @@ export interface NamedThing {
   readonly commands?: readonly CommandName[];
 }
 
-/** The variables of the environment that commands read. */
+/** The variables of the environment that commands read, where Deno allows it; they never ask. */
 export const ENVIRONMENT: readonly NamedThing[] = [
+  {
+    name: "OVERLAY_RENDER_STORE",
+    meaning: "The tree store, where neither --store nor a spec names one.",
+    commands: ["plan", "prepare", "render", "run", "export", "commit", "tree"],
+  },
+  {
+    name: "OVERLAY_RENDER_PODS",
+    meaning: "The directory of pods, where no flag names one, nor a pod.",
+    commands: ["status", "restore", "gc"],
+  },
   {
     name: "SOURCE_DATE_EPOCH",
     meaning: "The latest time that an entry of a layer or an archive gets, and the time of a new " +
@@ -36,7 +46,7 @@ export const FILES: readonly NamedThing[] = [
   {
     name: DEFAULT_STORE,
     meaning: "The tree store, where --store names no other.",
-    commands: ["plan", "prepare", "render", "export", "commit", "tree"],
+    commands: ["plan", "prepare", "render", "run", "export", "commit", "tree"],
   },
   {
     name: "overlay.fstab",

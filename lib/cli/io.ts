@@ -16,6 +16,8 @@ export interface Io {
   readonly input: () => Uint8Array | string;
   /** The directory that relative paths are taken from. */
   readonly cwd: () => string;
+  /** Reads a variable of the environment that may be read. @default {there is none} */
+  readonly variable?: (name: string) => string | undefined;
   /** Gives up the reserved permissions but for these. @default {nothing is given up} */
   readonly keepOnly?: (kept: readonly Reserved[]) => void;
   /** Calls back on SIGINT and SIGTERM with the signal's number; the result takes that back. */
@@ -86,11 +88,18 @@ function readInput(): Uint8Array {
   return all;
 }
 
+/** Nothing is asked for: without permission, there is no variable. */
+function readVariable(name: string): string | undefined {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: name });
+  return state === "granted" ? Deno.env.get(name) : undefined;
+}
+
 /** This process. */
 export const processIo: Io = {
   out: (text) => write(Deno.stdout, text),
   err: (text) => write(Deno.stderr, text),
   input: readInput,
   cwd: () => Deno.cwd(),
+  variable: readVariable,
   onSignal,
 };

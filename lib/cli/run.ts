@@ -8,6 +8,7 @@ import { absolute } from "./command.ts";
 import type { Command, OutputOptions } from "./typed_command.ts";
 import { SPEC_MAX } from "./io.ts";
 import type { Io } from "./io.ts";
+import { withDefaultStore } from "./defaults.ts";
 import { reservedFor, reservedForPulls } from "./reserved.ts";
 import { UnmountError } from "../core/errors.ts";
 import { printable, quote } from "../core/quote.ts";
@@ -55,7 +56,8 @@ async function runSpec(command: Of<"spec">, io: Io): Promise<number | void> {
   const { file, cwd, action, output, mount } = command;
   const { parseSpec } = await import("../request/spec.ts");
   const content = await readSpec(file, cwd, io);
-  const request = parseSpec(content, (path) => absolute(path, cwd));
+  const resolve = (path: string) => absolute(path, cwd);
+  const request = withDefaultStore(parseSpec(content, resolve), io.variable, resolve);
   io.keepOnly?.(reservedForPulls(request));
   if (action === "plan") {
     const { planRequest, tellPlan } = await import("./dry_run.ts");
