@@ -16,7 +16,7 @@ import { shellQuote } from "../core/quote.ts";
 import { podLayout } from "../request/layout.ts";
 import { composeContainer } from "../runtime/compose.ts";
 import type { Root } from "../runtime/compose.ts";
-import { describeLaunch } from "../runtime/choose_runtime.ts";
+import { describeLaunch, RUNTIME_PROGRAMS } from "../runtime/choose_runtime.ts";
 import { launch, SHELLS } from "../runtime/launch.ts";
 import { Scratch } from "../runtime/scratch.ts";
 import type { Ended, Launched } from "../runtime/launch.ts";
@@ -143,7 +143,8 @@ async function runIn(root: MountedRoot, parts: RunParts, options: RunOptions): P
     binds: runtime !== "chroot",
     warn,
   });
-  using scratch = new Scratch(podLayout(pod).pod);
+  const oci = [...RUNTIME_PROGRAMS.runc, ...RUNTIME_PROGRAMS.crun];
+  using scratch = await Scratch.make(podLayout(pod).pod, oci);
   const { directory } = scratch;
   const start = describeLaunch(container, { runtime, directory, warn });
   options.trace?.(`run ${start.argv.map(shellQuote).join(" ")}`);

@@ -46,18 +46,14 @@ function rootPermissions({ pod, remove }: RunParts, plan: RunPlan | null): Requi
 
 /** Computes the permissions for the process. */
 function processPermissions(parts: RunParts, plan: RunPlan | null): RequiredPermissions {
-  const { pod, process: { bind = [], network }, runtime, image: { store } } = parts;
-  const programs = runtime === "chroot"
-    ? []
-    : runtime === "auto"
-    ? Object.values(RUNTIME_PROGRAMS).flat()
-    : RUNTIME_PROGRAMS[runtime];
+  const { pod, process: { bind = [], network }, image: { store } } = parts;
   return {
     read: [
       podLayout(pod).pod,
       ...(plan?.mounts ?? []).map(({ dest }) => dest),
       storeLayout(store).store,
-      ...programs,
+      // Those of a runtime that is not asked for may have to remove what a killed process left.
+      ...Object.values(RUNTIME_PROGRAMS).flat(),
       ...SHELLS,
       ...network === "none" ? [] : ["/etc/resolv.conf"],
       ...bind.map((text) => text.split(":")[0] ?? "").filter((path) => path.startsWith("/")),

@@ -5,7 +5,7 @@
  */
 import { InvalidValueError, OverlayError } from "../core/errors.ts";
 import { invalid } from "../core/invalid.ts";
-import { child } from "../core/path.ts";
+import { child, isWithin } from "../core/path.ts";
 import { quote } from "../core/quote.ts";
 import type { ImageProcess } from "../image/image_process.ts";
 import { parseChoice, parsePath } from "../request/names.ts";
@@ -103,21 +103,34 @@ export class CommandError extends OverlayError {
   }
 }
 
-/** Finds the command in the rootfs: a runtime says with its own exit status that it does not exist. */
-function checkCommand(rootfs: string, command: string, path: string, cwd: string): void {
+/** The place where a command is looked for. */
+interface Lookup {
+  readonly rootfs: string;
+  /** The directories, as in the variable PATH. */
+  readonly path: string;
+  readonly cwd: string;
+  readonly binds: readonly Bind[];
+}
+
+/**
+ * Checks that the rootfs has the command: a runtime would say with its own exit status that it does not exist.
+ * Of a command in a directory of the host, the runtime must say it.
+ */
+function checkCommand(command: string, { rootfs, path, cwd, binds }: Lookup): void {
   const candidates = command.includes("/")
     ? [command.startsWith("/") ? command : child(cwd, command)]
     : path.split(":").map((directory) => child(directory === "" ? cwd : directory, command));
-  const found = candidates.map((candidate) => resolveInRoot(rootfs, candidate))
-    .filter(({ info }) => info !== null);
-  const isExecutable = ({ isFile, mode }: Deno.FileInfo) => isFile && ((mode ?? 0) & 0o111) !== 0;
-  if (found.some(({ info }) => info !== null && isExecutable(info))) return;
-  const [first] = found;
+  const all = candidates.map((candidate) => resolveInRoot(rootfs, candidate));
+  if (all.some(({ inside }) => binds.some(({ target }) => isWithin(inside, target)))) return;
+  const [first, ...others] = all.filter(({ info }) => info !== null);
   if (first === undefined) {
     throw new CommandError("missing", `Cannot run ${quote(command)}: the rootfs does not have it`, {
       path: command,
       hint: command.includes("/") ? "check the path" : `it is looked for in ${path}`,
     });
+  }
+  if ([first, ...others].some(({ info }) => info?.isFile && ((info.mode ?? 0) & 0o111) !== 0)) {
+    return;
   }
   throw new CommandError("failed", `Cannot run ${quote(command)}: it is no executable file`, {
     path: first.inside,
@@ -182,13 +195,13 @@ export async function composeContainer(
   const user = await findUser(rootfs, request.user ?? image.user);
   const env = composeEnv(image, request, user);
   const cwd = composeWorkdir(rootfs, image, request);
-  checkCommand(rootfs, argv[0] ?? "", env.get("PATH") ?? PATH, cwd);
   const points = (["/proc", "/dev"] as const).filter((name) => {
     if (look(child(rootfs, name.slice(1)))?.isDirectory) return true;
     warn?.(`the rootfs has no directory ${name}, so the command has none`);
     return false;
   });
   const binds = (request.bind ?? []).map((text) => parseBind(rootfs, text));
+  checkCommand(argv[0] ?? "", { rootfs, path: env.get("PATH") ?? PATH, cwd, binds });
   const taken = binds.some(({ target }) => target === RESOLVER);
   const resolver = canBind && network === "host" && !taken ? bindResolver(rootfs, warn) : [];
   return {

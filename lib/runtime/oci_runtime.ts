@@ -6,6 +6,8 @@
  * @module
  */
 import { CAPABILITIES, PROC_READ_ONLY } from "./container.ts";
+import { STATE } from "./scratch.ts";
+import { child } from "../core/path.ts";
 import type { Bind, Container, Launch } from "./container.ts";
 
 /** A mount of the specification. */
@@ -98,7 +100,7 @@ export function launchOci(
   },
 ): Launch {
   const namespace = [unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
-  const run = ["--root", `${directory}/state`, "run", "--bundle", directory, id];
+  const run = ["--root", child(directory, STATE), "run", "--bundle", directory, id];
   return {
     argv: [...namespace, program, ...run],
     files: { "config.json": formatConfig(container) },

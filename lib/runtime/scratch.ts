@@ -4,7 +4,9 @@
  * @module
  */
 import { child } from "../core/path.ts";
-import { attempt, entriesIn, ifAny } from "../system/disk.ts";
+import { attempt, entriesIn, ifAny, look } from "../system/disk.ts";
+import { STARTERS } from "../system/programs.ts";
+import { programError, run } from "../system/run.ts";
 
 /** The beginnings of the names: of a directory that is being made, and of one whose user holds its lock. */
 const NAMES = { made: ".run-", ready: "run-" };
@@ -23,14 +25,21 @@ function lock(path: string, options: Deno.OpenOptions): Deno.FsFile | null {
   return null;
 }
 
-/** Removes the directories of processes that were killed. The pod is ours, and so is what lies in it. */
-function removeStale(pod: string): void {
-  for (const { name, isDirectory } of entriesIn(pod)) {
-    if (!isDirectory || !name.startsWith(NAMES.ready)) continue;
-    const directory = child(pod, name);
-    using file = ifAny(() => lock(child(directory, LOCK), {}));
-    if (file !== null) Deno.removeSync(directory, { recursive: true });
+/** The directory in which runc and crun note their containers. */
+export const STATE = "state";
+
+/** Removes what a killed process left: the control groups of its container, and its directory. */
+async function removeStale(directory: string, runtimes: readonly string[]): Promise<void> {
+  using file = ifAny(() => lock(child(directory, LOCK), {}));
+  if (file === null) return;
+  const state = child(directory, STATE);
+  const program = runtimes.find((path) => look(path) !== null);
+  for (const { name } of program === undefined ? [] : entriesIn(state)) {
+    const argv = [program ?? "", "--root", state, "delete", "--force", name];
+    const deleted = await run(STARTERS.setpriv, ["--", ...argv], { cwd: "/" });
+    if (deleted.status !== 0) throw programError(deleted, "remove the container of", directory);
   }
+  attempt("remove", directory, () => Deno.removeSync(directory, { recursive: true }));
 }
 
 /** A directory for the files of one start; only this user can enter it. */
@@ -38,22 +47,33 @@ export class Scratch implements Disposable {
   readonly directory: string;
   readonly #lock: Deno.FsFile;
 
+  private constructor(directory: string, lock: Deno.FsFile) {
+    this.directory = directory;
+    this.#lock = lock;
+  }
+
   /**
-   * Makes the directory in a pod, and removes those that killed processes left.
+   * Makes the directory in a pod, and removes those that killed processes left there.
    *
-   * Requires `--allow-read` and `--allow-write` permissions for the pod.
+   * Requires `--allow-read` and `--allow-write` permissions for the pod, and `--allow-run` for setpriv.
+   *
+   * @param runtimes The places of the runtimes that note their containers.
    */
-  constructor(pod: string) {
-    const [made, file] = attempt("make directory in", pod, () => {
-      removeStale(pod);
+  static async make(pod: string, runtimes: readonly string[]): Promise<Scratch> {
+    for (const { name, isDirectory } of attempt("read", pod, () => entriesIn(pod))) {
+      if (isDirectory && name.startsWith(NAMES.ready)) {
+        await removeStale(child(pod, name), runtimes);
+      }
+    }
+    return attempt("make directory in", pod, () => {
       const made = Deno.makeTempDirSync({ dir: pod, prefix: NAMES.made });
-      return [made, lock(child(made, LOCK), { createNew: true, mode: 0o600 })] as const;
+      const file = lock(child(made, LOCK), { createNew: true, mode: 0o600 });
+      if (file === null) throw new Error(`"${made}" was locked by another process`);
+      // Under this name others may look whether its user is alive.
+      const directory = child(pod, `${NAMES.ready}${crypto.randomUUID()}`);
+      Deno.renameSync(made, directory);
+      return new Scratch(directory, file);
     });
-    if (file === null) throw new Error(`"${made}" was locked by another process`);
-    this.#lock = file;
-    this.directory = child(pod, `${NAMES.ready}${crypto.randomUUID()}`);
-    // Under this name others may look whether its user is alive.
-    attempt("rename", made, () => Deno.renameSync(made, this.directory));
   }
 
   /** Removes the directory. */
