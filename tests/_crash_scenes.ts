@@ -50,7 +50,7 @@ export function requestOf(
   more: Partial<PodApp> = {},
 ): PodRequest {
   const all = apps.map((app) => appOf(place, app, more));
-  return { pod: place.pod, layout: "rkt", ephemeral: true, apps: all };
+  return { pod: place.pod, layout: "rkt", apps: all };
 }
 
 /** Three apps that are mounted and one that is copied, with whatever a render can make. */
@@ -230,7 +230,7 @@ export const COLLECT_ALL: Scenario = {
     }
     await use(requestOf(place, ["web", "db"]));
   },
-  deed: ({ pods }) => ({ kind: "collect", request: { pods, gracePeriodMs: 0 } }),
+  deed: ({ pods }) => ({ kind: "collect", request: { pods, gracePeriodMs: 0, olderThanMs: 0 } }),
   steps: 10,
   apps: { web: true, db: true },
 };

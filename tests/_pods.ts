@@ -34,20 +34,28 @@ export interface TestPod {
   readonly upper: string;
 }
 
+/** How the app of a pod differs. */
+interface PodMore {
+  readonly app?: string;
+  readonly options?: readonly string[];
+  /** Set if its pod may be collected, and what it wrote goes with the unmount. @default {true} */
+  readonly ephemeral?: boolean;
+}
+
 /** Renders an ephemeral app, `web` unless it is named, that has written the pod's name into a file `made`. */
 export async function mountedPod(
   { pods, lower }: Place,
   name: string,
-  more: { readonly app?: string; readonly options?: readonly string[] } = {},
+  more: PodMore = {},
 ): Promise<TestPod> {
-  const { app = "web", options = [] } = more;
+  const { app = "web", options = [], ephemeral = true } = more;
   const pod = `${pods}/${name}`;
   const render = await renderOverlay({
     lower,
     pod,
     app,
     options: [...MARKS, ...options],
-    ephemeral: true,
+    ephemeral,
   });
   await Deno.writeTextFile(`${render.rootfs}/made`, name);
   return { pod, rootfs: render.rootfs, upper: `${render.upper}` };
@@ -62,14 +70,15 @@ export async function preparedPod({ pods, lower }: Place, name: string): Promise
   return { pod, rootfs, upper: `${upper}` };
 }
 
-/** The same, unmounted in order. */
+/** The same, unmounted in order; the file was put into the upper of an ephemeral one afterwards. */
 export async function idlePod(
   place: Place,
   name: string,
-  more: { readonly app?: string; readonly options?: readonly string[] } = {},
+  more: PodMore = {},
 ): Promise<TestPod> {
   const made = await mountedPod(place, name, more);
   await unmountOverlay({ pod: made.pod });
+  await Deno.writeTextFile(`${made.upper}/made`, name);
   return made;
 }
 
@@ -77,7 +86,7 @@ export async function idlePod(
 export async function rebootedPod(
   place: Place,
   name: string,
-  more: { readonly app?: string; readonly options?: readonly string[] } = {},
+  more: PodMore = {},
 ): Promise<TestPod> {
   const made = await mountedPod(place, name, more);
   await sh("umount", "--", made.rootfs);

@@ -20,6 +20,8 @@ export interface SceneLine {
   readonly inPod?: boolean;
   readonly volatile?: true;
   readonly lazy?: true;
+  readonly ephemeral?: true;
+  readonly spent?: true;
   /** The mount points in its rootfs. */
   readonly inside?: readonly string[];
 }
@@ -31,7 +33,8 @@ export interface Scene {
   readonly unnamed?: readonly string[];
 }
 
-function lineOf({ app, auto = true, rootfs, inPod = true, volatile, lazy }: SceneLine): AppLine {
+function lineOf(scene: SceneLine): AppLine {
+  const { app, auto = true, rootfs, inPod = true, volatile, lazy, ephemeral, spent } = scene;
   const [upper, work] = ["upper", "work"].map((name) => `/pod/overlay/image/${name}/${app}`);
   const options = volatile ? ["volatile"] : [];
   const config = { lower: ["/image"], upper: `${upper}`, work: `${work}`, label: null, options };
@@ -41,7 +44,13 @@ function lineOf({ app, auto = true, rootfs, inPod = true, volatile, lazy }: Scen
     options: mountOptions(config),
     auto,
   });
-  return { ...line, ...(inPod ? { inPod: true } : {}), ...(lazy ? { lazy } : {}) };
+  return {
+    ...line,
+    ...(inPod ? { inPod: true } : {}),
+    ...(lazy ? { lazy } : {}),
+    ...(ephemeral ? { ephemeral } : {}),
+    ...(spent ? { spent } : {}),
+  };
 }
 
 /** A snapshot; of some apps, where they are named. */
@@ -73,8 +82,9 @@ export function brief(operation: Operation): string {
     case "volatile":
       return `volatile ${operation.rootfs.split("/").at(-2)}`;
     case "record": {
-      const { app, auto, lazy } = operation.line;
-      return `record ${app}${auto ? "" : " noauto"}${lazy ? " lazy" : ""}`;
+      const { app, auto, lazy, spent } = operation.line;
+      const marks = `${auto ? "" : " noauto"}${lazy ? " lazy" : ""}${spent ? " spent" : ""}`;
+      return `record ${app}${marks}`;
     }
     case "mount":
       return `mount ${operation.line?.app}${operation.live ? " live" : ""}`;

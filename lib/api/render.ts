@@ -89,7 +89,8 @@ export async function prepareOverlay(
  *
  * @param request The app to render.
  * @param options Listeners, the time to wait for the pod's lock, and a signal that ends the call.
- * @returns The render. Disposing it unmounts the app if this call mounted it, and keeps its data.
+ * @returns The render. Disposing it unmounts the app if this call mounted it, and keeps its data, unless it is
+ * ephemeral.
  * @throws {InvalidValueError} If a part of the request is not usable.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.
  * @throws {RefusedError} If a safety check refuses; nothing was touched.

@@ -85,7 +85,8 @@ export async function preparePod(
  *
  * @param request The apps to render.
  * @param options Listeners, the time to wait for the pod's lock, and a signal that ends the call.
- * @returns The renders. Disposing them unmounts the apps that this call mounted, and keeps their data.
+ * @returns The renders. Disposing them unmounts the apps that this call mounted, and keeps their data, unless they
+ * are ephemeral.
  * @throws {InvalidValueError} If a part of the request is not usable; it names the part, such as
  * `apps[3].lower`.
  * @throws {MissingPermissionError} If a Deno permission is missing; nothing was touched.

@@ -13,6 +13,7 @@ import { FactsCache } from "../preflight/disk_facts.ts";
 import { podLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { parsePath } from "../request/names.ts";
+import { finishResets } from "../pod/finish_reset.ts";
 import { Call, openAll, openPod } from "../pod/open.ts";
 import type { OpenPod, Visited } from "../pod/open.ts";
 import { noPodError } from "../pod/record.ts";
@@ -143,6 +144,7 @@ export class Restoring {
   async judge(open: OpenPod, asksKernel: boolean): Promise<{ plan: Plan; problems: Problems }> {
     const snapshot = await open.snapshot("restore");
     refuseElsewhere(open.record.lines, open.layout);
+    if (asksKernel) finishResets(open.record.lines, open.layout);
     const live = this.#live;
     const problems = await findProblems(open, snapshot, { live, cache: this.#cache, asksKernel });
     return { plan: planRestore(snapshot, { problems, live }), problems };

@@ -34,7 +34,8 @@ export interface Unmounted {
 }
 
 /**
- * Computes the Deno permissions to unmount, except reading a destination outside the pod.
+ * Computes the Deno permissions to unmount, except reading a destination outside the pod. For ephemeral apps
+ * `--allow-run` for mount and rm is needed too; {@linkcode unmountPlan} knows.
  *
  * Requires no permissions.
  */
@@ -44,8 +45,9 @@ export function unmountPermissions(pod: string): RequiredPermissions {
 }
 
 /**
- * Unmounts all or some apps of a pod: deepest first, in one process, and lazily only on request. Their data
- * is kept, and so is their line in `overlay.fstab`, now with `noauto`.
+ * Unmounts all or some apps of a pod: deepest first, in one process, and lazily only on request. Their line in
+ * `overlay.fstab` is kept, now with `noauto`, and so is their data, unless they are ephemeral. Data of an
+ * ephemeral app that another mount uses stays, and the next call removes it.
  *
  * Requires `--allow-read` and `--allow-write` permissions for the pod, `--allow-read` for destinations
  * outside it, `--allow-run` for umount, findmnt and find, and `--allow-sys=uid`. With `--allow-run` for
@@ -59,7 +61,7 @@ export function unmountPermissions(pod: string): RequiredPermissions {
  * @throws {RefusedError} If another user could change the pod, a foreign file system is mounted on a rootfs,
  * or the whole pod is to be unmounted and has a mount without a line; nothing was touched.
  * @throws {UnmountError} If a rootfs is in use; the others are unmounted.
- * @throws {OverlayError} If there is no such pod or app.
+ * @throws {OverlayError} If there is no such pod or app, or the data of an ephemeral app is in use elsewhere.
  *
  * @example
  * ```ts

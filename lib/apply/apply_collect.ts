@@ -15,13 +15,15 @@ import {
   isSame,
   look,
 } from "../system/disk.ts";
-import { OverlayError } from "../core/errors.ts";
+import { OverlayError, RefusedError } from "../core/errors.ts";
 import { GARBAGE_MODE } from "../pod/garbage.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { child, isWithin, parent } from "../core/path.ts";
 import { freeName } from "../pod/list.ts";
 import { readLineConfig } from "../overlay/app_line.ts";
-import { quote, shellQuote } from "../core/quote.ts";
+import type { AppLine } from "../overlay/app_line.ts";
+import { mountTable } from "../system/mount_table.ts";
+import { appWords, quote, shellQuote } from "../core/quote.ts";
 import { readRecord } from "../pod/record.ts";
 import { removeAll } from "../system/remove.ts";
 import type {
@@ -83,11 +85,50 @@ export async function applyIdle(
   operations: readonly IdleOperation[],
   run: ApplyRun,
 ): Promise<void> {
-  const { refuseInUse } = await import("../pod/in_use.ts");
+  const { findInUse } = await import("../pod/in_use.ts");
+  const { outcome, plan: { action }, options } = run;
   // An app that is in use is reported at the end.
-  const lines = operations.map(({ line }) => line)
-    .filter(({ rootfs }) => !run.outcome.left.has(rootfs));
-  await refuseInUse(run.plan.action, lines, run);
+  const asked = operations.filter(({ line }) => !outcome.left.has(line.rootfs));
+  const verb = action === "unmount" ? "throw away what was written by" : action;
+  const used = new Map([
+    ...await findMadeOf(verb, asked.filter(({ orStays }) => orStays), run),
+    ...await findInUse(verb, asked.map(({ line }) => line), run),
+  ]);
+  for (const { line, orStays, lazy } of asked) {
+    const error = used.get(line);
+    if (error === undefined) continue;
+    if (!orStays) throw error;
+    outcome.kept.add(line.rootfs);
+    if (lazy) options.warn?.(`${error.message}; it stays`);
+    else outcome.error ??= () => Promise.resolve(error);
+  }
+}
+
+/** Finds uppers that are part of a mount elsewhere, as a lower too, or in which something is mounted. */
+async function findMadeOf(
+  verb: string,
+  operations: readonly IdleOperation[],
+  { pod, programs }: ApplyRun,
+): Promise<ReadonlyMap<AppLine, OverlayError>> {
+  if (operations.length === 0) return new Map();
+  const mounts = new PodMounts(pod, await mountTable(programs));
+  const real = mounts.realPod() ?? pod.pod;
+  return new Map(operations.flatMap(({ line, path }) => {
+    const paths = [path, real + path.slice(pod.pod.length)];
+    const [user] = paths.flatMap((one) => [
+      ...mounts.index.madeOf(one),
+      ...mounts.index.within(one),
+    ]);
+    return user === undefined ? [] : [[line, madeOfError(verb, line, user.target)] as const];
+  }));
+}
+
+function madeOfError(verb: string, { app, rootfs }: AppLine, target: string): RefusedError {
+  const reason = `the mount on ${quote(target)} uses what is in its upper`;
+  return new RefusedError("in-use", `Cannot ${verb} ${appWords(app)}: ${reason}`, {
+    path: rootfs,
+    hint: `umount ${shellQuote(target)} if it may go, and run this again`,
+  });
 }
 
 /**

@@ -4,6 +4,8 @@
  * @module
  */
 import type { ApplyRun } from "./apply_run.ts";
+import { finishResets, freshPath, resetDirectory } from "../pod/finish_reset.ts";
+import { readRecord } from "../pod/record.ts";
 import { openWork } from "../pod/removal.ts";
 import { makeDirectory } from "../system/directory.ts";
 import { attempt, isDiskFull, look, lookForDirectory, readMode } from "../system/disk.ts";
@@ -15,35 +17,57 @@ import type { ResetOperation } from "../plan/operation.ts";
 const ASIDE_MODE = 0o700;
 
 /**
- * Puts an empty upper and an empty work in the place of those of an app, and removes the old ones. An end in
- * between leaves the old upper or none, which is an empty one for a render; and what is left is removed by
- * the next reset, or with the pod.
+ * Puts an empty work and an empty upper in the place of those of an app, and removes the old ones. An end in
+ * between leaves the old upper or none; then the next command puts the new one in place. What else is left is
+ * removed by the next reset, or with the pod.
  *
  * The root of the upper gets mode and owner of the mount point, which a render makes alike and the app cannot
  * change.
  */
 export async function applyReset(operation: ResetOperation, run: ApplyRun): Promise<void> {
-  const { path: upper, work, image, rootfs, label } = operation;
-  if (run.outcome.left.has(rootfs)) return;
+  const { image, app, rootfs, label } = operation;
+  if (run.outcome.left.has(rootfs) || run.outcome.kept.has(rootfs)) return;
   run.checkPlace();
-  const aside = child(image, "reset");
+  const aside = resetDirectory(image);
+  // It may hold the only upper of another app.
+  if (lookForDirectory(aside) !== null) finishResets(readRecord(run.pod.fstab).lines, run.pod);
   await removeAside(aside, run);
-  const like = lookForDirectory(upper);
-  const point = look(rootfs);
-  const root = point?.isDirectory ? point : like;
-  const workLike = lookForDirectory(work);
-  await makeAside(aside, work, run);
-  for (const [name, info] of [["upper", root], ["work", workLike]] as const) {
-    const fresh = child(aside, name);
-    makeDirectory(fresh, info === null ? ASIDE_MODE : readMode(info), info ?? undefined);
+  const parts = listParts(operation);
+  await makeAside(aside, operation.work, run);
+  for (const { kind, like } of parts) {
+    const fresh = freshPath(kind, { app, image });
+    makeDirectory(fresh, like === null ? ASIDE_MODE : readMode(like), like ?? undefined);
     if (label !== null) await applyContext(fresh, label, run);
   }
   run.options.checkpoint?.("reset-made");
   run.changed = true;
-  for (const [path, name] of [[upper, "upper"], [work, "work"]] as const) {
-    replace(path, aside, name, () => run.options.checkpoint?.(`reset-${name}`));
+  for (const { kind, path } of parts) {
+    const old = child(aside, `old-${kind}`);
+    replace(path, { old, fresh: freshPath(kind, { app, image }) }, () => {
+      run.options.checkpoint?.(`reset-${kind}`);
+    });
   }
   await removeAside(aside, run);
+}
+
+/** A directory that is replaced, and the one whose mode and owner the new one gets. */
+interface Part {
+  readonly kind: "upper" | "work";
+  readonly path: string;
+  readonly like: Deno.FileInfo | null;
+}
+
+/** Lists the work before the upper: with `index=on` a new upper does not fit an old work. */
+function listParts({ path: upper, work, point }: ResetOperation): readonly Part[] {
+  const mountPoint = look(point);
+  return [
+    { kind: "work", path: work, like: lookForDirectory(work) },
+    {
+      kind: "upper",
+      path: upper,
+      like: mountPoint?.isDirectory ? mountPoint : lookForDirectory(upper),
+    },
+  ];
 }
 
 async function applyContext(path: string, label: string, run: ApplyRun): Promise<void> {
@@ -52,12 +76,14 @@ async function applyContext(path: string, label: string, run: ApplyRun): Promise
 }
 
 /** Renames a directory away, and the new one into its place. */
-function replace(path: string, aside: string, name: string, onStep: () => void): void {
-  if (look(path) !== null) {
-    attempt("set aside", path, () => Deno.renameSync(path, child(aside, `old-${name}`)));
-  }
+function replace(
+  path: string,
+  { old, fresh }: { readonly old: string; readonly fresh: string },
+  onStep: () => void,
+): void {
+  if (look(path) !== null) attempt("set aside", path, () => Deno.renameSync(path, old));
   onStep();
-  attempt("put in place", path, () => Deno.renameSync(child(aside, name), path));
+  attempt("put in place", path, () => Deno.renameSync(fresh, path));
   onStep();
 }
 

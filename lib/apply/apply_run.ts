@@ -51,6 +51,8 @@ export interface Outcome {
   readonly gone: UnmountOperation[];
   /** The rootfs of each app that is in use and still mounted. */
   readonly left: Set<string>;
+  /** The rootfs of each app that is unmounted, and whose upper is in use elsewhere. */
+  readonly kept: Set<string>;
   /** The lines that could not be mounted, each with the reason. */
   readonly failures: { readonly line: AppLine; readonly error: OverlayError }[];
   /** Makes the error that is thrown after the rest of the plan is applied. */
@@ -94,7 +96,13 @@ export class ApplyRun {
   /** Set if the plan mounts the apps. */
   readonly mounts: boolean;
   /** The outcome of unmounts and restores. */
-  readonly outcome: Outcome = { gone: [], left: new Set(), failures: [], error: null };
+  readonly outcome: Outcome = {
+    gone: [],
+    left: new Set(),
+    kept: new Set(),
+    failures: [],
+    error: null,
+  };
   readonly #owners = new Map<string, AppRun>();
 
   /** Starts a run of a plan. */

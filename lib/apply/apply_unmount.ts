@@ -53,16 +53,17 @@ export function applyVolatile({ path, rootfs }: VolatileOperation, run: ApplyRun
   attempt("remove", path, () => Deno.removeSync(path, { recursive: true }));
 }
 
-/** Writes changed lines of `overlay.fstab`. The line of an app that is in use stays. */
+/** Writes changed lines of `overlay.fstab`. The line of an app that is in use, or whose upper is, stays. */
 export function applyChanges(operations: readonly RecordOperation[], run: ApplyRun): void {
   const lines = operations.map(({ line }) => line)
-    .filter(({ rootfs }) => !run.outcome.left.has(rootfs));
+    .filter(({ rootfs }) => !run.outcome.left.has(rootfs) && !run.outcome.kept.has(rootfs));
   const { fstab } = run.pod;
   // A lazy unmount has written them before.
   if (lines.length === 0 && !operations.some(({ line }) => line.lazy)) return;
   try {
-    const text = formatFstab(withLines(run.entries, lines));
-    replaceFile(fstab, new TextEncoder().encode(text), FSTAB_MODE);
+    const entries = withLines(run.entries, lines);
+    replaceFile(fstab, new TextEncoder().encode(formatFstab(entries)), FSTAB_MODE);
+    run.entries = entries;
   } catch (error) {
     if (!(error instanceof OverlayError)) throw error;
     const hint = "what could be unmounted is, but mount --all would mount it again: " +

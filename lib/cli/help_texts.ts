@@ -50,8 +50,10 @@ look.`,
   },
   unmount: {
     purpose: `Unmount a pod's apps, or some of them, and print each rootfs that was unmounted.
-What the apps wrote is kept. With --pods, a pod that is damaged or in use is an
-error, and does not stop the others.`,
+What the apps wrote is kept, unless they were rendered with --ephemeral: then it
+is thrown away, or the unmount fails with the apps unmounted if another mount
+uses it, as in another mount namespace; --restorable keeps it. With --pods, a
+pod that is damaged or in use is an error, and does not stop the others.`,
     usage: "overlay-render unmount --pod DIR [--app NAME]... | --pods DIR [FLAGS]",
     examples: `  overlay-render unmount --pod /run/pods/one
   overlay-render unmount --pod /run/pods/one --app web --app db
@@ -60,7 +62,8 @@ error, and does not stop the others.`,
     permissions: `  --allow-read=POD --allow-write=POD
   --allow-run=/bin/umount,/bin/findmnt,/bin/find --allow-sys=uid
   and --allow-read=DEST for a destination outside the pod,
-  --allow-read=LOWER for a read-only view of one lower`,
+  --allow-read=LOWER for a read-only view of one lower; --flags prints also
+  what ephemeral apps need`,
   },
   status: {
     purpose: `List the renders of a pod, or of all pods in a directory, whether they are
@@ -155,7 +158,8 @@ first, never lazily, and it is removed at once. A pod that is kept
   --allow-run=/bin/fuser to name the processes that hold a mount`,
   },
   keep: {
-    purpose: "Keep a pod, so that gc does not collect it, not even by its name.",
+    purpose: `Keep a pod, so that gc does not collect it, not even by its name. What an
+ephemeral app of it wrote goes all the same when the app is unmounted.`,
     usage: "overlay-render keep --pod DIR [FLAGS]",
     examples: `  overlay-render keep --pod /run/pods/one
   overlay-render gc --pods /run/pods --older-than 30d`,

@@ -9,10 +9,13 @@ import type { MountConfig } from "../overlay/mount_config.ts";
 import { chooseLine } from "../plan/plan_unmount.ts";
 import { refuseElsewhere } from "../plan/refusals.ts";
 import { noPodError } from "../pod/record.ts";
+import { freshDirectories } from "../pod/finish_reset.ts";
 import { openPod } from "../pod/open.ts";
 import type { Call, OpenPod } from "../pod/open.ts";
 import { parseAppName } from "../request/names.ts";
 import { podLayout } from "../request/layout.ts";
+import type { PodLayout } from "../request/layout.ts";
+import { look } from "../system/disk.ts";
 
 /** The choice of an app. */
 export interface AppChoice {
@@ -48,5 +51,14 @@ export async function findApp({ pod, app }: AppChoice, call: Call): Promise<Foun
   if (open === null) throw noPodError(layout.pod);
   refuseElsewhere(open.record.lines, layout);
   const line = chooseLine(open.record, { pod: layout, app: name });
-  return { open, line, config: readLineConfig(line, layout.pod) };
+  return { open, line, config: configOf(line, layout) };
+}
+
+/** Reads the configuration of a line. A reset that was killed leaves the new upper beside its place. */
+function configOf(line: AppLine, layout: PodLayout): MountConfig {
+  const config = readLineConfig(line, layout.pod);
+  const { upper } = config;
+  if (upper === null || look(upper) !== null) return config;
+  const fresh = freshDirectories(line, layout).find(({ path }) => path === upper)?.fresh;
+  return fresh === undefined || look(fresh) === null ? config : { ...config, upper: fresh };
 }

@@ -39,6 +39,8 @@ export interface AppLine {
   readonly lazy?: true;
   /** Set when gc may collect the files of the app although its pod was not named. */
   readonly ephemeral?: true;
+  /** Set when the app is ephemeral and was unmounted, and what it wrote is still to be thrown away. */
+  readonly spent?: true;
   /** The directories outside the pod that renders made: the rootfs alone, or the destination with it. */
   readonly made?: "rootfs" | "destination";
   /** The directories that the lowers were when the app was mounted last, see `identifyLowers`. */
@@ -54,9 +56,10 @@ const LAZY = "X-overlay-render.lazy";
 const COPY = "X-overlay-render.copy";
 const IN_POD = "X-overlay-render.in-pod";
 const EPHEMERAL = "X-overlay-render.ephemeral";
+const SPENT = "X-overlay-render.spent";
 const MADE = "X-overlay-render.made=";
 const LOWER_IDS = "X-overlay-render.lower-ids=";
-const MARKS: readonly string[] = ["noauto", LAZY, COPY, IN_POD, EPHEMERAL];
+const MARKS: readonly string[] = ["noauto", LAZY, COPY, IN_POD, EPHEMERAL, SPENT];
 const VALUES: readonly string[] = [APP, TREE, LOWERS, MADE, LOWER_IDS];
 
 /** Makes the line of an app from its mount configuration and option string. */
@@ -98,6 +101,7 @@ export function formatAppLine(line: AppLine): string {
     ...(line.copy ? [COPY] : []),
     ...(line.inPod ? [IN_POD] : []),
     ...(line.ephemeral ? [EPHEMERAL] : []),
+    ...(line.spent ? [SPENT] : []),
     ...(line.made === undefined ? [] : [MADE + line.made]),
     ...(line.lowers === undefined ? [] : [LOWERS + encodeURIComponent(line.lowers)]),
     ...(line.lowerIds === undefined ? [] : [LOWER_IDS + line.lowerIds]),
@@ -154,6 +158,7 @@ export function parseAppLine(text: string): AppLine | null {
     ...(parts.includes(COPY) ? { copy: true } : {}),
     ...(parts.includes(IN_POD) ? { inPod: true } : {}),
     ...(parts.includes(EPHEMERAL) ? { ephemeral: true } : {}),
+    ...(parts.includes(SPENT) ? { spent: true } : {}),
     ...(made === "rootfs" || made === "destination" ? { made } : {}),
     ...(lowerIds === null ? {} : { lowerIds }),
   };

@@ -17,6 +17,10 @@ export interface PathOperation<K extends string> {
 export interface IdleOperation extends PathOperation<"idle"> {
   /** The line of its app. */
   readonly line: AppLine;
+  /** Set if an upper that is part of one stays as it is, and the rest of the plan is applied. */
+  readonly orStays?: true;
+  /** Set if it was unmounted lazily, so that such an upper is no failure. */
+  readonly lazy?: true;
 }
 
 /** Nothing may be mounted in a directory, and no mount may use a directory in it. */

@@ -39,7 +39,10 @@ const DETAILS: { readonly [K in Kind]: (operation: OperationOf<K>) => string } =
   link: ({ to }) => `link to ${showName(to)}`,
   use: ({ pod }) => `says that ${showName(pod)} uses trees of the store`,
   mtab: () => "link to ../proc/self/mounts, unless it is there",
-  idle: () => "must be part of no mount, in any mount namespace",
+  idle: ({ orStays }) =>
+    orStays
+      ? "stays, if it is part of a mount"
+      : "must be part of no mount, in any mount namespace",
   free: () => "nothing may be mounted in it, or be made of what is in it",
   unused: () => "must use nothing of what is removed",
   "set-aside": ({ to }) => `as ${showName(to)}`,

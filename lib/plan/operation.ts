@@ -164,6 +164,8 @@ export interface VolatileOperation {
 export interface ResetOperation {
   /** Tells the operations apart. */
   readonly kind: "reset";
+  /** The app. */
+  readonly app: string;
   /** The upper. */
   readonly path: string;
   /** The work. */
@@ -172,6 +174,8 @@ export interface ResetOperation {
   readonly image: string;
   /** The rootfs, which is not mounted. */
   readonly rootfs: string;
+  /** Its mount point, whose mode and owner the upper gets. */
+  readonly point: string;
   /** The SELinux context of the new ones, or `null`. */
   readonly label: string | null;
 }

@@ -11,12 +11,12 @@ import { readLineConfig } from "../overlay/app_line.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { RefusedError } from "../core/errors.ts";
 import { appWords } from "../core/quote.ts";
-import { appLayout } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import type { Operation } from "./operation.ts";
 import { freeze } from "./plan.ts";
 import type { Plan } from "./plan.ts";
 import { unmountOperations } from "./plan_unmount.ts";
+import { resetOperations } from "./reset_operations.ts";
 import { refuseElsewhere } from "./refusals.ts";
 import type { PodSnapshot } from "./snapshot.ts";
 
@@ -39,7 +39,7 @@ export function planReset(snapshot: PodSnapshot): Plan {
     operations: [
       { kind: "open", path: pod.pod },
       ...unmountOperations({ ...snapshot, seen, unnamed: [] }, { lazy: false, foreign: false }),
-      ...resetOperations(seen.map(({ line }) => line), pod),
+      ...resetOperations(seen.map(({ line }) => line), { all: record.lines, pod }),
       ...record.lines.filter((line) => mounted.includes(line)).map((line): Operation => {
         return { kind: "mount", path: line.rootfs, fstab: pod.fstab, line };
       }),
@@ -76,19 +76,4 @@ function refuseNested(line: AppLine, lines: readonly AppLine[], mounted: boolean
     path: line.rootfs,
     hint,
   });
-}
-
-/** Plans to empty uppers, after the kernel was asked whether they are part of a mount in any mount namespace. */
-export function resetOperations(lines: readonly AppLine[], pod: PodLayout): readonly Operation[] {
-  const all = lines.flatMap((line) => {
-    const { upper, work, label } = readLineConfig(line, pod.pod);
-    return upper === null || work === null ? [] : [{ line, upper, work, label }];
-  });
-  return [
-    ...all.map(({ line, upper }): Operation => ({ kind: "idle", path: upper, line })),
-    ...all.map(({ line, upper, work, label }): Operation => {
-      const { image } = appLayout(pod.pod, line);
-      return { kind: "reset", path: upper, work, image, rootfs: line.rootfs, label };
-    }),
-  ];
 }

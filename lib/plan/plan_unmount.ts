@@ -17,6 +17,7 @@ import type { Plan } from "./plan.ts";
 import { volatileMark } from "../request/layout.ts";
 import type { PodLayout } from "../request/layout.ts";
 import { isWithin } from "../core/path.ts";
+import { resetOperations } from "./reset_operations.ts";
 import { refuseElsewhere, refuseForeign, refuseTakingAway, refuseUnnamed } from "./refusals.ts";
 import type { PodRecord, PodSnapshot, SeenLine } from "./snapshot.ts";
 import type { ParsedUnmount } from "../request/unmount_request.ts";
@@ -94,17 +95,12 @@ export function planUnmount(snapshot: PodSnapshot, request: ParsedUnmount): Plan
   if (apps === null && !foreign) refuseUnnamed(unnamed, pod);
   const mounted = mountedLines(seen);
   if (lazy) refuseTakingAway(mounted);
-  const idle = restorable
-    ? []
-    : seen.filter(({ state }) => state !== "mounted").map(({ line }) => line);
-  const lines = mounted.map(({ line }) => line);
   const note = (lines: readonly AppLine[]): Operation[] => {
     return lines.map((line) => ({ kind: "record", path: pod.fstab, line }));
   };
-  const marks = {
-    ...(restorable ? {} : { auto: false }),
-    ...(lazy ? { lazy: true as const } : {}),
-  };
+  const lines = mounted.map(({ line }) => line);
+  const spent = restorable ? [] : ephemeralLines(snapshot);
+  const changed = changedLines(snapshot, request, spent);
   return freeze<Plan>({
     action: "unmount",
     pod: pod.pod,
@@ -113,16 +109,50 @@ export function planUnmount(snapshot: PodSnapshot, request: ParsedUnmount): Plan
       // Recorded before the unmount: if this ends in between, the app may be in use without a record.
       ...(lazy ? note(lines.map((line) => ({ ...line, lazy: true }))) : []),
       ...unmountOperations(snapshot, { lazy, foreign, recursive }),
-      ...note([
-        ...idle.filter(({ auto }) => auto).map((line) => ({ ...line, auto: false })),
-        ...lines.filter(({ auto }) => (auto && !restorable) || lazy).map((line) => ({
-          ...line,
-          ...marks,
-        })),
-      ]),
+      ...note(changed),
+      ...resetOperations(spent, { all: record.lines, pod, lazy }),
+      ...note(changed.filter((line) => line.spent).map(({ spent: _, ...line }) => line)),
     ],
     mounts: [],
   });
+}
+
+/** Lists the lines that an unmount changes, as they are then; those that are spent until their upper is empty. */
+function changedLines(
+  { seen }: PodSnapshot,
+  { lazy, restorable }: ParsedUnmount,
+  spent: readonly AppLine[],
+): readonly AppLine[] {
+  const isMounted = ({ state }: SeenLine) => state === "mounted";
+  const mounted = mountedLines(seen).map(({ line }) => line);
+  const idle = restorable ? [] : seen.filter((one) => !isMounted(one)).map(({ line }) => line);
+  const off = restorable ? {} : { auto: false };
+  const mark = (line: AppLine) => spent.includes(line) ? { spent: true as const } : {};
+  return [
+    ...idle.filter((line) => line.auto || spent.includes(line))
+      .map((line) => ({ ...line, auto: false, ...mark(line) })),
+    ...mounted.filter((line) => (line.auto && !restorable) || lazy || spent.includes(line))
+      .map((line) => ({
+        ...line,
+        ...off,
+        ...(lazy ? { lazy: true as const } : {}),
+        ...mark(line),
+      })),
+  ];
+}
+
+/**
+ * Lists the lines whose upper goes with the unmount; not one that was only prepared. One that holds the destination
+ * of an app that is not ephemeral stays: the rootfs of that one may be a copy, with all that it wrote.
+ */
+function ephemeralLines({ record, seen }: PodSnapshot): readonly AppLine[] {
+  const lasting = record.lines.filter(({ ephemeral }) => !ephemeral);
+  const holds = (line: AppLine) => {
+    return lasting.some(({ rootfs }) => rootfs.startsWith(`${line.rootfs}/`));
+  };
+  return seen.filter(({ line, state }) => state === "mounted" || line.auto || line.spent)
+    .map(({ line }) => line)
+    .filter((line) => line.ephemeral && !line.copy && !holds(line));
 }
 
 /**

@@ -52,8 +52,8 @@ const NEEDS: { readonly [K in Kind]: (operation: OperationOf<K>) => Partial<Requ
       run: [umount, findmnt],
     }),
     volatile: ({ path }) => ({ read: [path], write: [path] }),
-    reset: ({ image, rootfs, label }) => ({
-      read: [image, rootfs],
+    reset: ({ image, point, label }) => ({
+      read: [image, point],
       write: [image],
       run: label === null ? [rm] : [rm, chcon],
     }),

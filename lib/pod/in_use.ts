@@ -147,12 +147,37 @@ function answerOf(said: string): boolean | null {
 }
 
 /**
- * Refuses apps whose upper is in use in a mount that the mount table does not show. For apps that were
- * unmounted lazily the kernel must confirm that they are free; others are only refused if they are in use.
+ * Finds apps whose upper is in use in a mount that the mount table does not show. For apps that were
+ * unmounted lazily the kernel must confirm that they are free; others are only found if they are in use.
  *
  * Requires `--allow-run` permission for mount, umount and findmnt.
  *
+ * @param verb What cannot be done with such an app.
  * @param lines Lines that are not mounted, of a pod that is locked.
+ * @returns The lines, each with the reason to refuse it.
+ */
+export async function findInUse(
+  verb: string,
+  lines: readonly AppLine[],
+  mounting: Mounting,
+): Promise<ReadonlyMap<AppLine, RefusedError>> {
+  const found = new Map<AppLine, RefusedError>();
+  for (const [line, used] of await settledAnswers(lines, mounting)) {
+    if (used === null && !line.lazy) continue;
+    const why = line.lazy ? "it was unmounted lazily, and " : "";
+    const reason = used
+      ? `${why}a process uses it still${line.lazy ? "" : ELSEWHERE}`
+      : `${why}whether a process uses it still is not known`;
+    const message = `Cannot ${verb} ${appWords(line.app)} of pod ${quote(mounting.pod.pod)}`;
+    const hint = "end the processes that were started in it, and run this again";
+    found.set(line, new RefusedError("busy", `${message}: ${reason}`, { path: line.rootfs, hint }));
+  }
+  return found;
+}
+
+/**
+ * Refuses apps whose upper is in use, see {@linkcode findInUse}.
+ *
  * @throws {RefusedError} If one is in use, or was unmounted lazily and the kernel has no answer.
  */
 export async function refuseInUse(
@@ -160,16 +185,6 @@ export async function refuseInUse(
   lines: readonly AppLine[],
   mounting: Mounting,
 ): Promise<void> {
-  for (const [line, used] of await settledAnswers(lines, mounting)) {
-    if (used === null && !line.lazy) continue;
-    const why = line.lazy ? "it was unmounted lazily, and " : "";
-    const reason = used
-      ? `${why}a process uses it still${line.lazy ? "" : ELSEWHERE}`
-      : `${why}whether a process uses it still is not known`;
-    throw new RefusedError(
-      "busy",
-      `Cannot ${verb} ${appWords(line.app)} of pod ${quote(mounting.pod.pod)}: ${reason}`,
-      { path: line.rootfs, hint: "end the processes that were started in it, and run this again" },
-    );
-  }
+  const [error] = (await findInUse(verb, lines, mounting)).values();
+  if (error !== undefined) throw error;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { readLineConfig } from "../overlay/app_line.ts";
+import { freshDirectories } from "./finish_reset.ts";
 import type { AppLine } from "../overlay/app_line.ts";
 import { isMissing } from "../system/disk.ts";
 import { readOwnFile } from "../system/own_file.ts";
@@ -77,7 +78,12 @@ export function findMissing(
   const { lower, upper, work } = readLineConfig(line, pod.pod);
   const nested = idle.some(({ rootfs }) => line.rootfs.startsWith(`${rootfs}/`));
   const needed = [...lower, upper, work, nested ? null : line.rootfs];
-  return needed.find((path) => path !== null && !isDirectory(path)) ?? null;
+  const missing = needed.find((path) => path !== null && !isDirectory(path)) ?? null;
+  if (missing === null) return null;
+  const isFresh = freshDirectories(line, pod).some(({ path, fresh }) => {
+    return path === missing && isDirectory(fresh);
+  });
+  return isFresh ? null : missing;
 }
 
 function isDirectory(path: string): boolean {

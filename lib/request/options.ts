@@ -45,7 +45,9 @@ export interface AppOptions {
    * into an image that was mounted before. @default {false}
    */
   readonly live?: boolean;
-  /** Set if gc may collect what the app wrote, once the pod is unmounted. @default {the pod's, or false} */
+  /**
+   * Set if what the app wrote goes when it is unmounted or disposed, and gc may collect the pod then. @default {the pod's, or false}
+   */
   readonly ephemeral?: boolean;
 }
 
@@ -247,8 +249,8 @@ export const RENDER_OPTIONS: Readonly<
     "both",
     "boolean",
     "ephemeral",
-    "gc may collect the pod, with all that its apps wrote, once it is unmounted; " +
-      "otherwise gc takes it only by name or age",
+    "what the app wrote goes when it is unmounted, and gc may collect the pod then; otherwise gc " +
+      "takes it only by name or age",
   ),
 };
 

@@ -399,7 +399,7 @@ Deno.test({
   fn: async () => {
     await using dir = await tempDir();
     const place = await makePlace(dir);
-    const { pod } = await idlePod(place, "a");
+    const { pod } = await idlePod(place, "a", { ephemeral: false });
     assertEquals(modeOf(`${pod}/overlay/image/work/web/work`), "0000");
     // Root without its capabilities may read no more than any user.
     const wrapper = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
@@ -571,12 +571,13 @@ for (const { name, arrange, seen } of USES) {
   Deno.test(`collectPods() leaves a pod alone ${name}`, async () => {
     await using dir = await tempDir();
     const place = await makePlace(dir);
-    const pod = await mountedPod(place, "a");
+    const pod = await mountedPod(place, "a", { ephemeral: false });
     const use = await arrange({ ...place, ...pod });
     const view = seen?.(dir);
     const before = await disk(dir.path);
     if (view !== undefined) assertEquals(await Deno.readTextFile(`${view}/made`), "a");
-    const collected = await collectPods({ pods: place.pods, gracePeriodMs: 0 });
+    const all = { pods: place.pods, gracePeriodMs: 0, olderThanMs: 0 };
+    const collected = await collectPods(all);
     assertEquals([collected.marked, collected.removed], [[], []]);
     await assertRejects(() => collectPods({ pod: pod.pod }), RefusedError);
     assertEquals(await disk(dir.path), before);
@@ -592,7 +593,7 @@ for (const { name, arrange, seen } of USES) {
 Deno.test("collectPods() and renderOverlay() wait for the end of who uses an app that was unmounted lazily", async () => {
   await using dir = await tempDir();
   const place = await makePlace(dir);
-  const { pod, rootfs } = await mountedPod(place, "a");
+  const { pod, rootfs } = await mountedPod(place, "a", { ephemeral: false });
   await using process = await occupy(rootfs);
   const { unmounted } = await unmountOverlay({ pod, lazy: true });
   assertEquals(unmounted, [{ app: "web", rootfs }]);
@@ -612,7 +613,7 @@ Deno.test("collectPods() and renderOverlay() wait for the end of who uses an app
     assertMatch(error.hint ?? "", /end the processes/);
     assertEquals(await disk(dir.path), before);
   }
-  const all = await collectPods({ pods: place.pods, gracePeriodMs: 0 });
+  const all = await collectPods({ pods: place.pods, gracePeriodMs: 0, olderThanMs: 0 });
   assertEquals(brief(all, dir), { marked: [], removed: [], kept: ["pods/a: busy"] });
   assertEquals(await disk(dir.path), before);
   // Unmounting again does not make it forgotten.

@@ -9,6 +9,7 @@ import {
   requiredPermissions,
   resetOverlay,
   resetPlan,
+  restoreOverlays,
   UnmountError,
   unmountOverlay,
 } from "../../mod.ts";
@@ -182,8 +183,15 @@ for (const mounted of [true, false]) {
       const isGone = await isMissing(upper ?? "") || (await namesIn(upper ?? "")).length === 0;
       if (!isGone) assertEquals(await snapshot(upper ?? ""), before, `after step ${at}`);
       if (isGone) assertEquals(await changesOf({ pod: request.pod }), [], `after step ${at}`);
-      // Either a render goes on with what there is, or a reset does.
-      if (at % 2 === 0) {
+      const [status] = await overlayStatus(request.pod);
+      assert(status?.drift !== "missing", `after step ${at}`);
+      // A restore goes on with what there is, or a render, or a reset.
+      if (at % 3 === 1 && mounted) {
+        const { failed } = await restoreOverlays({ pod: request.pod });
+        assertEquals(failed, [], `after step ${at}`);
+        assertEquals((await changesOf({ pod: request.pod })).length, isGone ? 0 : 4, `${at}`);
+      }
+      if (at % 3 === 2) {
         await renderOverlay(request);
         assertEquals((await changesOf({ pod: request.pod })).length, isGone ? 0 : 4, `${at}`);
       }

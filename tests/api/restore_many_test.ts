@@ -95,7 +95,7 @@ Deno.test("openPod() does not rely on an earlier look at a pod that was changed 
 Deno.test("unmountPlan() and restorePlan() touch nothing, and say what is to be done with which flags", async () => {
   await using dir = await tempDir();
   const place = await makePlace(dir);
-  const { pod, rootfs } = await mountedPod(place, "one");
+  const { pod, rootfs } = await mountedPod(place, "one", { ephemeral: false });
   await rebootedPod(place, "two");
   const before = await disk(dir.path);
   const unmounting = await unmountPlan({ pod });

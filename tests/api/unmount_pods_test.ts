@@ -195,7 +195,7 @@ Deno.test("unmountOverlay() marks what it unmounted lazily, though it was mounte
 Deno.test("overlay-render unmount --lazy keeps what was written by who uses the app still", async () => {
   await using dir = await tempDir();
   const place = await makePlace(dir);
-  const { pod, rootfs, upper } = await mountedPod(place, "one");
+  const { pod, rootfs, upper } = await mountedPod(place, "one", { ephemeral: false });
   await using writer = new Deno.Command("sh", {
     args: ["-c", "echo ready && read line && echo late > late && echo done && read line"],
     cwd: rootfs,

@@ -50,7 +50,7 @@ for (const scenario of COLLECTS) {
     await assertStatus(place, scenario.apps);
     assertEquals(await written(place), isNew ? "" : kept);
     // What is left of the old one goes, and the new one is in use.
-    const { kept: left } = await collectPods({ pods, gracePeriodMs: 0 });
+    const { kept: left } = await collectPods({ pods, gracePeriodMs: 0, olderThanMs: 0 });
     assertEquals(left.map(({ pod, code }) => [pod, code]), [[pod, "in-use"]]);
     assertEquals(await namesIn(pods), ["pod"]);
     await assertStatus(place, scenario.apps);

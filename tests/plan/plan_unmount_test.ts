@@ -42,6 +42,48 @@ const ROWS: readonly Row[] = [
     plan: ["open", "unmount web"],
   },
   {
+    name: "an ephemeral app, and empties its upper, but not that of another app",
+    scene: {
+      lines: [{ app: "a", state: "mounted" }, { app: "b", state: "mounted", ephemeral: true }],
+    },
+    plan: [
+      "open",
+      "unmount b",
+      "unmount a",
+      "record b noauto spent",
+      "record a noauto",
+      "idle",
+      "reset",
+      "record b noauto",
+    ],
+  },
+  {
+    name: "an ephemeral app that is to be restored, with what it wrote",
+    scene: { lines: [{ app: "a", state: "mounted", ephemeral: true }] },
+    request: { restorable: true },
+    plan: ["open", "unmount a"],
+  },
+  {
+    name: "the upper of an ephemeral app that a killed unmount left",
+    scene: { lines: [{ app: "a", auto: false, ephemeral: true, spent: true }] },
+    plan: ["open", "record a noauto spent", "idle", "reset", "record a noauto"],
+  },
+  {
+    name: "nothing of an ephemeral app that is only prepared, or was unmounted",
+    scene: { lines: [{ app: "a", auto: false, ephemeral: true }] },
+    plan: ["open"],
+  },
+  {
+    name: "an ephemeral app without its upper, which holds the rootfs of an app that is not",
+    scene: {
+      lines: [
+        { app: "a", state: "mounted", ephemeral: true },
+        { app: "b", rootfs: "/pod/apps/a/rootfs/b/rootfs", auto: false },
+      ],
+    },
+    plan: ["open", "unmount a", "record a noauto"],
+  },
+  {
     name: "apps in the opposite order of mounting",
     scene: { lines: [{ app: "a", state: "mounted" }, { app: "b", state: "mounted" }] },
     plan: ["open", "unmount b", "unmount a", "record b noauto", "record a noauto"],
