@@ -123,7 +123,7 @@ function treeSection(): string {
     "## tree\n",
     `${
       prose(purpose)
-    } [Images](images.md) has the details. An ID may also be the name of an image.\n`,
+    } [Images](images.md) has the details. An ID may also be the name of an image, or the first digits of the id, at least 4.\n`,
     table(
       ["command", "does"],
       TREE_COMMANDS.map(([term, meaning]) => [`\`tree ${term}\``, marked(meaning)]),

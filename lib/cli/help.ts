@@ -109,7 +109,8 @@ export function helpText(topic: string | null): string {
   const { purpose, usage, examples, notes, permissions } = HELP_TEXTS[name];
   const commands = name === "tree"
     ? `\nCommands:\n${TREE_COMMANDS.map(([term, meaning]) => entry(term, meaning, 17)).join("")}` +
-      "  An ID may also be the name of an image.\n"
+      "  An ID may also be the name of an image, or the first digits of the id, at\n" +
+      "  least 4.\n"
     : "";
   const flags = name === "tree" ? treeFlags() : ALL_FLAGS[name];
   return [

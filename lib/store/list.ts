@@ -20,7 +20,7 @@ export interface StoreRequest {
 
 /** The choice of a tree in a store. */
 export interface TreeChoice extends StoreRequest {
-  /** The tree id, or the name of an image. */
+  /** The tree id, its first digits, at least 4, or the name of an image. */
   readonly tree: string;
 }
 

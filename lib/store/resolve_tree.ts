@@ -17,6 +17,7 @@ import type { StoreLayout } from "./layout.ts";
 import {
   asView,
   findByName,
+  findByPrefix,
   findLostLinks,
   noTreeError,
   readLayer,
@@ -122,15 +123,16 @@ function refuseOther(image: string, { lower, tree }: TreeRequest): void {
   );
 }
 
-/** The tree ids that an import makes; other trees are directories that were made by hand. */
-const IMPORTED = /^deps-sha512-[0-9a-f]{64}$/;
+/** The tree ids that an import makes, and their begins; other trees are directories that were made by hand. */
+const IMPORTED = /^deps-sha512-[0-9a-f]{4,64}$/;
 
 function readManifest(store: StoreLayout, tree: string): TreeManifest | null {
-  const layout = storedTreeLayout(store, tree);
   if (IMPORTED.test(tree)) checkMayRead(store, "a tree");
-  const manifest = isGranted({ name: "read", path: store.store })
-    ? ifAny(() => readTree(layout))
-    : null;
+  if (!isGranted({ name: "read", path: store.store })) return null;
+  const exact = storedTreeLayout(store, tree);
+  const id = look(exact.tree) === null ? findByPrefix(store, tree) : undefined;
+  const layout = id === undefined ? exact : storedTreeLayout(store, id);
+  const manifest = ifAny(() => readTree(layout));
   if (manifest === null || look(layout.rendered) !== null) return manifest;
   throw new OverlayError("bad-store", `Cannot use tree ${quote(tree)}: its import did not finish`, {
     path: layout.tree,

@@ -14,7 +14,7 @@ import { parseName } from "./import_request.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreRequest, TreeChoice } from "./list.ts";
 import { openStore } from "./open.ts";
-import { findTree, formatRecord } from "./tree_manifest.ts";
+import { findByName, findTree, formatRecord } from "./tree_manifest.ts";
 import type { StoredImage, TreeManifest } from "./tree_manifest.ts";
 import { writeTree } from "./write_tree.ts";
 
@@ -101,7 +101,8 @@ export async function untagTree(
   using _lock = await openStore(store, options);
   const tree = findTree(store, request.name);
   const image = chooseImage(tree, request.name);
-  if (image === undefined || tree.id === request.name) throw noNameError(request.name);
+  const isName = findByName([tree], request.name) !== undefined;
+  if (image === undefined || !isName) throw noNameError(request.name);
   const others = tree.images.filter((one) => one !== image);
   // The config of the last image stays with the tree.
   const images = others.length > 0 ? others : [{ ...image, name: null }];

@@ -5,7 +5,7 @@
  */
 import { attempt, entriesIn, look } from "../system/disk.ts";
 import { readOwnFile } from "../system/own_file.ts";
-import { OverlayError } from "../core/errors.ts";
+import { InvalidValueError, OverlayError } from "../core/errors.ts";
 import type { ImageSource } from "../image/image.ts";
 import type { ImageManifest } from "../image/manifest.ts";
 import type { AttributeClass, LayerSummary } from "../layer/layer_policy.ts";
@@ -220,17 +220,40 @@ export function findByName(
     having((image) => hasDigest(image, parts));
 }
 
+/** The begin of the id of each tree that was imported. */
+const IMPORTED = "deps-sha512-";
+
+/** The form of a part of an id that stands for all of it: its first digits, at least 4. */
+const SHORT_ID = new RegExp(`^(?:${IMPORTED})?([0-9a-f]{4,64})$`);
+
 /**
- * Finds a tree by its id or the name of its image.
+ * Finds the tree whose id begins in this way; `undefined` if there is none.
  *
+ * @throws {InvalidValueError} If there are several.
+ */
+export function findByPrefix(store: StoreLayout, tree: string): string | undefined {
+  const [, digits] = SHORT_ID.exec(tree) ?? [];
+  if (digits === undefined) return undefined;
+  const ids = listWholeTrees(store).filter((id) => id.startsWith(IMPORTED + digits));
+  if (ids.length < 2) return ids[0];
+  const message = `Cannot use tree ${quote(tree)}: ${ids.length} trees begin so`;
+  throw new InvalidValueError("invalid-value", message, { hint: `they are ${ids.join(", ")}` });
+}
+
+/**
+ * Finds a tree by its id, the name of its image, or the first digits of its id.
+ *
+ * @throws {InvalidValueError} If the ids of several trees begin in this way.
  * @throws {OverlayError} If there is none, or its manifest is damaged.
  */
 export function findTree(store: StoreLayout, tree: string): TreeManifest {
   const all = readWholeTrees(store);
   const found = all.find(({ id }) => id === tree) ?? findByName(all, tree);
   if (found !== undefined) return found;
-  // Throws the error of a damaged manifest.
-  if (listWholeTrees(store).includes(tree)) readTree(storedTreeLayout(store, tree));
+  const id = listWholeTrees(store).includes(tree) ? tree : findByPrefix(store, tree);
+  // A damaged manifest is an error of its own.
+  const read = id === undefined ? null : readTree(storedTreeLayout(store, id));
+  if (read !== null) return read;
   throw noTreeError(store, tree);
 }
 
