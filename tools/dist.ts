@@ -10,6 +10,7 @@
  */
 import { normalize } from "@std/path/posix/normalize";
 import { completion } from "../lib/cli/completion.ts";
+import { systemdUnits } from "../lib/cli/systemd.ts";
 import { bundle, bundleLibrary } from "./bundle.ts";
 import { compileBinary, NoBaseError } from "./compile.ts";
 import { makeDeb } from "./deb.ts";
@@ -39,6 +40,14 @@ async function writeCompletions(directory: string): Promise<void> {
   const files = { bash: "overlay-render", zsh: "_overlay-render", fish: "overlay-render.fish" };
   for (const shell of ["bash", "zsh", "fish"] as const) {
     await Deno.writeTextFile(`${directory}/${files[shell]}`, completion(shell));
+  }
+}
+
+/** Writes the units as templates, whose instance is the escaped path of a directory of pods. */
+async function writeUnits(directory: string): Promise<void> {
+  await Deno.mkdir(directory, { recursive: true });
+  for (const { name, text } of systemdUnits({ command: "/usr/bin/overlay-render" })) {
+    await Deno.writeTextFile(`${directory}/${name}`, text);
   }
 }
 
@@ -93,6 +102,7 @@ export async function makeDist(directory: string, options: DistOptions = {}): Pr
   await bundleLibrary(directory);
   await writeManual(`${directory}/man`, new Date(epoch * 1000));
   await writeCompletions(`${directory}/completions`);
+  await writeUnits(`${directory}/units`);
   const hasDpkg = (await run(["dpkg-deb", "--version"])).status === 0;
   if (hasDpkg) await makeDeb(directory, epoch);
   else say("no package for Debian: it lacks dpkg-deb\n");

@@ -29,6 +29,7 @@ async function checkFiles(dist: string): Promise<void> {
     ...["overlay-render.js", "mod.js", "mod.d.ts", "tree.js", "tree.d.ts", DEB],
     ...["man/overlay-render.1", "man/overlay-render-tree.1", "completions/overlay-render"],
     ...["completions/_overlay-render", "completions/overlay-render.fish"],
+    ...["units/overlay-render-restore@.service", "units/overlay-render-gc@.timer"],
   ];
   for (const file of files) assertStringIncludes(checked, `${file}: OK\n`);
   let refused = "";

@@ -13,7 +13,12 @@ import { isRealRoot } from "../_privilege.ts";
 import { tempDir } from "../_temp.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
-const DOCUMENTS = ["README.md", ...await filesBelow(ROOT, "docs", ".md")];
+const DOCUMENTS = [
+  "README.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  ...await filesBelow(ROOT, "docs", ".md"),
+];
 
 const read = (path: string): Promise<string> => Deno.readTextFile(`${ROOT}/${path}`);
 
