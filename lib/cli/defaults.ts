@@ -33,7 +33,7 @@ const PODS: Default = {
 };
 
 /** The commands that look at all pods where no flag says which. An unmount of all must be asked for. */
-const OF_PODS: readonly CommandName[] = ["status", "restore", "gc"];
+const OF_PODS: readonly CommandName[] = ["run", "status", "restore", "gc"];
 
 function takesStore(name: CommandName): boolean {
   // The flags of these two are in modules that only they load.
