@@ -21,7 +21,7 @@ export interface Fence {
 
 /** The fenced blocks of a document, in its order. */
 export function fencesOf(markdown: string): Fence[] {
-  return [...markdown.matchAll(/^ *```(\w*)\n(.*?)^ *```$/gms)]
+  return [...markdown.matchAll(/^ *```(\w*(?: ignore)?)\n(.*?)^ *```$/gms)]
     .map(([, language = "", text = ""]) => ({ language, text }));
 }
 
@@ -31,8 +31,14 @@ interface Example {
   readonly output: string | null;
 }
 
-/** The commands of a block: those after a prompt, a whole script, or those that a unit of systemd starts. */
+/**
+ * The commands of a block: those after a prompt, a whole script, those that a unit of systemd starts, or a program
+ * that needs the images of the scene.
+ */
 function commandsOf({ language, text }: Fence): Example[] {
+  if (language === "ts ignore") {
+    return [{ command: `deno run --quiet --allow-all - <<'CODE'\n${text}CODE`, output: "" }];
+  }
   if (language === "sh") return [{ command: `sh -eu <<'SCRIPT'\n${text}SCRIPT`, output: null }];
   if (language === "ini") {
     return [...text.matchAll(/^Exec\w+=(.*)$/gm)].map(([, command = ""]) => {
@@ -63,7 +69,7 @@ function quoted(words: readonly string[]): string {
 
 /** A root file system with a shell, made of the programs of this machine. */
 const MAKE_ROOT = `
-  mkdir -p "$1/etc" "$1/proc" "$1/tmp" "$1/bin"
+  mkdir -p "$1/etc" "$1/proc" "$1/dev" "$1/tmp" "$1/bin"
   for program in sh cat ls mkdir rm; do
     path=$(readlink -f "$(command -v "$program")")
     for file in $(ldd "$path" | grep -o '/[^ ]*'); do
@@ -72,7 +78,8 @@ const MAKE_ROOT = `
     done
     cp "$path" "$1/bin/$program"
   done
-  echo "Debian 12" > "$1/etc/issue"`;
+  echo "Debian 12" > "$1/etc/issue"
+  : > "$1/etc/resolv.conf"`;
 
 /** An archive as `docker save` writes it. */
 const MAKE_SAVED = `

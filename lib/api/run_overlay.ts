@@ -195,10 +195,14 @@ export async function runInOverlay(
 ): Promise<RunResult> {
   const parts = splitRun(request);
   checkPermissions("run", permissionsFor(parts, await planRun(parts)));
-  try {
+  if (!parts.remove) {
     await using root = await mountRoot(parts, options);
     return await runIn(root, parts, options);
+  }
+  try {
+    return await runIn(await mountRoot(parts, options), parts, options);
   } finally {
-    if (parts.remove) await removePod(parts.pod, options);
+    // That unmounts it, too.
+    await removePod(parts.pod, options);
   }
 }

@@ -22,6 +22,8 @@ const DOCUMENTS = [
 
 const read = (path: string): Promise<string> => Deno.readTextFile(`${ROOT}/${path}`);
 
+const HAS_RUNTIME = await Deno.stat("/bin/bwrap").then(() => true, () => false);
+
 /** Codes of the command line itself, and codes that name no cause; errors.md lists them too, in words. */
 const UNLISTED = ["usage", "invalid-value", "failed", "refused", "unmount-failed", "interrupted"];
 
@@ -109,7 +111,7 @@ Deno.test("docs/development.md has every room, in its order", async () => {
 Deno.test("each fenced block is an example that is run, or says that it is text", async () => {
   for (const path of DOCUMENTS) {
     for (const { language, text } of fencesOf(await read(path))) {
-      const known = ["console", "sh", "ini", "ts", "text"].includes(language);
+      const known = ["console", "sh", "ini", "ts", "ts ignore", "text"].includes(language);
       assert(known, `${path} has a block of ${JSON.stringify(language)}: ${text.slice(0, 60)}`);
     }
   }
@@ -117,12 +119,18 @@ Deno.test("each fenced block is an example that is run, or says that it is text"
 
 for (const path of DOCUMENTS) {
   const examples = fencesOf(await read(path)).filter(({ language }) => {
-    return ["console", "sh", "ini"].includes(language);
+    return ["console", "sh", "ini", "ts ignore"].includes(language);
   });
   if (examples.length === 0) continue;
+  const runs = examples.some(({ text }) => /overlay-render run|runInOverlay/.test(text));
+  const why = !isRealRoot
+    ? "needs root"
+    : runs && !HAS_RUNTIME
+    ? "bubblewrap is not installed"
+    : null;
   Deno.test({
-    name: `${path} shows what its commands print${isRealRoot ? "" : " [skipped: needs root]"}`,
-    ignore: !isRealRoot,
+    name: `${path} shows what its commands print${why === null ? "" : ` [skipped: ${why}]`}`,
+    ignore: why !== null,
     async fn(): Promise<void> {
       await using temp = await tempDir();
       for (const answer of await runExamples(examples, await makeScene(temp))) assertAnswer(answer);
