@@ -6,6 +6,7 @@
  */
 import { parseCommand } from "./lib/cli/command.ts";
 import { withDefaults } from "./lib/cli/defaults.ts";
+import { enter } from "./lib/cli/enter.ts";
 import { processIo } from "./lib/cli/io.ts";
 import type { Io } from "./lib/cli/io.ts";
 import { keepOnly } from "./lib/cli/reserved.ts";
@@ -38,7 +39,9 @@ export type { Reserved } from "./lib/cli/reserved.ts";
 export async function main(args: readonly string[], io: Io = processIo): Promise<number> {
   try {
     const given = io.variable === undefined ? args : withDefaults(args, io.variable);
-    return await run(parseCommand(given, io.cwd()), io) ?? 0;
+    const command = parseCommand(given, io.cwd());
+    const entered = io.isOwn ? await enter(command, io) : null;
+    return entered ?? await run(command, io) ?? 0;
   } catch (error) {
     const { report } = await import("./lib/cli/report.ts");
     return report(error, args.includes("--json"), io);
@@ -46,4 +49,4 @@ export async function main(args: readonly string[], io: Io = processIo): Promise
 }
 
 // Not `Deno.exitCode`: what is still being opened, such as a FIFO without a writer, must not hold it.
-if (import.meta.main) Deno.exit(await main(Deno.args, { ...processIo, keepOnly }));
+if (import.meta.main) Deno.exit(await main(Deno.args, { ...processIo, isOwn: true, keepOnly }));

@@ -94,15 +94,18 @@ export async function makeUser(
   const script = SCRIPT === undefined
     ? `${repository}/cli.ts`
     : SCRIPT.replace(ROOT, `${repository}/`);
-  const commandLine = (...args: string[]) => {
-    return argv(...deno, `--config=${repository}/deno.json`, ...BAKED, script, ...args);
-  };
+  const command = [...deno, `--config=${repository}/deno.json`, ...BAKED, script];
+  const commandLine = (...args: string[]) => argv(...command, ...args);
+  // For scripts of the user.
+  await Deno.mkdir(dir.join("bin"));
+  const text = `#!/bin/sh\nexec ${command.join(" ")} "$@"\n`;
+  await Deno.writeTextFile(dir.join("bin", "overlay-render"), text, { mode: 0o755 });
   const run = async ([program = "", ...args]: string[]): Promise<CliResult> => {
     const { code, stdout, stderr } = await new Deno.Command(program, {
       args,
       stdin: "null",
       clearEnv: true,
-      env: { HOME: dir.join("home"), PATH: "/usr/bin:/bin", NO_COLOR: "1" },
+      env: { HOME: dir.join("home"), PATH: `${dir.join("bin")}:/usr/bin:/bin`, NO_COLOR: "1" },
     }).output();
     const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
     return { status: code, stdout: decode(stdout), stderr: decode(stderr) };

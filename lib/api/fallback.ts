@@ -6,7 +6,7 @@
 import { look } from "../system/disk.ts";
 import { MountError, OverlayError, RefusedError } from "../core/errors.ts";
 import type { ErrorCode } from "../core/errors.ts";
-import { podLayout } from "../request/layout.ts";
+import { defaults, podLayout } from "../request/layout.ts";
 import { planRender } from "../plan/plan.ts";
 import type { RenderPlan } from "../plan/plan.ts";
 import { readRecord } from "../pod/record.ts";
@@ -60,7 +60,7 @@ export async function applyOrCopy(
 ): Promise<Applied> {
   if (!isPlain(plan)) return await applyPlan(plan, options);
   const copy = () => applyPlan(planCopy(request, plan), options);
-  if (isCopied(plan)) return await copy();
+  if (defaults().copies || isCopied(plan)) return await copy();
   try {
     return await applyPlan(plan, options);
   } catch (error) {

@@ -9,6 +9,7 @@ import type { PodRequest, RenderRequest } from "../request/options.ts";
 import { quote } from "../core/quote.ts";
 import { checkRequest, namesLowers, parseLowers } from "../request/request.ts";
 import type { LowersRequest } from "../request/request.ts";
+import { defaults } from "../request/layout.ts";
 import { resolvedFor, withResolved } from "../request/resolved.ts";
 
 /** Finds the real path of a lower: an upper belongs to one tree, and a symlink can be changed to another. */
@@ -40,6 +41,18 @@ function withRealLowers<T extends LowersRequest>(request: T, lowers = parsedLowe
   return withResolved(request, { real });
 }
 
+/** Adds the option that every overlay needs here, unless the request has it. */
+function withMarks<T extends Pick<RenderRequest, "options" | "overlay" | "readOnly" | "lower">>(
+  request: T,
+): T {
+  const { options = [], overlay, readOnly, lower } = request;
+  const isOverlay = overlay !== "never" &&
+    (readOnly !== true || (Array.isArray(lower) && lower.length > 1));
+  const isGiven = options.some((option) => option.split(",").includes("userxattr"));
+  if (!defaults().userxattr || !isOverlay || isGiven) return request;
+  return { ...request, options: [...options, "userxattr"] };
+}
+
 /** Parses the lowers; none if they are invalid, since the parser of the whole request reports that. */
 function parsedLowers(request: LowersRequest): readonly string[] {
   try {
@@ -64,7 +77,7 @@ export async function resolveRequest(request: RenderRequest): Promise<RenderRequ
   const named = namesLowers(request)
     ? request
     : (await import("../store/resolve_tree.ts")).resolveTreeSync(request);
-  return withRealLowers(named);
+  return withRealLowers(withMarks(named));
 }
 
 /** Does the same as {@linkcode resolveRequest} for all apps of a pod. */
@@ -75,6 +88,8 @@ export async function resolvePodRequest(request: PodRequest): Promise<PodRequest
     ? request
     : (await import("../store/resolve_tree.ts")).resolvePodSync(request);
   const store = request.store === undefined ? {} : { store: request.store };
-  const apps = named.apps.map((app) => withRealLowers(app, parsedLowers({ ...store, ...app })));
+  const apps = named.apps.map(withMarks).map((app) =>
+    withRealLowers(app, parsedLowers({ ...store, ...app }))
+  );
   return { ...named, apps };
 }

@@ -7,7 +7,7 @@ import { InvalidValueError } from "../core/errors.ts";
 import { child } from "../core/path.ts";
 import { checkFields, refuseField, REQUEST_FIELDS } from "../request/fields.ts";
 import type { Fields } from "../request/fields.ts";
-import { DEFAULT_PODS } from "../request/layout.ts";
+import { defaults } from "../request/layout.ts";
 import { parseChoice, parsePath } from "../request/names.ts";
 import type { RenderRequest } from "../request/options.ts";
 import type { ProcessRequest } from "../runtime/compose.ts";
@@ -81,7 +81,7 @@ export function splitRun(request: RunRequest): RunParts {
   const { env, ...others } = request;
   checkEnv(env);
   checkFields(others, FIELDS, { whole: "request" });
-  const { pods = DEFAULT_PODS, runtime = "auto", remove, cmd, entrypoint, workdir, ...more } =
+  const { pods = defaults().pods, runtime = "auto", remove, cmd, entrypoint, workdir, ...more } =
     others;
   const { user, network, bind, tty, pod, ...render } = more;
   const process = { cmd, entrypoint, env, workdir, user, network, bind, tty };

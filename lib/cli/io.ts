@@ -20,6 +20,8 @@ export interface Io {
   readonly variable?: (name: string) => string | undefined;
   /** Gives up the reserved permissions but for these. @default {nothing is given up} */
   readonly keepOnly?: (kept: readonly Reserved[]) => void;
+  /** Set if this process is the command's own, and can be run again in a user namespace. @default {false} */
+  readonly isOwn?: boolean;
   /** Calls back on SIGINT and SIGTERM with the signal's number; the result takes that back. */
   readonly onSignal: (handler: (signal: number) => void) => () => void;
 }

@@ -11,7 +11,8 @@ import { printable } from "../core/quote.ts";
 import { describeOneId, findEntry, NAMESPACE_PERMISSIONS } from "../runtime/user_namespace.ts";
 import { runInNamespace } from "../runtime/user_namespace.ts";
 import type { Entry } from "../runtime/user_namespace.ts";
-import { markNamespace } from "../runtime/own_namespace.ts";
+import { NAMESPACE_VARIABLE } from "./enter.ts";
+import { describeNamespace } from "../runtime/own_namespace.ts";
 import type { ProcessEnd } from "../runtime/run_process.ts";
 import { checkPermissions } from "../system/permissions.ts";
 
@@ -27,7 +28,11 @@ async function enter(command: readonly string[], isQuiet: boolean, io: Io): Prom
   if (entry.oneId !== null && !isQuiet) {
     io.err(`warning: ${printable(describeOneId(entry.oneId))}\n`);
   }
-  return await runInNamespace(entry, command, uid === 0 ? {} : { env: markNamespace(uid) });
+  return await runInNamespace(
+    entry,
+    command,
+    uid === 0 ? {} : { env: { [NAMESPACE_VARIABLE]: describeNamespace(uid) } },
+  );
 }
 
 /**

@@ -14,6 +14,37 @@ export const DEFAULT_STORE = "/var/lib/overlay-render";
 
 /** The default directory of the pods that a command is run in and that are removed afterwards. */
 export const DEFAULT_PODS = "/var/lib/overlay-render-pods";
+/** What holds where a request does not say it: the command sets it for a user who is not root. */
+export interface Defaults {
+  /** The tree store. */
+  readonly store: string;
+  /** The directory of pods that are not named. */
+  readonly pods: string;
+  /** Set if an overlay needs `userxattr`, as in a user namespace. */
+  readonly userxattr: boolean;
+  /** Set if a mount would end with the command, so that `--overlay auto` makes a copy. */
+  readonly copies: boolean;
+}
+
+let current: Defaults = {
+  store: DEFAULT_STORE,
+  pods: DEFAULT_PODS,
+  userxattr: false,
+  copies: false,
+};
+
+/** Returns the defaults. */
+export function defaults(): Defaults {
+  return current;
+}
+
+/** Changes the defaults; `undefined` leaves one as it is. */
+export function setDefaults(
+  changes: { readonly [K in keyof Defaults]?: Defaults[K] | undefined },
+): void {
+  const given = Object.entries(changes).filter(([, value]) => value !== undefined);
+  current = { ...current, ...Object.fromEntries(given) };
+}
 
 /** The paths of a pod. */
 export interface PodLayout {

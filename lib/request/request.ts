@@ -7,7 +7,7 @@
  */
 import { InvalidValueError, RefusedError } from "../core/errors.ts";
 import { checkChoices, checkFields, REQUEST_FIELDS, requireField } from "./fields.ts";
-import { DEFAULT_STORE, layoutIn, podLayout, treeLayout } from "./layout.ts";
+import { defaults, layoutIn, podLayout, treeLayout } from "./layout.ts";
 import type { AppLayout, PodLayout } from "./layout.ts";
 import { GENERIC_OPTIONS, parseOptions } from "./mount_option.ts";
 import {
@@ -103,7 +103,7 @@ export function parseLowers(request: LowersRequest): [AbsolutePath, ...AbsoluteP
       },
     );
   }
-  const { rootfs } = treeLayout(request.store ?? DEFAULT_STORE, request.tree);
+  const { rootfs } = treeLayout(request.store ?? defaults().store, request.tree);
   return [parsePath("lower", rootfs)];
 }
 

@@ -6,41 +6,36 @@
 import { STARTERS } from "../system/programs.ts";
 import { run } from "../system/run.ts";
 
-/** The variable for what runs in a namespace of the command: `<user>:<process that made it>`. */
-const VARIABLE = "OVERLAY_RENDER_NAMESPACE";
-
-/** Makes the variable for what this process starts in a namespace. */
-export function markNamespace(uid: number): Readonly<Record<string, string>> {
-  return { [VARIABLE]: `${uid}:${Deno.pid}` };
-}
-
-/** The namespace that this process is in. */
+/** A namespace of the command, and whose it is. */
 export interface OwnNamespace {
   /** Set if it ends with this process, and every mount in it. */
   readonly isMine: boolean;
 }
 
-/** Returns the variable, if the environment may be read. */
-function readVariable(): string | undefined {
-  const variable = VARIABLE;
-  const { state } = Deno.permissions.querySync({ name: "env", variable });
-  return state === "granted" ? Deno.env.get(variable) : undefined;
+/** Describes a namespace that this process makes, for what runs in it. */
+export function describeNamespace(uid: number): string {
+  return `${uid}:${Deno.pid}`;
 }
 
 /**
- * Finds the namespace that the command made for a user, and that this process runs in as root. The variable alone
- * proves nothing: the map of ids must have the same user. Deno reads nothing in /proc, so a program does.
+ * Reads a file of /proc, which Deno does not.
  *
- * Requires `--allow-run` permission for unshare, if the variable is set.
- *
- * @returns The namespace; `null` for root of the machine or of a container.
+ * Requires `--allow-run` permission for unshare.
  */
-export async function findOwnNamespace(): Promise<OwnNamespace | null> {
-  const [uid, maker] = readVariable()?.split(":") ?? [];
-  if (uid === undefined) return null;
-  const args = ["--", "/bin/cat", "/proc/self/uid_map"];
-  const { stdout } = await run(STARTERS.unshare, args, { cwd: "/" });
-  const [[inside, outside] = []] = stdout.trim().split("\n").map((row) => row.trim().split(/ +/));
-  if (inside !== "0" || outside !== uid) return null;
-  return { isMine: maker === String(Deno.ppid) };
+export async function readProc(name: string): Promise<string> {
+  const args = ["--", "/bin/cat", `/proc/${Deno.pid}/${name}`];
+  return (await run(STARTERS.unshare, args, { cwd: "/" })).stdout;
+}
+
+/**
+ * Finds out whether this process runs as root in the namespace that a description names. The description alone
+ * proves nothing: the map of ids must have the same user.
+ *
+ * Requires `--allow-run` permission for unshare.
+ */
+export async function findOwnNamespace(description: string): Promise<OwnNamespace | null> {
+  const [uid, maker] = description.split(":");
+  const [first = ""] = (await readProc("uid_map")).split("\n");
+  const [inside, outside] = first.trim().split(/ +/);
+  return inside === "0" && outside === uid ? { isMine: maker === String(Deno.ppid) } : null;
 }

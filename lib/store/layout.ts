@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { DEFAULT_STORE } from "../request/layout.ts";
+import { defaults } from "../request/layout.ts";
 import { parsePath, parseTreeId } from "../request/names.ts";
 import { child } from "../core/path.ts";
 
@@ -52,7 +52,7 @@ export interface StoredTreeLayout {
  *
  * @throws {InvalidValueError} If the store is not an absolute path.
  */
-export function storeLayout(store: string = DEFAULT_STORE): StoreLayout {
+export function storeLayout(store: string = defaults().store): StoreLayout {
   const root = parsePath("store", store);
   return {
     store: root,

@@ -11,7 +11,7 @@ import type { PodApp, PodRequest, RenderRequest } from "../request/options.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import { withResolved } from "../request/resolved.ts";
 import { namesLowers } from "../request/request.ts";
-import { DEFAULT_STORE } from "../request/layout.ts";
+import { defaults } from "../request/layout.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreLayout } from "./layout.ts";
 import {
@@ -44,7 +44,7 @@ function findImageTree(store: StoreLayout, image: string): TreeManifest {
   const found = findByName(all, image);
   if (found !== undefined) return found;
   const names = all.flatMap(({ images }) => images.flatMap(({ name }) => name ?? []));
-  const where = store.store === DEFAULT_STORE ? "" : ` --store ${shellQuote(store.store)}`;
+  const where = store.store === defaults().store ? "" : ` --store ${shellQuote(store.store)}`;
   const others = names.length === 0 ? "" : `; there are ${names.map(quote).join(", ")}`;
   throw new OverlayError(
     "missing",

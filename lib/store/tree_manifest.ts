@@ -11,7 +11,7 @@ import type { ImageManifest } from "../image/manifest.ts";
 import type { AttributeClass, LayerSummary } from "../layer/layer_policy.ts";
 import { child } from "../core/path.ts";
 import { quote, shellQuote } from "../core/quote.ts";
-import { DEFAULT_STORE } from "../request/layout.ts";
+import { defaults } from "../request/layout.ts";
 import { expandName, splitReference } from "../image/reference.ts";
 import type { ReferenceParts } from "../image/reference.ts";
 import { formatLinkTarget, storedTreeLayout } from "./layout.ts";
@@ -259,7 +259,7 @@ export function findTree(store: StoreLayout, tree: string): TreeManifest {
 
 /** Makes the error for a missing tree. */
 export function noTreeError(store: StoreLayout, tree: string): OverlayError {
-  const where = store.store === DEFAULT_STORE ? "" : ` --store ${shellQuote(store.store)}`;
+  const where = store.store === defaults().store ? "" : ` --store ${shellQuote(store.store)}`;
   return new OverlayError(
     "missing",
     `Cannot use tree ${quote(tree)}: there is none in ${quote(store.store)}`,
