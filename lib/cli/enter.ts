@@ -5,13 +5,11 @@
  */
 import type { Io } from "./io.ts";
 import type { Command } from "./typed_command.ts";
+import { NAMESPACE_VARIABLE } from "../runtime/namespace_variable.ts";
 import { isGranted } from "../system/permissions.ts";
 
 /** The commands that do the same for every user. */
 const ALIKE: readonly Command["kind"][] = ["help", "version", "completion", "doctor", "unshare"];
-
-/** The variable for what runs in a namespace of the command: `<user>:<process that made it>`. */
-export const NAMESPACE_VARIABLE = "OVERLAY_RENDER_NAMESPACE";
 
 /** Reads the variable. Without the permission, a terminal would be asked. */
 function readVariable(): string | undefined {

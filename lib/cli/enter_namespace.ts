@@ -3,10 +3,11 @@
  *
  * @module
  */
-import { NAMESPACE_VARIABLE } from "./enter.ts";
+import { NAMESPACE_VARIABLE } from "../runtime/namespace_variable.ts";
+import { OWN_FAILURE } from "./exit_status.ts";
 import type { Io } from "./io.ts";
 import type { Command } from "./typed_command.ts";
-import { RefusedError } from "../core/errors.ts";
+import { InvalidValueError, RefusedError } from "../core/errors.ts";
 import { parent } from "../core/path.ts";
 import { printable } from "../core/quote.ts";
 import { DEFAULT_STORE, defaults, setDefaults } from "../request/layout.ts";
@@ -43,7 +44,13 @@ async function findTreeNeed(
 
 async function findRunNeed({ args, cwd }: Extract<Command, { kind: "run" }>): Promise<Need | null> {
   const { parseRun } = await import("./run_command.ts");
-  return parseRun(args, cwd).dryRun ? null : { place: null, gives: true };
+  try {
+    return parseRun(args, cwd).dryRun ? null : { place: null, gives: true };
+  } catch (error) {
+    // It reports the error itself, with an exit status of its own.
+    if (error instanceof InvalidValueError) return null;
+    throw error;
+  }
 }
 
 /** Tells what the command needs a namespace for; `null` if it needs none. */
@@ -129,6 +136,19 @@ function isOwn(uid: number, place: string): boolean {
   }
 }
 
+/** Runs this command again in a namespace, and returns its exit status. */
+async function runAgain(uid: number, { gives }: Need, io: Io): Promise<number> {
+  checkPermissions("enter a user namespace", NAMESPACE_PERMISSIONS);
+  const entry = await findEntry(uid);
+  if (gives) makeDirectories();
+  if (entry.oneId !== null && gives) {
+    io.err(`warning: ${printable(describeOneId(entry.oneId))}\n`);
+  }
+  const [, ...args] = (await readProc("cmdline")).split("\0").slice(0, -1);
+  const env = { [NAMESPACE_VARIABLE]: describeNamespace(uid) };
+  return (await runInNamespace(entry, [Deno.execPath(), ...args], { env })).code;
+}
+
 /**
  * Runs the command of a user who is not root again in a namespace, if it needs one.
  *
@@ -141,15 +161,14 @@ export async function enterAs(uid: number, command: Command, io: Io): Promise<nu
   const need = await findNeed(command);
   if (need === null || !isGranted({ name: "run", command: STARTERS.unshare })) return null;
   if (need.place !== null && !isOwn(uid, need.place)) return null;
-  checkPermissions("enter a user namespace", NAMESPACE_PERMISSIONS);
-  const entry = await findEntry(uid);
-  if (need.gives) makeDirectories();
-  if (entry.oneId !== null && need.gives) {
-    io.err(`warning: ${printable(describeOneId(entry.oneId))}\n`);
+  if (command.kind !== "run") return await runAgain(uid, need, io);
+  try {
+    return await runAgain(uid, need, io);
+  } catch (error) {
+    const { report } = await import("./report.ts");
+    report(error, false, io);
+    return OWN_FAILURE;
   }
-  const [, ...args] = (await readProc("cmdline")).split("\0").slice(0, -1);
-  const env = { [NAMESPACE_VARIABLE]: describeNamespace(uid) };
-  return (await runInNamespace(entry, [Deno.execPath(), ...args], { env })).code;
 }
 
 /**

@@ -6,6 +6,9 @@
  * @module
  */
 
+/** The exit status if `run` or `unshare` itself fails, as for podman and env(1): the others are those of the command. */
+export const OWN_FAILURE = 125;
+
 /** Each exit status, or several of one meaning, and what it means. */
 export const EXIT_STATUS: readonly (readonly [status: string, meaning: string])[] = [
   ["0", "done"],

@@ -44,8 +44,8 @@ look.`,
   overlay-render render --lower /layers/app --lower /layers/base \\
     --pod /run/pods/one --app web --option volatile
   # Without root; the mount lasts as long as the shell:
-  unshare --user --map-root-user --mount sh -c 'R=$(overlay-render render \\
-    --lower ~/debian --pod ~/pod --option userxattr) && cd "$R" && exec sh'`,
+  overlay-render unshare -- sh -c 'cd "$(overlay-render render \\
+    --lower ~/debian --pod ~/pod)" && exec sh'`,
     permissions: RENDER_PERMISSIONS,
   },
   unmount: {

@@ -7,6 +7,7 @@ import { changeOptions } from "./carry_out.ts";
 import type { Command } from "./typed_command.ts";
 import type { Common } from "./typed_command.ts";
 import { tellPlan } from "./dry_run.ts";
+import { OWN_FAILURE } from "./exit_status.ts";
 import type { Io } from "./io.ts";
 import { parseRun } from "./run_command.ts";
 import { reservedForPulls } from "./reserved.ts";
@@ -17,9 +18,6 @@ import { splitRun } from "../api/run_request.ts";
 import type { RunRequest } from "../api/run_request.ts";
 import { InterruptedError } from "../core/interrupted.ts";
 import { wantsPull } from "../request/options.ts";
-
-/** The exit status if `run` itself fails, as for podman and env(1): the others are those of the command. */
-const OWN_FAILURE = 125;
 
 /** The signals that are for the command, with their numbers. */
 const HANDED_ON = {
@@ -78,7 +76,7 @@ export async function runCommand(
 ): Promise<number> {
   try {
     const { request, ...command } = parseRun(given.args, given.cwd);
-    io.keepOnly?.(reservedForPulls(request));
+    io.keepOnly?.([...reservedForPulls(request), "setpriv"]);
     return await (command.dryRun ? plan : carryOut)(request, command, io);
   } catch (error) {
     const { report } = await import("./report.ts");

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { OWN_FAILURE } from "./exit_status.ts";
 import type { Io } from "./io.ts";
 import { flagsText } from "./plan_output.ts";
 import { report } from "./report.ts";
@@ -11,13 +12,10 @@ import { printable } from "../core/quote.ts";
 import { describeOneId, findEntry, NAMESPACE_PERMISSIONS } from "../runtime/user_namespace.ts";
 import { runInNamespace } from "../runtime/user_namespace.ts";
 import type { Entry } from "../runtime/user_namespace.ts";
-import { NAMESPACE_VARIABLE } from "./enter.ts";
+import { NAMESPACE_VARIABLE } from "../runtime/namespace_variable.ts";
 import { describeNamespace } from "../runtime/own_namespace.ts";
 import type { ProcessEnd } from "../runtime/run_process.ts";
 import { checkPermissions } from "../system/permissions.ts";
-
-/** The exit status if `unshare` itself fails, as that of env(1). */
-const OWN_FAILURE = 125;
 
 /** Root has all ids; only the mounts of the command are its own. */
 const AS_ROOT: Entry = { flags: ["--mount"], ids: Infinity, oneId: null };

@@ -154,6 +154,8 @@ export class Tar {
     this.#unset += unset;
     if (status === 0 && text === "" && !lost) return;
     const reason = describeFailure({ argv: ["tar"], status, stderr: text });
+    const [, ids] = UNMAPPED.exec(text) ?? [];
+    if (ids !== undefined) throw noRangeError(ids);
     throw new ArchiveError("failed", "unpack layer", reason, chooseHint(text, lost));
   }
 
@@ -196,6 +198,16 @@ export async function unpackEntries(
     await tar.kill();
     throw error;
   }
+}
+
+/** The message for a file of an id that no range of the user namespace has. */
+const UNMAPPED = /Cannot change ownership to (uid \d+, gid \d+): Invalid argument/;
+
+function noRangeError(ids: string): ArchiveError {
+  const reason = `it has a file of ${ids}, which this user namespace does not have`;
+  const hint = "give your user a range of ids: sudo usermod --add-subuids FIRST-LAST " +
+    "--add-subgids FIRST-LAST USER; overlay-render doctor names one that is free";
+  return new ArchiveError("no-id-range", "unpack layer", reason, hint);
 }
 
 function chooseHint(said: string, lost: boolean): string | undefined {

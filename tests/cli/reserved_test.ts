@@ -25,6 +25,9 @@ const LINES: readonly (readonly [line: string, kept: string])[] = [
   ["gc --pod /p --dry-run", ""],
   ["tree import -", ""],
   ["tree list", ""],
+  ["run --image debian:12", "net env setpriv"],
+  ["unshare true", "env unshare"],
+  ["doctor", "unshare"],
   ["--version", ""],
   ["--help", ""],
 ];

@@ -7,14 +7,32 @@ import { sh } from "../_temp.ts";
 
 const { ignore, suffix } = plainUser;
 
-/** Makes an archive with files of several ids in the home of the user. */
-async function makeArchive(dir: TempDir, { home }: PlainUser): Promise<string> {
+/** Makes an image with busybox, for root alone or with files of other ids, in the home of the user. */
+async function makeArchive(dir: TempDir, { home }: PlainUser, others: boolean): Promise<string> {
   const root = dir.join("image");
-  const script = `mkdir -p "$1/etc" "$1/usr/share/doc/a" "$1/home" && cd "$1" && echo hello >motd &&
-    echo x >usr/share/doc/a/x && echo secret >etc/shadow && chown 0:42 etc/shadow &&
-    chmod 640 etc/shadow && chown 33:33 home && tar -cf "$2" . && chown ${USER.uid} "$2"`;
-  await sh("sh", "-c", script, "sh", root, `${home}/image.tar`);
+  const script = `mkdir -p "$1/bin" "$1/etc" "$1/usr/share/doc/a" "$1/home" "$1/proc" "$1/dev" &&
+    cp /bin/busybox "$1/bin" && cd "$1" && for name in sh cat chown rm mkdir touch id true; do
+    ln -sf busybox bin/$name; done && echo hello >motd && echo x >usr/share/doc/a/x &&
+    echo "root:x:0:0::/root:/bin/sh\nwww:x:33:33::/:/bin/sh" >etc/passwd && : >etc/resolv.conf &&
+    echo secret >etc/shadow && chmod 640 etc/shadow`;
+  const owners = others ? "chown 0:42 etc/shadow && chown 33:33 home" : ":";
+  const pack = `tar -cf "$2" . && chown ${USER.uid} "$2"`;
+  await sh("sh", "-c", `${script} && ${owners} && ${pack}`, "sh", root, `${home}/image.tar`);
   return `${home}/image.tar`;
+}
+
+const APP = "chown 33 motd; rm -r usr/share/doc; mkdir usr/share/doc; touch usr/share/doc/new";
+
+/** Checks that nothing of other ids is left, no mount, and no process of the user. */
+async function assertNothingLeft({ home }: PlainUser): Promise<void> {
+  assertEquals(await sh("find", home, "!", "-user", String(USER.uid)), "");
+  assertEquals(
+    (await sh("findmnt", "--list", "--noheadings", "--output", "TARGET")).includes(home),
+    false,
+  );
+  const others = String(USER.start).slice(0, -2);
+  const users = (await sh("ps", "-e", "--format", "uid=")).split("\n").map((uid) => uid.trim());
+  assertEquals(users.filter((uid) => uid === String(USER.uid) || uid.startsWith(others)), []);
 }
 
 Deno.test({
@@ -23,7 +41,7 @@ Deno.test({
   async fn(): Promise<void> {
     await using dir = await tempDir();
     const user = await makeUser(dir);
-    const archive = await makeArchive(dir, user);
+    const archive = await makeArchive(dir, user, true);
     const store = `${user.home}/.local/share/overlay-render`;
 
     const imported = await user.cli("tree", "import", archive, "--name", "mine", "--quiet");
@@ -37,7 +55,7 @@ Deno.test({
     assertStringIncludes(refused.stderr, "the mount would end with this command");
 
     const script = `cd "$(overlay-render render --image mine --pod ${pod})" && cat motd && ` +
-      "chown 33 motd && rm -r usr/share/doc && mkdir usr/share/doc && touch usr/share/doc/new";
+      APP;
     const wrote = await user.cli("unshare", "--", "sh", "-c", script);
     assertEquals(wrote, { status: 0, stdout: "hello\n", stderr: "" });
     assertMatch(await Deno.readTextFile(`${pod}/overlay.fstab`), /userxattr/);
@@ -61,13 +79,103 @@ Deno.test({
     assertMatch((await user.cli("status", "--pod", pod)).stdout, /to be restored/);
 
     for (
-      const args of [["gc", "--pod", pod], ["tree", "remove", "more"], ["tree", "remove", "mine"]]
+      const args of [["gc", "--pod", pod], ["tree", "remove", "more"], ["tree", "remove", "mine"], [
+        "tree",
+        "gc",
+      ]]
     ) {
       const { status, stderr } = await user.cli(...args);
       assertEquals([status, stderr], [0, ""], args.join(" "));
     }
     await user.run("rm", "-r", user.home + "/.local", user.home + "/garbage");
-    const left = await sh("find", user.home, "!", "-user", String(USER.uid));
-    assertEquals(left, "");
+    await assertNothingLeft(user);
+  },
+});
+
+Deno.test({
+  name: `a user runs commands in an image of his own store${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const user = await makeUser(dir);
+    const archive = await makeArchive(dir, user, true);
+    assertEquals((await user.cli("tree", "import", archive, "--name", "mine")).status, 0);
+    const run = (...args: string[]) => user.cli("run", "--image", "mine", ...args);
+
+    assertMatch((await run("--", "id")).stdout, /^uid=0\b/);
+    assertMatch((await run("--user", "www", "--", "id")).stdout, /^uid=33\b/);
+    assertEquals((await run("--", "sh", "-c", "exit 7")).status, 7);
+    assertEquals((await run("--", "sh", "-c", "kill -TERM $$")).status, 143);
+    assertEquals((await run("--", "/no/such")).status, 127);
+    assertEquals((await run("--no-such-flag", "--", "id")).status, 125);
+    const pod = `${user.home}/pod`;
+    const wrote = await run("--pod", pod, "--", "sh", "-c", APP);
+    assertEquals(wrote, { status: 0, stdout: "", stderr: "" });
+    const changes = await user.cli("changes", "--pod", pod);
+    assertEquals(changes.stdout, "C /motd\nD /usr/share/doc/a\nA /usr/share/doc/new\n");
+    assertEquals((await user.cli("run", "--pod", pod, "--", "sh", "-c", ":")).status, 0);
+    assertMatch((await user.cli("status", "--pod", pod)).stdout, / unmounted /);
+    assertEquals((await user.cli("gc", "--pod", pod)).status, 0);
+    for (const args of [["remove", "mine"], ["gc"]]) {
+      assertEquals((await user.cli("tree", ...args)).status, 0, args[0]);
+    }
+    await assertNothingLeft(user);
+  },
+});
+
+Deno.test({
+  name: `a user without a range does as much as one id allows, and is told the rest${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const user = await makeUser(dir, { range: null });
+    const own = await makeArchive(dir, user, false);
+    const imported = await user.cli("tree", "import", own, "--name", "mine");
+    assertEquals(imported.status, 0);
+    assertStringIncludes(imported.stderr, "warning: only your own id is mapped");
+    const pod = `${user.home}/pod`;
+    const wrote = await user.cli("run", "--image", "mine", "--pod", pod, "--", "sh", "-c", APP);
+    assertEquals(wrote.status, 0);
+    assertStringIncludes(wrote.stderr, "chown: motd: Invalid argument");
+    const changes = await user.cli("changes", "--pod", pod);
+    assertEquals(changes, {
+      status: 0,
+      stdout: "D /usr/share/doc/a\nA /usr/share/doc/new\n",
+      stderr: "",
+    });
+
+    const others = await makeArchive(dir, user, true);
+    const refused = await user.cli("tree", "import", others, "--name", "other", "--json");
+    assertEquals(refused.status, 1);
+    assertEquals(JSON.parse(refused.stdout).error.code, "no-id-range");
+    assertEquals((await user.cli("gc", "--pod", pod)).status, 0);
+    await assertNothingLeft(user);
+  },
+});
+
+Deno.test({
+  name: `a user gets a copy with --overlay auto, and a hint without${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const user = await makeUser(dir);
+    const archive = await makeArchive(dir, user, true);
+    assertEquals((await user.cli("tree", "import", archive, "--name", "mine")).status, 0);
+    const pod = `${user.home}/pod`;
+    const copied = await user.cli("render", "--image", "mine", "--pod", pod, "--overlay", "auto");
+    assertEquals(copied, { status: 0, stdout: `${pod}/rootfs\n`, stderr: "" });
+    assertEquals(await Deno.readTextFile(`${pod}/rootfs/motd`), "hello\n");
+    const { uid } = await Deno.stat(`${pod}/rootfs/home`);
+    assertEquals(uid, USER.start + 32);
+    for (const command of ["render --image mine", "restore"]) {
+      const { status, stderr } = await user.cli(...command.split(" "), "--pod", pod);
+      assertEquals(status, 3);
+      assertStringIncludes(stderr, "hint: mount it where it is used: overlay-render unshare -- ");
+    }
+    assertEquals((await user.cli("gc", "--pod", pod)).status, 0);
+    for (const args of [["remove", "mine"], ["gc"]]) {
+      assertEquals((await user.cli("tree", ...args)).status, 0, args[0]);
+    }
+    await assertNothingLeft(user);
   },
 });
