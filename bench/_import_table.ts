@@ -6,6 +6,7 @@
 import { say } from "../tools/run.ts";
 import { medianOf } from "./_measure.ts";
 import type { Measured } from "./_measure.ts";
+import { addFigure } from "./_figures.ts";
 import { COST_HEAD, costCells, middleOf } from "./_process.ts";
 import { OURS } from "./_table.ts";
 import { sayTargets } from "./_targets.ts";
@@ -21,6 +22,7 @@ function cells(values: readonly string[]): string {
 export function sayRows(title: string, all: readonly Measured[], measure = ""): void {
   say(`\n${title}\n\n${cells(HEAD)}  what\n`);
   const whole = medianOf(all, measure, 1);
+  addFigure(title, all.map(({ row, costs }) => ({ what: row.what, ms: middleOf(costs).ms })));
   for (const { row, costs, failure } of all) {
     const ratio = Number.isNaN(whole) ? "-" : (middleOf(costs).ms / whole).toFixed(2);
     const isThere = failure === "";

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { beginFigures } from "./_figures.ts";
 import { findNamespace } from "../tools/namespace.ts";
 import { run, say } from "../tools/run.ts";
 import { refusal } from "./_place.ts";
@@ -51,6 +52,7 @@ export async function benchInside(
     await act(inside);
     return 0;
   }
+  beginFigures(Deno.args);
   const scratch = await Deno.realPath(await Deno.makeTempDir({ prefix: "overlay-peers-" }));
   try {
     const reason = refusal(scratch);

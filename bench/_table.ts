@@ -6,6 +6,7 @@
 import { say } from "../tools/run.ts";
 import { medianOf } from "./_measure.ts";
 import type { Measured } from "./_measure.ts";
+import { addFigure } from "./_figures.ts";
 import { COST_HEAD, costCells, middleOf } from "./_process.ts";
 
 /** Whose rows the others are compared with. */
@@ -30,6 +31,8 @@ export function sayTable(title: string, all: readonly Measured[], unit = "apps")
   say(`\n${title}\n`);
   for (const apps of new Set(all.map(({ row }) => row.apps))) {
     const part = all.filter(({ row }) => row.apps === apps);
+    const bars = part.map(({ row, costs }) => ({ what: row.what, ms: middleOf(costs).ms }));
+    addFigure(`${title}: ${apps} ${unit}`, bars);
     say(`\n${apps} ${apps === 1 ? unit.replace(/s$/, "") : unit}\n`);
     say(line(HEAD, "what"));
     for (const one of part) say(rowText(one, part));

@@ -12,6 +12,7 @@ import { bundle } from "../tools/bundle.ts";
 import { findNamespace } from "../tools/namespace.ts";
 import { run, say } from "../tools/run.ts";
 import { freshGround } from "./_ground.ts";
+import { addFigure, beginFigures } from "./_figures.ts";
 import { COST_HEAD, costCells, measureProcess, middleOf } from "./_process.ts";
 import type { Cost } from "./_process.ts";
 
@@ -181,6 +182,7 @@ async function measure(scratch: string, options: string): Promise<void> {
 function report(all: readonly Row[]): void {
   const timeOf = (row: Row | undefined) => middleOf(row?.costs ?? []).ms;
   const base = timeOf(all[0]) + timeOf(all[1]);
+  addFigure("One render", all.map((row) => ({ what: row.name, ms: timeOf(row) })));
   const line = (cells: readonly string[], what: string) => {
     say(`${cells.map((cell) => cell.padStart(7)).join(" ")}  ${what}\n`);
   };
@@ -203,6 +205,7 @@ async function main(): Promise<number> {
     await measure(scratch, options);
     return 0;
   }
+  beginFigures(Deno.args);
   const directory = await Deno.makeTempDir({ prefix: "overlay-render-bench-" });
   try {
     const namespace = await findNamespace(directory);

@@ -50,6 +50,9 @@ check 'the kernel has the categories' shows "$R" "context=\"$T:c1,c2\""
 check 'an app of these categories reads and writes' as container_t:s0:c1,c2 bash -c "cat $R/motd && echo x >$R/new && echo y >>$R/motd"
 check 'what it made has the label' label "$T:c1,c2" "$U/upper/web/new"
 check 'what it changed, and was copied up, has the label' label "$T:c1,c2" "$U/upper/web/motd"
+as container_t:s0:c1,c2 bash -c "mkdir $R/dir && ln -s new $R/link"
+check 'so has a directory that it made' label "$T:c1,c2" "$U/upper/web/dir"
+check 'and a symlink' label "$T:c1,c2" "$U/upper/web/link"
 check 'an app of other categories does not read' not as container_t:s0:c3 cat "$R/motd"
 check 'nor does it read the image' not as container_t:s0:c1,c2 cat /srv/image/motd
 run render "${one[@]}" --label "$T:c2,c1" --json
@@ -65,6 +68,8 @@ check 'the same mounted by hand is the app' did 0 '"mounted":true'
 by_hand ",context=\"$T:c1,c3\""
 run status --pod "$P" --json
 check 'with other categories it is foreign' did 0 '"mounted":false' '"drift":"foreign"'
+run status --pod "$P" --check
+check 'which monitoring is told of' did 1 'foreign: app "web"'
 run unmount --pod "$P"
 check 'and is not unmounted' did 3 'something else is mounted there, or the same without label'
 by_hand ''
@@ -109,7 +114,7 @@ run render "${view[@]}" --pod /srv/pods/bad --label "$bad"
 check 'so it is told of a view' did 1 "the SELinux policy has no context \"$bad\""
 check 'whose upper is not blamed' silent 'upper'
 run plan "${one[@]/one/bad}" --label "$bad"
-check 'plan warns of it' did 0 "warning: Cannot mount" "has no context \"$bad\""
+check 'so it is told by plan' did 1 'error: Cannot mount' "has no context \"$bad\""
 domain=keeper_t:s0
 run render "${one[@]/one/kept}" --label "$T"
 check 'who may not relabel is told so' did 1 'Permission denied' 'the policy forbids it'
@@ -119,7 +124,7 @@ check 'so it is told of a view' did 1 'does not let this process mount with that
 check 'and nothing is left' not test -e /srv/pods/kept
 domain=container_t:s0
 run plan --lower /usr --pod /srv/pods/none
-check 'who may not mount is told so by plan' did 0 'a security policy forbids this process to mount'
+check 'who may not mount is told so by plan' did 1 'a security policy forbids this process to mount'
 
 # V8 needs execmem, but for a cure.
 domain=strict_t:s0
