@@ -1,9 +1,8 @@
 /**
- * The checks of the doctor that need programs: versions, file system, overlays, SELinux, user namespaces.
+ * The checks of the doctor that need programs: versions, file system, overlays, SELinux.
  *
  * @module
  */
-import { STARTERS } from "../system/programs.ts";
 import { isAtLeast, readVersion, UTIL_LINUX_MIN } from "../system/util_linux.ts";
 import { printable } from "../core/quote.ts";
 import { FORBIDDEN } from "../preflight/kernel_probe.ts";
@@ -14,7 +13,6 @@ import { isGranted } from "../system/permissions.ts";
 import { look } from "../system/disk.ts";
 import { basename } from "../core/path.ts";
 import { probeMount } from "./probe.ts";
-import { run } from "../system/run.ts";
 import type { ProgramOptions } from "../system/run.ts";
 import { findFileSystem } from "../preflight/disk_facts.ts";
 
@@ -127,31 +125,6 @@ export async function checkSelinux({ programs }: Bench): Promise<Check> {
 
 /** Without this file, programs take SELinux for disabled. */
 const SELINUX_CONFIG = "/etc/selinux/config";
-
-const UNSHARE = STARTERS.unshare;
-
-/** The script for a user namespace: an overlay in a tmpfs, in which a directory is made again. */
-const INSIDE = 'mount -t tmpfs tmpfs "$1" && cd "$1" && mkdir -p l/d u w m && : > l/d/f && ' +
-  "mount -t overlay -o lowerdir=l,upperdir=u,workdir=w,userxattr overlay m && rm -r m/d && mkdir m/d";
-
-/** Tries a user namespace, and an overlay in it. */
-export async function checkUserNamespace({ directory, programs }: Bench): Promise<Check[]> {
-  const names = ["user namespaces", "overlayfs in a user namespace"] as const;
-  if (!isGranted({ name: "run", command: UNSHARE })) {
-    const how = `not tried without --allow-run=${UNSHARE}`;
-    return names.map((name) => check(name, null, { how, found: "not known" }));
-  }
-  const enter = ["--user", "--map-root-user", "--mount", "--"];
-  const tries = [["true"], ["sh", "-c", INSIDE, "sh", directory]];
-  return await Promise.all(names.map(async (name, at) => {
-    const args = [...enter, ...tries[at] ?? []];
-    const { status, stderr } = await run(UNSHARE, args, { ...programs, cwd: "/" });
-    const found = status === 0 ? "works" : printable(stderr);
-    const hint = "allow them: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone";
-    const how = `unshare ${enter.join(" ")} ${at === 0 ? "true" : "mount -t overlay …"}`;
-    return check(name, status === 0, { how, found, hint: status === 0 ? null : hint });
-  }));
-}
 
 /** Checks the version of mount(8): before 2.39 it accepts `X-mount.idmap` and ignores it. */
 export function checkIdmap(mount: Check): Check {

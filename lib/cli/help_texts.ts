@@ -122,7 +122,7 @@ an app that cannot be mounted is an error, and does not stop the others.`,
     purpose: `Try out in a temporary directory what a render needs, which is overlayfs and its
 options, user namespaces, the programs and the permissions. Each line names the
 trial, and a hint says what to do if it fails. The exit status is 0 if a render
-will work.`,
+will work; for a user who is not root, in a user namespace.`,
     usage: "overlay-render doctor [--pod DIR] [FLAGS]",
     examples: `  overlay-render doctor
   overlay-render doctor --pod /run/pods/one --json`,

@@ -42,7 +42,8 @@ export interface Entry {
   readonly oneId: OneId | null;
 }
 
-const FLAGS = ["--user", "--map-root-user", "--mount"] as const;
+/** The flags of unshare(1) that make a user root, with his own id alone. */
+export const ROOT_FLAGS: readonly string[] = ["--user", "--map-root-user", "--mount"];
 
 /** The most bytes of a file with users or ranges. */
 const FILE_MAX = 16 << 20;
@@ -71,8 +72,8 @@ export async function findEntry(uid: number): Promise<Entry> {
     : NEWUIDMAP.every((path) => look(path) === null)
     ? { reason: "newuidmap is not there", hint: "sudo apt install uidmap" }
     : null;
-  if (oneId !== null) return { flags: FLAGS, ids: 1, oneId };
-  return { flags: [...FLAGS, "--map-auto"], ids: Math.min(...counts), oneId };
+  if (oneId !== null) return { flags: ROOT_FLAGS, ids: 1, oneId };
+  return { flags: [...ROOT_FLAGS, "--map-auto"], ids: Math.min(...counts), oneId };
 }
 
 function missingRange(

@@ -179,3 +179,31 @@ Deno.test({
     await assertNothingLeft(user);
   },
 });
+
+Deno.test({
+  name: `doctor tells a user what he has, and the line to type for what is missing${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    const copy = "cp /bin/newuidmap home-copy && mount --bind home-copy /bin/newuidmap";
+    const zero = "echo 0 >zero; mount --bind zero /proc/sys/user/max_user_namespaces";
+    const usermod =
+      /only your own: user somebody has no range.*\n +hint: sudo usermod --add-subuids/;
+    for (
+      const [options, status, expected] of [
+        [{}, 0, /^yes {2}ids +a range of 65536 .*\n.*^A render will work\.$/ms],
+        [{ range: null }, 0, usermod],
+        [{ before: copy }, 1, /^no {3}user namespaces .*newuidmap.*\n +hint: sudo chmod u\+s/m],
+        [
+          { before: `${copy}; ${zero}` },
+          1,
+          /^no {3}user namespaces +user\.max_user_namespaces is 0 .*\n +hint: sudo sysctl user/m,
+        ],
+      ] as const
+    ) {
+      await using dir = await tempDir();
+      const answer = await (await makeUser(dir, options)).cli("doctor");
+      assertEquals([answer.status, answer.stderr], [status, ""]);
+      assertMatch(answer.stdout, expected);
+    }
+  },
+});
