@@ -14,6 +14,7 @@ import { run } from "./lib/cli/run.ts";
 
 export type { Io } from "./lib/cli/io.ts";
 export type { Reserved } from "./lib/cli/reserved.ts";
+export type { Screen } from "./lib/cli/table.ts";
 
 /**
  * Runs the command.

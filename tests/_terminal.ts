@@ -12,6 +12,7 @@ const CONFIG = new URL("../deno.json", import.meta.url).pathname;
 export async function onTerminal(
   args: readonly string[],
   flags: readonly string[],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<CliResult> {
   const words = [
     ...["timeout", "--kill-after=1", "20", Deno.execPath(), "run", "--quiet"],
@@ -20,7 +21,7 @@ export async function onTerminal(
   const output = await new Deno.Command("script", {
     args: ["--quiet", "--return", "--command", words.join(" "), "/dev/null"],
     stdin: "null",
-    env: { NO_COLOR: "1", SHELL: "/bin/sh" },
+    env: { NO_COLOR: "1", SHELL: "/bin/sh", ...env },
   }).output();
   const stdout = new TextDecoder().decode(output.stdout).replaceAll("\r\n", "\n");
   return { status: output.code, stdout, stderr: "" };

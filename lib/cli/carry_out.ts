@@ -10,6 +10,9 @@ import type { ChangeOptions } from "../system/change_options.ts";
 import { printable } from "../core/quote.ts";
 import { wantsPull } from "../request/options.ts";
 
+/** The outcome of a signal where pods or trees are done one by one. */
+export const GO_ON = "what was done stays; run it again to go on";
+
 export function changeOptions(
   io: Io,
   { output, waitMs }: Common,

@@ -5,6 +5,7 @@
  */
 import { OverlayError } from "../core/errors.ts";
 import type { Reserved } from "./reserved.ts";
+import type { Screen } from "./table.ts";
 
 /** The process that a command runs in. */
 export interface Io {
@@ -18,6 +19,8 @@ export interface Io {
   readonly cwd: () => string;
   /** Reads a variable of the environment that may be read. @default {there is none} */
   readonly variable?: (name: string) => string | undefined;
+  /** Tells what stdout is. @default {no terminal} */
+  readonly screen?: () => Screen;
   /** Gives up the reserved permissions but for these. @default {nothing is given up} */
   readonly keepOnly?: (kept: readonly Reserved[]) => void;
   /** Set if this process is the command's own, and can be run again in a user namespace. @default {false} */
@@ -96,6 +99,13 @@ function readVariable(name: string): string | undefined {
   return state === "granted" ? Deno.env.get(name) : undefined;
 }
 
+/** Looks at the terminal on stdout, if there is one. */
+function readScreen(): Screen {
+  if (!Deno.stdout.isTerminal()) return { columns: Infinity, colour: false };
+  // A terminal that does not know its size says 0.
+  return { columns: Deno.consoleSize().columns || 80, colour: !Deno.noColor };
+}
+
 /** This process. */
 export const processIo: Io = {
   out: (text) => write(Deno.stdout, text),
@@ -103,5 +113,6 @@ export const processIo: Io = {
   input: readInput,
   cwd: () => Deno.cwd(),
   variable: readVariable,
+  screen: readScreen,
   onSignal,
 };

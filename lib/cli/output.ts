@@ -5,6 +5,8 @@
  *
  * @module
  */
+import { formatTable, PLAIN, shortTree } from "./table.ts";
+import type { Cell, Screen } from "./table.ts";
 import { formatMode } from "../request/names.ts";
 import type { Diagnosis } from "../api/doctor.ts";
 import { printable, quote, showName } from "../core/quote.ts";
@@ -62,27 +64,31 @@ const DRIFT_WORDS: Readonly<Record<Drift, string>> = {
   options: "options differ",
 };
 
-function stateWords({ mounted, drift, copy }: OverlayStatus): string {
-  if (drift !== undefined) return DRIFT_WORDS[drift];
-  if (copy) return "copied";
-  return mounted ? "mounted" : "unmounted";
+function stateCell({ mounted, drift, copy }: OverlayStatus): Cell {
+  if (drift !== undefined) return { text: DRIFT_WORDS[drift], look: "yellow" };
+  if (copy) return { text: "copied", look: "green" };
+  return mounted ? { text: "mounted", look: "green" } : { text: "unmounted", look: "dim" };
 }
 
 /** The status of apps, as a table; of several pods with their names. */
-export function statusText(renders: readonly OverlayStatus[], several = false): string {
+export function statusText(
+  renders: readonly OverlayStatus[],
+  several = false,
+  screen: Screen = PLAIN,
+): string {
   if (renders.length === 0) return "";
   const sized = renders.some(({ size }) => size !== undefined);
   const rows = renders.map((render) => [
     ...(several ? [showName(render.pod)] : []),
     showName(render.app),
-    showName(render.tree),
-    stateWords(render),
+    showName(shortTree(render.tree)),
+    stateCell(render),
     ...(sized ? [`${render.size?.bytes ?? 0}`, `${render.size?.files ?? 0}`] : []),
     showName(render.rootfs),
   ]);
   const pod = several ? ["POD"] : [];
   const size = sized ? ["BYTES", "FILES"] : [];
-  return tableText([[...pod, "APP", "TREE", "STATE", ...size, "ROOTFS"], ...rows]);
+  return formatTable([...pod, "APP", "TREE", "STATE", ...size, "ROOTFS"], rows, screen);
 }
 
 /** Writes drift as text, one difference a line. */
@@ -94,16 +100,6 @@ export function driftText(drift: readonly PodDrift[]): string {
 export function changesText(changes: readonly Change[]): string {
   return changes.map(({ kind, path, base64 }) => {
     return `${kind} ${base64 === undefined ? showName(path) : quote(path)}\n`;
-  }).join("");
-}
-
-function tableText(table: readonly (readonly string[])[]): string {
-  const widths = table[0]?.map((_, at) => Math.max(...table.map((row) => row[at]?.length ?? 0)));
-  return table.map((row) => {
-    const cells = row.map((cell, at) =>
-      at < row.length - 1 ? cell.padEnd(widths?.[at] ?? 0) : cell
-    );
-    return `${cells.join("  ")}\n`;
   }).join("");
 }
 

@@ -8,7 +8,7 @@ import { STARTERS } from "../system/programs.ts";
 import { wantsPull } from "../request/options.ts";
 
 /** A permission that only some commands need. */
-export type Reserved = "net" | "env" | keyof typeof STARTERS;
+export type Reserved = "net" | "env" | "unshare" | "setpriv";
 
 /** The permissions of a pull. */
 const OF_PULLS: readonly Reserved[] = ["net", "env"];

@@ -16,13 +16,10 @@ import type { PodCommand } from "./dry_run.ts";
 import type { Kept } from "../plan/plan_collect.ts";
 import type { UnmountPodsRequest } from "../request/unmount_request.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
-import { interruptible, print, rendering, tellFailures } from "./carry_out.ts";
+import { GO_ON, interruptible, print, rendering, tellFailures } from "./carry_out.ts";
 
 type Of<Kind extends Command["kind"]> = Extract<Command, { kind: Kind }>;
 type RenderCommand = Of<"plan" | "prepare" | "render">;
-
-/** The outcome of a signal where pods are done one by one. */
-const GO_ON = "what was done stays; run it again to go on";
 
 async function runPlan({ request, mount, output }: RenderCommand, io: Io): Promise<number> {
   const { planRequest, tellPlan } = await import("./dry_run.ts");
@@ -222,18 +219,9 @@ async function runProcess(command: Of<"run">, io: Io): Promise<number> {
 }
 
 /** Runs a tree command, whose modules no other command loads. */
-async function runTree({ action, args, cwd }: Of<"tree">, io: Io): Promise<number> {
-  const { runTreeCommand } = await import("./tree_cli.ts");
-  const { parseTreeCommand } = await import("./tree_command.ts");
-  const parsed = parseTreeCommand(action, args, cwd);
-  const { out, err, input: stdin } = io;
-  const act = (options: ChangeOptions) => runTreeCommand(parsed, { out, err, stdin, ...options });
-  return await interruptible(
-    io,
-    parsed,
-    act,
-    action === "import" || action === "pull" ? undefined : GO_ON,
-  );
+async function runTree(command: Of<"tree">, io: Io): Promise<number> {
+  const { runTreeLine } = await import("./tree_cli.ts");
+  return await runTreeLine(command, io);
 }
 
 async function runUnshare(command: Of<"unshare">, io: Io): Promise<number> {

@@ -37,6 +37,6 @@ export async function runStatusCommand(command: StatusCommand, io: Io): Promise<
     io.err(`nothing is rendered in ${quote(several ? request.pods : request.pod)}\n`);
   }
   const result = { renders, ...(failed.length === 0 ? {} : { failed }) };
-  await print(io, output, result, ({ renders }) => statusText(renders, several));
+  await print(io, output, result, ({ renders }) => statusText(renders, several, io.screen?.()));
   return await tellFailures(failed, output, io);
 }

@@ -8,6 +8,11 @@ import { formatJson } from "./output.ts";
 import { printable, quote } from "../core/quote.ts";
 import type { ImportedTree, ImportOptions } from "../store/import_options.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
+import { GO_ON, interruptible } from "./carry_out.ts";
+import type { Io } from "./io.ts";
+import { parseTreeCommand } from "./tree_command.ts";
+import type { Command } from "./typed_command.ts";
+import type { Screen } from "./table.ts";
 import type { OutputOptions } from "./typed_command.ts";
 import type { TreeCommand } from "./tree_command.ts";
 
@@ -19,6 +24,8 @@ export interface TreeIo extends ChangeOptions {
   readonly err: (text: string) => void;
   /** Reads stdin to its end. */
   readonly stdin: () => Uint8Array | string;
+  /** Tells what stdout is. */
+  readonly screen?: (() => Screen) | undefined;
 }
 
 type Of<A extends TreeCommand["action"]> = Extract<TreeCommand, { action: A }>;
@@ -98,7 +105,7 @@ async function runList({ request, output }: Of<"list">, io: TreeIo): Promise<num
   if (trees.length === 0 && !output.quiet) {
     io.err(`no tree is in ${printable(quote(storeLayout(request.store).store))}\n`);
   }
-  io.out(output.json ? formatJson({ trees }) : treesText(trees));
+  io.out(output.json ? formatJson({ trees }) : treesText(trees, io.screen?.()));
   return 0;
 }
 
@@ -192,4 +199,18 @@ export function runTreeCommand(command: TreeCommand, io: TreeIo): Promise<number
     case "gc":
       return command.dryRun ? runDry(command, io) : runGc(command, io);
   }
+}
+
+/** Reads the arguments of a command of the tree store, and carries it out. */
+export async function runTreeLine(
+  { action, args, cwd }: Extract<Command, { kind: "tree" }>,
+  io: Io,
+): Promise<number> {
+  const command = parseTreeCommand(action, args, cwd);
+  const { out, err, input: stdin, screen } = io;
+  const act = (options: ChangeOptions) => {
+    return runTreeCommand(command, { out, err, stdin, screen, ...options });
+  };
+  const outcome = action === "import" || action === "pull" ? undefined : GO_ON;
+  return await interruptible(io, command, act, outcome);
 }

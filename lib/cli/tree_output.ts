@@ -7,6 +7,8 @@
  */
 import { printable, showName } from "../core/quote.ts";
 import { formatSize } from "../core/size.ts";
+import { formatTable, shortTree } from "./table.ts";
+import type { Screen } from "./table.ts";
 import type { CheckedTree } from "../store/tree_check.ts";
 import type { RemovedTrees } from "../store/removal.ts";
 import type { InspectedTree } from "../store/inspect_tree.ts";
@@ -21,18 +23,16 @@ function table(rows: readonly (readonly string[])[]): string {
 }
 
 /** Trees as a table; nothing when there are none. */
-export function treesText(trees: readonly ListedTree[]): string {
+export function treesText(trees: readonly ListedTree[], screen?: Screen): string {
   if (trees.length === 0) return "";
-  return table([
-    ["TREE", "IMAGE", "LAYERS", "SIZE", "PODS"],
-    ...trees.map(({ id, images, layers, bytes, pods }) => [
-      showName(id),
-      images.length === 0 ? "-" : images.map(showName).join(","),
-      String(layers),
-      formatSize(bytes),
-      pods.length === 0 ? "-" : pods.map(showName).join(","),
-    ]),
+  const rows = trees.map(({ id, images, layers, bytes, pods }) => [
+    showName(shortTree(id)),
+    images.length === 0 ? "-" : images.map(showName).join(","),
+    String(layers),
+    formatSize(bytes),
+    pods.length === 0 ? "-" : pods.map(showName).join(","),
   ]);
+  return formatTable(["TREE", "IMAGE", "LAYERS", "SIZE", "PODS"], rows, screen);
 }
 
 /** Writes a value of a config on one line. */
