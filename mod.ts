@@ -135,7 +135,15 @@ export { exportLayer } from "./lib/export/export_layer.ts";
 export { exportRootfs } from "./lib/export/export_rootfs.ts";
 export type { ArchiveRequest, Exported } from "./lib/export/export_layer.ts";
 export { commitImage } from "./lib/export/commit_image.ts";
-export type { CommitRequest, ImageRequest } from "./lib/export/commit_image.ts";
+export type {
+  CommitOptions,
+  CommitRequest,
+  CommittedImage,
+  ImageRequest,
+} from "./lib/export/commit_image.ts";
+export type { PushedImage, PushedLayer, PushOptions, PushProgress } from "./lib/store/push_tree.ts";
+export type { AccessOptions, RegistryRequest } from "./lib/store/registry_access.ts";
+export type { Fetch } from "./lib/registry/http.ts";
 export type { ImportedTree } from "./lib/store/import_options.ts";
 export type { Descriptor } from "./lib/image/manifest.ts";
 export { exportImage } from "./lib/export/export_image.ts";

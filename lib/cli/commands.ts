@@ -43,6 +43,23 @@ const ONE_POD = flag("dir", "pod DIR", "the pod; required", { field: "pod" });
 export const POD = flag("dir", "pod DIR", "the pod", { field: "pod" });
 export const PODS = flag("dir", "pods DIR", "a directory of pods", { field: "pods" });
 
+/** The flags of what asks a registry. */
+export const REGISTRY: readonly Flag[] = [
+  flag("file", "authfile FILE", "the credentials file", {
+    field: "authFile",
+    default: "those of podman and docker",
+  }),
+  flag("name", "username NAME", "the user at the registry, with --password-stdin", {
+    field: "username",
+  }),
+  flag("boolean", "password-stdin", "read the user's password from stdin"),
+  flag("dir", "cert-dir DIR", "certificates for the registry: *.crt, *.cert and *.key", {
+    field: "certDir",
+    default: "certs.d of podman and docker",
+  }),
+  flag("boolean", "plain-http", "ask the registry without TLS", { field: "plainHttp" }),
+];
+
 /** The flags of a render that a spec has fields for. */
 export const REQUEST_FLAGS: readonly Flag[] = [
   ...Object.entries(RENDER_OPTIONS).map(([field, option]) => ({ ...option, field })),
@@ -259,7 +276,12 @@ export const FLAGS_OF: Readonly<Record<Exclude<CommandName, LateCommand>, readon
     APP,
     flag("name", "name NAME", "the name of the new image; required", { field: "name" }),
     ...IMAGE,
-    flag("name", "to oci:DIR[:REF]", "write the image into an OCI image layout, too"),
+    flag(
+      "name",
+      "to PLACE",
+      "write the image to oci:DIR[:REF], an OCI image layout, or docker://REF, a registry, too",
+    ),
+    ...REGISTRY,
     ...LAYER,
     ...DRY_RUN,
     STORE_WAIT,

@@ -9,7 +9,8 @@ import { formatJson } from "./output.ts";
 import { flagsText } from "./plan_output.ts";
 import { InvalidValueError } from "../core/errors.ts";
 import { invalid } from "../core/invalid.ts";
-import type { CommitRequest, ImageRequest } from "../export/commit_image.ts";
+import type { CommitRequest, CommittedImage, ImageRequest } from "../export/commit_image.ts";
+import type { PushProgress } from "../store/push_tree.ts";
 import type { LayoutTarget } from "../export/oci_layout.ts";
 import { storeLayout } from "../store/layout.ts";
 import type { ArchiveRequest } from "../export/export_layer.ts";
@@ -41,14 +42,35 @@ function openStdout(): WritableStream<Uint8Array> {
   });
 }
 
+const REGISTRY = "docker://";
+
 /** Reads the layout that an image is written into. */
 function parseLayout(to: string, cwd: string): LayoutTarget {
   const [, directory, ref = null] = /^oci:([^:]+)(?::(.+))?$/s.exec(to) ?? [];
   if (directory !== undefined) return { directory: absolute(directory, cwd), ref };
-  const hint = to.startsWith("docker://")
-    ? "commit the app, and push its image: overlay-render tree push NAME REFERENCE"
+  const hint = to.startsWith(REGISTRY)
+    ? "an image for a registry is put into the store: overlay-render commit --name NAME --to REF"
     : "write oci:DIR";
   throw usage(`Cannot use --to ${quote(to)}: it must be oci:DIR or oci:DIR:REF`, hint);
+}
+
+/** The flags for a registry; `username` is no user of the image. */
+const ACCESS = ["authFile", "username", "certDir", "plainHttp"] as const;
+
+/** Reads the place that the image of a commit is written to. */
+function parsePlace(
+  { fields, flags, cwd }: ExportCommand,
+): NonNullable<CommitRequest["to"]> | null {
+  const [to] = flags.values.to ?? [];
+  if (to?.startsWith(REGISTRY)) {
+    const access = ACCESS.filter((name) => fields[name] !== undefined);
+    const given = Object.fromEntries(access.map((name) => [name, fields[name]]));
+    return { ...given, reference: to.slice(REGISTRY.length) };
+  }
+  if (to === undefined) return null;
+  if (/^oci:/.test(to)) return parseLayout(to, cwd);
+  const message = `Cannot use --to ${quote(to)}: it must be oci:DIR, oci:DIR:REF or docker://REF`;
+  throw usage(message, "write oci:DIR or docker://HOST/NAME:TAG");
 }
 
 /** Reads which of the exports is asked for, and where it goes. */
@@ -111,7 +133,7 @@ async function exportToLayout(
 ): Promise<void> {
   if (dryRun) {
     const { exportPermissions } = await import("../export/permissions.ts");
-    const place = { store: storeLayout(request.store), commit: false, layout: target };
+    const place = { store: storeLayout(request.store), commit: false, to: target };
     return io.out(flagsText(await exportPermissions(request, place, options), output.json));
   }
   const { exportImage } = await import("../export/export_image.ts");
@@ -121,24 +143,41 @@ async function exportToLayout(
 
 /** Carries out `commit`. */
 async function runCommit(
-  { fields, flags, cwd, output, dryRun }: ExportCommand,
+  command: ExportCommand,
   io: Io,
   options: ChangeOptions,
 ): Promise<void> {
+  const { fields, output, dryRun } = command;
   if (fields.name === undefined) {
     throw usage("Cannot run commit: --name is required", "give the new image a name: --name NAME");
   }
-  const [layout] = flags.values.to ?? [];
-  const to = layout === undefined ? null : parseLayout(layout, cwd);
+  const to = parsePlace(command);
   const request = { ...fields, ...readEpoch(), to } as unknown as CommitRequest;
   if (dryRun) {
     const { exportPermissions } = await import("../export/permissions.ts");
-    const place = { store: storeLayout(request.store), commit: true, layout: to };
+    const place = { store: storeLayout(request.store), commit: true, to };
     return io.out(flagsText(await exportPermissions(request, place, options), output.json));
   }
-  const { commitImage } = await import("../export/commit_image.ts");
-  const tree = await commitImage(request, options);
+  const tree = await commitTo(request, command, { io, options });
   io.out(output.json ? formatJson(tree) : `${tree.id}\n`);
+}
+
+/** Commits an image, and reports the progress of a push. */
+async function commitTo(
+  request: CommitRequest,
+  { flags, output: { quiet } }: ExportCommand,
+  { io, options }: Pick<How, "io" | "options">,
+): Promise<CommittedImage> {
+  const { commitImage } = await import("../export/commit_image.ts");
+  const { to = null } = request;
+  if (to === null || "directory" in to) return await commitImage(request, options);
+  const { withProgress } = await import("./progress.ts");
+  const { readPassword } = await import("./tree_cli.ts");
+  const password = readPassword(flags.set.has("password-stdin"), { stdin: io.input });
+  return await withProgress({ ...io, quiet }, ({ onPresent, onMounted, onSent, onPushed }) => {
+    const progress = { onPresent, onMounted, onSent, onPushed } as PushProgress;
+    return commitImage({ ...request, to: { ...to, ...password } }, { ...options, ...progress });
+  });
 }
 
 /** Carries out `export` or `commit`. */

@@ -201,13 +201,21 @@ wrote, put it into the tree store, and print the tree id. The app may be
 mounted; it keeps its lowers. An app that writes meanwhile is an error.`,
     usage: "overlay-render commit --pod DIR [--app NAME] --name NAME [FLAGS]",
     examples: `  overlay-render commit --pod /run/pods/one --name mine
-  overlay-render commit --pod /run/pods/one --name mine --to oci:layout:mine`,
-    notes: `With SOURCE_DATE_EPOCH in the environment, the same content gives the same
+  overlay-render commit --pod /run/pods/one --name mine --to oci:layout:mine
+  overlay-render commit --pod /run/pods/one --name mine \\
+    --to docker://registry.example/mine:1`,
+    notes: `With --to docker://REF the image is pushed as by tree push: layers that the
+registry has are not sent, and layers of the base that the store does not keep
+come from the registry that it was pulled from. If the registry does not take
+the image, it is in the store all the same; push it with tree push.
+
+With SOURCE_DATE_EPOCH in the environment, the same content gives the same
 digest of the image, with one version of Deno: another one may compress
 differently.`,
     permissions: `  --allow-read=POD,STORE --allow-write=STORE
   --allow-run=/bin/ln,/bin/tar,/bin/sync,/bin/rm,/bin/find
-  --allow-sys=uid; commit --flags prints them`,
+  --allow-sys=uid, and for a registry those of tree push; commit --flags
+  prints them`,
   },
   systemd: {
     purpose: `Print units of systemd for a directory of pods. One restores the pods at boot

@@ -94,10 +94,10 @@ export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress
   };
 }
 
-/** Runs an import, and reports its progress on stderr unless it is to be quiet. */
+/** Runs an import or a push, and reports its progress on stderr unless it is to be quiet. */
 export async function withProgress<T>(
   { err, quiet }: { readonly err: (text: string) => void; readonly quiet: boolean },
-  act: (progress: ImportProgress) => Promise<T>,
+  act: (progress: ImportProgress & PushProgress) => Promise<T>,
 ): Promise<T> {
   if (quiet) return await act({});
   const isTerminal = Deno.stderr.isTerminal();

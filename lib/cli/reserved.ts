@@ -46,9 +46,10 @@ export function reservedFor(command: Command): readonly Reserved[] {
     case "doctor":
       return ["unshare"];
     case "export":
-    case "commit":
       // For SOURCE_DATE_EPOCH.
       return ["env"];
+    case "commit":
+      return command.flags.values.to?.[0]?.startsWith("docker://") ? OF_PULLS : ["env"];
     default:
       return [];
   }

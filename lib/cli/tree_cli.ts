@@ -67,8 +67,11 @@ function textOf(input: Uint8Array | string): string {
 }
 
 /** Reads the password of a user from stdin. */
-function readPassword(passwordStdin: boolean, io: TreeIo): { readonly password?: string } {
-  return passwordStdin ? { password: textOf(io.stdin()).replace(/\r?\n$/, "") } : {};
+export function readPassword(
+  passwordStdin: boolean,
+  { stdin }: Pick<TreeIo, "stdin">,
+): { readonly password?: string } {
+  return passwordStdin ? { password: textOf(stdin()).replace(/\r?\n$/, "") } : {};
 }
 
 async function runPull(command: Of<"pull">, io: TreeIo): Promise<number> {

@@ -4,30 +4,13 @@
  * @module
  */
 import { flag } from "../request/options.ts";
-import { DRY_RUN, FLAGS, OUTPUT, STORE, STORE_WAIT } from "./commands.ts";
+import { DRY_RUN, FLAGS, OUTPUT, REGISTRY, STORE, STORE_WAIT } from "./commands.ts";
 import type { Flag } from "../request/options.ts";
 import type { TreeAction } from "./command_names.ts";
 
 const QUICK = flag("boolean", "quick", "leave out contents, devices and attributes", {
   field: "quick",
 });
-
-/** The flags of what asks a registry. */
-const REGISTRY: readonly Flag[] = [
-  flag("file", "authfile FILE", "the credentials file", {
-    field: "authFile",
-    default: "those of podman and docker",
-  }),
-  flag("name", "username NAME", "the user at the registry, with --password-stdin", {
-    field: "username",
-  }),
-  flag("boolean", "password-stdin", "read the user's password from stdin"),
-  flag("dir", "cert-dir DIR", "certificates for the registry: *.crt, *.cert and *.key", {
-    field: "certDir",
-    default: "certs.d of podman and docker",
-  }),
-  flag("boolean", "plain-http", "ask the registry without TLS", { field: "plainHttp" }),
-];
 
 /** The flags of what puts an image into the store. */
 const IMPORT: readonly Flag[] = [

@@ -13,6 +13,8 @@ import type { Descriptor } from "../image/manifest.ts";
 import { layerType } from "../image/manifest.ts";
 import { child } from "../core/path.ts";
 import type { ImportedTree } from "../store/import_options.ts";
+import type { PushedImage, PushOptions } from "../store/push_tree.ts";
+import type { RegistryRequest } from "../store/registry_access.ts";
 import { storeLayout } from "../store/layout.ts";
 import { sum } from "../store/write_tree.ts";
 import { findBase } from "./commit_base.ts";
@@ -39,8 +41,17 @@ export interface ImageRequest extends ArchiveRequest, ConfigChanges {
 export interface CommitRequest extends ImageRequest {
   /** The name of the new image. */
   readonly name: string;
-  /** An OCI image layout that the image is written into, too. @default {none} */
-  readonly to?: LayoutTarget | null;
+  /** An OCI image layout that the image is written into too, or a registry that it is pushed to. @default {none} */
+  readonly to?: LayoutTarget | RegistryRequest | null;
+}
+
+/** The options of a commit: those of a push, and listeners for its progress. */
+export type CommitOptions = PushOptions;
+
+/** An image that was committed. */
+export interface CommittedImage extends ImportedTree {
+  /** The image in the registry, if it was pushed to one. */
+  readonly pushed?: PushedImage;
 }
 
 /** An app, the base of its image, and how the image is made. */
@@ -124,10 +135,11 @@ function withRecords(image: Image, { layers }: CommitBase): Image {
 /**
  * Commits an app: makes an image of the one that it was rendered from, and of what it wrote as a further
  * layer, and puts it into the tree store. The app keeps its lowers. The blobs of the new layer and the config
- * are kept in the store, for a push.
+ * are kept in the store, for a push. If the layout or the registry does not take the image, it is in the store all
+ * the same.
  *
  * Requires the permissions of `exportLayer`, and `--allow-read` and `--allow-write` for the store and
- * `--allow-run` for ln, sync and rm; with `squash` those of `exportRootfs`.
+ * `--allow-run` for ln, sync and rm; with `squash` those of `exportRootfs`; for a registry those of `pushTree`.
  *
  * @param request The app, the name, and the changes of the config.
  * @param options Listeners for warnings and programs, and a signal that ends the commit.
@@ -156,19 +168,19 @@ function withRecords(image: Image, { layers }: CommitBase): Image {
  * await Deno.remove(dir, { recursive: true });
  * ```
  *
- * @tags allow-read, allow-write, allow-run, allow-sys
+ * @tags allow-read, allow-write, allow-run, allow-sys, allow-net, allow-env
  */
 export async function commitImage(
   request: CommitRequest,
-  options: ChangeOptions = {},
-): Promise<ImportedTree> {
+  options: CommitOptions = {},
+): Promise<CommittedImage> {
   const { importImage } = await import("../store/import_image.ts");
   const { importInto } = await import("../store/import_tree.ts");
   const store = storeLayout(request.store);
   const { name, to = null } = request;
-  const app = await openExport(request, { store, commit: true, layout: to }, options);
+  const app = await openExport(request, { store, commit: true, to }, options);
   const source = openBase(app, request, options);
-  if (to !== null) {
+  if (to !== null && "directory" in to) {
     await checkLayout(to, options);
     checkBlobs(to, listDescriptors(source), findIn(store));
   }
@@ -188,6 +200,11 @@ export async function commitImage(
       return await importImage(withRecords(image, source.base), parsed, options);
     },
   );
-  if (to !== null) await writeStoredImage(name, store, to, options);
+  if (to === null) return tree;
+  if ("reference" in to) {
+    const { pushTree } = await import("../store/push_tree.ts");
+    return { ...tree, pushed: await pushTree({ ...to, tree: name, store: store.store }, options) };
+  }
+  await writeStoredImage(name, store, to, options);
   return tree;
 }

@@ -36,7 +36,7 @@ export async function exportImage(
   options: ChangeOptions = {},
 ): Promise<Descriptor> {
   const store = storeLayout(request.store);
-  const app = await openExport(request, { store, commit: false, layout: target }, options);
+  const app = await openExport(request, { store, commit: false, to: target }, options);
   const source = openBase(app, request, options);
   const find = findIn(store);
   checkBlobs(target, listDescriptors(source), find);

@@ -5,12 +5,20 @@
  */
 import { parent } from "../core/path.ts";
 import { Call } from "../pod/open.ts";
-import { checkPermissions, leastPaths, TRUST } from "../system/permissions.ts";
+import {
+  checkPermissions,
+  isGranted,
+  joinPermissions,
+  leastPaths,
+  TRUST,
+} from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import type { Reporter } from "../system/change_options.ts";
 import type { StoreLayout } from "../store/layout.ts";
+import type { RegistryRequest } from "../store/registry_access.ts";
 import { lowerPaths } from "../store/lower_view.ts";
 import { PROGRAMS } from "../system/programs.ts";
+import { findBase } from "./commit_base.ts";
 import { findApp } from "./find_app.ts";
 import type { AppChoice, FoundApp } from "./find_app.ts";
 import { IMAGE_PROGRAMS, imageFormat } from "./disk_image.ts";
@@ -61,34 +69,51 @@ export interface ImageTarget {
   readonly store: StoreLayout;
   /** Set if the image is put into the store. */
   readonly commit: boolean;
-  /** The layout that it is written into; `null` for none. */
-  readonly layout: { readonly directory: string } | null;
+  /** The layout that it is written into, or the registry that it is pushed to; `null` for none. */
+  readonly to: { readonly directory: string } | RegistryRequest | null;
 }
 
 /** Computes the permissions to make an image of an app that is found. */
-function imagePermissions(
+async function imagePermissions(
   app: FoundApp,
-  { squash }: ImageChoice,
-  { store, commit, layout }: ImageTarget,
-): RequiredPermissions {
+  { squash = false }: ImageChoice,
+  { store, commit, to }: ImageTarget,
+): Promise<RequiredPermissions> {
   const found = foundPermissions(app, { what: squash ? "rootfs" : "layer", file: "-" });
   const { ln, sync, rm } = PROGRAMS;
-  const directories = layout === null ? [] : [layout.directory];
-  return {
+  const directories = to !== null && "directory" in to ? [to.directory] : [];
+  const needed = {
     ...found,
     read: leastPaths([...found.read, store.store, ...directories]),
     write: commit ? [store.store, ...directories] : directories,
     run: [...new Set([...found.run, ...commit ? [ln, sync, rm] : []])],
   };
+  if (to === null || "directory" in to) return needed;
+  return joinPermissions([needed, await registryPermissions(app, squash, { store, to })]);
+}
+
+/** Computes the permissions to push an image, whose layers of the base may come from a registry. */
+async function registryPermissions(
+  { line }: FoundApp,
+  squash: boolean,
+  { store, to }: { readonly store: StoreLayout; readonly to: RegistryRequest },
+): Promise<RequiredPermissions> {
+  const { blobPermissions } = await import("../store/push_tree.ts");
+  const { findLayers } = await import("../store/push_image.ts");
+  const isReadable = isGranted({ name: "read", path: store.store });
+  const layers = isReadable ? findBase(store, line.tree, squash).layers : [];
+  const blobs = findLayers(store, layers.map(({ descriptor }) => descriptor));
+  return blobPermissions({ ...to, store: store.store }, blobs);
 }
 
 /** Computes the permissions of an export or a commit. */
-function permissionsFor(
+async function permissionsFor(
   app: FoundApp,
   request: ImageChoice,
   target: ExportTarget | ImageTarget,
-): RequiredPermissions {
-  return "what" in target ? foundPermissions(app, target) : imagePermissions(app, request, target);
+): Promise<RequiredPermissions> {
+  if ("what" in target) return foundPermissions(app, target);
+  return await imagePermissions(app, request, target);
 }
 
 /**
@@ -104,7 +129,8 @@ export async function exportPermissions(
   options: Reporter,
 ): Promise<RequiredPermissions> {
   const app = await findAllowedApp(request, options);
-  return { ...permissionsFor(app, request, target), env: ["SOURCE_DATE_EPOCH"] };
+  const needed = await permissionsFor(app, request, target);
+  return { ...needed, env: ["SOURCE_DATE_EPOCH", ...needed.env ?? []] };
 }
 
 /** Checks the permissions to find an app, and finds it. */
@@ -125,6 +151,6 @@ export async function openExport(
 ): Promise<FoundApp> {
   const app = await findAllowedApp(request, options);
   const verb = "commit" in target && target.commit ? "commit" : "export";
-  checkPermissions(verb, permissionsFor(app, request, target));
+  checkPermissions(verb, await permissionsFor(app, request, target));
   return app;
 }

@@ -64,32 +64,49 @@ export async function findPushable(request: TreeChoice): Promise<PushableImage> 
   const store = storeLayout(request.store);
   const { id, images } = findTree(store, request.tree);
   const image = chooseImage(images, request.tree);
-  const all = readWholeTrees(store).flatMap((tree) => tree.images).filter(hasManifest);
   const { manifest } = image;
   const { config, layers } = readManifest(manifest);
   const bytes = new TextEncoder().encode(manifest.text);
   const digest = await hashLike(image.digest ?? "sha256:", bytes);
-  const unique = [...new Map(layers.map((layer, at) => [layer.digest, { layer, at }])).values()];
-  const wanted = [...unique.map(({ layer, at }) => ({ ...layer, layer: at })), {
-    ...config,
-    layer: null,
-  }];
-  const blobs = wanted.map((one): PushedBlob => {
-    // The image's own source comes first.
-    const having = [image, ...all].filter((other) =>
-      listBlobs(other.manifest).includes(one.digest)
-    );
+  // The image's own source comes first.
+  const found = [...findLayers(store, layers, [image]), ...findBlobs(store, [config], [image])];
+  const blobs = found.map((blob) => blob.layer === null ? withConfig(blob, image) : blob);
+  return { id, manifest, bytes, digest, blobs };
+}
+
+/** Finds layers, each blob once, see {@linkcode findBlobs}. */
+export function findLayers(
+  store: StoreLayout,
+  layers: readonly Descriptor[],
+  first: readonly ManifestImage[] = [],
+): readonly PushedBlob[] {
+  const positions = new Map(layers.map(({ digest }, at) => [digest, at]));
+  const unique = [...new Map(layers.map((layer) => [layer.digest, layer])).values()];
+  return findBlobs(store, unique, first).map((blob) => {
+    return { ...blob, layer: positions.get(blob.digest) ?? null };
+  });
+}
+
+/** Finds where the bytes of blobs come from, and the repositories that may have them. */
+function findBlobs(
+  store: StoreLayout,
+  wanted: readonly Descriptor[],
+  first: readonly ManifestImage[],
+): readonly PushedBlob[] {
+  const stored = readWholeTrees(store).flatMap((tree) => tree.images).filter(hasManifest);
+  const images = [...first, ...stored];
+  return wanted.map((one) => {
+    const having = images.filter(({ manifest }) => listBlobs(manifest).includes(one.digest));
     const sources = having.flatMap(({ source }) => source?.reference ?? []);
     const places = [...sources, ...having.flatMap(({ pushed = [] }) => pushed)];
     return {
       ...one,
+      layer: null,
       places: places.map(parseImageReference),
       source: sources[0] === undefined ? null : parseImageReference(sources[0]),
       open: openKept(store, one.digest),
     };
   });
-  const configured = blobs.map((blob) => blob.layer === null ? withConfig(blob, image) : blob);
-  return { id, manifest, bytes, digest, blobs: configured };
 }
 
 function hasManifest(image: StoredImage): image is ManifestImage {

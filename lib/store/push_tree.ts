@@ -74,7 +74,7 @@ export interface PushedImage {
  * @throws {OverlayError} If there is no such image.
  */
 export async function pushPermissions(request: PushRequest): Promise<RequiredPermissions> {
-  return neededFor(request, await findIfReadable(request));
+  return blobPermissions(request, (await findIfReadable(request))?.blobs ?? []);
 }
 
 /** Finds the image; `null` if the store may not be read. */
@@ -83,12 +83,15 @@ async function findIfReadable(request: PushRequest): Promise<PushableImage | nul
   return isGranted({ name: "read", path: store }) ? await findPushable(request) : null;
 }
 
-/** Computes the permissions for an image; without it, the sources of its blobs are not known. */
-function neededFor(request: PushRequest, image: PushableImage | null): RequiredPermissions {
+/** Computes the permissions to push blobs; without these, their sources are not known. */
+export function blobPermissions(
+  request: Omit<PushRequest, "tree">,
+  blobs: readonly PushedBlob[],
+): RequiredPermissions {
   const reference = parseImageReference(request.reference);
   const { store } = storeLayout(request.store);
   const run = [PROGRAMS.rm, ...TRUST.run];
-  const sources = (image?.blobs ?? []).flatMap(({ open, source }) => {
+  const sources = blobs.flatMap(({ open, source }) => {
     return open === null && source !== null ? [source] : [];
   });
   return joinPermissions([
@@ -124,7 +127,7 @@ export async function pushTree(
 ): Promise<PushedImage> {
   const reference = parseImageReference(request.reference);
   const found = await findIfReadable(request);
-  checkPermissions("push", neededFor(request, found));
+  checkPermissions("push", blobPermissions(request, found?.blobs ?? []));
   const image = found ?? await findPushable(request);
   checkDigest(reference, image);
   const pushed = await withSignal(options, async (options) => {

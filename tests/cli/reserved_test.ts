@@ -17,6 +17,8 @@ const LINES: readonly (readonly [line: string, kept: string])[] = [
   ["render --spec -", "net env"],
   ["export --pod /p --layer /l", "env"],
   ["commit --pod /p --name n", "env"],
+  ["commit --pod /p --name n --to oci:dir", "env"],
+  ["commit --pod /p --name n --to docker://host/n", "net env"],
   [`render ${RENDER} --pull never`, ""],
   [`render ${RENDER}`, ""],
   ["render --lower /pull --pod /p", ""],

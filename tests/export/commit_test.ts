@@ -435,11 +435,3 @@ for (
     },
   });
 }
-
-for (const args of [["export"], ["commit", "--name=mine"]]) {
-  Deno.test(`${args[0]} to a registry: the error names tree push`, async () => {
-    const { status, stderr } = await runMain([...args, "--pod=/pod", "--to=docker://host/mine"]);
-    assertEquals(status, 2);
-    assertStringIncludes(stderr, "overlay-render tree push");
-  });
-}
