@@ -10,6 +10,7 @@
 import { OverlayError, RefusedError } from "../core/errors.ts";
 import { quoteBytes } from "../core/quote.ts";
 import type { AttributeClass } from "../layer/layer_policy.ts";
+import { FUSE, isFuseMark } from "../layer/upper_entry.ts";
 import { OF_MACHINE } from "../layer/strip_entry.ts";
 import { directoryAbove, OPAQUE_MARK, pathInLayer, WHITEOUT_PREFIX } from "../tar/entry_name.ts";
 import { END_OF_ARCHIVE, formatEntry, padding, PLAIN_DIRECTORY } from "../tar/tar_entry.ts";
@@ -37,13 +38,6 @@ export interface UpperPolicy {
   /** Receives the path of each entry that is left out, and the reason. */
   readonly leftOut: (path: string, reason: string) => void;
 }
-
-/** A mark of fuse-overlayfs, and the prefix of all its attributes. */
-const FUSE = /^user\.fuseoverlayfs\./;
-const FUSE_OPAQUE = "user.fuseoverlayfs.opaque";
-
-/** The file and the whiteout by which fuse-overlayfs marks an opaque directory, beside the attribute. */
-const FUSE_MARKS: readonly string[] = [OPAQUE_MARK, ".wh..opq"];
 
 /** The marks of a path whose content is elsewhere. */
 const REDIRECT = /\.(redirect|metacopy)$/;
@@ -137,9 +131,9 @@ export class UpperFilter {
     const isMark = (name: string) => name.startsWith(own) && !ESCAPED.test(name);
     const redirect = [...attributes.keys()].find((name) => isMark(name) && REDIRECT.test(name));
     if (redirect !== undefined) throw redirectedError(path, redirect);
-    if (attributes.get(FUSE_OPAQUE) === "y") this.#fuse.add(path);
+    if (attributes.get(`${FUSE}opaque`) === "y") this.#fuse.add(path);
     const isDevice = type === "char" && device.join() === "0,0";
-    const apps = kept.filter(([name]) => !isMark(name) && !FUSE.test(name));
+    const apps = kept.filter(([name]) => !isMark(name) && !name.startsWith(FUSE));
     return {
       isOpaque: this.#fuse.has(path) || attributes.get(`${own}opaque`) === "y",
       isWhiteout: isDevice || attributes.has(`${own}whiteout`),
@@ -215,10 +209,6 @@ interface Judged {
 
 function join(directory: string, name: string): string {
   return directory === "" ? name : `${directory}/${name}`;
-}
-
-function isFuseMark(path: string): boolean {
-  return FUSE_MARKS.includes(path.slice(path.lastIndexOf("/") + 1));
 }
 
 /** Tells whether a layer would take a path for a whiteout, or for something in one. */

@@ -9,7 +9,7 @@
  */
 import type { AttributeClass } from "./layer_policy.ts";
 import { isWhiteout } from "./layer_lines.ts";
-import { isOpaque, isSameEntry } from "./upper_entry.ts";
+import { isFuseMark, isFuseOpaque, isOpaque, isSameEntry } from "./upper_entry.ts";
 import type { Entries } from "./quick_listing.ts";
 import type { Keywords } from "../tar/mtree.ts";
 import { directoryAbove } from "../tar/entry_name.ts";
@@ -60,6 +60,7 @@ export function compareUpper(
   attributes: AttributeClass,
 ): readonly EntryChange[] {
   const changes = [...upper].flatMap(([path, record]): EntryChange[] => {
+    if (isFuseMark(path) && isFuseOpaque(upper.get(directoryAbove(path)))) return [];
     const below = path === "" ? record : lower.get(path);
     if (isWhiteout(record)) return below === undefined ? [] : [{ kind: "D", path, record: below }];
     if (below === undefined) return [{ kind: "A", path, record }];

@@ -9,14 +9,31 @@
  * @module
  */
 import type { AttributeClass } from "./layer_policy.ts";
+import { OPAQUE_MARK } from "../tar/entry_name.ts";
 import type { Keywords } from "../tar/mtree.ts";
 
 /** The value of the attribute of an opaque directory, `y`, as it is recorded. */
 const YES = btoa("y");
 
+/** The prefix of the attributes of fuse-overlayfs. */
+export const FUSE = "user.fuseoverlayfs.";
+
+/** The file and the whiteout by which fuse-overlayfs marks an opaque directory, beside an attribute. */
+const FUSE_MARKS: readonly string[] = [OPAQUE_MARK, ".wh..opq"];
+
+/** Tells whether a path has the name of a mark of fuse-overlayfs, which it is in a directory with the attribute. */
+export function isFuseMark(path: string): boolean {
+  return FUSE_MARKS.includes(path.slice(path.lastIndexOf("/") + 1));
+}
+
+/** Tells whether fuse-overlayfs has marked a directory as opaque. */
+export function isFuseOpaque(record: Keywords | undefined): boolean {
+  return record?.get(`xattr.${FUSE}opaque`) === YES;
+}
+
 /** Tells whether a directory hides its entries in the lowers. */
 export function isOpaque(record: Keywords, attributes: AttributeClass): boolean {
-  return record.get(`xattr.${attributes}.overlay.opaque`) === YES;
+  return record.get(`xattr.${attributes}.overlay.opaque`) === YES || isFuseOpaque(record);
 }
 
 /** Marks a directory as opaque; the record of another entry stays as it is. */
@@ -41,7 +58,8 @@ function ownKeywords(record: Keywords, attributes: AttributeClass): Map<string, 
   const prefix = `xattr.${attributes}.overlay.`;
   return new Map([...record].filter(([key]) => {
     // An attribute that the app has given such a name has the prefix twice.
-    const isMark = key.startsWith(prefix) && !key.startsWith(`${prefix}overlay.`);
+    const isMark = key.startsWith(prefix) && !key.startsWith(`${prefix}overlay.`) ||
+      key.startsWith(`xattr.${FUSE}`);
     return !isMark && !NOT_CONTENT.test(key);
   }));
 }

@@ -266,6 +266,25 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "overlayChanges() takes the marks of fuse-overlayfs for what they mean",
+  ignore: !isRealRoot,
+  fn: async () => {
+    await using dir = await tempDir();
+    const request = await makeCase(dir);
+    const { upper } = await renderOverlay(request);
+    await unmountOverlay({ pod: request.pod });
+    await runIn(
+      upper ?? "",
+      "mkdir d; setfattr -n user.fuseoverlayfs.opaque -v y d; echo n > d/n; echo a > d/a; " +
+        "mknod d/.wh..opq c 0 0; touch d/.wh..wh..opq; mknod gone c 0 0; " +
+        "echo same > same; setfattr -n user.fuseoverlayfs.origin -v x same",
+    );
+    const must = ["D /d/b", "A /d/n", "D /d/sub", "D /gone"];
+    assertEquals(await changesOf({ pod: request.pod }), must);
+  },
+});
+
 Deno.test("overlayChanges() tells that an app writes meanwhile", async () => {
   await using dir = await tempDir();
   const request = await makeCase(dir);

@@ -4,8 +4,17 @@
  * @module
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { OverlayError } from "../../mod.ts";
-import { renderOverlay, unmountOverlay } from "../../mod.ts";
+import { exists } from "@std/fs/exists";
+import {
+  exportLayer,
+  exportRootfs,
+  OverlayError,
+  overlayStatus,
+  RefusedError,
+  renderOverlay,
+  resetOverlay,
+  unmountOverlay,
+} from "../../mod.ts";
 import { cli } from "../_cli.ts";
 import { freshDenoDir } from "../_deno_dir.ts";
 import { modeOf, sh, tempDir } from "../_temp.ts";
@@ -250,6 +259,64 @@ Deno.test({
     await using dir = await tempDir();
     const stack = await Stack.make(dir, "echo a >a");
     await assertRejects(() => stack.change("mknod zero c 0 0"), Error, "not permitted");
+  },
+});
+
+Deno.test({
+  name: `marks of fuse-overlayfs become one mark, and its attributes go${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const stack = await Stack.make(dir, "mkdir d; echo a >d/a; echo b >b");
+    const [app] = await overlayStatus(stack.pod);
+    await unmountOverlay({ pod: stack.pod });
+    await script(
+      dir,
+      `${app?.upper}`,
+      "mkdir d; setfattr -n user.fuseoverlayfs.opaque -v y d; mknod d/.wh..opq c 0 0; " +
+        "touch d/.wh..wh..opq d/n; mknod b c 0 0; setfattr -n user.fuseoverlayfs.origin -v x d/n",
+    );
+    const { path } = await stack.layer();
+    assertEquals(await listArchive(path), [
+      "directory /",
+      "file /.wh.b",
+      "directory /d",
+      "file /d/.wh..wh..opq",
+      "file /d/n",
+    ]);
+    const entries = await readEntries(path);
+    assertEquals(entries.filter(({ attributes }) => attributes.size > 0), []);
+  },
+});
+
+Deno.test({
+  name:
+    `an upper of which content is elsewhere is refused, mounted or not, and its root exported${root.suffix}`,
+  ignore: root.ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const [lower, pod, file] = [dir.join("lower"), dir.join("pod"), dir.join("layer.tar")];
+    await Deno.mkdir(lower);
+    await script(dir, lower, "mkdir d; echo a >d/a; echo b >b; echo c >c");
+    for (const change of ["mv d moved", "chmod 600 b"]) {
+      const options = ["redirect_dir=on", "metacopy=on"];
+      const { rootfs } = await renderOverlay({ lower, pod, app: "web", options });
+      await script(dir, rootfs, change);
+      const refuse = async () => {
+        const error = await assertRejects(() => exportLayer({ pod }, file), RefusedError);
+        assertEquals(error.code, "upper-redirected", change);
+        assertStringIncludes(error.hint ?? "", "--rootfs");
+        assertEquals(await exists(file), false);
+      };
+      await refuse();
+      const whole = dir.join("root.tar");
+      await exportRootfs({ pod, compression: "none" }, whole);
+      const content = await sh("tar", "--extract", "--to-stdout", "--file", whole);
+      assertEquals(content.split("\n").toSorted().join(""), "abc", change);
+      await unmountOverlay({ pod });
+      await refuse();
+      await resetOverlay({ pod });
+    }
   },
 });
 

@@ -96,6 +96,24 @@ const TABLE: readonly Case[] = [
     must: ["D d/gone", "A d/new", "D d/sub"],
   },
   {
+    name: "an opaque directory as fuse-overlayfs marks it, three times",
+    lower: ["d dir", "d/gone file", "d/same file size=1 sha256digest=00"],
+    upper: [
+      `d dir xattr.user.fuseoverlayfs.opaque=${Y}`,
+      "d/.wh..opq char",
+      "d/.wh..wh..opq file size=0",
+      "d/same file size=1 sha256digest=00 xattr.user.fuseoverlayfs.origin=eA==",
+      "d/new file",
+    ],
+    must: ["D d/gone", "A d/new"],
+  },
+  {
+    name: "files with names of marks, in a directory that is not marked",
+    lower: ["d dir"],
+    upper: ["d dir", "d/.wh..wh..opq file size=0", "d/.wh.a file"],
+    must: ["A d/.wh..wh..opq", "A d/.wh.a"],
+  },
+  {
     name: "a directory in an opaque one, which has no attribute of its own",
     lower: ["d dir", "d/sub dir", "d/sub/x file", "d/sub/y file"],
     upper: [`d dir ${TRUSTED}.opaque=${Y}`, "d/sub dir", "d/sub/y char"],
