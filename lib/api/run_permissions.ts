@@ -20,7 +20,7 @@ import { SHELLS } from "../runtime/launch.ts";
 import { storeLayout } from "../store/layout.ts";
 import { joinPermissions } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
-import { STARTERS } from "../system/programs.ts";
+import { PROGRAMS, STARTERS } from "../system/programs.ts";
 
 /** The plan of the render before a command, with the permissions of its pulls. */
 export type RunPlan = RenderPlan & { readonly pulling?: RequiredPermissions };
@@ -40,6 +40,9 @@ function rootPermissions({ pod, remove }: RunParts, plan: RunPlan | null): Requi
     plan === null ? restorePermissions(pod) : requiredPermissions(plan),
     ...plan?.pulling === undefined ? [] : [plan.pulling],
     unmountPermissions(pod),
+    ...plan?.mounts.some(({ ephemeral }) => ephemeral)
+      ? [{ read: [], write: [], run: [PROGRAMS.rm] }]
+      : [],
     ...remove ? [collectPermissions({ pod })] : [],
   ]);
 }

@@ -26,7 +26,7 @@ import type { AccessOptions, RegistryRequest } from "./registry_access.ts";
 import { findTree, formatRecord } from "./tree_manifest.ts";
 
 /** The request of a push. */
-export interface PushRequest extends RegistryRequest, TreeChoice {}
+export type PushRequest = RegistryRequest & TreeChoice;
 
 /** A layer, in the events of a push. */
 export interface PushedLayer {
