@@ -6,7 +6,7 @@
  */
 import { PROGRAMS } from "./programs.ts";
 import { run } from "./run.ts";
-import type { ProgramResult, RunOptions } from "./run.ts";
+import type { ProgramResult, ProgramRun } from "./run.ts";
 
 /** The files that find(1) printed, and its result. */
 export interface Printed {
@@ -27,7 +27,7 @@ export interface Printed {
 export async function findPrinted(
   args: readonly string[],
   fields: readonly string[],
-  options: Omit<RunOptions, "cwd">,
+  options: Omit<ProgramRun, "cwd">,
 ): Promise<Printed> {
   const format = fields.map((field) => `${field}\\0`).join("");
   const how = { ...options, cwd: "/" };

@@ -39,7 +39,7 @@ export interface ProgramOptions {
 }
 
 /** The options for one program. */
-export interface RunOptions extends ProgramOptions {
+export interface ProgramRun extends ProgramOptions {
   /** The working directory; it must exist. */
   readonly cwd: string;
   /**
@@ -68,7 +68,7 @@ function textOf(words: Uint8Array): string {
 export async function run(
   program: string,
   args: readonly string[],
-  options: RunOptions,
+  options: ProgramRun,
 ): Promise<ProgramResult> {
   const argv = [program, ...args];
   options.trace?.(argv);
