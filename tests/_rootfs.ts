@@ -3,8 +3,6 @@
  *
  * @module
  */
-import type { TempDir } from "./_temp.ts";
-
 /** The static busybox of Debian's package busybox-static. */
 const BUSYBOX = "/bin/busybox";
 
@@ -32,18 +30,20 @@ export const PASSWD = "root:x:0:0:root:/root:/bin/sh\nwww:x:33:34:www:/var/www:/
 /** The groups of the rootfs. */
 export const GROUP = "root:x:0:\nwww:x:34:\nextra:x:44:www,other\n";
 
-/** Makes a root file system with a shell. */
-export async function makeRootfs(dir: TempDir, name = "root"): Promise<string> {
-  const path = (...names: string[]) => dir.join(name, ...names);
+/**
+ * Makes a root file system with a shell.
+ *
+ * @param path Returns the path of an entry of it.
+ */
+export async function makeRootfs(path: (name: string) => string): Promise<void> {
   for (const directory of ["bin", "proc", "dev", "etc", "tmp", "root", "var/www"]) {
     await Deno.mkdir(path(directory), { recursive: true });
   }
   await Deno.copyFile(BUSYBOX, path("bin/busybox"));
   await Deno.chmod(path("bin/busybox"), 0o755);
-  for (const tool of TOOLS) await Deno.symlink("busybox", path("bin", tool));
+  for (const tool of TOOLS) await Deno.symlink("busybox", path(`bin/${tool}`));
   await Deno.writeTextFile(path("etc/passwd"), PASSWD);
   await Deno.writeTextFile(path("etc/group"), GROUP);
   await Deno.writeTextFile(path("etc/resolv.conf"), "");
   await Deno.chmod(path("tmp"), 0o1777);
-  return path();
 }

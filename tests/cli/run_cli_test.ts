@@ -30,7 +30,7 @@ function test(name: string, fn: (dir: TempDir) => Promise<void>): void {
     ignore: WHY !== null,
     async fn(): Promise<void> {
       await using dir = await tempDir();
-      await makeRootfs(dir);
+      await makeRootfs((name) => dir.join("root", name));
       await fn(dir);
     },
   });

@@ -31,7 +31,7 @@ function test(name: string, fn: (dir: TempDir, run: Run) => Promise<void>): void
       ignore: WHY !== null,
       async fn(): Promise<void> {
         await using dir = await tempDir();
-        await makeRootfs(dir);
+        await makeRootfs((name) => dir.join("root", name));
         await fn(dir, (command, flags = []) => {
           const root = ["--lower", dir.join("root"), "--pod", dir.join("pod")];
           return cli(["run", ...root, "--runtime", runtime, ...flags, "--", ...command]);
