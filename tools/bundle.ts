@@ -30,11 +30,13 @@ const RENDER = ["cli.ts", "lib/api/render.ts"];
 /** The modules that other everyday commands load, together with their static imports. */
 const EVERYDAY = [
   "lib/api/render_pod.ts",
+  "lib/api/mount_again.ts",
   "lib/api/status.ts",
   "lib/api/unmount.ts",
   "lib/apply/apply_rootfs.ts",
   "lib/apply/inspect.ts",
   "lib/cli/output.ts",
+  "lib/cli/run_cli.ts",
   "lib/pod/verify.ts",
   "lib/preflight/run_preflight.ts",
   "lib/request/spec.ts",

@@ -3,8 +3,6 @@
  *
  * @module
  */
-import { mountAgain } from "./mount_again.ts";
-import { renderOverlay } from "./render.ts";
 import { splitRun } from "./run_request.ts";
 import type { RunParts, RunRequest } from "./run_request.ts";
 import { permissionsFor, planRun } from "./run_permissions.ts";
@@ -21,8 +19,7 @@ import { launch, SHELLS } from "../runtime/launch.ts";
 import { Scratch } from "../runtime/scratch.ts";
 import type { Ended, Launched } from "../runtime/launch.ts";
 import { storedTreeLayout, storeLayout } from "../store/layout.ts";
-import { chooseImage } from "../store/tag_tree.ts";
-import { readTree } from "../store/tree_manifest.ts";
+import { chooseImage, readTree } from "../store/tree_manifest.ts";
 import { ifAny, look } from "../system/disk.ts";
 import { checkPermissions, isGranted } from "../system/permissions.ts";
 import type { Streams } from "../system/run.ts";
@@ -64,11 +61,13 @@ async function mountRoot(
   options: ChangeOptions,
 ): Promise<MountedRoot> {
   if (render !== null) {
+    const { renderOverlay } = await import("./render.ts");
     const { rootfs, tree, upper, ...rendered } = await renderOverlay(render, options);
     const readOnly = upper === null && render.readOnly === true;
     return { rootfs, tree, readOnly, [Symbol.asyncDispose]: rendered[Symbol.asyncDispose] };
   }
   const choice = app === undefined ? { pod } : { pod, app };
+  const { mountAgain } = await import("./mount_again.ts");
   const { line, readOnly, mounted } = await mountAgain(choice, options);
   const { rootfs, tree } = line;
   return {
@@ -194,7 +193,7 @@ export async function runInOverlay(
   options: RunOptions = {},
 ): Promise<RunResult> {
   const parts = splitRun(request);
-  checkPermissions("run", permissionsFor(parts, await planRun(parts)));
+  checkPermissions("run", await permissionsFor(parts, await planRun(parts)));
   if (!parts.remove) {
     await using root = await mountRoot(parts, options);
     return await runIn(root, parts, options);

@@ -3,12 +3,9 @@
  *
  * @module
  */
-import { collectPermissions } from "./gc.ts";
 import { resolveRequest } from "./resolve_request.ts";
-import { restorePermissions } from "./restore.ts";
 import { splitRun } from "./run_request.ts";
 import type { RunParts, RunRequest } from "./run_request.ts";
-import { unmountPermissions } from "./unmount.ts";
 import { planRender } from "../plan/plan.ts";
 import type { RenderPlan } from "../plan/plan.ts";
 import { requiredPermissions } from "../plan/required_permissions.ts";
@@ -21,6 +18,7 @@ import { storeLayout } from "../store/layout.ts";
 import { joinPermissions } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { PROGRAMS, STARTERS } from "../system/programs.ts";
+import { openPermissions } from "../pod/open.ts";
 
 /** The plan of the render before a command, with the permissions of its pulls. */
 export type RunPlan = RenderPlan & { readonly pulling?: RequiredPermissions };
@@ -34,16 +32,22 @@ export async function planRun({ render }: Pick<RunParts, "render">): Promise<Run
   return await planWithPulls<RenderRequest>(render, kind, {});
 }
 
-/** Computes the permissions for the rootfs. */
-function rootPermissions({ pod, remove }: RunParts, plan: RunPlan | null): RequiredPermissions {
+/** Computes the permissions for the rootfs; what one request needs is loaded for that alone. */
+async function rootPermissions(
+  { pod, remove }: RunParts,
+  plan: RunPlan | null,
+): Promise<RequiredPermissions> {
+  const { run, ...more } = openPermissions(podLayout(pod).pod, true);
   return joinPermissions([
-    plan === null ? restorePermissions(pod) : requiredPermissions(plan),
+    plan === null
+      ? (await import("./restore.ts")).restorePermissions(podLayout(pod).pod)
+      : requiredPermissions(plan),
     ...plan?.pulling === undefined ? [] : [plan.pulling],
-    unmountPermissions(pod),
+    { ...more, run: [PROGRAMS.umount, ...run] },
     ...plan?.mounts.some(({ ephemeral }) => ephemeral)
       ? [{ read: [], write: [], run: [PROGRAMS.rm] }]
       : [],
-    ...remove ? [collectPermissions({ pod })] : [],
+    ...remove ? [(await import("./gc.ts")).collectPermissions({ pod })] : [],
   ]);
 }
 
@@ -67,9 +71,11 @@ function processPermissions(parts: RunParts, plan: RunPlan | null): RequiredPerm
 }
 
 /** Computes the permissions of a request that is split. */
-export function permissionsFor(parts: RunParts, plan: RunPlan | null): RequiredPermissions {
-  const root = rootPermissions(parts, plan);
-  return joinPermissions([root, processPermissions(parts, plan)]);
+export async function permissionsFor(
+  parts: RunParts,
+  plan: RunPlan | null,
+): Promise<RequiredPermissions> {
+  return joinPermissions([await rootPermissions(parts, plan), processPermissions(parts, plan)]);
 }
 
 /**
@@ -85,5 +91,5 @@ export function permissionsFor(parts: RunParts, plan: RunPlan | null): RequiredP
  */
 export async function runPermissions(request: RunRequest): Promise<RequiredPermissions> {
   const parts = splitRun(request);
-  return permissionsFor(parts, await planRun(parts));
+  return await permissionsFor(parts, await planRun(parts));
 }

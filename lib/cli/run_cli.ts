@@ -6,7 +6,6 @@
 import { changeOptions } from "./carry_out.ts";
 import type { Command } from "./typed_command.ts";
 import type { Common } from "./typed_command.ts";
-import { tellPlan } from "./dry_run.ts";
 import { OWN_FAILURE } from "./exit_status.ts";
 import type { Io } from "./io.ts";
 import { parseRun } from "./run_command.ts";
@@ -34,7 +33,8 @@ async function plan(request: RunRequest, { output }: Common, io: Io): Promise<nu
   const parts = splitRun(request);
   const planned = await planRun(parts) ??
     { operations: [{ kind: "look" as const, path: parts.pod }], mounts: [] };
-  const pulling = permissionsFor(parts, "action" in planned ? planned : null);
+  const pulling = await permissionsFor(parts, "action" in planned ? planned : null);
+  const { tellPlan } = await import("./dry_run.ts");
   return await tellPlan({ ...planned, pulling }, output, io, { single: true });
 }
 

@@ -7,8 +7,7 @@ import { checkPermissions } from "../system/permissions.ts";
 import { storeLayout } from "./layout.ts";
 import { storePermissions } from "./list.ts";
 import type { TreeChoice } from "./list.ts";
-import { chooseImage } from "./tag_tree.ts";
-import { findTree, readLayer } from "./tree_manifest.ts";
+import { chooseImage, findTree, readLayer } from "./tree_manifest.ts";
 import type { StoredImage } from "./tree_manifest.ts";
 
 /** A layer of an image. */

@@ -6,7 +6,6 @@
 import type { ChangeOptions } from "../system/change_options.ts";
 import { OverlayError } from "../core/errors.ts";
 import { quote } from "../core/quote.ts";
-import { expandName } from "../image/reference.ts";
 import { replaceFile } from "../system/own_file.ts";
 import { checkPermissions, TRUST } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
@@ -14,8 +13,8 @@ import { parseName } from "./import_request.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
 import type { StoreRequest, TreeChoice } from "./list.ts";
 import { openStore } from "./open.ts";
-import { findByName, findTree, formatRecord } from "./tree_manifest.ts";
-import type { StoredImage, TreeManifest } from "./tree_manifest.ts";
+import { chooseImage, findByName, findTree, formatRecord } from "./tree_manifest.ts";
+import type { TreeManifest } from "./tree_manifest.ts";
 import { writeTree } from "./write_tree.ts";
 
 /** A request to name an image. */
@@ -42,14 +41,6 @@ export interface TaggedTree {
 export function tagPermissions(request: StoreRequest): RequiredPermissions {
   const { store } = storeLayout(request.store);
   return { read: [store], write: [store], run: [...TRUST.run], sys: TRUST.sys };
-}
-
-/** Returns the image of a tree that has a name; the first one of a tree that is named by its id. */
-export function chooseImage({ images }: TreeManifest, wanted: string): StoredImage | undefined {
-  const isCalled = ({ name }: StoredImage) => {
-    return name !== null && (name === wanted || expandName(name) === expandName(wanted));
-  };
-  return images.find(isCalled) ?? images[0];
 }
 
 function listTags({ id, images }: TreeManifest): TaggedTree {

@@ -271,3 +271,11 @@ export function noTreeError(store: StoreLayout, tree: string): OverlayError {
 export function readAllLayers(store: StoreLayout): readonly LayerRecord[] {
   return listNames(store.layers).flatMap((key) => ifSound(() => readLayer(store, key)) ?? []);
 }
+
+/** Returns the image of a tree that has a name; the first one of a tree that is named by its id. */
+export function chooseImage({ images }: TreeManifest, wanted: string): StoredImage | undefined {
+  const isCalled = ({ name }: StoredImage) => {
+    return name !== null && (name === wanted || expandName(name) === expandName(wanted));
+  };
+  return images.find(isCalled) ?? images[0];
+}
