@@ -1,6 +1,6 @@
 /**
  * The progress of an import or a push: on a terminal a line of each layer that is kept up to date, elsewhere a line
- * when a layer is done.
+ * every ten seconds, and one when a layer is done.
  *
  * Requires no permissions.
  *
@@ -23,6 +23,9 @@ export interface ProgressOutput {
 
 /** The time between two updates of a terminal, in milliseconds. */
 const EVERY_MS = 100;
+
+/** The time between two lines elsewhere, as in the log of a job that must not seem to hang. */
+const LINE_MS = 10_000;
 
 /** A layer that is being read. */
 interface Reading {
@@ -57,7 +60,8 @@ export interface Progress extends ImportProgress, PushProgress {
 /** Makes a reporter of the progress of an import or a push. */
 export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress {
   const readings = new Map<number, Reading>();
-  let shown = -Infinity;
+  const every = isTerminal ? EVERY_MS : LINE_MS;
+  let shown = isTerminal ? -Infinity : now();
   let open = "";
   /** The one line that is kept up to date is that of the layer that was read last. */
   const put = (line: string, ends: boolean) => {
@@ -69,9 +73,10 @@ export function progressTo({ write, isTerminal, now }: ProgressOutput): Progress
     const reading = readings.get(layer) ?? { begun: now(), read: 0 };
     reading.read += bytes;
     readings.set(layer, reading);
-    if (!isTerminal || now() - shown < EVERY_MS) return;
+    if (now() - shown < every) return;
     shown = now();
-    put(progressLine(layer, blob, { read: reading.read, ms: now() - reading.begun }), false);
+    const line = progressLine(layer, blob, { read: reading.read, ms: now() - reading.begun });
+    put(line, !isTerminal);
   };
   const tell = (layer: number, blob: PushedLayer, what: string) => {
     put(`${formatName(layer, blob)}: ${what}`, true);

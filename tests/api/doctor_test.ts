@@ -284,7 +284,9 @@ Deno.test("overlay-render doctor --json prints one object", async () => {
     const { status, stdout, stderr } = await run(["doctor", "--json", "--pod", dir.path]);
     assertEquals([status, stderr], [0, ""]);
     assertMatch(stdout, /^{"version":1,"healthy":true,"checks":\[.*\]}\n$/);
-    const { checks } = JSON.parse(stdout) as { checks: Check[] };
+    const diagnosis = JSON.parse(stdout) as { checks: Check[] };
+    const { checks } = diagnosis;
+    assertEquals(Object.keys(diagnosis).sort(), ["checks", "healthy", "options", "version"]);
     assertEquals(namesOf(checks), NAMES);
     for (const check of checks) {
       assertEquals(Object.keys(check).sort(), ["found", "hint", "how", "name", "needed", "ok"]);

@@ -81,6 +81,21 @@ Deno.test("progressTo() writes a line of each layer where it cannot be written a
   );
 });
 
+Deno.test("progressTo() writes a line every ten seconds where it cannot be written again", {
+  permissions: "none",
+}, () => {
+  const { onRead, text, wait } = tell(false);
+  onRead?.(0, 1 << 20, BLOB);
+  wait(9_999);
+  onRead?.(0, 1 << 19, BLOB);
+  assertEquals(text(), "");
+  wait(1);
+  onRead?.(0, 1 << 19, BLOB);
+  wait(5_000);
+  onRead?.(0, 1 << 19, BLOB);
+  assertEquals(text(), `layer 1 ${NAME}: 2 MiB of 4 MiB, 205 KiB/s, 10 s left\n`);
+});
+
 Deno.test("progressTo() keeps one line of a terminal up to date, ten times a second", {
   permissions: "none",
 }, () => {

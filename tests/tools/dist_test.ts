@@ -44,6 +44,7 @@ async function checkPackage(dist: string): Promise<void> {
   for (const line of list.trim().split("\n")) {
     assert(/^(d|-)rw[x-]r-[x-]r-[x-] root\/root /.test(line), line);
   }
+  assertStringIncludes(list, " ./usr/lib/systemd/system/overlay-render-restore@.service\n");
   const make = async () => await Deno.readFile(`${dist}/${await makeDeb(dist, 1_700_000_000)}`);
   const first = await make();
   const umask = Deno.umask(0o077);
