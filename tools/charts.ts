@@ -3,12 +3,8 @@
  * `--json`; by default those of `bench/figures.json`, into `bench/img/`. A chart is an SVG for light and
  * dark pages.
  *
- * The scale is that of d3-scale, which needs no document, as the libraries that draw whole charts do.
- *
  * @module
  */
-// @ts-types="npm:@types/d3-scale@4.0.9"
-import { scaleLinear } from "npm:d3-scale@4.0.2";
 import type { Figure } from "../bench/_figures.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
@@ -49,12 +45,29 @@ export function chartName({ title }: Figure): string {
   return `${title.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-|-$/g, "")}.svg`;
 }
 
+/** Finds the distance of about five ticks: 1, 2 or 5, times a power of ten. */
+function findStep(end: number): number {
+  const rough = end / 5;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const times = [[7.07, 10], [3.16, 5], [1.41, 2]].find(([least = 0]) => rough / power >= least);
+  return (times?.[1] ?? 1) * power;
+}
+
+/** Makes a scale from 0 to a round number above the largest value, and its ticks. */
+function makeScale(largest: number): { scale: (value: number) => number; ticks: number[] } {
+  const step = findStep(largest);
+  const count = Math.ceil(largest / step);
+  return {
+    scale: (value) => LEFT + value / (count * step) * (RIGHT - LEFT),
+    ticks: Array.from({ length: count + 1 }, (_, at) => Number((at * step).toPrecision(6))),
+  };
+}
+
 /** Draws a table as horizontal bars, in its order. */
 export function chart({ title, bars }: Figure): string {
-  const scale = scaleLinear().domain([0, Math.max(...bars.map(({ ms }) => ms))]).nice(5)
-    .range([LEFT, RIGHT]);
+  const { scale, ticks: values } = makeScale(Math.max(...bars.map(({ ms }) => ms)));
   const bottom = TOP + bars.length * ROW;
-  const ticks = scale.ticks(5).map((value) => {
+  const ticks = values.map((value) => {
     const x = scale(value).toFixed(1);
     return `  <line class="grid" x1="${x}" x2="${x}" y1="${TOP - 6}" y2="${bottom}"/>
   <text class="tick" x="${x}" y="${bottom + 16}">${value}</text>

@@ -44,6 +44,17 @@ function isPlain({ mounts: [mount] }: RenderPlan): boolean {
     mount.upper !== null;
 }
 
+function noCopyError({ mounts: [{ lower }] }: RenderPlan): RefusedError {
+  const why = lower.length > 1 ? "its tree has several layers" : "its options need a mount";
+  const message =
+    "Cannot render as a user who is not root: the mount would end with this command, " +
+    `and no copy can be made, because ${why}`;
+  return new RefusedError("not-permitted", message, {
+    hint:
+      "use overlay-render run, or render it where it is used: overlay-render unshare -- COMMAND",
+  });
+}
+
 /**
  * Applies a plan, or makes a copy if overlayfs is not supported. An app that was copied before stays a
  * copy.
@@ -58,7 +69,10 @@ export async function applyOrCopy(
   options: ApplyOptions,
   request: RenderRequest,
 ): Promise<Applied> {
-  if (!isPlain(plan)) return await applyPlan(plan, options);
+  if (!isPlain(plan)) {
+    if (defaults().copies) throw noCopyError(plan);
+    return await applyPlan(plan, options);
+  }
   const copy = () => applyPlan(planCopy(request, plan), options);
   if (defaults().copies || isCopied(plan)) return await copy();
   try {
