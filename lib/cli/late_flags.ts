@@ -5,7 +5,8 @@
  *
  * @module
  */
-import { DRY_RUN, FLAGS_OF, OUTPUT, POD, PODS, REQUEST_FLAGS, WAIT } from "./commands.ts";
+import { DRY_RUN, OUTPUT, POD, PODS, WAIT } from "./flag_rows.ts";
+import { FLAGS_OF, REQUEST_FLAGS } from "./commands.ts";
 import type { CommandName } from "./command_names.ts";
 import { DEFAULT_PODS } from "../request/layout.ts";
 import { flag } from "../request/options.ts";

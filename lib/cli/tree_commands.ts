@@ -4,7 +4,8 @@
  * @module
  */
 import { flag } from "../request/options.ts";
-import { DRY_RUN, FLAGS, OUTPUT, REGISTRY, STORE, STORE_WAIT } from "./commands.ts";
+import { DRY_RUN, FLAGS, OUTPUT, STORE, STORE_WAIT } from "./flag_rows.ts";
+import { REGISTRY } from "./commands.ts";
 import type { Flag } from "../request/options.ts";
 import type { TreeAction } from "./command_names.ts";
 
