@@ -49,6 +49,7 @@ export const TREE_ACTIONS = [
   "untag",
   "remove",
   "gc",
+  "prune",
 ] as const;
 
 /** The name of a command of the tree store. */

@@ -250,7 +250,7 @@ unpacked once, even if several images have it.`,
     usage: `overlay-render tree import SOURCE [FLAGS]
        overlay-render tree pull REF [FLAGS]
        overlay-render tree push IMAGE REF [FLAGS]
-       overlay-render tree list | verify-all | gc [FLAGS]
+       overlay-render tree list | verify-all | gc | prune [FLAGS]
        overlay-render tree path | inspect | check | remove ID [FLAGS]
        overlay-render tree tag ID NAME | untag NAME [FLAGS]`,
     examples: `  overlay-render tree pull debian:12
@@ -272,7 +272,7 @@ unpacked once, even if several images have it.`,
     (with --quick, --allow-run=/bin/find)
   tag, untag: --allow-read=STORE --allow-write=STORE --allow-run=/bin/find
     --allow-sys=uid
-  remove, gc: --allow-read=STORE,PODS --allow-write=STORE,PODS
+  remove, gc, prune: --allow-read=STORE,PODS --allow-write=STORE,PODS
     --allow-run=/bin/findmnt,/bin/rm,/bin/find --allow-sys=uid`,
   },
 };

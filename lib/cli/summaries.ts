@@ -28,7 +28,8 @@ export const SUMMARIES: Readonly<Record<CommandName, string>> = {
   doctor: "test what this machine can do, and say how to mend the rest",
   systemd: "print units that restore pods at boot and collect them",
   completion: "print the completion of command lines for a shell",
-  tree: "images as trees: import, pull, push, list, path, inspect, tag, untag, check, remove, gc",
+  tree:
+    "images as trees: import, pull, push, list, path, inspect, tag, untag, check, remove, gc, prune",
 };
 
 /** The texts of the help of all. */

@@ -120,12 +120,18 @@ async function runPath({ request, output }: Of<"path" | "remove">, io: TreeIo): 
 }
 
 /** Plans a removal, and changes nothing. */
-async function runDry(command: Of<"path" | "remove" | "gc">, io: TreeIo): Promise<number> {
+async function runDry(
+  command: Of<"path" | "remove" | "gc" | "prune">,
+  io: TreeIo,
+): Promise<number> {
   const { planTreeRemoval } = await import("../store/remove_tree.ts");
   const { planTreeCollection } = await import("../store/collect_trees.ts");
+  const { planTreePruning } = await import("../store/prune_trees.ts");
   const { formatPlan } = await import("./plan_output.ts");
   const plan = command.action === "gc"
     ? await planTreeCollection(command.request, io)
+    : command.action === "prune"
+    ? await planTreePruning(command.request)
     : await planTreeRemoval(command.request, io);
   const { trees, layers, blobs } = plan;
   io.out(formatPlan(plan, command.output, { more: { trees, layers, blobs } }));
@@ -144,6 +150,14 @@ async function runGc({ request, output }: Of<"gc">, io: TreeIo): Promise<number>
   const { collectTrees } = await import("../store/collect_trees.ts");
   const { removedTreesText } = await import("./tree_output.ts");
   const removed = await collectTrees(request, io);
+  io.out(output.json ? formatJson(removed) : removedTreesText(removed));
+  return 0;
+}
+
+async function runPrune({ request, output }: Of<"prune">, io: TreeIo): Promise<number> {
+  const { pruneTrees } = await import("../store/prune_trees.ts");
+  const { removedTreesText } = await import("./tree_output.ts");
+  const removed = await pruneTrees(request, io);
   io.out(output.json ? formatJson(removed) : removedTreesText(removed));
   return 0;
 }
@@ -201,6 +215,8 @@ export function runTreeCommand(command: TreeCommand, io: TreeIo): Promise<number
       return runCheck(command, io);
     case "gc":
       return command.dryRun ? runDry(command, io) : runGc(command, io);
+    case "prune":
+      return command.dryRun ? runDry(command, io) : runPrune(command, io);
   }
 }
 

@@ -46,6 +46,7 @@ export type TreeCommand =
     | { readonly action: "untag"; readonly request: UntagRequest }
     | { readonly action: "check"; readonly request: CheckRequest }
     | { readonly action: "gc"; readonly request: CollectTreesRequest }
+    | { readonly action: "prune"; readonly request: StoreRequest }
   );
 
 /** Flags that earlier versions had. */
@@ -145,6 +146,7 @@ export function parseTreeCommand(
       return { ...common, action: "check", request: fields };
     case "list":
     case "gc":
+    case "prune":
       return { ...common, action, request: fields };
   }
 }

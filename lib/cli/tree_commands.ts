@@ -98,6 +98,7 @@ export const TREE_FLAGS: Readonly<
   untag: { operands: ["NAME"], flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
   remove: { operands: ["ID"], flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
   gc: { flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
+  prune: { flags: [STORE, ...DRY_RUN, STORE_WAIT, ...OUTPUT] },
 };
 
 /** The commands of the tree store. */
@@ -127,4 +128,5 @@ export const TREE_COMMANDS: readonly (readonly [term: string, meaning: string])[
   ["verify-all", "check all trees"],
   ["remove ID", "remove a tree that no pod uses; its layers stay until gc"],
   ["gc", "remove the layers that no tree has"],
+  ["prune", "remove the trees that have no name and that no pod uses, and do what gc does"],
 ];

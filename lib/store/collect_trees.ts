@@ -55,9 +55,16 @@ function linksIn(
   });
 }
 
-/** Finds trees whose import did not finish, layers that no tree has, and blobs that no image names. */
-async function findUnneeded(store: StoreLayout): Promise<Removal> {
-  const whole = readWholeTrees(store);
+/**
+ * Finds trees whose import did not finish, layers that no tree has, and blobs that no image names.
+ *
+ * @param without The ids of trees that are not needed either.
+ */
+export async function findUnneeded(
+  store: StoreLayout,
+  without: ReadonlySet<string> = new Set(),
+): Promise<Removal> {
+  const whole = readWholeTrees(store).filter(({ id }) => !without.has(id));
   const used = await usedNames(store);
   const ids = new Set(whole.map(({ id }) => id));
   const needed = new Set(whole.flatMap((tree) => asView(tree).layers));
@@ -69,7 +76,7 @@ async function findUnneeded(store: StoreLayout): Promise<Removal> {
   const layers = listNames(store.layers).filter((key) => !needed.has(key) && !used.has(key));
   const gone = new Set([...trees, ...layers]);
   const links = linksIn(store).filter(({ key }) => gone.has(key)).map(({ name }) => name);
-  const blobs = listUnnamedBlobs(store);
+  const blobs = listUnnamedBlobs(store, without);
   const paths = [
     ...trees.map((id) => storedTreeLayout(store, id).tree),
     ...layers.map((key) => child(store.layers, key)),

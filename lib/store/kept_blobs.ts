@@ -22,12 +22,15 @@ export function listTreeBlobs({ images }: TreeManifest): readonly string[] {
  * Lists the digests of the blobs that no image names. While the manifest of a tree is damaged, there are none,
  * since it may name any of them.
  *
- * @param without The id of a tree whose images do not count.
+ * @param without The ids of trees whose images do not count.
  */
-export function listUnnamedBlobs(store: StoreLayout, without?: string): readonly string[] {
+export function listUnnamedBlobs(
+  store: StoreLayout,
+  without: ReadonlySet<string> = new Set(),
+): readonly string[] {
   const trees = readWholeTrees(store);
   if (listWholeTrees(store).length > trees.length) return [];
-  const named = new Set(trees.filter(({ id }) => id !== without).flatMap(listTreeBlobs));
+  const named = new Set(trees.filter(({ id }) => !without.has(id)).flatMap(listTreeBlobs));
   const all = listNames(store.blobs).flatMap((algorithm) => {
     return listNames(child(store.blobs, algorithm)).map((hex) => `${algorithm}:${hex}`);
   });

@@ -77,7 +77,9 @@ function removalOf(tree: TreeManifest, store: StoreLayout): Removal {
   const others = readWholeTrees(store).filter(({ id }) => id !== tree.id);
   const shared = new Set(others.flatMap(namesOf));
   const own = listTreeBlobs(tree);
-  const blobs = listUnnamedBlobs(store, tree.id).filter((digest) => own.includes(digest));
+  const blobs = listUnnamedBlobs(store, new Set([tree.id])).filter((digest) =>
+    own.includes(digest)
+  );
   return {
     what: `tree ${quote(tree.id)}`,
     trees: [tree.id],

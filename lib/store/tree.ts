@@ -56,6 +56,7 @@ export type { TreeRequest } from "./resolve_tree.ts";
 export { listTreesSync, storePermissions, treePathSync } from "./list.ts";
 export type { ListedTree, StoreRequest, TreeChoice } from "./list.ts";
 export { collectTrees, planTreeCollection } from "./collect_trees.ts";
+export { planTreePruning, pruneTrees } from "./prune_trees.ts";
 export { planTreeRemoval, removeTree } from "./remove_tree.ts";
 export type { CollectTreesRequest } from "./collect_trees.ts";
 export type { RemovedTrees, TreeRemovalPlan } from "./removal.ts";

@@ -135,6 +135,17 @@ const CASES: readonly Case[] = [
       return ["tree", "gc", "--store", store];
     },
   },
+  {
+    name: "tree prune",
+    arrange: async (dir) => {
+      const { store, id } = await imported(dir);
+      const { stdout } = await runMain(["tree", "inspect", id, "--store", store, "--json"]);
+      for (const name of JSON.parse(stdout).images) {
+        assertEquals((await runMain(["tree", "untag", name, "--store", store, "-q"])).status, 0);
+      }
+      return ["tree", "prune", "--store", store];
+    },
+  },
 ];
 
 for (const { name, arrange } of CASES) {
