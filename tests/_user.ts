@@ -56,6 +56,8 @@ export interface PlainUser {
   readonly commandLine: (...args: string[]) => string[];
   /** Runs `overlay-render`. */
   readonly cli: (...args: string[]) => Promise<CliResult>;
+  /** Runs `overlay-render` with no more than these flags of `deno run`. */
+  readonly cliWith: (flags: readonly string[], ...args: string[]) => Promise<CliResult>;
   /** Runs a program. */
   readonly run: (...command: string[]) => Promise<CliResult>;
 }
@@ -94,7 +96,8 @@ export async function makeUser(
   const script = SCRIPT === undefined
     ? `${repository}/cli.ts`
     : SCRIPT.replace(ROOT, `${repository}/`);
-  const command = [...deno, `--config=${repository}/deno.json`, ...BAKED, script];
+  const base = [...deno, `--config=${repository}/deno.json`];
+  const command = [...base, ...BAKED, script];
   const commandLine = (...args: string[]) => argv(...command, ...args);
   // For scripts of the user.
   await Deno.mkdir(dir.join("bin"));
@@ -115,6 +118,7 @@ export async function makeUser(
     argv,
     commandLine,
     cli: (...args) => run(commandLine(...args)),
+    cliWith: (flags, ...args) => run(argv(...base, ...flags, script, ...args)),
     run: (...command) => run(argv(...command)),
   };
 }

@@ -24,6 +24,8 @@ interface Need {
   readonly place: string | null;
   /** Set if it gives files to other ids. */
   readonly gives?: boolean;
+  /** Set if only the plan or the flags are printed. */
+  readonly dry?: boolean;
 }
 
 /** The commands of the tree store that read or write layers. */
@@ -35,8 +37,8 @@ async function findTreeNeed(
   if (!LAYERS.includes(action)) return null;
   const { parseTreeCommand } = await import("./tree_command.ts");
   const { request, dryRun } = parseTreeCommand(action, args, cwd);
-  if (dryRun) return null;
   return {
+    dry: dryRun === true,
     place: request.store ?? defaults().store,
     gives: action === "import" || action === "pull",
   };
@@ -45,7 +47,7 @@ async function findTreeNeed(
 async function findRunNeed({ args, cwd }: Extract<Command, { kind: "run" }>): Promise<Need | null> {
   const { parseRun } = await import("./run_command.ts");
   try {
-    return parseRun(args, cwd).dryRun ? null : { place: null, gives: true };
+    return { place: null, gives: true, dry: parseRun(args, cwd).dryRun === true };
   } catch (error) {
     // It reports the error itself, with an exit status of its own.
     if (error instanceof InvalidValueError) return null;
@@ -55,7 +57,6 @@ async function findRunNeed({ args, cwd }: Extract<Command, { kind: "run" }>): Pr
 
 /** Tells what the command needs a namespace for; `null` if it needs none. */
 function findNeed(command: Command): Need | null | Promise<Need | null> {
-  if ("dryRun" in command) return null;
   switch (command.kind) {
     case "prepare":
     case "render":
@@ -103,6 +104,9 @@ function readDirectory(variable: string): string | undefined {
   const value = isGranted({ name: "env", variable }) ? Deno.env.get(variable) : undefined;
   return value?.startsWith("/") ? value : undefined;
 }
+
+/** The variables with the directories of a user. */
+const DIRECTORIES = ["HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] as const;
 
 /** Sets the directories of the user (XDG Base Directory Specification). */
 function useDirectories(): void {
@@ -159,7 +163,14 @@ export async function enterAs(uid: number, command: Command, io: Io): Promise<nu
   useDirectories();
   if (leavesMounts(command)) refuseMounts(command);
   const need = await findNeed(command);
-  if (need === null || !isGranted({ name: "run", command: STARTERS.unshare })) return null;
+  if (need === null) return null;
+  const isDry = "dryRun" in command || ("output" in command && command.output.flags === true);
+  if (need.dry || isDry) {
+    const { alsoNeed } = await import("./plan_output.ts");
+    alsoNeed({ ...NAMESPACE_PERMISSIONS, env: [NAMESPACE_VARIABLE, ...DIRECTORIES] });
+    return null;
+  }
+  if (!isGranted({ name: "run", command: STARTERS.unshare })) return null;
   if (need.place !== null && !isOwn(uid, need.place)) return null;
   if (command.kind !== "run") return await runAgain(uid, need, io);
   try {

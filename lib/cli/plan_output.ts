@@ -30,6 +30,18 @@ export interface PrintedPlan {
   readonly pulling?: RequiredPermissions;
 }
 
+/** The permissions that every command needs here. */
+let further: readonly RequiredPermissions[] = [];
+
+/** Adds permissions to those that are printed, as a user needs who is not root. */
+export function alsoNeed(permissions: RequiredPermissions): void {
+  further = [permissions];
+}
+
+function listFlags(permissions: RequiredPermissions): readonly string[] {
+  return permissionFlags(joinPermissions([permissions, ...further]));
+}
+
 /** Returns the permissions of a plan and of its pulls. */
 function permissionsOf(plan: PrintedPlan): RequiredPermissions {
   const needs = requiredPermissions(plan);
@@ -52,14 +64,14 @@ export interface PlanJsonOptions {
 export function planJson(plan: PrintedPlan, { single, more = {} }: PlanJsonOptions = {}): string {
   const { operations, mounts = [], pulls = [] } = plan;
   const shown = mounts.map(({ optionString, ...mount }) => ({ ...mount, options: optionString }));
-  const flags = permissionFlags(permissionsOf(plan));
+  const flags = listFlags(permissionsOf(plan));
   const named = single ? { mount: shown[0] } : { mounts: shown };
   return formatJson({ operations: [...pulls, ...operations], ...named, flags, ...more });
 }
 
 /** Writes the flags of `deno run` in one line for a shell, or as JSON. */
 export function flagsText(permissions: RequiredPermissions, json: boolean): string {
-  const flags = permissionFlags(permissions);
+  const flags = listFlags(permissions);
   return json ? formatJson({ flags }) : `${flags.map(shellQuote).join(" ")}\n`;
 }
 
@@ -92,7 +104,7 @@ export function formatPlan(
 export function planText(plan: PrintedPlan): string {
   const { operations, mounts = [], pulls = [] } = plan;
   const options = mounts.flatMap((mount) => [showName(mount.optionString), ...shortened(mount)]);
-  const flags = permissionFlags(permissionsOf(plan)).map(shellQuote);
+  const flags = listFlags(permissionsOf(plan)).map(shellQuote);
   const lines = [...pulls.map(describePull), ...operations.map(describeOperation)];
   return indented("operations:", lines) +
     (mounts.length === 0 ? "" : indented("options:", options)) +

@@ -44,6 +44,21 @@ Deno.test({
     const archive = await makeArchive(dir, user, true);
     const store = `${user.home}/.local/share/overlay-render`;
 
+    const printed = await user.cli("tree", "import", archive, "--flags");
+    assertEquals([printed.status, printed.stderr], [0, ""]);
+    const flags = printed.stdout.trim().split(" ");
+    const least = (...flags: string[]) => user.cliWith(flags, "tree", "import", archive, "-q");
+    // The flags do not allow to make what is above the store.
+    await user.run("mkdir", "-p", `${user.home}/.local/share`);
+    assertEquals((await least(...flags)).stderr, "");
+    assertEquals((await user.cli("tree", "list")).stdout.match(/deps-sha512/g)?.length, 1);
+    for (const flag of ["--allow-env", "--allow-sys"]) {
+      assertEquals(
+        (await least(...flags.filter((one) => !one.startsWith(flag)))).status !== 0,
+        true,
+      );
+    }
+
     const imported = await user.cli("tree", "import", archive, "--name", "mine", "--quiet");
     assertEquals([imported.status, imported.stderr], [0, ""]);
     const owners = await sh("find", store, "-name", "shadow", "-printf", "%U:%G %m");
