@@ -23,6 +23,10 @@ async function makeArchive(dir: TempDir, { home }: PlainUser, others: boolean): 
 
 const APP = "chown 33 motd; rm -r usr/share/doc; mkdir usr/share/doc; touch usr/share/doc/new";
 
+async function countIn(directory: string): Promise<number> {
+  return (await Array.fromAsync(Deno.readDir(directory))).length;
+}
+
 /** Checks that nothing of other ids is left, no mount, and no process of the user. */
 async function assertNothingLeft({ home }: PlainUser): Promise<void> {
   assertEquals(await sh("find", home, "!", "-user", String(USER.uid)), "");
@@ -51,7 +55,7 @@ Deno.test({
     // The flags do not allow to make what is above the store.
     await user.run("mkdir", "-p", `${user.home}/.local/share`);
     assertEquals((await least(...flags)).stderr, "");
-    assertEquals((await user.cli("tree", "list")).stdout.match(/deps-sha512/g)?.length, 1);
+    assertEquals(await countIn(`${store}/tree`), 1);
     for (const flag of ["--allow-env", "--allow-sys"]) {
       assertEquals(
         (await least(...flags.filter((one) => !one.startsWith(flag)))).status !== 0,
