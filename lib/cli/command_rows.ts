@@ -26,9 +26,16 @@ export interface CommandRow {
 /** What a value can be, as far as completion knows it. */
 export type ValueForm = Pick<Flag, "kind" | "choices">;
 
+/** The word for a command with its arguments, which ends a command line. */
+export const COMMAND_LINE = "COMMAND...";
+
+/** The commands that end with another command. */
+const STARTING: readonly string[] = ["run", "unshare"];
+
 /** The forms of operands, by their words. Any other is a name. */
 const OPERAND_FORMS: Readonly<Record<string, ValueForm>> = {
   SOURCE: { kind: "file" },
+  [COMMAND_LINE]: { kind: "file" },
   DIR: { kind: "dir" },
   SHELL: { kind: "choice", choices: SHELLS },
 };
@@ -57,6 +64,7 @@ export function commandRows(): CommandRow[] {
   return COMMANDS.flatMap((name) => {
     const summary = SUMMARIES[name];
     if (name === "tree") return [{ name, summary, flags: [], operands: [] }, ...treeRows()];
-    return [{ name, summary, flags: ALL_FLAGS[name], operands: OPERANDS_OF[name] ?? [] }];
+    const operands = STARTING.includes(name) ? [COMMAND_LINE] : OPERANDS_OF[name] ?? [];
+    return [{ name, summary, flags: ALL_FLAGS[name], operands }];
   });
 }

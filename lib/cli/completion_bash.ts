@@ -85,6 +85,8 @@ _overlay_render() {
   if [[ $prev == = ]]; then prev=\${COMP_WORDS[COMP_CWORD-2]}; fi
   case $command in
 ${cases.join("")}  esac
+  # What follows -- is no flag.
+  if [[ " \${COMP_WORDS[*]:0:COMP_CWORD} " == *' -- '* ]]; then flags=; fi
   if [[ $cur == -* ]]; then _overlay_render_words "$flags"; else eval "$operand"; fi
 }
 

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { commandRows, operandForm, treeRows } from "./command_rows.ts";
+import { COMMAND_LINE, commandRows, operandForm, treeRows } from "./command_rows.ts";
 import type { CommandRow, ValueForm } from "./command_rows.ts";
 import type { Flag } from "../request/options.ts";
 
@@ -42,7 +42,8 @@ function flagSpecs({ name, short, help, value, repeatable, ...form }: Flag): str
 /** Writes the call that completes a command's arguments. */
 function body({ flags, operands }: CommandRow): string {
   const places = operands.map((operand, at) => {
-    return quoteShell(`${at + 1}:${operand}:${action(operandForm(operand))}`);
+    const place = operand === COMMAND_LINE ? "*" : at + 1;
+    return quoteShell(`${place}:${operand}:${action(operandForm(operand))}`);
   });
   const specs = [...flags.flatMap(flagSpecs), ...places];
   return `      _arguments -S ${specs.join(" \\\n        ")}\n`;

@@ -35,10 +35,11 @@ const PODS: Default = {
 /** The commands that look at all pods where no flag says which. An unmount of all must be asked for. */
 const OF_PODS: readonly CommandName[] = ["run", "status", "restore", "gc"];
 
-function takesStore(name: CommandName): boolean {
+function takes(name: CommandName, { flag }: Default): boolean {
+  if (flag === "pods") return OF_PODS.includes(name);
   // The flags of these two are in modules that only they load.
   if (name === "tree" || name === "run") return true;
-  return FLAGS_OF[name].some((flag) => flag.name === "store");
+  return FLAGS_OF[name].some((one) => one.name === flag);
 }
 
 function isGiven(args: readonly string[], { unless }: Default): boolean {
@@ -57,15 +58,14 @@ export function withDefaults(args: readonly string[], read: ReadVariable): reado
   const at = name === "tree" ? 2 : 1;
   const end = args.indexOf("--");
   const given = end < 0 ? args : args.slice(0, end);
-  const wanted = [
-    ...(takesStore(name) ? [STORE] : []),
-    ...(OF_PODS.includes(name) ? [PODS] : []),
-  ].filter((one) => !isGiven(given, one));
-  const flags = wanted.flatMap(({ flag, variable }) => {
-    const value = read(variable);
-    return value === undefined || value === "" ? [] : [`--${flag}=${value}`];
+  const flags = [STORE, PODS].flatMap((one) => {
+    // Most environments have none, and this is on the way of each render.
+    const value = read(one.variable);
+    if (value === undefined || value === "") return [];
+    return takes(name, one) && !isGiven(given, one) ? [`--${one.flag}=${value}`] : [];
   });
-  return args.length < at ? args : [...args.slice(0, at), ...flags, ...args.slice(at)];
+  if (flags.length === 0 || args.length < at) return args;
+  return [...args.slice(0, at), ...flags, ...args.slice(at)];
 }
 
 /** Gives a request the store of the variable, if it has none. */

@@ -25,6 +25,9 @@ const CASES: readonly (readonly [typed: string, args: readonly string[]])[] = [
   ["unmount --la", ["unmount", "--lazy"]],
   ["export --compression zs", ["export", "--compression", "zstd"]],
   ["completion f", ["completion", "fish"]],
+  ["run --runt", ["run", "--runtime"]],
+  ["run -- cat dirs/fi", ["run", "--", "cat", "dirs/file"]],
+  ["unshare -- dirs/fi", ["unshare", "--", "dirs/file"]],
 ];
 
 /** A directory with the script of a shell, and paths to complete. */
