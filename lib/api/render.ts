@@ -9,6 +9,7 @@ import type { Render } from "./apply_request.ts";
 import type { RequestKind } from "./request_kind.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { planParsed } from "../plan/plan.ts";
+import type { MountPlan } from "../overlay/app_line.ts";
 import type { RenderRequest } from "../request/options.ts";
 import { parseChecked } from "../request/request.ts";
 import { resolveRequest } from "./resolve_request.ts";
@@ -128,4 +129,23 @@ export async function renderOverlay(
   const applied = await applyRequest("render", request, { kind: ONE_APP, options });
   const render = describeRender(applied.apps[0], applied);
   return { ...render, [Symbol.asyncDispose]: makeDisposal(applied, options) };
+}
+
+/** An app that was rendered for a command. */
+export interface RenderedApp {
+  readonly mount: MountPlan;
+  /** Set if this call mounted it. */
+  readonly mounted: boolean;
+}
+
+/** Renders an app, and leaves it to the caller to unmount it. */
+export async function renderApp(
+  request: RenderRequest,
+  options: ChangeOptions,
+): Promise<RenderedApp> {
+  const { apps: [{ mount, live }], mounts } = await applyRequest("render", request, {
+    kind: ONE_APP,
+    options,
+  });
+  return { mount, mounted: mounts && !mount.copy && !live };
 }

@@ -10,16 +10,18 @@ import { uninterrupted } from "../system/change_options.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
 import { readImageProcess } from "../image/image_process.ts";
 import type { ImageProcess } from "../image/image_process.ts";
+import { OverlayError } from "../core/errors.ts";
 import { shellQuote } from "../core/quote.ts";
 import { podLayout } from "../request/layout.ts";
 import { composeContainer } from "../runtime/compose.ts";
 import type { Root } from "../runtime/compose.ts";
 import { describeLaunch, RUNTIME_PROGRAMS } from "../runtime/choose_runtime.ts";
 import { launch, SHELLS } from "../runtime/launch.ts";
-import { Scratch } from "../runtime/scratch.ts";
+import { handOver, Scratch } from "../runtime/scratch.ts";
 import type { Ended, Launched } from "../runtime/launch.ts";
 import { storedTreeLayout, storeLayout } from "../store/layout.ts";
 import { chooseImage, readTree } from "../store/tree_manifest.ts";
+import { Call, openPod } from "../pod/open.ts";
 import { ifAny, look } from "../system/disk.ts";
 import { checkPermissions, isGranted } from "../system/permissions.ts";
 import type { Streams } from "../system/run.ts";
@@ -49,37 +51,44 @@ export interface RunResult extends Ended {
 /** The time, in milliseconds, that an aborted command has to end by itself. */
 const GRACE_MS = 10_000;
 
+/** The runtimes that note their containers. */
+const OCI = [...RUNTIME_PROGRAMS.runc, ...RUNTIME_PROGRAMS.crun];
+
 /** A rootfs that is mounted for a command. */
-interface MountedRoot extends Root, AsyncDisposable {
+interface MountedRoot extends Root {
+  readonly app: string;
   /** The id of the tree. */
   readonly tree: string;
+  /** Set if this call mounted it, and unmounts it. */
+  readonly mounted: boolean;
 }
 
-/** Mounts the rootfs; disposing it unmounts what this call mounted. */
+/** Mounts the rootfs, unless it is mounted. */
 async function mountRoot(
   { render, pod, app }: RunParts,
   options: ChangeOptions,
 ): Promise<MountedRoot> {
   if (render !== null) {
-    const { renderOverlay } = await import("./render.ts");
-    const { rootfs, tree, upper, ...rendered } = await renderOverlay(render, options);
-    const readOnly = upper === null && render.readOnly === true;
-    return { rootfs, tree, readOnly, [Symbol.asyncDispose]: rendered[Symbol.asyncDispose] };
+    const { renderApp } = await import("./render.ts");
+    const { mount, mounted } = await renderApp(render, options);
+    const readOnly = mount.upper === null && render.readOnly === true;
+    return { app: mount.app, rootfs: mount.rootfs, tree: mount.tree, readOnly, mounted };
   }
   const choice = app === undefined ? { pod } : { pod, app };
   const { mountAgain } = await import("./mount_again.ts");
   const { line, readOnly, mounted } = await mountAgain(choice, options);
-  const { rootfs, tree } = line;
-  return {
-    rootfs,
-    tree,
-    readOnly,
-    async [Symbol.asyncDispose](): Promise<void> {
-      if (!mounted) return;
-      const { unmountOverlay } = await import("./unmount.ts");
-      await unmountOverlay({ pod, app: line.app }, uninterrupted(options));
-    },
-  };
+  return { app: line.app, rootfs: line.rootfs, tree: line.tree, readOnly, mounted };
+}
+
+/** Unmounts an app, unless other commands run in it: one of them does it then. */
+async function leave({ app }: MountedRoot, pod: string, options: ChangeOptions): Promise<void> {
+  const { unmountOpen } = await import("./unmount.ts");
+  const { parseUnmount } = await import("../request/unmount_request.ts");
+  const wanted = parseUnmount({ pod, app });
+  // A command that begins makes its directory before it looks under this lock whether the app is mounted.
+  using open = await openPod(wanted.pod, new Call(uninterrupted(options)));
+  if (open === null || handOver(wanted.pod.pod, app)) return;
+  await unmountOpen(wanted, open);
 }
 
 /** Reads the process that the image of a tree describes. */
@@ -92,7 +101,7 @@ function findImageProcess(tree: string, { image, store }: RunParts["image"]): Im
   );
 }
 
-/** Removes a pod that was made for one command. */
+/** Removes a pod that was made for one command, and unmounts its apps. */
 async function removePod(pod: string, options: ChangeOptions): Promise<void> {
   const { collectPods } = await import("./gc.ts");
   const { kept: [kept] } = await collectPods({ pod, ignoreMissing: true }, uninterrupted(options));
@@ -134,24 +143,80 @@ async function waitFor(launched: Launched, options: RunOptions): Promise<RunResu
 }
 
 /** Runs the command in a rootfs that is mounted. */
-async function runIn(root: MountedRoot, parts: RunParts, options: RunOptions): Promise<RunResult> {
-  const { process, runtime, pod, image } = parts;
+async function runIn(
+  root: MountedRoot,
+  { directory }: Scratch,
+  parts: RunParts,
+  options: RunOptions,
+): Promise<RunResult> {
+  const { process, runtime, image } = parts;
   const { warn } = options;
   const described = findImageProcess(root.tree, image);
   const container = await composeContainer(root, described, process, {
     binds: runtime !== "chroot",
     warn,
   });
-  const oci = [...RUNTIME_PROGRAMS.runc, ...RUNTIME_PROGRAMS.crun];
-  using scratch = await Scratch.make(podLayout(pod).pod, oci);
-  const { directory } = scratch;
   const start = describeLaunch(container, { runtime, directory, warn });
   options.trace?.(`run ${start.argv.map(shellQuote).join(" ")}`);
   const shell = SHELLS.find((path) => look(path) !== null) ?? SHELLS[1];
   const { stdin = "inherit", stdout = "inherit", stderr = "inherit" } = options;
   const { terminal } = container;
+  options.signal?.throwIfAborted();
   const launched = launch(start, { directory, shell, terminal, stdin, stdout, stderr });
   return await waitFor(launched, options);
+}
+
+/** One call: the pod, what is mounted in it, and what is done at the end. */
+class Run {
+  readonly #parts: RunParts;
+  readonly #options: RunOptions;
+  #removes: boolean;
+
+  constructor(parts: RunParts, options: RunOptions) {
+    this.#parts = parts;
+    this.#options = options;
+    // A pod that was there before stays if its command is not even started.
+    this.#removes = parts.remove && look(parts.pod) === null;
+  }
+
+  async carryOut(): Promise<RunResult> {
+    let root = await mountRoot(this.#parts, this.#options);
+    try {
+      const pod = podLayout(this.#parts.pod).pod;
+      using scratch = await Scratch.make(pod, { runtimes: OCI, app: root.app });
+      try {
+        // Until now, the command that had mounted the app could unmount it.
+        if (!root.mounted) root = await mountRoot(this.#parts, this.#options);
+        return await runIn(root, scratch, this.#parts, {
+          ...this.#options,
+          started: this.#started,
+        });
+      } finally {
+        if (scratch.close()) root = { ...root, mounted: true };
+      }
+    } finally {
+      await this.#leave(root);
+    }
+  }
+
+  readonly #started = (command: RunningCommand): void => {
+    this.#removes = this.#parts.remove;
+    this.#options.started?.(command);
+  };
+
+  /** Unmounts the app, or removes the pod. The end of the command is told even if that fails. */
+  async #leave(root: MountedRoot): Promise<void> {
+    const { pod } = podLayout(this.#parts.pod);
+    const { warn } = this.#options;
+    try {
+      if (this.#removes && !handOver(pod)) return await removePod(pod, this.#options);
+      if (this.#removes) warn?.(`the pod stays: another command runs in it`);
+      if (root.mounted) await leave(root, pod, this.#options);
+    } catch (error) {
+      if (!(error instanceof OverlayError)) throw error;
+      warn?.(`${error.message}${error.hint === undefined ? "" : ` (${error.hint})`}`);
+    }
+  }
 }
 
 /**
@@ -194,14 +259,5 @@ export async function runInOverlay(
 ): Promise<RunResult> {
   const parts = splitRun(request);
   checkPermissions("run", await permissionsFor(parts, await planRun(parts)));
-  if (!parts.remove) {
-    await using root = await mountRoot(parts, options);
-    return await runIn(root, parts, options);
-  }
-  try {
-    return await runIn(await mountRoot(parts, options), parts, options);
-  } finally {
-    // That unmounts it, too.
-    await removePod(parts.pod, options);
-  }
+  return await new Run(parts, options).carryOut();
 }
