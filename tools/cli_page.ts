@@ -23,7 +23,7 @@ and everything else to stderr. [Errors](errors.md) has the exit statuses.
 
 Variables of the environment stand for flags that are not given, where Deno allows to read them, as the
 installed script does: \`OVERLAY_RENDER_STORE\` for \`--store\`, and \`OVERLAY_RENDER_PODS\` for \`--pods\` of
-\`status\`, \`restore\` and \`gc\`, where no \`--pod\` is given. A plan shows the paths that they gave. The
+\`run\`, \`status\`, \`restore\` and \`gc\`, where no \`--pod\` is given. A plan shows the paths that they gave. The
 flags that \`--flags\` prints do not allow to read them: run with these flags, a command needs \`--store\`.
 `;
 

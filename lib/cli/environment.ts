@@ -26,7 +26,7 @@ export const ENVIRONMENT: readonly NamedThing[] = [
   {
     name: "OVERLAY_RENDER_PODS",
     meaning: "The directory of pods, where no flag names one, nor a pod.",
-    commands: ["status", "restore", "gc"],
+    commands: ["run", "status", "restore", "gc"],
   },
   {
     name: "SOURCE_DATE_EPOCH",
