@@ -39,6 +39,19 @@ export const ENVIRONMENT: readonly NamedThing[] = [
     meaning: "The credentials file, as --authfile.",
     commands: ["render", "tree"],
   },
+  {
+    name: "XDG_DATA_HOME",
+    meaning: "The directory of the tree store of a user who is not root, overlay-render; " +
+      "~/.local/share, if it is not set.",
+    commands: ["plan", "prepare", "render", "run", "export", "commit", "tree"],
+  },
+  {
+    name: "XDG_STATE_HOME",
+    meaning:
+      "The directory of the pods of a user who is not root, overlay-render; ~/.local/state, " +
+      "if it is not set.",
+    commands: ["run"],
+  },
 ];
 
 /** The files and directories of commands. */
@@ -63,5 +76,10 @@ export const FILES: readonly NamedThing[] = [
     meaning: "The credentials of registries; after it, those of podman and docker in the home " +
       "directory are looked at.",
     commands: ["render", "tree"],
+  },
+  {
+    name: "/etc/subuid, /etc/subgid",
+    meaning: "The ranges of ids of a user who is not root.",
+    commands: ["prepare", "run", "unshare", "changes", "reset", "gc", "export", "commit", "tree"],
   },
 ];

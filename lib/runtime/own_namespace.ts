@@ -37,5 +37,8 @@ export async function findOwnNamespace(description: string): Promise<OwnNamespac
   const [uid, maker] = description.split(":");
   const [first = ""] = (await readProc("uid_map")).split("\n");
   const [inside, outside] = first.trim().split(/ +/);
-  return inside === "0" && outside === uid ? { isMine: maker === String(Deno.ppid) } : null;
+  // Root makes no namespace for itself.
+  return inside === "0" && outside !== "0" && outside === uid
+    ? { isMine: maker === String(Deno.ppid) }
+    : null;
 }

@@ -89,6 +89,21 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: `the variable alone makes root no user${isRealRoot ? "" : " [skipped: root]"}`,
+  ignore: !isRealRoot,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    await Deno.mkdir(dir.join("lower"));
+    const args = ["plan", "--lower", dir.join("lower"), "--pod", dir.join("pod")];
+    const plain = await cli(args);
+    for (const uid of [0, 1000]) {
+      const env = { OVERLAY_RENDER_NAMESPACE: `${uid}:${Deno.pid}` };
+      assertEquals(await cli(args, { env }), plain);
+    }
+  },
+});
+
 Deno.test("unshare needs each of the flags that it prints", async () => {
   const printed = await cli(["unshare", "--flags"]);
   const flags = printed.stdout.trim().split(" ");
