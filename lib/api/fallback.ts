@@ -21,6 +21,9 @@ import { applyPlan } from "../apply/apply.ts";
  */
 const NOT_SUPPORTED = /unknown filesystem type|wrong fs type/;
 
+/** The messages of mount(8) if the user may not mount, as root of most containers of CI may not. */
+const NOT_PERMITTED = /must be superuser|permission denied|not permitted/i;
+
 /** The errors about the pod's file system that are found before the mount. */
 const NO_UPPER: readonly ErrorCode[] = [
   "upper-on-overlay",
@@ -31,7 +34,8 @@ const NO_UPPER: readonly ErrorCode[] = [
 
 function isUnsupported(error: OverlayError): boolean {
   if (error instanceof RefusedError) return NO_UPPER.includes(error.code);
-  return error instanceof MountError && NOT_SUPPORTED.test(error.failure.stderr);
+  return error instanceof MountError &&
+    [NOT_SUPPORTED, NOT_PERMITTED].some((words) => words.test(error.failure.stderr));
 }
 
 /** An option that chooses the attributes for whiteouts and opaque directories; a copy has none. */

@@ -7,7 +7,7 @@ import { NAMESPACE_VARIABLE } from "../runtime/namespace_variable.ts";
 import { OWN_FAILURE } from "./exit_status.ts";
 import type { Io } from "./io.ts";
 import type { Command } from "./typed_command.ts";
-import { InvalidValueError, RefusedError } from "../core/errors.ts";
+import { InvalidValueError, OverlayError, RefusedError } from "../core/errors.ts";
 import { parent } from "../core/path.ts";
 import { printable } from "../core/quote.ts";
 import { DEFAULT_STORE, defaults, setDefaults } from "../request/layout.ts";
@@ -172,10 +172,13 @@ export async function enterAs(uid: number, command: Command, io: Io): Promise<nu
   }
   if (!isGranted({ name: "run", command: STARTERS.unshare })) return null;
   if (need.place !== null && !isOwn(uid, need.place)) return null;
-  if (command.kind !== "run") return await runAgain(uid, need, io);
   try {
     return await runAgain(uid, need, io);
   } catch (error) {
+    // What needs no other ids than those of the user can be copied without a namespace.
+    const isCopy = command.kind === "render" || command.kind === "prepare";
+    if (isCopy && error instanceof OverlayError && error.code === "no-namespace") return null;
+    if (command.kind !== "run") throw error;
     const { report } = await import("./report.ts");
     report(error, false, io);
     return OWN_FAILURE;

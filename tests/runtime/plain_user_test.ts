@@ -200,6 +200,23 @@ Deno.test({
 });
 
 Deno.test({
+  name: `a user who can make no namespace gets a copy of a directory of his own${suffix}`,
+  ignore,
+  async fn(): Promise<void> {
+    await using dir = await tempDir();
+    const before = "cp /bin/newuidmap broken && mount --bind broken /bin/newuidmap";
+    const user = await makeUser(dir, { before });
+    await user.run("sh", "-c", "mkdir lower && echo hello >lower/motd");
+    const pod = `${user.home}/pod`;
+    const args = ["--lower", `${user.home}/lower`, "--pod", pod, "--overlay", "auto"];
+    const { status, stdout, stderr } = await user.cli("render", ...args);
+    assertEquals([status, stdout], [0, `${pod}/rootfs\n`], stderr);
+    assertMatch(stderr, /^warning: a copy is made instead of an overlay: /m);
+    assertEquals(await Deno.readTextFile(`${pod}/rootfs/motd`), "hello\n");
+  },
+});
+
+Deno.test({
   name: `doctor tells a user what he has, and the line to type for what is missing${suffix}`,
   ignore,
   async fn(): Promise<void> {
