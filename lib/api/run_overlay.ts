@@ -109,17 +109,17 @@ async function removePod(pod: string, options: ChangeOptions): Promise<void> {
 }
 
 /** Asks a command to end when the call is aborted, and ends it after a time. */
-function endOnAbort({ process, kill }: Launched, signal: AbortSignal): Disposable {
+function endOnAbort({ process, kill }: Launched, { signal, warn }: RunOptions): Disposable {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const abort = () => {
-    kill("SIGTERM");
+    kill("SIGTERM").catch((error) => warn?.(error.message));
     timer = setTimeout(() => process.kill("SIGKILL"), GRACE_MS);
   };
-  signal.addEventListener("abort", abort);
-  if (signal.aborted) abort();
+  signal?.addEventListener("abort", abort);
+  if (signal?.aborted) abort();
   return {
     [Symbol.dispose](): void {
-      signal.removeEventListener("abort", abort);
+      signal?.removeEventListener("abort", abort);
       clearTimeout(timer);
     },
   };
@@ -128,7 +128,7 @@ function endOnAbort({ process, kill }: Launched, signal: AbortSignal): Disposabl
 /** Waits for a command, and reads its streams that are piped and that nobody else reads. */
 async function waitFor(launched: Launched, options: RunOptions): Promise<RunResult> {
   const { process } = launched;
-  using _ = options.signal === undefined ? null : endOnAbort(launched, options.signal);
+  using _ = endOnAbort(launched, options);
   options.started?.(launched);
   const read = (how: Streams["stdout"], stream: () => ReadableStream<Uint8Array>) => {
     return how !== "piped" || stream().locked ? null : new Response(stream() as BodyInit).bytes();

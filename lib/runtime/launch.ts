@@ -34,13 +34,19 @@ exec "$@"`;
 
 /**
  * Sends the signal `$2` to the process that is `$1` generations below `$0`: each time the oldest child, which is
- * the first of a list without a newline. A command that has not begun, or has ended, gets none.
+ * the first of a list without a newline. It waits for a command that has not begun; one that has ended gets none.
  */
 const SIGNAL = `pid=$0
 for generation in $(seq "$1"); do
-  parent=$pid pid=
-  read -r pid others < "/proc/$parent/task/$parent/children"
-  [ -n "$pid" ] || exit 0
+  parent=$pid pid= tries=500
+  while
+    read -r pid others 2>/dev/null < "/proc/$parent/task/$parent/children"
+    [ -z "$pid" ]
+  do
+    tries=$((tries - 1))
+    [ -e "/proc/$0/exe" ] && [ "$tries" -gt 0 ] || exit 0
+    sleep 0.02
+  done
 done
 kill -s "$2" "$pid"`;
 

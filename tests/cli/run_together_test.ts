@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { cli, commandLine } from "../_cli.ts";
 import { makeRootfs, NO_BUSYBOX } from "../_rootfs.ts";
+import { runInOverlay } from "../../lib/api/run_overlay.ts";
 import { mountsBelow, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 
@@ -122,4 +123,24 @@ test("run --rm does not remove a pod that was there before when its command is n
   assertEquals(await mountsBelow(dir.path), []);
   assertEquals((await cli(["run", ...pod, "--", "true"])).status, 0);
   assertEquals(await isThere(dir.join("pod")), false);
+});
+
+test("run hands on a signal that comes before the command has begun", async (dir) => {
+  const request = { lower: dir.join("root"), pod: dir.join("pod"), cmd: ["sleep", "1000"] };
+  const streams = { stdin: "null", stdout: "null", stderr: "null" } as const;
+  const sent: Promise<void>[] = [];
+  const { code } = await runInOverlay(request, {
+    ...streams,
+    started: ({ kill }) => void sent.push(kill("SIGTERM")),
+  });
+  await Promise.all(sent);
+  assertEquals(code, 143);
+  const controller = new AbortController();
+  const aborted = runInOverlay(request, {
+    ...streams,
+    signal: controller.signal,
+    started: () => controller.abort(new Error("no more")),
+  });
+  await assertRejects(() => aborted, Error, "no more");
+  assertEquals(await mountsBelow(dir.path), []);
 });
