@@ -11,9 +11,9 @@ import type { ChangeOptions } from "../system/change_options.ts";
 import { readImageProcess } from "../image/image_process.ts";
 import type { ImageProcess } from "../image/image_process.ts";
 import { OverlayError } from "../core/errors.ts";
-import { shellQuote } from "../core/quote.ts";
+import { quote, shellQuote } from "../core/quote.ts";
 import { podLayout } from "../request/layout.ts";
-import { composeContainer } from "../runtime/compose.ts";
+import { CommandError, composeContainer } from "../runtime/compose.ts";
 import type { Root } from "../runtime/compose.ts";
 import { describeLaunch, RUNTIME_PROGRAMS } from "../runtime/choose_runtime.ts";
 import { launch, SHELLS } from "../runtime/launch.ts";
@@ -163,7 +163,16 @@ async function runIn(
   const { terminal } = container;
   options.signal?.throwIfAborted();
   const launched = launch(start, { directory, shell, terminal, stdin, stdout, stderr });
-  return await waitFor(launched, options);
+  const result = await waitFor(launched, options);
+  if (result.code === 1 && !launched.isStarted()) throw notStarted(container.argv[0] ?? "");
+  return result;
+}
+
+function notStarted(command: string): CommandError {
+  return new CommandError("failed", `Cannot run ${quote(command)}: the runtime did not start it`, {
+    path: command,
+    hint: "the runtime has said why on stderr",
+  });
 }
 
 /** One call: the pod, what is mounted in it, and what is done at the end. */

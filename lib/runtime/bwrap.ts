@@ -46,9 +46,11 @@ export function launchBwrap(program: string, container: Container): Launch {
     cwd,
   ];
   return {
-    argv: [program, "--args", "3", "--", ...argv],
+    argv: [program, "--json-status-fd", "4", "--args", "3", "--", ...argv],
     files: { [ARGUMENTS]: args.map((argument) => `${argument}\0`).join("") },
     input: ARGUMENTS,
+    // There is an exit status of a command that began, and of no other.
+    hasBegun: (report) => report.includes('"exit-code"'),
     depth: 2,
   };
 }

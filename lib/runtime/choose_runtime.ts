@@ -37,19 +37,31 @@ function missingError(names: readonly string[], why: string): OverlayError {
   );
 }
 
+/** Tells whether bubblewrap takes so many words: of 9000 arguments, those of a variable and of a bind are three. */
+function hasFewWords({ argv, env, binds }: Container): boolean {
+  return argv.length + 3 * (env.size + binds.length) < 8800;
+}
+
 /** Chooses a runtime that is installed and can start the container. */
-function choose({ user: { uid, gid } }: Container): readonly [Installed, string] {
+function choose(container: Container): readonly [Installed, string] {
+  const { user: { uid, gid } } = container;
   // In its user namespace bubblewrap maps one id only.
-  const isRoot = uid === 0 && gid === 0;
+  const isRoot = uid === 0 && gid === 0 && hasFewWords(container);
   const names: readonly Installed[] = isRoot ? ["bwrap", "runc", "crun"] : ["runc", "crun"];
   for (const name of names) {
     const program = findProgram(name);
     if (program !== undefined) return [name, program];
   }
-  throw missingError(names, isRoot ? "" : `; as user ${uid} it is needed, bwrap can only run root`);
+  throw missingError(names, isRoot ? "" : "; bwrap can only run root, with less than 9000 words");
 }
 
-function checkUser(name: Installed, { user: { uid, gid } }: Container): void {
+function checkUser(name: Installed, container: Container): void {
+  const { user: { uid, gid } } = container;
+  if (name === "bwrap" && !hasFewWords(container)) {
+    throw invalid("runtime", name, "the command and its environment have too many words for it", {
+      hint: "use --runtime runc",
+    });
+  }
   if (name !== "bwrap" || (uid === 0 && gid === 0)) return;
   throw invalid("runtime", name, `it can only run root, and the user is ${uid}:${gid}`, {
     hint: "use --runtime runc",

@@ -58,6 +58,8 @@ export interface Launch {
   readonly files?: Readonly<Record<string, string>>;
   /** The name of the file that the runtime reads as file descriptor 3. @default {none} */
   readonly input?: string;
+  /** Tells from the report of the runtime, file descriptor 4, whether the command began. @default {not known} */
+  readonly hasBegun?: (report: string) => boolean;
   /** How many processes lie between it and the command: a signal is for the command. */
   readonly depth: number;
 }

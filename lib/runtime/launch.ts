@@ -5,6 +5,7 @@
  */
 import type { Launch } from "./container.ts";
 import { child } from "../core/path.ts";
+import { ifAny } from "../system/disk.ts";
 import { writeScratch } from "../system/own_file.ts";
 import { STARTERS } from "../system/programs.ts";
 import { programError, run, spawnForeground } from "../system/run.ts";
@@ -13,9 +14,13 @@ import type { Streams } from "../system/run.ts";
 /** The shells, the first one that exists is used: bash can close every file descriptor by its number. */
 export const SHELLS = ["/bin/bash", "/bin/sh"] as const;
 
+/** The name of the file with the report of the runtime. */
+const REPORT = "report";
+
 /**
  * Closes all file descriptors but the first three: what this process inherited is not for the command
- * (CVE-2024-21626). Then opens the file in `$0`, if any, as file descriptor 3.
+ * (CVE-2024-21626). Then opens the file in `$0`, if any, as file descriptor 3, and the one for the runtime's report
+ * as 4.
  */
 const BEGIN = `for fd in /proc/$$/fd/*; do
   fd=\${fd##*/}
@@ -29,7 +34,7 @@ const BEGIN = `for fd in /proc/$$/fd/*; do
   esac
   eval "exec $fd>&-"
 done
-[ -z "$0" ] || exec 3<"$0"
+[ -z "$0" ] || exec 3<"$0" 4>"\${0%/*}/${REPORT}"
 exec "$@"`;
 
 /**
@@ -64,6 +69,8 @@ export interface Launched {
   readonly process: Deno.ChildProcess;
   /** Sends a signal to the command. */
   readonly kill: (signal: Deno.Signal) => Promise<void>;
+  /** Tells whether a command was started whose runtime has ended with exit status 1. */
+  readonly isStarted: () => boolean;
 }
 
 /** How a runtime is started. */
@@ -87,7 +94,7 @@ export interface LaunchOptions extends Streams {
  * @throws {OverlayError} If it cannot be started.
  */
 export function launch(
-  { argv, files = {}, input, depth }: Launch,
+  { argv, files = {}, input, hasBegun, depth }: Launch,
   { directory, shell, terminal, ...streams }: LaunchOptions,
 ): Launched {
   for (const [name, content] of Object.entries(files)) {
@@ -99,6 +106,11 @@ export function launch(
   const process = spawnForeground(STARTERS.setpriv, args, streams);
   return {
     process,
+    isStarted: () => {
+      if (hasBegun === undefined) return true;
+      const report = ifAny(() => Deno.readTextFileSync(child(directory, REPORT)));
+      return report === null || hasBegun(report);
+    },
     kill: async (signal) => {
       const words = [String(process.pid), String(depth), signal.slice("SIG".length)];
       const sent = await run(STARTERS.setpriv, ["--", shell, "-c", SIGNAL, ...words], { cwd: "/" });

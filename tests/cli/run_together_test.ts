@@ -1,5 +1,5 @@
 /**
- * `overlay-render run` beside others: several commands in one pod, and what keeps an app from being unmounted.
+ * `overlay-render run` beside others, and at its limits: several commands in one pod, and what keeps an app from being unmounted.
  *
  * @module
  */
@@ -143,4 +143,23 @@ test("run hands on a signal that comes before the command has begun", async (dir
   });
   await assertRejects(() => aborted, Error, "no more");
   assertEquals(await mountsBelow(dir.path), []);
+});
+
+test("run says with status 126 that the kernel does not execute a command", async (dir) => {
+  await Deno.writeTextFile(dir.join("root/bin/odd"), "#!/no/such/interpreter\n", { mode: 0o755 });
+  const flags = ["run", ...render(dir), "--runtime", "bwrap"];
+  const { status, stderr } = await cli([...flags, "--", "odd"]);
+  assertEquals(status, 126);
+  assertStringIncludes(stderr, 'error: Cannot run "odd": the runtime did not start it');
+  assertEquals((await cli([...flags, "--", "false"])).status, 1);
+});
+
+test("run takes more words than bubblewrap does", async (dir) => {
+  const words = Array.from({ length: 9000 }, String);
+  const command = ["--", "sh", "-c", "echo $#", "sh", ...words];
+  const refused = await cli(["run", ...render(dir), "--runtime", "bwrap", ...command]);
+  assertEquals(refused.status, 125);
+  assertStringIncludes(refused.stderr, "too many words");
+  if (!await isThere("/sbin/runc")) return;
+  assertEquals((await cli(["run", ...render(dir), ...command])).stdout, "9000\n");
 });
