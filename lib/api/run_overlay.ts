@@ -125,11 +125,22 @@ function endOnAbort({ process, kill }: Launched, { signal, warn }: RunOptions): 
   };
 }
 
+/** Calls the listener; its error ends the command. */
+async function tellStarted(launched: Launched, { started }: RunOptions): Promise<void> {
+  try {
+    started?.(launched);
+  } catch (error) {
+    launched.process.kill("SIGKILL");
+    await launched.process.status;
+    throw error;
+  }
+}
+
 /** Waits for a command, and reads its streams that are piped and that nobody else reads. */
 async function waitFor(launched: Launched, options: RunOptions): Promise<RunResult> {
   const { process } = launched;
   using _ = endOnAbort(launched, options);
-  options.started?.(launched);
+  await tellStarted(launched, options);
   const read = (how: Streams["stdout"], stream: () => ReadableStream<Uint8Array>) => {
     return how !== "piped" || stream().locked ? null : new Response(stream() as BodyInit).bytes();
   };

@@ -11,6 +11,9 @@ import { programError, run } from "../system/run.ts";
 /** The beginnings of the names: of a directory that is being made, of one whose user holds its lock, and at its end. */
 const NAMES = { made: ".run-", ready: "run-", ended: "run-ended-" };
 
+/** The names that this file gives: a rootfs in the pod may begin so, too, and hold a file with the name of the lock. */
+const READY = /^run-(ended-)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 const LOCK = "lock";
 
 /** The file with the name of the app that the command runs in. */
@@ -82,7 +85,7 @@ function leaveWord(directory: string, app: string): boolean {
 export function handOver(pod: string, app?: string): boolean {
   return attempt("look for other commands in", pod, () => {
     return (ifAny(() => entriesIn(pod)) ?? [])
-      .filter(({ name, isDirectory }) => isDirectory && name.startsWith(NAMES.ready))
+      .filter(({ name, isDirectory }) => isDirectory && READY.test(name))
       .filter(({ name }) => !name.startsWith(NAMES.ended))
       .map(({ name }) => child(pod, name))
       .filter(isHeld)
@@ -113,7 +116,7 @@ export class Scratch implements Disposable {
     { app, runtimes }: { readonly app: string; readonly runtimes: readonly string[] },
   ): Promise<Scratch> {
     for (const { name, isDirectory } of attempt("read", pod, () => entriesIn(pod))) {
-      if (isDirectory && name.startsWith(NAMES.ready)) {
+      if (isDirectory && READY.test(name)) {
         await removeStale(child(pod, name), runtimes);
       }
     }

@@ -163,3 +163,28 @@ test("run takes more words than bubblewrap does", async (dir) => {
   if (!await isThere("/sbin/runc")) return;
   assertEquals((await cli(["run", ...render(dir), ...command])).stdout, "9000\n");
 });
+
+test("run ends a command whose listener fails", async (dir) => {
+  const request = { lower: dir.join("root"), pod: dir.join("pod"), cmd: ["sleep", "1000"] };
+  const failing: { process?: Deno.ChildProcess } = {};
+  const failed = runInOverlay(request, {
+    stdin: "null",
+    started: ({ process }) => {
+      failing.process = process;
+      throw new Error("of the listener");
+    },
+  });
+  await assertRejects(() => failed, Error, "of the listener");
+  assertEquals((await failing.process?.status)?.signal, "SIGKILL");
+  assertEquals(await mountsBelow(dir.path), []);
+});
+
+test("run does not take an app for what a killed run left", async (dir) => {
+  await Deno.writeTextFile(dir.join("root/lock"), "");
+  const app = [...render(dir), "--app", "one", "--dest", dir.join("pod/run-one")];
+  assertEquals((await cli(["render", ...app])).status, 0);
+  await Deno.writeTextFile(dir.join("pod/run-one/rootfs/lock"), "").catch(() => {});
+  await Deno.writeTextFile(dir.join("pod/run-one/lock"), "");
+  assertEquals((await cli(["run", ...render(dir), "--app", "two", "--", "true"])).status, 0);
+  assertEquals(await isThere(dir.join("pod/run-one/lock")), true);
+});
