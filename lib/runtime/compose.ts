@@ -138,10 +138,16 @@ function checkCommand(command: string, { rootfs, path, cwd, binds }: Lookup): vo
   });
 }
 
-function composeWorkdir(rootfs: string, image: ImageProcess, { workdir }: ProcessRequest): string {
+/** Composes the working directory. In a directory of the host, the runtime must say that it does not exist. */
+function composeWorkdir(
+  rootfs: string,
+  image: ImageProcess,
+  { workdir, binds }: { readonly workdir?: string | undefined; readonly binds: readonly Bind[] },
+): string {
   const wanted = workdir ?? (image.workdir || "/");
   if (!wanted.startsWith("/")) throw invalid("workdir", wanted, "it must begin with a slash");
   const { inside, info } = resolveInRoot(rootfs, wanted);
+  if (binds.some(({ target }) => isWithin(inside, target))) return inside;
   if (info?.isDirectory) return inside;
   throw invalid("workdir", wanted, "the rootfs has no such directory", { path: wanted });
 }
@@ -194,13 +200,13 @@ export async function composeContainer(
   const argv = composeCommand(image, request);
   const user = await findUser(rootfs, request.user ?? image.user);
   const env = composeEnv(image, request, user);
-  const cwd = composeWorkdir(rootfs, image, request);
+  const binds = (request.bind ?? []).map((text) => parseBind(rootfs, text));
+  const cwd = composeWorkdir(rootfs, image, { workdir: request.workdir, binds });
   const points = (["/proc", "/dev"] as const).filter((name) => {
     if (look(child(rootfs, name.slice(1)))?.isDirectory) return true;
     warn?.(`the rootfs has no directory ${name}, so the command has none`);
     return false;
   });
-  const binds = (request.bind ?? []).map((text) => parseBind(rootfs, text));
   checkCommand(argv[0] ?? "", { rootfs, path: env.get("PATH") ?? PATH, cwd, binds });
   const taken = binds.some(({ target }) => target === RESOLVER);
   const resolver = canBind && network === "host" && !taken ? bindResolver(rootfs, warn) : [];

@@ -188,3 +188,12 @@ test("run does not take an app for what a killed run left", async (dir) => {
   assertEquals((await cli(["run", ...render(dir), "--app", "two", "--", "true"])).status, 0);
   assertEquals(await isThere(dir.join("pod/run-one/lock")), true);
 });
+
+test("run takes a directory of the host as working directory", async (dir) => {
+  await Deno.mkdir(dir.join("host/below"), { recursive: true });
+  const bind = ["run", ...render(dir), "--bind", `${dir.join("host")}:/src`];
+  assertEquals((await cli([...bind, "-w", "/src/below", "--", "pwd"])).stdout, "/src/below\n");
+  const { status, stderr } = await cli([...bind, "-w", "/src/no", "--", "pwd"]);
+  assertEquals(status, 126);
+  assertStringIncludes(stderr, "/src/no");
+});
