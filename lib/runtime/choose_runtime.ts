@@ -99,6 +99,6 @@ export function describeLaunch(
   if (program === undefined) throw missingError([name], "");
   checkUser(name, container);
   if (name === "bwrap") return launchBwrap(program, container);
-  const id = `overlay-render-${crypto.randomUUID()}`;
+  const id = `overlay-render-${Deno.pid}-${crypto.randomUUID()}`;
   return launchOci(program, container, { unshare, directory, id });
 }
