@@ -92,10 +92,15 @@ export async function* archiveDirectory(
 /** The size of a write to the stdin of tar. */
 const NAMES = 1 << 16;
 
+/** Tells whether tar reads an entry though it is to be left out: its patterns cannot hold the path. */
+export function isUnlistable(path: string): boolean {
+  return /\n|\s$/.test(path);
+}
+
 /** Lists the lines for tar's stdin. It splits patterns at line ends, and strips spaces behind them. */
 function listNames({ exclude, only }: ArchiveOptions): Iterable<string> | null {
   if (only !== undefined) return formatNames(only, "\0");
-  const fit = exclude?.filter((path) => !/\n|\s$/.test(path)) ?? [];
+  const fit = exclude?.filter((path) => !isUnlistable(path)) ?? [];
   return fit.length === 0 ? null : formatNames(fit, "\n");
 }
 

@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { archiveDirectory } from "./archive.ts";
+import { archiveDirectory, changedError } from "./archive.ts";
 import type { ArchiveOptions } from "./archive.ts";
 import type { ChangeOptions } from "../system/change_options.ts";
+import { quoteBytes } from "../core/quote.ts";
 import type { Entries } from "./quick_listing.ts";
 import { loadHash } from "../system/hash.ts";
 import type { StartHash } from "../system/hash.ts";
@@ -17,7 +18,11 @@ import { TarReader } from "../tar/tar_reader.ts";
 /** The options of {@linkcode listWithContents}. */
 export type ListOptions =
   & Pick<ChangeOptions, "trace" | "signal">
-  & Pick<ArchiveOptions, "exclude" | "only">;
+  & Pick<ArchiveOptions, "exclude" | "only">
+  & {
+    /** Set if there is no file to be read, so that no digest is loaded: one that appears is an error. */
+    readonly noFiles?: boolean;
+  };
 
 /**
  * Lists a directory with contents, in the form of the records.
@@ -27,14 +32,15 @@ export type ListOptions =
  * @throws {OverlayError} If tar cannot read an entry.
  */
 export async function listWithContents(root: string, options: ListOptions): Promise<Entries> {
-  const createHash = await loadHash();
+  const createHash = options.noFiles ? null : await loadHash();
   const lines: string[] = [];
   let open: { line: (digest?: string) => string; hash: ReturnType<StartHash> } | null = null;
   const reader = new TarReader({
     entry: ({ name, ...entry }) => {
       const line = (digest?: string) => formatEntryLine(pathInLayer(name), entry, digest);
-      open = entry.type === "file" ? { line, hash: createHash("sha256") } : null;
-      if (open === null) lines.push(line());
+      if (entry.type !== "file") return void lines.push(line());
+      if (createHash === null) throw changedError(root, `${quoteBytes(name)} is a file now`);
+      open = { line, hash: createHash("sha256") };
     },
     data: (bytes) => void open?.hash.update(bytes),
     end: () => {

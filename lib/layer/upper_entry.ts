@@ -47,21 +47,23 @@ export function isRedirected(record: Keywords, attributes: AttributeClass): bool
   return record.has(`xattr.${attributes}.overlay.redirect`);
 }
 
+/** The prefix of the keyword of an attribute. */
+const ATTRIBUTE = "xattr.";
+
 /** The keywords that tell nothing about a change: copying up sets them, or the file system does. */
 const NOT_CONTENT = /^(time|xattr\.(security\.(selinux|ima|evm)|system\.nfs4_acl))$/;
 
 /** The keywords that need more than find(1). */
 const UNSEEN = /^(sha256digest|device|xattr\..*)$/;
 
-/** Lists the keywords of a record that the app can change. An attribute of overlayfs itself is none. */
-function ownKeywords(record: Keywords, attributes: AttributeClass): Map<string, string> {
-  const prefix = `xattr.${attributes}.overlay.`;
-  return new Map([...record].filter(([key]) => {
-    // An attribute that the app has given such a name has the prefix twice.
-    const isMark = key.startsWith(prefix) && !key.startsWith(`${prefix}overlay.`) ||
-      key.startsWith(`xattr.${FUSE}`);
-    return !isMark && !NOT_CONTENT.test(key);
-  }));
+/** Tells whether an app can change a keyword. An attribute of overlayfs itself is none. */
+function isOwn(key: string, attributes: AttributeClass): boolean {
+  if (!key.startsWith(ATTRIBUTE)) return !NOT_CONTENT.test(key);
+  const prefix = `${ATTRIBUTE}${attributes}.overlay.`;
+  // An attribute that the app has given such a name has the prefix twice.
+  const isMark = key.startsWith(prefix) && !key.startsWith(`${prefix}overlay.`) ||
+    key.startsWith(`${ATTRIBUTE}${FUSE}`);
+  return !isMark && !NOT_CONTENT.test(key);
 }
 
 /**
@@ -74,11 +76,19 @@ export function isSameEntry(
   lower: Keywords,
   attributes: AttributeClass,
 ): boolean {
-  const [one, other] = [ownKeywords(upper, attributes), ownKeywords(lower, attributes)];
-  if (upper.has(`xattr.${attributes}.overlay.metacopy`)) {
-    for (const keywords of [one, other]) keywords.delete("sha256digest");
+  const isMetadata = upper.has(`xattr.${attributes}.overlay.metacopy`);
+  const counts = (key: string) => {
+    return isOwn(key, attributes) && !(isMetadata && key === "sha256digest");
+  };
+  let more = 0;
+  // The first difference ends it, since most entries of an upper are changed.
+  for (const [key, value] of upper) {
+    if (!counts(key)) continue;
+    if (lower.get(key) !== value) return false;
+    more++;
   }
-  return one.size === other.size && [...one].every(([key, value]) => other.get(key) === value);
+  for (const key of lower.keys()) if (counts(key)) more--;
+  return more === 0;
 }
 
 /** Tells whether two records may be of the same entry, by what find(1) shows. */

@@ -14,8 +14,8 @@ import { listWithContents } from "../layer/list_contents.ts";
 import { RefusedError } from "../core/errors.ts";
 import { quote, quoteBytes } from "../core/quote.ts";
 import { look } from "../system/disk.ts";
-import { viewLowers } from "./lower_view.ts";
-import { changedError } from "../layer/archive.ts";
+import { readLowers, viewLowers } from "./lower_view.ts";
+import { changedError, isUnlistable } from "../layer/archive.ts";
 
 /** An app whose changes are listed. */
 export interface ComparedApp {
@@ -53,8 +53,10 @@ export async function listChanges(app: ComparedApp, options: Options): Promise<A
   const { attributes } = app;
   // A reset that was ended in between leaves none, and a render makes it again.
   if (look(app.upper) === null) return { changes: [], upper: new Map() };
-  const seen = await listQuickly(app.upper, options);
-  const view = await viewLowers(app, { paths: new Set(seen.keys()), upper: seen }, options);
+  const listing = listQuickly(app.upper, options);
+  // Read while find runs.
+  const [seen, lowers] = await Promise.all([listing, readLate(() => readLowers(app))]);
+  const view = await viewLowers(lowers, { paths: new Set(seen.keys()), upper: seen }, options);
   const read = await readEntries(app.upper, seen, view, options);
   const upper = await followRedirects(read, app, options);
   const hidden = listHidden(upper, attributes);
@@ -62,8 +64,14 @@ export async function listChanges(app: ComparedApp, options: Options): Promise<A
     return { changes: compareUpper(upper, view, attributes), upper };
   }
   const query = { paths: new Set(upper.keys()), parents: hidden, upper };
-  const lower = await viewLowers(app, query, options);
+  const lower = await viewLowers(lowers, query, options);
   return { changes: compareUpper(upper, lower, attributes), upper };
+}
+
+/** Reads after other work was begun, and rejects where reading fails. */
+async function readLate<T>(read: () => T): Promise<T> {
+  await undefined;
+  return read();
 }
 
 /**
@@ -84,7 +92,9 @@ async function readEntries(
     return below === undefined || !mayBeSame(record, below);
   });
   const exclude = changed.map(([path]) => path);
-  const read = await listWithContents(root, { ...options, exclude });
+  const files = [...seen.values()].filter((record) => record.get("type") === "file");
+  const noFiles = files.length === changed.length && !exclude.some(isUnlistable);
+  const read = await listWithContents(root, { ...options, exclude, noFiles });
   const unread = new Set(exclude);
   return new Map([...seen].map(([path, record]) => {
     const found = read.get(path);

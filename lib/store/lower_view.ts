@@ -52,27 +52,44 @@ function findRecord(lower: string, tree: string): string | null {
   return look(record)?.isFile ? record : null;
 }
 
+/** A lower, and the text of its record; `null` if it has none. */
+interface ReadLower {
+  readonly lower: string;
+  readonly text: string | null;
+}
+
+/** The lowers of an app, top first, with their records. */
+export type ReadLowers = readonly ReadLower[];
+
+/** Reads the records of the lowers of an app, see {@linkcode viewLowers}. */
+export function readLowers(
+  { lower: lowers, tree }: { readonly lower: readonly string[]; readonly tree: string },
+): ReadLowers {
+  return lowers.map((lower) => {
+    const record = findRecord(lower, tree);
+    const read = (path: string) => attempt("read", path, () => Deno.readTextFileSync(path));
+    return { lower, text: record === null ? null : read(record) };
+  });
+}
+
 /**
  * Looks up paths in the lowers of an app.
  *
  * Requires `--allow-read` permission for `lowerPaths`, and `--allow-run` for tar and find, if a lower has no
  * record in a store.
  *
- * @param lowers The lowers, top first.
+ * @param lowers The lowers, see {@linkcode readLowers}.
  * @throws {OverlayError} If one cannot be read.
  */
 export async function viewLowers(
-  { lower: lowers, tree }: { readonly lower: readonly string[]; readonly tree: string },
+  lowers: ReadLowers,
   query: LowerQuery,
   options: Pick<ChangeOptions, "trace" | "signal">,
 ): Promise<LowerView> {
   const all: Entries[] = [];
-  for (const lower of lowers) {
-    const record = findRecord(lower, tree);
+  for (const { lower, text } of lowers) {
     all.push(
-      record === null
-        ? await readDirectory(lower, query, options)
-        : parseSomeLines(attempt("read", record, () => Deno.readTextFileSync(record)), query),
+      text === null ? await readDirectory(lower, query, options) : parseSomeLines(text, query),
     );
   }
   return joinLowers(all, query);
