@@ -610,7 +610,10 @@ Deno.test("an upper that is in use elsewhere is told as such, and no stranger's 
   await using dir = await tempDir();
   const place = await makePlace(dir);
   const options = [...MARKS, "index=on"];
-  const { pod } = await mountedPod(place, "one", { options: ["index=on"] });
+  const { pod } = await mountedPod(place, "one", {
+    options: ["index=on"],
+    ephemeral: false,
+  });
   await using _other = await keepMounts();
   await unmountOverlay({ pod });
   const request = { lower: place.lower, pod, app: "web", options };

@@ -322,7 +322,7 @@ function isThere(path: string): boolean {
 Deno.test("an upper that is in use in another mount namespace gets no mtab", async () => {
   await using dir = await tempDir();
   const place = await makePlace(dir);
-  const { pod } = await mountedPod(place, "one");
+  const { pod } = await mountedPod(place, "one", { ephemeral: false });
   await using _other = await keepMounts();
   await unmountOverlay({ pod });
   const before = await snapshot(dir.path);
