@@ -15,7 +15,9 @@ import type { RenderRequest } from "../request/options.ts";
 import { RUNTIME_PROGRAMS } from "../runtime/choose_runtime.ts";
 import { SHELLS } from "../runtime/launch.ts";
 import { storeLayout } from "../store/layout.ts";
-import { joinPermissions } from "../system/permissions.ts";
+import { readRecord } from "../pod/record.ts";
+import { ifAny } from "../system/disk.ts";
+import { isGranted, joinPermissions } from "../system/permissions.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { PROGRAMS, STARTERS } from "../system/programs.ts";
 import { openPermissions } from "../pod/open.ts";
@@ -32,6 +34,14 @@ export async function planRun({ render }: Pick<RunParts, "render">): Promise<Run
   return await planWithPulls<RenderRequest>(render, kind, {});
 }
 
+/** Tells whether what an app wrote goes when it is unmounted; of one that was rendered before, its line says it. */
+function isEphemeral(pod: string, plan: RunPlan | null): boolean {
+  if (plan !== null) return plan.mounts.some(({ ephemeral }) => ephemeral);
+  const { fstab } = podLayout(pod);
+  if (!isGranted({ name: "read", path: fstab })) return false;
+  return ifAny(() => readRecord(fstab))?.lines.some(({ ephemeral }) => ephemeral) ?? false;
+}
+
 /** Computes the permissions for the rootfs; what one request needs is loaded for that alone. */
 async function rootPermissions(
   { pod, remove }: RunParts,
@@ -44,9 +54,7 @@ async function rootPermissions(
       : requiredPermissions(plan),
     ...plan?.pulling === undefined ? [] : [plan.pulling],
     { ...more, run: [PROGRAMS.umount, ...run] },
-    ...plan?.mounts.some(({ ephemeral }) => ephemeral)
-      ? [{ read: [], write: [], run: [PROGRAMS.rm] }]
-      : [],
+    ...isEphemeral(pod, plan) ? [{ read: [], write: [], run: [PROGRAMS.rm] }] : [],
     ...remove ? [(await import("./gc.ts")).collectPermissions({ pod })] : [],
   ]);
 }

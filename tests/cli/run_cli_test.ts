@@ -287,6 +287,14 @@ test("run without a permission names it, and changes nothing", async (dir) => {
   assertEquals(await snapshot(dir.path), before);
 });
 
+test("run of an ephemeral app that was rendered before needs rm, and says so", async (dir) => {
+  const pod = ["--pod", dir.join("pod")];
+  const render = ["render", "--lower", dir.join("root"), ...pod, "--ephemeral"];
+  assertEquals((await cli(render)).status, 0);
+  const { stdout } = await cli(["run", ...pod, "--flags", "--", "true"]);
+  assertMatch(stdout, /--allow-run=\S*\/bin\/rm\b/);
+});
+
 test("run --dry-run touches nothing", async (dir) => {
   const before = await snapshot(dir.path);
   const { status, stdout } = await run(dir, ["true"], ["--dry-run"]);
