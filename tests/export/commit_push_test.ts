@@ -76,7 +76,8 @@ for (const squash of [false, true]) {
       assertEquals(there.layers, inspected.layers.map(({ digest }) => digest));
       assertEquals(inspected.id, id);
       const again = await commitImage({ ...app, name: "again", squash, to });
-      assertEquals(again.pushed?.uploaded, 1, "only the config has another date");
+      // At most the config, which has the second of its commit.
+      assert((again.pushed?.uploaded ?? 2) <= 1, `${again.pushed?.uploaded} blobs were uploaded`);
     },
   });
 }
