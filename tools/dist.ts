@@ -21,7 +21,7 @@ import { run, say } from "./run.ts";
 
 const ROOT = new URL("../", import.meta.url).pathname;
 
-/** What earlier runs left here is removed; another directory must be empty. */
+/** Removes a former result; another directory must be empty. */
 const DIST = `${ROOT}dist/`;
 
 const SUMS = "SHA256SUMS";
@@ -78,7 +78,7 @@ async function writeSums(directory: string): Promise<void> {
   await Deno.writeTextFile(`${directory}/${SUMS}`, lines.join(""));
 }
 
-/** What a distribution leaves out. */
+/** The parts that a distribution leaves out. */
 export interface DistOptions {
   /** Set if no binary is made. @default {false} */
   readonly withoutBinary?: boolean;

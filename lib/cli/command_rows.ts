@@ -23,7 +23,7 @@ export interface CommandRow {
   readonly operands: readonly string[];
 }
 
-/** What a value can be, as far as completion knows it. */
+/** The form of a value, as far as completion knows it. */
 export type ValueForm = Pick<Flag, "kind" | "choices">;
 
 /** The word for a command with its arguments, which ends a command line. */

@@ -18,7 +18,7 @@ import { look } from "../system/disk.ts";
 import { checkPermissions, isGranted } from "../system/permissions.ts";
 import { STARTERS } from "../system/programs.ts";
 
-/** What a command does with the files of other ids. */
+/** The way in which a command treats the files of other ids. */
 interface Need {
   /** The directory that it works on; `null` if it makes one. */
   readonly place: string | null;

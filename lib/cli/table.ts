@@ -6,7 +6,7 @@
  * @module
  */
 
-/** What text is written to. */
+/** The form of the place that text is written to. */
 export interface Screen {
   /** The width in characters. */
   readonly columns: number;
@@ -14,7 +14,7 @@ export interface Screen {
   readonly colour: boolean;
 }
 
-/** What is no terminal, such as a pipe: a row is one line, for grep(1). */
+/** The form where there is no terminal, such as a pipe: a row is one line, for grep(1). */
 export const PLAIN: Screen = { columns: Infinity, colour: false };
 
 const SGR = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33 } as const;

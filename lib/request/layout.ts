@@ -14,7 +14,7 @@ export const DEFAULT_STORE = "/var/lib/overlay-render";
 
 /** The default directory of the pods that a command is run in and that are removed afterwards. */
 export const DEFAULT_PODS = "/var/lib/overlay-render-pods";
-/** What holds where a request does not say it: the command sets it for a user who is not root. */
+/** The defaults of requests: the command sets others for a user who is not root. */
 export interface Defaults {
   /** The tree store. */
   readonly store: string;
