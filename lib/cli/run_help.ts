@@ -32,8 +32,8 @@ none. Signals are handed on to it. Without --tty it has no controlling terminal:
 a command could type into it, where dev.tty.legacy_tiocsti is 1.
 
 run ends with the exit status of the command, or 128 and the number of the
-signal that ended it; with 125 if run itself fails, 126 if the command cannot be
-executed, 127 if the rootfs does not have it.`,
+signal that ended it; with 125, and not 1 to 4, if run itself fails; with 126 if
+the command cannot be executed, and 127 if the rootfs does not have it.`,
     permissions: `  overlay-render run --flags prints the flags of deno run that a request needs.
   setpriv starts the runtime, and can start any program.`,
   },
@@ -47,8 +47,9 @@ gets only the mounts.`,
     --image debian --pod ~/pod)" && exec sh'
   overlay-render unshare rm -r /home/me/pod`,
     notes: `The exit status is that of the command; 128 and the number of a signal that
-ended it; 127 if there is no such command, 126 if it cannot be executed, and 125
-if unshare itself fails. Signals are handed on. The variables LD_* are not.`,
+ended it; 127 if there is no such command, 126 if it cannot be executed, and
+125, not 1 to 4, if unshare itself fails. Signals are handed on. The variables
+LD_* are not.`,
     permissions: `  --allow-read=/etc/subuid,/etc/subgid,/etc/passwd
   --allow-run=/bin/unshare --allow-sys=uid; --flags prints them`,
   },

@@ -45,13 +45,17 @@ function findImageTree(store: StoreLayout, image: string): TreeManifest {
   if (found !== undefined) return found;
   const names = all.flatMap(({ images }) => images.flatMap(({ name }) => name ?? []));
   const where = store.store === defaults().store ? "" : ` --store ${shellQuote(store.store)}`;
+  const isUnnamed = all.some(({ images }) => images.every(({ name }) => name === null));
+  const tag = isUnnamed
+    ? `, or name a tree: overlay-render tree tag ID ${shellQuote(image)}${where}`
+    : "";
   const others = names.length === 0 ? "" : `; there are ${names.map(quote).join(", ")}`;
   throw new OverlayError(
     "missing",
     `Cannot use image ${quote(image)}: there is none of that name in ${quote(store.store)}`,
     {
       path: store.store,
-      hint: `pull it: overlay-render tree pull ${shellQuote(image)}${where}${others}`,
+      hint: `pull it: overlay-render tree pull ${shellQuote(image)}${where}${tag}${others}`,
     },
   );
 }
