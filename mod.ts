@@ -129,7 +129,7 @@ export { runPermissions } from "./lib/api/run_permissions.ts";
 export type { RunRequest } from "./lib/api/run_request.ts";
 export type { NetworkName, RuntimeName } from "./lib/runtime/container.ts";
 export type { ProcessRequest } from "./lib/runtime/compose.ts";
-export type { Ended } from "./lib/runtime/launch.ts";
+export type { Ended } from "./lib/runtime/run_process.ts";
 export type { Streams } from "./lib/system/run.ts";
 export { exportLayer } from "./lib/export/export_layer.ts";
 export { exportRootfs } from "./lib/export/export_rootfs.ts";

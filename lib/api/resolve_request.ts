@@ -10,6 +10,7 @@ import { quote } from "../core/quote.ts";
 import { checkRequest, namesLowers, parseLowers } from "../request/request.ts";
 import type { LowersRequest } from "../request/request.ts";
 import { defaults } from "../request/layout.ts";
+import { withUserxattr } from "../request/mount_option.ts";
 import { resolvedFor, withResolved } from "../request/resolved.ts";
 
 /** Finds the real path of a lower: an upper belongs to one tree, and a symlink can be changed to another. */
@@ -41,16 +42,13 @@ function withRealLowers<T extends LowersRequest>(request: T, lowers = parsedLowe
   return withResolved(request, { real });
 }
 
-/** Adds the option that every overlay needs here, unless the request has it. */
+/** Adds the option that every overlay needs here. */
 function withMarks<T extends Pick<RenderRequest, "options" | "overlay" | "readOnly" | "lower">>(
   request: T,
 ): T {
-  const { options = [], overlay, readOnly, lower } = request;
-  const isOverlay = overlay !== "never" &&
-    (readOnly !== true || (Array.isArray(lower) && lower.length > 1));
-  const isGiven = options.some((option) => option.split(",").includes("userxattr"));
-  if (!defaults().userxattr || !isOverlay || isGiven) return request;
-  return { ...request, options: [...options, "userxattr"] };
+  const { lower } = request;
+  if (!defaults().userxattr) return request;
+  return withUserxattr(request, Array.isArray(lower) ? lower.length : 1);
 }
 
 /** Parses the lowers; none if they are invalid, since the parser of the whole request reports that. */

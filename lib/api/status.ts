@@ -179,11 +179,14 @@ function tellUnnamed(
   { warn, unnamed: tell }: StatusOptions,
 ): void {
   for (const { target } of unnamed) {
-    if (tell !== undefined) tell(pod, target);
-    else {warn?.(
-        `something is mounted on ${quote(target)}, and no line of overlay.fstab names it; ` +
-          `to unmount it: overlay-render unmount --foreign --pod ${shellQuote(pod)}`,
-      );}
+    if (tell !== undefined) {
+      tell(pod, target);
+      continue;
+    }
+    warn?.(
+      `something is mounted on ${quote(target)}, and no line of overlay.fstab names it; ` +
+        `to unmount it: overlay-render unmount --foreign --pod ${shellQuote(pod)}`,
+    );
   }
 }
 

@@ -16,17 +16,8 @@ import type { RunningCommand } from "../api/run_overlay.ts";
 import { splitRun } from "../api/run_request.ts";
 import type { RunRequest } from "../api/run_request.ts";
 import { InterruptedError } from "../core/interrupted.ts";
+import { KEYBOARD, listen } from "../runtime/run_process.ts";
 import { wantsPull } from "../request/options.ts";
-
-/** The signals that are for the command, with their numbers. */
-const HANDED_ON = {
-  SIGHUP: 1,
-  SIGINT: 2,
-  SIGQUIT: 3,
-  SIGUSR1: 10,
-  SIGUSR2: 12,
-  SIGTERM: 15,
-} as const;
 
 /** Prints the plan of the render, and the permissions of all of it. */
 async function plan(request: RunRequest, { output }: Common, io: Io): Promise<number> {
@@ -38,22 +29,12 @@ async function plan(request: RunRequest, { output }: Common, io: Io): Promise<nu
   return await tellPlan({ ...planned, pulling }, output, io, { single: true });
 }
 
-/**
- * Calls back with a signal that is for the command. While it runs in the terminal of this process, it gets those
- * of the keyboard by itself.
- */
-function listen(act: (signal: Deno.Signal, number: number) => void): void {
-  for (const [signal, number] of Object.entries(HANDED_ON)) {
-    Deno.addSignalListener(signal as Deno.Signal, () => act(signal as Deno.Signal, number));
-  }
-}
-
 async function carryOut(request: RunRequest, command: Common, io: Io): Promise<number> {
   const controller = new AbortController();
   let running: RunningCommand | null = null;
   listen((signal, number) => {
     if (running === null) return controller.abort(new InterruptedError(number));
-    if (request.tty && (signal === "SIGINT" || signal === "SIGQUIT")) return;
+    if (request.tty && KEYBOARD.includes(signal)) return;
     running.kill(signal).catch((error) => io.err(`warning: ${error.message}\n`));
   });
   const started = (command: RunningCommand) => void (running = command);

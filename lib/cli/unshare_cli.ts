@@ -14,13 +14,13 @@ import { runInNamespace } from "../runtime/user_namespace.ts";
 import type { Entry } from "../runtime/user_namespace.ts";
 import { NAMESPACE_VARIABLE } from "../runtime/namespace_variable.ts";
 import { describeNamespace } from "../runtime/own_namespace.ts";
-import type { ProcessEnd } from "../runtime/run_process.ts";
+import type { Ended } from "../runtime/run_process.ts";
 import { checkPermissions } from "../system/permissions.ts";
 
 /** Root has all ids; only the mounts of the command are its own. */
 const AS_ROOT: Entry = { flags: ["--mount"], ids: Infinity, oneId: null };
 
-async function enter(command: readonly string[], isQuiet: boolean, io: Io): Promise<ProcessEnd> {
+async function enter(command: readonly string[], isQuiet: boolean, io: Io): Promise<Ended> {
   const uid = Deno.uid() ?? 0;
   const entry = uid === 0 ? AS_ROOT : await findEntry(uid);
   if (entry.oneId !== null && !isQuiet) {

@@ -63,3 +63,25 @@ export function parseOptions(values: readonly string[]): readonly string[] {
   if (twice !== undefined) throw invalid("option", twice, "it is given twice");
   return options;
 }
+
+/** Tells whether options hold `userxattr`. */
+export function hasUserxattr(options: readonly string[] = []): boolean {
+  return options.some((option) => option.split(",").includes("userxattr"));
+}
+
+/**
+ * Adds `userxattr` to the options of a request, unless it has it. A copy has no marks, nor has a view of one lower,
+ * which is no overlay.
+ */
+export function withUserxattr<
+  T extends {
+    readonly options?: readonly string[];
+    readonly overlay?: string;
+    readonly readOnly?: boolean;
+  },
+>(request: T, lowers: number): T {
+  const { options = [], overlay, readOnly } = request;
+  const isOverlay = overlay !== "never" && (readOnly !== true || lowers > 1);
+  if (!isOverlay || hasUserxattr(options)) return request;
+  return { ...request, options: [...options, "userxattr"] };
+}

@@ -49,19 +49,12 @@ for generation in $(seq "$1"); do
     [ -z "$pid" ]
   do
     tries=$((tries - 1))
-    [ -e "/proc/$0/exe" ] && [ "$tries" -gt 0 ] || exit 0
+    [ -e "/proc/$0/exe" ] || exit 0
+    [ "$tries" -gt 0 ] || { echo "the runtime has started no command" >&2; exit 1; }
     sleep 0.02
   done
 done
 kill -s "$2" "$pid"`;
-
-/** The end of a process: its exit status, and the signal if one ended it. */
-export interface Ended {
-  /** The exit status; 128 and the number of a signal that ended the process. */
-  readonly code: number;
-  /** The signal that ended the runtime itself. */
-  readonly signal: Deno.Signal | null;
-}
 
 /** A runtime that was started. */
 export interface Launched {
@@ -104,6 +97,8 @@ export function launch(
   const session = terminal ? [] : ["/bin/setsid"];
   const args = ["--pdeathsig=KILL", "--", shell, "-c", BEGIN, file, ...session, ...argv];
   const process = spawnForeground(STARTERS.setpriv, args, streams);
+  let hasEnded = false;
+  process.status.then(() => hasEnded = true);
   return {
     process,
     isStarted: () => {
@@ -112,6 +107,8 @@ export function launch(
       return report === null || hasBegun(report);
     },
     kill: async (signal) => {
+      // Its number may be that of another process by now.
+      if (hasEnded) return;
       const words = [String(process.pid), String(depth), signal.slice("SIG".length)];
       const sent = await run(STARTERS.setpriv, ["--", shell, "-c", SIGNAL, ...words], { cwd: "/" });
       if (sent.status !== 0) throw programError(sent, `send ${signal} to the command`, null);

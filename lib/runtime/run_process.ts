@@ -7,10 +7,10 @@ import { spawnInherited } from "../system/run.ts";
 import type { InheritedOptions } from "../system/run.ts";
 
 /** The end of a program. */
-export interface ProcessEnd {
+export interface Ended {
   /** The exit status; 128 and the number of a signal that ended it. */
   readonly code: number;
-  /** The signal that ended it. */
+  /** The signal that ended it; `null` if a program between it and this process has told its end by the status. */
   readonly signal: Deno.Signal | null;
 }
 
@@ -20,11 +20,18 @@ export interface ForegroundOptions extends InheritedOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The signals that are handed on to the program. */
-const HANDED_ON: readonly Deno.Signal[] = ["SIGHUP", "SIGTERM", "SIGUSR1", "SIGUSR2"];
+/** The signals that are for the program, with their numbers. */
+const SIGNALS = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGUSR1: 10,
+  SIGUSR2: 12,
+  SIGTERM: 15,
+} as const;
 
-/** The signals of the keyboard. On a terminal, the program gets them by itself. */
-const KEYBOARD: readonly Deno.Signal[] = ["SIGINT", "SIGQUIT"];
+/** The signals of the keyboard. A program in the terminal of this process gets them by itself. */
+export const KEYBOARD: readonly Deno.Signal[] = ["SIGINT", "SIGQUIT"];
 
 /** Tells whether one of the streams of this process is a terminal. */
 function hasTerminal(): boolean {
@@ -40,11 +47,11 @@ function send(child: Deno.ChildProcess, signal: Deno.Signal): void {
   }
 }
 
-/** Calls back with each signal that is for the program, and ignores those that it gets by itself. */
-function listen(act: (signal: Deno.Signal) => void): Disposable {
-  const ignored = hasTerminal() ? KEYBOARD : [];
-  const listeners = [...HANDED_ON, ...KEYBOARD].map((signal) => {
-    const listener = ignored.includes(signal) ? () => {} : () => act(signal);
+/** Calls back with each signal that is for a program, and its number, until it is disposed of. */
+export function listen(act: (signal: Deno.Signal, number: number) => void): Disposable {
+  const listeners = Object.entries(SIGNALS).map(([name, number]) => {
+    const signal = name as keyof typeof SIGNALS;
+    const listener = () => act(signal, number);
     Deno.addSignalListener(signal, listener);
     return () => Deno.removeSignalListener(signal, listener);
   });
@@ -62,11 +69,12 @@ function listen(act: (signal: Deno.Signal) => void): Disposable {
 export async function runForeground(
   [program = "", ...args]: readonly string[],
   { signal, ...options }: ForegroundOptions = {},
-): Promise<ProcessEnd> {
+): Promise<Ended> {
   const waiting: Deno.Signal[] = [];
   let act = (signal: Deno.Signal): void => void waiting.push(signal);
   // Before the start: a signal that comes meanwhile would end this process alone.
-  using _ = listen((signal) => act(signal));
+  const own = hasTerminal() ? KEYBOARD : [];
+  using _ = listen((signal) => own.includes(signal) || act(signal));
   const child = spawnInherited(program, args, options);
   act = (signal) => send(child, signal);
   waiting.forEach(act);

@@ -5,7 +5,7 @@
  */
 import { findFreeRange, findRange, findUserName } from "./id_ranges.ts";
 import { runForeground } from "./run_process.ts";
-import type { ForegroundOptions, ProcessEnd } from "./run_process.ts";
+import type { Ended, ForegroundOptions } from "./run_process.ts";
 import { look } from "../system/disk.ts";
 import type { RequiredPermissions } from "../system/permissions.ts";
 import { STARTERS } from "../system/programs.ts";
@@ -116,7 +116,7 @@ export async function runInNamespace(
   entry: Entry,
   command: readonly string[],
   options: ForegroundOptions = {},
-): Promise<ProcessEnd> {
+): Promise<Ended> {
   const end = await runForeground(enterArgv(entry, command), options);
   if (end.code !== 1) return end;
   // unshare(1) fails with 1, as many a command does.

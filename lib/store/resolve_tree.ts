@@ -10,6 +10,7 @@ import { child } from "../core/path.ts";
 import type { PodApp, PodRequest, RenderRequest } from "../request/options.ts";
 import { quote, shellQuote } from "../core/quote.ts";
 import { withResolved } from "../request/resolved.ts";
+import { hasUserxattr, withUserxattr } from "../request/mount_option.ts";
 import { namesLowers } from "../request/request.ts";
 import { defaults } from "../request/layout.ts";
 import { storedTreeLayout, storeLayout } from "./layout.ts";
@@ -188,17 +189,12 @@ function withTree<T extends TreeRequest>(request: T, of: TreeManifest, store: St
   const [only] = layers;
   const lower = lowers.map((link) => child(store.links, link));
   const one = lowers.length === 1 && only !== undefined;
-  const options = request.options ?? [];
-  const isGiven = options.some((option) => option.split(",").includes("userxattr"));
-  const isOverlay = request.overlay !== "never" && (request.readOnly !== true || lowers.length > 1);
-  const adds = userxattr && isOverlay && !isGiven;
-  if (isGiven && !userxattr) checkMarks(tree, store);
+  if (hasUserxattr(request.options) && !userxattr) checkMarks(tree, store);
   checkLayers(tree, store);
   const found = {
-    ...request,
+    ...(userxattr ? withUserxattr(request, lowers.length) : request),
     tree: id,
     lower: layers.length === 0 ? [layout.rootfs] : one ? [child(store.layers, only)] : lower,
-    ...(adds ? { options: [...options, "userxattr"] } : {}),
   };
   return withResolved(found, {
     stored: {

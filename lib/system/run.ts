@@ -155,6 +155,22 @@ export function programError(
   return new OverlayError(code, `Cannot ${action}: ${describeFailure(result)}`, { path, hint });
 }
 
+/** The streams of a program that has those of this process. */
+const INHERITED = { stdin: "inherit", stdout: "inherit", stderr: "inherit" } as const;
+
+/** Starts a program, and makes the error of one that cannot be started. */
+function startWith(
+  program: string,
+  args: readonly string[],
+  options: Deno.CommandOptions,
+): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, { ...options, args: [...args] }).spawn();
+  } catch (error) {
+    throw startError(program, error);
+  }
+}
+
 /**
  * Starts a program without this process's environment. The caller must read its stderr.
  *
@@ -167,17 +183,12 @@ export function spawn(
   args: readonly string[],
   how: Pick<Deno.CommandOptions, "stdin" | "stdout" | "signal">,
 ): Deno.ChildProcess {
-  try {
-    return new Deno.Command(program, {
-      ...how,
-      args: [...args],
-      stderr: "piped",
-      clearEnv: true,
-      env: { LC_ALL: "C", TZ: "UTC" },
-    }).spawn();
-  } catch (error) {
-    throw startError(program, error);
-  }
+  return startWith(program, args, {
+    ...how,
+    stderr: "piped",
+    clearEnv: true,
+    env: { LC_ALL: "C", TZ: "UTC" },
+  });
 }
 
 /** The working directory and the environment of a program that gets those of this process. */
@@ -210,18 +221,11 @@ export function spawnInherited(
   args: readonly string[],
   { cwd, env }: InheritedOptions = {},
 ): Deno.ChildProcess {
-  try {
-    return new Deno.Command(program, {
-      args: [...args],
-      stdin: "inherit",
-      stdout: "inherit",
-      stderr: "inherit",
-      env: { ...withoutLoader(), ...env },
-      ...(cwd === undefined ? {} : { cwd }),
-    }).spawn();
-  } catch (error) {
-    throw startError(program, error);
-  }
+  return startWith(program, args, {
+    ...INHERITED,
+    env: { ...withoutLoader(), ...env },
+    ...(cwd === undefined ? {} : { cwd }),
+  });
 }
 
 /**
@@ -278,17 +282,5 @@ export function spawnForeground(
   args: readonly string[],
   streams: Streams = {},
 ): Deno.ChildProcess {
-  try {
-    return new Deno.Command(program, {
-      stdin: "inherit",
-      stdout: "inherit",
-      stderr: "inherit",
-      ...streams,
-      args: [...args],
-      clearEnv: true,
-      env: ENVIRONMENT,
-    }).spawn();
-  } catch (error) {
-    throw startError(program, error);
-  }
+  return startWith(program, args, { ...INHERITED, ...streams, clearEnv: true, env: ENVIRONMENT });
 }
