@@ -18,7 +18,7 @@ import { BAKED } from "../tools/flags.ts";
 
 const SECONDS = 180;
 
-/** What a container sees, by bubblewrap alone. */
+/** The flags of bubblewrap alone for what a container sees. */
 const SEEN = ["--proc", "/proc", "--dev", "/dev", "--die-with-parent"];
 const NAMESPACES = ["--unshare-pid", "--unshare-ipc", "--unshare-uts"];
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Needs } from "./_tool_images.ts";
 
 /** The host of the packages. */
 export const HOST = "http://deb.debian.org/debian";
@@ -15,7 +16,7 @@ const [, release = "stable"] =
 export const SUITE = release;
 
 /** Tells whether packages can be had. */
-export function hasDebian(): boolean {
+function hasDebian(): boolean {
   const file = Deno.makeTempFileSync();
   try {
     const helper = "/usr/lib/apt/apt-helper";
@@ -25,4 +26,10 @@ export function hasDebian(): boolean {
   } finally {
     Deno.removeSync(file);
   }
+}
+
+/** Adds the packages of Debian to the needs of a test; they are asked for only if the others are met. */
+export function alsoDebian(needs: Needs): Needs {
+  if (needs.ignore || hasDebian()) return needs;
+  return { ignore: true, suffix: ` [skipped: needs ${HOST}]` };
 }

@@ -3,6 +3,9 @@
  *
  * @module
  */
+import type { RuntimeName } from "../mod.ts";
+import { tempDir } from "./_temp.ts";
+import type { TempDir } from "./_temp.ts";
 /** The static busybox of Debian's package busybox-static. */
 const BUSYBOX = "/bin/busybox";
 
@@ -23,6 +26,36 @@ const TOOLS = [
   ...["sh", "cat", "ls", "sleep", "id", "ps", "mknod", "chroot", "kill", "env", "true", "false"],
   ...["mount", "mkdir", "head", "hostname", "ip", "rm", "chown", "touch", "tty", "pwd", "readlink"],
 ];
+
+/** The runtimes of this machine that take root; chroot(2) is always there. */
+export const RUNTIMES: readonly RuntimeName[] = [
+  ...await isThere("/bin/bwrap") ? ["bwrap" as const] : [],
+  ...await isThere("/sbin/runc") ? ["runc" as const] : [],
+  "chroot",
+];
+
+/** The reason why no command can be run in a rootfs; `null` if one can. */
+const NO_RUN = Deno.uid() !== 0
+  ? "needs root"
+  : NO_BUSYBOX ?? (RUNTIMES.includes("bwrap") ? null : "bubblewrap is not installed");
+
+/** Tells whether a path exists. */
+export async function isThere(path: string): Promise<boolean> {
+  return await Deno.stat(path).then(() => true, () => false);
+}
+
+/** Declares a test with a rootfs in the directory `root`; it is skipped where no command can be run in one. */
+export function testRun(name: string, fn: (dir: TempDir) => Promise<void>): void {
+  Deno.test({
+    name: NO_RUN === null ? name : `${name} [skipped: ${NO_RUN}]`,
+    ignore: NO_RUN !== null,
+    async fn(): Promise<void> {
+      await using dir = await tempDir();
+      await makeRootfs((name) => dir.join("root", name));
+      await fn(dir);
+    },
+  });
+}
 
 /** The users of the rootfs. */
 export const PASSWD = "root:x:0:0:root:/root:/bin/sh\nwww:x:33:34:www:/var/www:/bin/sh\n";

@@ -15,8 +15,21 @@ const ROOT = new URL("../", import.meta.url).pathname;
 const SCRIPT = Deno.env.get("OVERLAY_RENDER_SCRIPT");
 const DENO = Deno.env.get("OVERLAY_RENDER_DENO") ?? Deno.execPath();
 
-/** The id of the user, and his range of ids. */
-export const USER = { name: "somebody", uid: 54321, start: 3_000_000, count: 65_536 } as const;
+/**
+ * The id of the user, and his range of ids. Each test file has others, since files run side by side, and tests look
+ * for processes that are left by their users.
+ */
+export const USER = {
+  name: "somebody",
+  uid: 50_000 + Deno.pid % 10_000,
+  start: 3_000_000 + (Deno.pid % 10_000) * 65_536,
+  count: 65_536,
+} as const;
+
+/** Tells whether an id is the user's, or one of his range. */
+export function isUsers(id: number): boolean {
+  return id === USER.uid || (id >= USER.start && id < USER.start + USER.count);
+}
 
 /** Set if such a user can be made here, with a range; the suffix is for the names of tests. */
 export const plainUser: { readonly ignore: boolean; readonly suffix: string } = await findOut();

@@ -1,5 +1,5 @@
 /**
- * What ephemeral apps wrote: it goes when they are unmounted, and not before.
+ * The uppers of ephemeral apps, which go when they are unmounted, and not before.
  *
  * @module
  */

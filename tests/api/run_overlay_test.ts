@@ -6,36 +6,17 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { InvalidValueError, OverlayError, runInOverlay, runPermissions } from "../../mod.ts";
 import type { RunningCommand, RunRequest } from "../../mod.ts";
-import { makeRootfs, NO_BUSYBOX } from "../_rootfs.ts";
-import { mountsBelow, tempDir } from "../_temp.ts";
+import { isThere, RUNTIMES, testRun } from "../_rootfs.ts";
+import { mountsBelow } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
-
-const isThere = (path: string) => Deno.stat(path).then(() => true, () => false);
-
-const WHY = Deno.uid() !== 0
-  ? "needs root"
-  : NO_BUSYBOX ?? (await isThere("/bin/bwrap") ? null : "bubblewrap is not installed");
-
-/** The runtimes of this machine. */
-const RUNTIMES = [
-  "bwrap" as const,
-  ...await isThere("/sbin/runc") ? ["runc" as const] : [],
-  "chroot" as const,
-];
 
 function test(
   name: string,
   fn: (request: RunRequest & { readonly pod: string }, dir: TempDir) => Promise<void>,
 ): void {
-  Deno.test({
-    name: WHY === null ? name : `${name} [skipped: ${WHY}]`,
-    ignore: WHY !== null,
-    async fn(): Promise<void> {
-      await using dir = await tempDir();
-      await makeRootfs((name) => dir.join("root", name));
-      await fn({ lower: dir.join("root"), pod: dir.join("pod") }, dir);
-      assertEquals(await mountsBelow(dir.path), []);
-    },
+  testRun(name, async (dir) => {
+    await fn({ lower: dir.join("root"), pod: dir.join("pod") }, dir);
+    assertEquals(await mountsBelow(dir.path), []);
   });
 }
 

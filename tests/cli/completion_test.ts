@@ -9,7 +9,7 @@ import { hasScript } from "../_terminal.ts";
 import { sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 
-/** What is typed before a tab, and the arguments that the shell then has. */
+/** The words before a tab, and the arguments that the shell then has. */
 const CASES: readonly (readonly [typed: string, args: readonly string[]])[] = [
   ["ren", ["render"]],
   ["help ren", ["help", "render"]],

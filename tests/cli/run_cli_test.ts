@@ -6,35 +6,11 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { cli, commandLine } from "../_cli.ts";
 import type { CliResult } from "../_cli.ts";
-import { makeRootfs, NO_BUSYBOX } from "../_rootfs.ts";
+import { isThere, RUNTIMES, testRun as test } from "../_rootfs.ts";
 import { hasScript, onTerminal } from "../_terminal.ts";
-import { mountsBelow, sh, snapshot, tempDir } from "../_temp.ts";
+import { mountsBelow, sh, snapshot } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { BAKED } from "../../tools/flags.ts";
-
-const isThere = (path: string) => Deno.stat(path).then(() => true, () => false);
-
-/** The runtimes of this machine that root can use. */
-const RUNTIMES = [
-  ...await isThere("/bin/bwrap") ? ["bwrap"] : [],
-  ...await isThere("/sbin/runc") ? ["runc"] : [],
-  "chroot",
-];
-
-const WHY = Deno.uid() !== 0 ? "needs root" : NO_BUSYBOX ??
-  (RUNTIMES.includes("bwrap") ? null : "bubblewrap is not installed");
-
-function test(name: string, fn: (dir: TempDir) => Promise<void>): void {
-  Deno.test({
-    name: WHY === null ? name : `${name} [skipped: ${WHY}]`,
-    ignore: WHY !== null,
-    async fn(): Promise<void> {
-      await using dir = await tempDir();
-      await makeRootfs((name) => dir.join("root", name));
-      await fn(dir);
-    },
-  });
-}
 
 /** Runs a command in the rootfs, in a pod that stays. */
 function run(

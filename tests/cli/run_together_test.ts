@@ -5,28 +5,10 @@
  */
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { cli, commandLine } from "../_cli.ts";
-import { makeRootfs, NO_BUSYBOX } from "../_rootfs.ts";
+import { isThere, testRun as test } from "../_rootfs.ts";
 import { runInOverlay } from "../../lib/api/run_overlay.ts";
-import { mountsBelow, tempDir } from "../_temp.ts";
+import { mountsBelow } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
-
-const isThere = (path: string) => Deno.stat(path).then(() => true, () => false);
-
-const WHY = Deno.uid() !== 0
-  ? "needs root"
-  : NO_BUSYBOX ?? (await isThere("/bin/bwrap") ? null : "bubblewrap is not installed");
-
-function test(name: string, fn: (dir: TempDir) => Promise<void>): void {
-  Deno.test({
-    name: WHY === null ? name : `${name} [skipped: ${WHY}]`,
-    ignore: WHY !== null,
-    async fn(): Promise<void> {
-      await using dir = await tempDir();
-      await makeRootfs((name) => dir.join("root", name));
-      await fn(dir);
-    },
-  });
-}
 
 const render = (dir: TempDir) => ["--lower", dir.join("root"), "--pod", dir.join("pod")];
 

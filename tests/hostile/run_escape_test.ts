@@ -5,38 +5,25 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { cli } from "../_cli.ts";
-import { makeRootfs, NO_BUSYBOX } from "../_rootfs.ts";
+import { isThere, RUNTIMES, testRun } from "../_rootfs.ts";
 import { hasScript, onTerminal } from "../_terminal.ts";
-import { sh, snapshot, tempDir } from "../_temp.ts";
+import { sh, snapshot } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
 import { BAKED } from "../../tools/flags.ts";
-
-const isThere = (path: string) => Deno.stat(path).then(() => true, () => false);
-
-const RUNTIMES = [
-  ...await isThere("/bin/bwrap") ? ["bwrap"] : [],
-  ...await isThere("/sbin/runc") ? ["runc"] : [],
-];
-
-const WHY = Deno.uid() !== 0 ? "needs root" : NO_BUSYBOX ??
-  (RUNTIMES.length > 0 ? null : "no runtime is installed");
 
 /** Runs a command in the rootfs. */
 type Run = (command: readonly string[], flags?: readonly string[]) => ReturnType<typeof cli>;
 
+/** The tests are for the runtimes that confine a command. */
+const CONFINING = RUNTIMES.filter((runtime) => runtime !== "chroot");
+
 function test(name: string, fn: (dir: TempDir, run: Run) => Promise<void>): void {
-  for (const runtime of RUNTIMES.length > 0 ? RUNTIMES : ["none"]) {
-    Deno.test({
-      name: `${name}, by ${runtime}${WHY === null ? "" : ` [skipped: ${WHY}]`}`,
-      ignore: WHY !== null,
-      async fn(): Promise<void> {
-        await using dir = await tempDir();
-        await makeRootfs((name) => dir.join("root", name));
-        await fn(dir, (command, flags = []) => {
-          const root = ["--lower", dir.join("root"), "--pod", dir.join("pod")];
-          return cli(["run", ...root, "--runtime", runtime, ...flags, "--", ...command]);
-        });
-      },
+  for (const runtime of CONFINING.length > 0 ? CONFINING : ["none"]) {
+    testRun(`${name}, by ${runtime}`, async (dir) => {
+      await fn(dir, (command, flags = []) => {
+        const root = ["--lower", dir.join("root"), "--pod", dir.join("pod")];
+        return cli(["run", ...root, "--runtime", runtime, ...flags, "--", ...command]);
+      });
     });
   }
 }

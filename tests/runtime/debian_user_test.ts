@@ -1,13 +1,10 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { hasDebian, HOST, SUITE } from "../_debian.ts";
+import { alsoDebian, HOST, SUITE } from "../_debian.ts";
 import { sh, tempDir } from "../_temp.ts";
 import { needs } from "../_tool_images.ts";
 import { makeUser, plainUser, USER } from "../_user.ts";
 
-const bootstrap = needs("mmdebstrap");
-const isOffline = !plainUser.ignore && !bootstrap.ignore && !hasDebian();
-const suffix = plainUser.suffix || bootstrap.suffix ||
-  (isOffline ? ` [skipped: needs ${HOST}]` : "");
+const { suffix } = plainUser.ignore ? plainUser : alsoDebian(needs("mmdebstrap"));
 
 const SCRIPT = "touch /f; chown 33 /f; rm -r /usr/share/doc; mkdir /usr/share/doc";
 

@@ -47,7 +47,7 @@ Deno.test("findUser() does not believe lines that are none", async () => {
   assertEquals((await findUser(dir.path, "ok")).home, "/");
 });
 
-/** What a hostile image can have in the place of etc/passwd, and whether the user is found then. */
+/** The things that a hostile image can have in the place of etc/passwd. */
 const HOSTILE: readonly (readonly [name: string, make: (path: string) => Promise<unknown>])[] = [
   ["a FIFO", (path) => sh("mkfifo", path)],
   ["a directory", (path) => Deno.mkdir(path)],

@@ -25,7 +25,7 @@ import {
   UmociImage,
   withoutRoot,
 } from "../_tool_images.ts";
-import { hasDebian, HOST, SUITE } from "../_debian.ts";
+import { alsoDebian, HOST, SUITE } from "../_debian.ts";
 import { entriesOf } from "../_entries.ts";
 import { sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
@@ -313,9 +313,7 @@ Deno.test({
   },
 });
 
-const bootstrap = needs("mmdebstrap", "umoci", "buildah");
-const offline = !bootstrap.ignore && !hasDebian();
-const debian = offline ? { ignore: true, suffix: ` [skipped: needs ${HOST}]` } : bootstrap;
+const debian = alsoDebian(needs("mmdebstrap", "umoci", "buildah"));
 
 Deno.test({
   name: `a root file system of mmdebstrap is what tar, umoci and buildah show${debian.suffix}`,

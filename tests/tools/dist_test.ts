@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import config from "../../deno.json" with { type: "json" };
 import { makeDeb } from "../../tools/deb.ts";
 import { makeDist } from "../../tools/dist.ts";
-import { hasDebian, HOST, SUITE } from "../_debian.ts";
+import { alsoDebian, HOST, SUITE } from "../_debian.ts";
 import { mountTmpfs } from "../_disks.ts";
 import { sh, tempDir } from "../_temp.ts";
 import type { TempDir } from "../_temp.ts";
@@ -11,9 +11,7 @@ import { needs } from "../_tool_images.ts";
 const DEB = `overlay-render_${config.version}_all.deb`;
 
 const dpkg = needs("dpkg-deb");
-const bootstrap = needs("mmdebstrap");
-const offline = !bootstrap.ignore && !hasDebian();
-const debian = offline ? { ignore: true, suffix: ` [skipped: needs ${HOST}]` } : bootstrap;
+const debian = alsoDebian(needs("mmdebstrap"));
 
 /** The environment of a program in a root of Debian. */
 const ENV = [
